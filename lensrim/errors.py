@@ -1,0 +1,10 @@
+"""Errors that speak to the user of the package rather than to its developer."""
+
+
+class InputError(ValueError):
+    """Raised for input that cannot be used.
+
+    The message is one line: what was read and where (file, HDU, keyword or argument), the rule that
+    it breaks, the value found, and what to do next. The command line prints it as it is and exits
+    with status 2.
+    """

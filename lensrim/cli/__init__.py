@@ -1,0 +1,74 @@
+"""The command ``lensrim``: one dataclass of options and one ``run`` for each of its commands.
+
+Exit status: 0 when all went well, 2 for input that cannot be used (one line on the standard
+error), 1 for a failure of the program itself (with its traceback), 130 when interrupted.
+"""
+
+import sys
+import traceback
+from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..errors import InputError
+
+COMMANDS = {
+    "reconstruct": "the source and the mass of one lens, from a FITS observation",
+    "evaluate": "the errors of the chain, on simulated lenses with known truth",
+}
+"""The commands; each one is the module of this package that bears its name, loaded when chosen."""
+
+
+def _parser() -> ArgumentParser:
+    commands = "\n".join(f"  {name:<14}{what}" for name, what in COMMANDS.items())
+    parser = ArgumentParser(
+        prog="lensrim",
+        description="Maps of the source galaxy and of the lensing mass from images of strong "
+        "gravitational lenses.",
+        epilog=f"commands:\n{commands}\n\n'lensrim COMMAND --help' shows a command's options.",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lensrim {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("options", nargs=REMAINDER, metavar="...", help="options of the command")
+    return parser
+
+
+def _refuse(message: str) -> int:
+    """Prints an error on one line, whatever it holds, and returns the exit status."""
+    print("lensrim: error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status.
+
+    Arguments:
+        args: The words after ``lensrim``; those of the process by default.
+
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, and with status 2 for unknown options.
+    """
+    chosen = _parser().parse_args(args)
+    try:
+        command = import_module(f".{chosen.command}", __name__)
+        command.run(command.parse(chosen.options))
+    except InputError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        if error.filename is None:
+            return _refuse(str(error))
+        return _refuse(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        print("lensrim: interrupted", file=sys.stderr)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        print(
+            f"lensrim: this is an error of lensrim {__version__} itself, not of your input; "
+            "please report it with the lines above and the command that was run",
+            file=sys.stderr,
+        )
+        return 1
+    return 0

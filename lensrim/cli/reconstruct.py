@@ -1,0 +1,82 @@
+"""``lensrim reconstruct``: from a FITS observation to the product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..inference.reconstruct import ReconstructOptions, reconstruct
+from ..io.read import ReadOptions, read_observation
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Reconstruct the source galaxy and the lensing mass of one strong lens.
+
+    Reads an image, its noise and its PSF, and writes maps (FITS), numbers (JSON), a picture (PNG)
+    and the critical curves (DS9 regions). The lens is found in the frame and no start value is
+    needed.
+
+    Separate files in a folder (data.fits, noise_map.fits, psf.fits), without a header that gives
+    the pixel scale:
+
+        lensrim reconstruct lens/ --pixel-scale 0.05
+
+    Separate files by name, with a mask in which 1 means ignored:
+
+        lensrim reconstruct image.fits --noise rms.fits --psf psf.fits --mask mask.fits
+        --mask-sense ignored
+
+    One file with SCI, EXPTIME and PSF, its noise from background and exposure time:
+
+        lensrim reconstruct lens.fits --data SCI --exposure EXPTIME --background 0.004 --psf PSF
+
+    One multi-extension file, each part by the name of its extension:
+
+        lensrim reconstruct euclid.fits --data VIS_BGSUB --noise VIS_RMS --psf VIS_PSF
+
+    Mass-sheet degeneracy: one source plane fixes the convergence only up to kappa -> lambda kappa
+    + 1 - lambda, with the source scaled by lambda. The absolute slope of the mass and the size and
+    flux of the source therefore lean on the prior; the Einstein radius, the angular structure and
+    the relative structure of the source do not.
+    """
+
+    observation: Annotated[Path, tyro.conf.Positional]
+    """FITS file, or folder that holds data.fits, noise_map.fits and psf.fits."""
+    read: tyro.conf.OmitArgPrefixes[ReadOptions] = ReadOptions()
+    """How the observation is read."""
+    fit: tyro.conf.OmitArgPrefixes[ReconstructOptions] = ReconstructOptions()
+    """How it is modelled."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("results")
+    """Folder of the product; made if it is missing."""
+    overwrite: bool = False
+    """Replace an existing product."""
+    quiet: bool = False
+    """Print errors only."""
+
+
+def parse(args: Sequence[str]) -> Reconstruct:
+    """Parses the words after ``lensrim reconstruct``."""
+    return tyro.cli(
+        Reconstruct,
+        prog="lensrim reconstruct",
+        args=args,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def run(options: Reconstruct) -> None:
+    """Reads, reconstructs, writes, and prints the summary and the names of the files.
+
+    Raises:
+        InputError: If the observation cannot be used, or its product exists.
+        OSError: If the product cannot be written.
+    """
+    observation = read_observation(options.observation, options.read)
+    result = reconstruct(observation, options.fit, quiet=options.quiet)
+    files = result.write(options.output, overwrite=options.overwrite)
+    if not options.quiet:
+        print(result.summary)
+        print("Written:", *files, sep="\n  ")

@@ -1,0 +1,343 @@
+"""Seeded populations of everything a mock observation is made of, as plain numbers.
+
+A :class:`System` holds a lens, a galaxy and where it stands, a point spread function, the light of the lens
+galaxy and the noise level. It says nothing of how these become an image: any simulator may render it.
+All lengths are in arcsec; sizes are drawn in pixels or Einstein radii, because ray tracing has no scale
+of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .cosmos import Galaxy, half_light_radius
+from .halos import Lens, LensPrior, draw_lens
+
+Map = NDArray[np.float64]
+
+
+class Galaxies(Protocol):
+    """A collection of galaxies that are loaded by name."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def load(self, name: str) -> Galaxy: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Creates the place of a galaxy in the source plane.
+
+    Arguments:
+        center_x, center_y: Centre [arcsec].
+        angle: Counter-clockwise rotation of the stamp [rad].
+        flip: Whether the stamp is mirrored (before the rotation).
+        half_light_radius: Radius to which the galaxy is scaled [arcsec].
+    """
+
+    center_x: float
+    center_y: float
+    angle: float
+    flip: bool
+    half_light_radius: float
+
+
+@dataclass(frozen=True)
+class SersicLight:
+    """Creates the light of a lens galaxy.
+
+    Arguments:
+        R_sersic: Effective radius, product average [arcsec].
+        n_sersic: Sersic index.
+        q: Axis ratio.
+        phi: Position angle of the major axis, counter-clockwise from +x [rad].
+        center_x, center_y: Centre [arcsec].
+        brightness: Peak, after the PSF, relative to that of the arcs.
+    """
+
+    R_sersic: float
+    n_sersic: float
+    q: float
+    phi: float
+    center_x: float
+    center_y: float
+    brightness: float
+
+
+@dataclass(frozen=True)
+class Psf:
+    """Creates an optical point spread function (without the pixel's response).
+
+    Arguments:
+        kind: ``"gaussian"``, ``"moffat"``, or the name of a stamp.
+        fwhm: Full width at half maximum, geometric mean of both axes [pixels].
+        beta: Moffat's exponent; not used by others.
+        q, phi: Axis ratio and position angle of the major axis [rad]; not used by stamps.
+        stamp: Oversampled stamp, square and odd; none for analytic kinds.
+        stamp_fwhm: Its full width at half maximum [stamp pixels].
+    """
+
+    kind: str
+    fwhm: float
+    beta: float = 3.5
+    q: float = 1.0
+    phi: float = 0.0
+    stamp: Map | None = None
+    stamp_fwhm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Creates a noise level.
+
+    Arguments:
+        snr: Signal over noise of the arcs' brightest pixel.
+        poisson_share: Share of the variance at that pixel that is due to photons of the arcs and lens.
+        peak: Brightness of the arcs' brightest pixel [data unit].
+    """
+
+    snr: float
+    poisson_share: float = 0.0
+    peak: float = 1.0
+
+
+@dataclass(frozen=True)
+class System:
+    """Creates a complete description of a mock observation.
+
+    Arguments:
+        pixel_scale: Side of a pixel [arcsec].
+        lens, galaxy, placement, psf, noise: Its parts.
+        lens_light: Light of the lens galaxy, if there is any.
+    """
+
+    pixel_scale: float
+    lens: Lens
+    galaxy: Galaxy
+    placement: Placement
+    psf: Psf
+    noise: Noise
+    lens_light: SersicLight | None = None
+
+
+@dataclass(frozen=True)
+class SystemPrior:
+    """Creates a population of systems.
+
+    Arguments:
+        pixel_scale: Range of the side of a pixel [arcsec] (uniform).
+        theta_E: Range of the Einstein radius [pixels of a frame of 64 pixels] (log-uniform).
+        lens: The population of lensing masses.
+        source_radius: Range of the source's half-light radius, in Einstein radii (log-uniform).
+        source_radius_min: Its smallest value [pixels].
+        source_offset: Largest distance of the source from the axis, in Einstein radii (uniform in it).
+        light_share: Share of the systems with lens light.
+        light_brightness: Range of its peak relative to the arcs' (log-uniform).
+        light_offset: Standard deviation of its centre about that of the mass [arcsec], per axis.
+        light_misalignment: Standard deviation of its position angle about that of the mass [rad].
+        psf_fwhm: Range of the PSF's width [pixels] (uniform).
+        snr: Range of the peak signal over noise of the arcs (log-uniform).
+        peak: Range of the peak brightness of the arcs [data unit] (log-uniform).
+    """
+
+    pixel_scale: tuple[float, float] = (0.04, 0.1)
+    theta_E: tuple[float, float] = (6.0, 22.0)
+    lens: LensPrior = LensPrior()
+    source_radius: tuple[float, float] = (0.07, 0.3)
+    source_radius_min: float = 0.8
+    source_offset: float = 0.3
+    light_share: float = 0.5
+    light_brightness: tuple[float, float] = (1.0, 10.0)
+    light_offset: float = 0.02
+    light_misalignment: float = 0.25
+    psf_fwhm: tuple[float, float] = (1.5, 3.0)
+    snr: tuple[float, float] = (10.0, 200.0)
+    peak: tuple[float, float] = (0.1, 10.0)
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draws a positive number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
+    """Draws a clumpy galaxy: an inclined exponential disc, a bulge, and star-forming clumps in the disc.
+
+    Arguments:
+        rng: Source of random numbers.
+        size: Side of the stamp [pixels]; the disc's scale length is a fourteenth of it.
+
+    Returns:
+        The galaxy, on stamp pixels of 0.03 arcsec.
+    """
+    half, scale = (size - 1) / 2, size / 14
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    q, phi = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
+    major, minor = x * np.cos(phi) + y * np.sin(phi), y * np.cos(phi) - x * np.sin(phi)
+    disc = np.exp(-np.hypot(major, minor / q) / scale)
+    bulge_q = np.sqrt(q)
+    bulge_scale = scale * rng.uniform(0.2, 0.5)
+    bulge = np.exp(-((np.hypot(major * bulge_q, minor / bulge_q) / bulge_scale) ** 0.7))
+    image = disc + rng.uniform(0, 3) * bulge
+    for _ in range(int(rng.integers(2, 13))):
+        radius, angle = scale * rng.gamma(2.0, 1.0), rng.uniform(0, 2 * np.pi)
+        u, v = radius * np.cos(angle), radius * np.sin(angle) * q
+        width = scale * rng.uniform(0.12, 0.4)
+        clump = np.exp(-((major - u) ** 2 + (minor - v) ** 2) / (2 * width**2))
+        image = image + rng.uniform(0.1, 1.0) * np.exp(-radius / (2 * scale)) * clump
+    radius = np.hypot(x, y)
+    image = image * np.clip((half - radius) / (0.2 * half), 0, 1) ** 2
+    image = image / image.max()
+    return Galaxy("synthetic", image, 0.03, half_light_radius(image) * 0.03)
+
+
+def stamp_fwhm(stamp: Map) -> float:
+    """Width of a peaked stamp: diameter of the circle with the area above half of the maximum [pixels].
+
+    The stamp is interpolated five times finer first, so that narrow ones are measured, too.
+    """
+    from scipy import ndimage
+
+    row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
+    fine = np.arange(-60, 61) / 5
+    y, x = np.meshgrid(row + fine, column + fine, indexing="ij")
+    near = ndimage.map_coordinates(stamp, [y, x], order=3)
+    return float(2 * np.sqrt((near > near.max() / 2).sum() / np.pi) / 5)
+
+
+def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, tuple[Map, float]]:
+    """Reads the well-sampled PSF stamps of a folder, of single images or cubes.
+
+    Arguments:
+        folder: Folder of FITS files.
+        min_fwhm: Stamps narrower than this [pixels] cannot be interpolated and are left out.
+
+    Returns:
+        Stamps (odd, centred on their peak to a pixel, sum 1) and their widths [pixels], by name.
+
+    Raises:
+        InputError: If the folder has no such stamp.
+    """
+    from astropy.io import fits
+
+    stamps = {}
+    for path in sorted(
+        p for p in Path(folder).glob("*") if p.name.endswith((".fits", ".fits.gz"))
+    ):
+        data = np.asarray(fits.getdata(path), dtype=np.float64)
+        for i, stamp in enumerate(data.reshape(-1, *data.shape[-2:])):
+            if stamp_fwhm(stamp) < min_fwhm:
+                break
+            half = int(min(12 * stamp_fwhm(stamp), (min(stamp.shape) - 1) // 2))
+            row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
+            padded = np.pad(np.clip(np.nan_to_num(stamp), 0, None), half)
+            cut = padded[row : row + 2 * half + 1, column : column + 2 * half + 1]
+            stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), stamp_fwhm(stamp))
+    if not stamps:
+        raise InputError(
+            f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more, found none"
+        )
+    return stamps
+
+
+def draw_psf(
+    rng: np.random.Generator,
+    *,
+    fwhm: tuple[float, float],
+    stamps: dict[str, tuple[Map, float]] | None = None,
+) -> Psf:
+    """Draws a PSF: a Gaussian, a Moffat, or (half of the time where there are any) a stamp."""
+    width = float(rng.uniform(*fwhm))
+    if stamps and rng.uniform() < 0.5:
+        # Files first, so that one cube of many positions does not crowd out all other instruments.
+        files = sorted({name.split("[")[0] for name in stamps})
+        file = files[int(rng.integers(len(files)))]
+        names = [name for name in stamps if name.split("[")[0] == file]
+        name = names[int(rng.integers(len(names)))]
+        return Psf(kind=name, fwhm=width, stamp=stamps[name][0], stamp_fwhm=stamps[name][1])
+    return Psf(
+        kind="gaussian" if rng.uniform() < 0.5 else "moffat",
+        fwhm=width,
+        beta=float(rng.uniform(2.5, 5.0)),
+        q=float(rng.uniform(0.9, 1.0)),
+        phi=float(rng.uniform(0, np.pi)),
+    )
+
+
+def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> SersicLight:
+    """Draws the light of the lens galaxy: nearly as elliptical as the mass, nearly aligned with it."""
+    host = lens.ellipsoid
+    offset = np.clip(rng.normal(size=2), -2.5, 2.5) * prior.light_offset
+    return SersicLight(
+        R_sersic=host.theta_E * float(rng.uniform(0.4, 1.5)),
+        n_sersic=float(rng.uniform(2.5, 5.0)),
+        q=float(np.clip(host.q + rng.normal(0, 0.08), 0.45, 1.0)),
+        phi=host.phi + float(rng.normal(0, prior.light_misalignment)),
+        center_x=host.center_x + float(offset[0]),
+        center_y=host.center_y + float(offset[1]),
+        brightness=log_uniform(rng, *prior.light_brightness),
+    )
+
+
+def draw_system(
+    rng: np.random.Generator,
+    *,
+    galaxies: Galaxies | None = None,
+    names: Sequence[str] | None = None,
+    psfs: dict[str, tuple[Map, float]] | None = None,
+    shape: tuple[int, int] = (64, 64),
+    prior: SystemPrior | None = None,
+) -> System:
+    """Draws a system.
+
+    Arguments:
+        rng: Source of random numbers; the result depends on its state and the arguments only.
+        galaxies: Real galaxies; synthetic ones by default.
+        names: Those of them to draw from; all by default.
+        psfs: Real PSFs, drawn for half of the systems, from :func:`read_psf_stamps`.
+        shape: Shape of the frame that the Einstein ring has to fit in, (H, W).
+        prior: The population.
+
+    Returns:
+        The system.
+    """
+    prior = prior or SystemPrior()
+    pixel_scale = float(rng.uniform(*prior.pixel_scale))
+    theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
+    lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
+    if galaxies is None:
+        galaxy = synthetic_galaxy(rng)
+    else:
+        choice = galaxies.names if names is None else names
+        galaxy = galaxies.load(choice[int(rng.integers(len(choice)))])
+    # The image of the source's centre without offset is the centre of the mass, displaced by the shear.
+    host, (g1, g2) = lens.ellipsoid, (lens.gamma1, lens.gamma2)
+    distance, angle = prior.source_offset * theta_E * rng.uniform(), rng.uniform(0, 2 * np.pi)
+    axis_x = host.center_x - (g1 * host.center_x + g2 * host.center_y)
+    axis_y = host.center_y - (g2 * host.center_x - g1 * host.center_y)
+    radius = log_uniform(rng, *prior.source_radius) * theta_E
+    return System(
+        pixel_scale=pixel_scale,
+        lens=lens,
+        galaxy=galaxy,
+        placement=Placement(
+            center_x=axis_x + float(distance * np.cos(angle)),
+            center_y=axis_y + float(distance * np.sin(angle)),
+            angle=float(rng.uniform(0, 2 * np.pi)),
+            flip=bool(rng.uniform() < 0.5),
+            half_light_radius=max(radius, prior.source_radius_min * pixel_scale),
+        ),
+        psf=draw_psf(rng, fwhm=prior.psf_fwhm, stamps=psfs),
+        noise=Noise(
+            snr=log_uniform(rng, *prior.snr),
+            poisson_share=float(rng.uniform(0.1, 0.7)) if rng.uniform() < 0.5 else 0.0,
+            peak=log_uniform(rng, *prior.peak),
+        ),
+        lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
+    )

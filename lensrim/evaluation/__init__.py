@@ -1,0 +1,1 @@
+"""Standard tests of a reconstruction against systems whose truth is known."""

@@ -1,0 +1,206 @@
+"""Mock observations with their truth, independent of the simulator that fits them.
+
+A seed and the arguments decide everything. Systems whose arcs run out of the frame are drawn again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datasets.cosmos import GalaxyFolder
+from ..datasets.priors import Galaxies, System, SystemPrior, draw_system, read_psf_stamps
+from ..grid import PixelGrid
+from ..io.observation import Observation
+from ..metrics import effective_theta_E
+from .deflection import average_convergence, deflection, pixel_coordinates
+from .rendering import Canvas, TrueSource, fine_psf, native_psf, sersic
+
+Map = NDArray[np.float64]
+
+EDGE = 0.1
+"""Brightness allowed in the outer two pixels of the frame, relative to the arcs' peak."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Creates what is known of a mock observation. Maps have the observation's shape (H, W).
+
+    Arguments:
+        system: Every number that went in.
+        source: The galaxy in the source plane; ``source.on_grid(grid)`` puts it on any grid.
+        arcs: Noise-free arcs, PSF-convolved, without lens light [data unit].
+        lens_light: Noise-free lens light, PSF-convolved [data unit].
+        arc_mask: Where the arcs exceed one standard deviation of the noise.
+        kappa: Mean convergence of each pixel, without the external shear.
+        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec].
+        theta_E: Radius of the circle within which the mean of ``kappa`` is 1 [arcsec].
+        macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec].
+        magnification: Flux of the arcs in the frame over that of the source.
+        snr: Largest signal-to-noise ratio of a pixel of the arcs.
+    """
+
+    system: System
+    source: TrueSource
+    arcs: Map
+    lens_light: Map
+    arc_mask: NDArray[np.bool_]
+    kappa: Map
+    alpha_x: Map
+    alpha_y: Map
+    theta_E: float
+    macro_theta_E: float
+    magnification: float
+    snr: float
+
+    @property
+    def gamma(self) -> float:
+        """Three-dimensional slope of the ellipsoid."""
+        return self.system.lens.ellipsoid.gamma
+
+    @property
+    def shear(self) -> tuple[float, float]:
+        """External shear (gamma1, gamma2)."""
+        return self.system.lens.gamma1, self.system.lens.gamma2
+
+
+@dataclass(frozen=True)
+class Mock:
+    """Creates a mock observation.
+
+    Arguments:
+        observation: What a user would have.
+        truth: What a user would not.
+    """
+
+    observation: Observation
+    truth: Truth
+
+
+def _noise(system: System, arcs: Map, light: Map) -> Map:
+    """Standard deviation of each pixel: background, and photons of the arcs and the lens galaxy."""
+    noise = system.noise
+    brightest = np.unravel_index(np.argmax(arcs), arcs.shape)
+    variance = (arcs[brightest] / noise.snr) ** 2
+    photons = np.clip(arcs + light, 0, None)
+    share = noise.poisson_share
+    return np.sqrt(variance * ((1 - share) + share * photons / photons[brightest]))
+
+
+def render(
+    system: System,
+    *,
+    shape: tuple[int, int] = (64, 64),
+    oversample: int = 5,
+    rng: np.random.Generator | None = None,
+    name: str = "mock",
+) -> Mock:
+    """Renders a system and adds Gaussian noise.
+
+    Arguments:
+        system: The system.
+        shape: Shape of the frame (H, W).
+        oversample: Rays along each side of a pixel (odd).
+        rng: Source of the noise; none leaves the image free of it.
+        name: Name of the observation.
+
+    Returns:
+        The observation and its truth.
+
+    Raises:
+        ValueError: If ``oversample`` is even.
+    """
+    if oversample % 2 == 0:
+        raise ValueError(
+            f"oversample must be odd, so that a ray meets the centre, got {oversample}"
+        )
+    grid = PixelGrid(shape, system.pixel_scale)
+    canvas = Canvas(grid, fine_psf(system.psf, oversample=oversample), oversample)
+    source = TrueSource(system.galaxy, system.placement)
+    arcs = canvas.expose(canvas.arcs(system.lens, source))
+    scale = system.noise.peak / arcs.max()
+    source, arcs = TrueSource(source.galaxy, source.placement, scale), arcs * scale
+    light = np.zeros(shape)
+    if system.lens_light is not None:
+        light = canvas.expose(sersic(system.lens_light, canvas.padded, oversample))
+        light = light * (system.lens_light.brightness * system.noise.peak / light.max())
+    sigma = _noise(system, arcs, light)
+    image = arcs + light + (0 if rng is None else sigma * rng.standard_normal(shape))
+    kappa = average_convergence(system.lens, grid)
+    alpha_x, alpha_y = deflection(system.lens, *pixel_coordinates(grid))
+    observation = Observation(
+        image=image,
+        sigma=sigma,
+        psf=native_psf(canvas.psf, oversample),
+        mask=np.ones(shape, dtype=bool),
+        pixel_scale=system.pixel_scale,
+        name=name,
+    )
+    truth = Truth(
+        system=system,
+        source=source,
+        arcs=arcs,
+        lens_light=light,
+        arc_mask=arcs > sigma,
+        kappa=kappa,
+        alpha_x=alpha_x,
+        alpha_y=alpha_y,
+        theta_E=effective_theta_E(kappa, grid),
+        macro_theta_E=system.lens.ellipsoid.theta_E,
+        magnification=float(arcs.sum() * grid.spacing**2 / source.flux),
+        snr=float((arcs / sigma).max()),
+    )
+    return Mock(observation, truth)
+
+
+def _fits_frame(arcs: Map) -> bool:
+    """Whether the arcs have faded before the frame ends."""
+    inner = arcs.copy()
+    inner[2:-2, 2:-2] = 0
+    return bool(inner.max() < EDGE * arcs.max())
+
+
+def make_mock(
+    seed: int,
+    *,
+    galaxies: Galaxies | str | Path | None = None,
+    names: Sequence[str] | None = None,
+    psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
+    shape: tuple[int, int] = (64, 64),
+    oversample: int = 5,
+    prior: SystemPrior | None = None,
+) -> Mock:
+    """Makes the mock observation that belongs to a seed.
+
+    Arguments:
+        seed: The seed, 0 or more.
+        galaxies: Galaxies, or a folder of stamps; synthetic ones by default. Many mocks are made faster
+            from a :class:`lensrim.datasets.cosmos.GalaxyFolder`, which remembers what it has read.
+        names: Names of the galaxies to draw from; all by default.
+        psfs: PSF stamps from :func:`lensrim.datasets.priors.read_psf_stamps`, or a folder of them, used
+            for half of the mocks; analytic ones by default.
+        shape: Shape of the frame (H, W).
+        oversample: Rays along each side of a pixel (odd).
+        prior: The population.
+
+    Returns:
+        The observation and its truth.
+
+    Raises:
+        RuntimeError: If no system of the population fits the frame.
+    """
+    if isinstance(galaxies, (str, Path)):
+        galaxies = GalaxyFolder(galaxies)
+    if isinstance(psfs, (str, Path)):
+        psfs = read_psf_stamps(psfs)
+    for attempt in range(50):
+        rng = np.random.default_rng([seed, attempt])
+        system = draw_system(
+            rng, galaxies=galaxies, names=names, psfs=psfs, shape=shape, prior=prior
+        )
+        mock = render(system, shape=shape, oversample=oversample, rng=rng, name=f"mock{seed:04d}")
+        if _fits_frame(mock.truth.arcs):
+            return mock
+    raise RuntimeError(f"no system of this population fits a frame of {shape} pixels in 50 draws")

@@ -1,0 +1,69 @@
+"""The README keeps its word: its commands parse, its examples run, CI runs the same."""
+
+import re
+import runpy
+import shlex
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Returns the fenced blocks of a language, in the order of the README."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Returns the words of each ``lensrim`` command of the shell blocks."""
+    lines = "".join(blocks("sh")).splitlines()
+    parts = [part for line in lines for part in line.split("&&")]
+    words = [shlex.split(part, comments=True) for part in parts]
+    return [w[1:] for w in words if w[:1] == ["lensrim"]]
+
+
+def test_ci_runs_the_two_commands(root: Path) -> None:
+    ci = (root / ".ci" / "run").read_text(encoding="utf-8")
+    first, second = blocks("sh")[:2]
+    assert f'stage "{first.strip()}"\n' in ci
+    assert f'stage "{second.strip()}"\n' in ci
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_parse(words: list[str]) -> None:
+    command = import_module(f"lensrim.cli.{words[0]}")
+    assert command.parse(words[1:])
+
+
+def test_examples_in_the_help_are_those_of_the_readme() -> None:
+    from lensrim.cli.reconstruct import Reconstruct
+
+    shown = re.findall(
+        r"^        (lensrim .*(?:\n        --.*)*)", Reconstruct.__doc__ or "", re.MULTILINE
+    )
+    assert len(shown) == 4
+    assert [shlex.split(s)[1:] for s in shown] == commands()[1:5]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_are_short(code: str) -> None:
+    assert len(code.splitlines()) <= 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(code: str, root: Path, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(root / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    runpy.run_path(str(tmp_path / "example.py"))
+    assert (tmp_path / "ring.png").is_file()
+    assert len(list((tmp_path / "results").glob("ring_lensrim.*"))) == 4
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(target: str, root: Path) -> None:
+    assert target.startswith("https://") or (root / target).exists()

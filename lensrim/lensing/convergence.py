@@ -1,0 +1,286 @@
+r"""Pixelated convergence: from a map of :math:`\kappa` to potential, deflection, shear, magnification.
+
+.. math:: \psi(\theta) = \frac{1}{\pi} \int \kappa(\theta') \ln |\theta - \theta'| \, d^2\theta' \, , \qquad
+          \alpha = \nabla \psi
+          = \frac{1}{\pi} \int \kappa(\theta') \frac{\theta - \theta'}{|\theta - \theta'|^2} \, d^2\theta'
+
+are convolutions, done exactly (no periodic images) on a zero-padded grid. :math:`\kappa` is zero outside
+the map, and its values are averages over the pixels. The sums run over the pixels as if their mass sat
+in their centres. What this misses at the singular centre of the kernel is, per order in the spacing
+:math:`h`, a number of the lattice times a derivative of :math:`\kappa`, and is put back by changing the
+kernel at its centre and the four nearest pixels: :math:`\pm (1 + \pi/6) / 4h` is added to that of
+:math:`\alpha`, of which :math:`\pi/6` undoes the averaging. The remaining error is :math:`O(h^4)`.
+
+Not guaranteed: accuracy within about two pixels of a singularity of :math:`\kappa`, or of the map's edge
+where :math:`\kappa` does not vanish there.
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..grid import PixelGrid
+from .fourier import convolve, fast_length, transfer_function
+
+Samples = Literal["averages", "points"]
+MARGIN = 3
+"""Pixels around the map on which the deflection is computed too: rays outside see the same mass."""
+# Regularised lattice sums over Z^2 without 0, from the Epstein zeta function 4 zeta(s/2) beta(s/2):
+# -sum ln|n| and -sum |n|^2 ln|n|.
+_LOG_SUM = -0.5 * math.log(2 * math.pi) - math.log(
+    math.gamma(0.25) ** 2 / (2 * math.pi * math.sqrt(2))
+)
+_LOG_SUM_2 = -0.915965594177219 / (3 * math.pi)
+
+
+def deflection_kernel(nx: Tensor, ny: Tensor, *, samples: Samples = "averages") -> Tensor:
+    r"""Returns the kernel :math:`h \, \theta / |\theta|^2` at whole-pixel offsets, corrected.
+
+    Arguments:
+        nx, ny: Offsets, target minus source [pixels], with shape :math:`(*)`.
+        samples: Whether the map holds ``averages`` over pixels or ``points`` at their centres.
+
+    Returns:
+        The components along x and y, with shape :math:`(2, *)`.
+    """
+    if samples not in get_args(Samples):
+        raise ValueError(f"samples must be one of {get_args(Samples)}, got {samples!r}")
+    r2 = nx**2 + ny**2
+    extra = (1 + math.pi / 6) / 4 if samples == "averages" else 1 / 4
+    weight = torch.where(r2 == 1, 1 + extra, 1 / r2.clamp(min=1))
+    return torch.stack((nx * weight, ny * weight))
+
+
+def potential_kernel(nx: Tensor, ny: Tensor, *, samples: Samples = "averages") -> Tensor:
+    r"""Returns the kernel :math:`\ln |\theta / h|` at whole-pixel offsets, corrected.
+
+    Arguments:
+        nx, ny: Offsets, target minus source [pixels], with shape :math:`(*)`.
+        samples: Whether the map holds ``averages`` over pixels or ``points`` at their centres.
+    """
+    r2 = nx**2 + ny**2
+    second = _LOG_SUM_2 / 4
+    centre = _LOG_SUM - 4 * second - (math.pi / 12 if samples == "averages" else 0.0)
+    kernel = torch.where(r2 == 1, second, 0.5 * r2.clamp(min=1).log())
+    return torch.where(r2 == 0, centre, kernel)
+
+
+def direct_deflection(
+    kappa: Tensor, grid: PixelGrid, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Sums the deflections of all pixels, taken as point masses, at any position.
+
+    The cost is the number of pixels times that of positions. Exact to :math:`O(h^4)` at more than a
+    pixel from the mass, so outside the map; inside, it lacks the corrections of the kernel.
+
+    Arguments:
+        kappa: Maps of :math:`\kappa`, with shape :math:`(B, 1, H, W)`.
+        grid: Grid of the maps.
+        x, y: Positions [arcsec], with shape :math:`(B, P)` or :math:`(P)`.
+
+    Returns:
+        The components of :math:`\alpha` [arcsec], with shape :math:`(B, P)`.
+    """
+    gx, gy = grid.coordinates(device=kappa.device, dtype=kappa.dtype)
+    dx, dy = x[..., None] - gx.flatten(), y[..., None] - gy.flatten()
+    r2 = dx**2 + dy**2
+    at_pixel = r2 < (1e-3 * grid.spacing) ** 2
+    weight = torch.where(at_pixel, 0.0, 1 / torch.where(at_pixel, 1.0, r2))
+    weight = weight * (kappa.flatten(1)[:, None] * grid.spacing**2 / math.pi)
+    return (dx * weight).sum(-1), (dy * weight).sum(-1)
+
+
+class KappaToAlpha(nn.Module):
+    r"""Creates the operator from maps of :math:`\kappa` to the deflection and its derivatives.
+
+    Arguments:
+        grid: Grid of the maps, any :math:`(H, W)`.
+        samples: Whether a map holds ``averages`` over pixels or ``points`` at their centres.
+        dtype: Type of the maps. The kernels are always made in double precision.
+        device: Device of the maps.
+
+    All methods take :math:`\kappa` with shape :math:`(B, 1, H, W)`, are linear in it (but for the
+    magnification), and give components along x and y [arcsec] of positive sign away from the mass.
+    """
+
+    transfer: Tensor
+
+    def __init__(
+        self,
+        grid: PixelGrid,
+        *,
+        samples: Samples = "averages",
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.grid, self.samples = grid, samples
+        (h, w), m = grid.shape, MARGIN
+        self.size = (fast_length(2 * (h + m) - 1), fast_length(2 * (w + m) - 1))
+        self.padded = (h + 2 * m, w + 2 * m)
+        ny, nx = torch.meshgrid(
+            *(_lags(n, size) for n, size in zip(grid.shape, self.size, strict=True)), indexing="ij"
+        )
+        kernel = deflection_kernel(nx, ny, samples=samples) * (grid.spacing / math.pi)
+        transfer = transfer_function(kernel).to(device, dtype)
+        self.register_buffer("transfer", transfer, persistent=False)
+
+    def forward(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\alpha` at the pixel centres, each component with the shape of ``kappa``."""
+        alpha = self._alpha(kappa)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return alpha[:, :1], alpha[:, 1:]
+
+    def at_subrays(self, kappa: Tensor, subsample: int) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\alpha` at :math:`k \times k` rays per pixel.
+
+        The map of :math:`\alpha`, which extends beyond that of :math:`\kappa`, is interpolated by
+        polynomials of third degree along each axis.
+
+        Returns:
+            The components, each with shape :math:`(B, 1, kH, kW)`, at
+            ``grid.coordinates(subsample)``.
+        """
+        alpha = self._alpha(kappa)
+        if subsample > 1:
+            m = MARGIN - 2
+            weights = _subray_weights(subsample).to(alpha)
+            weights = (weights[:, None, :, None] * weights[None, :, None, :]).reshape(-1, 1, 5, 5)
+            inner = alpha[..., m:-m, m:-m].flatten(0, 1).unsqueeze(1)
+            alpha = nn.functional.pixel_shuffle(nn.functional.conv2d(inner, weights), subsample)
+            alpha = alpha.unflatten(0, (-1, 2)).squeeze(2)
+        else:
+            alpha = alpha[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return alpha[:, :1], alpha[:, 1:]
+
+    def at(self, kappa: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\alpha` at any position, also outside the map.
+
+        Inside, the map of :math:`\alpha` is interpolated by Keys' bicubic convolution; outside, the
+        pixels are summed. Differentiable in ``kappa`` and the positions.
+
+        Arguments:
+            kappa: Maps with shape :math:`(B, 1, H, W)`.
+            x, y: Positions [arcsec], with shape :math:`(B, 1, *)` or :math:`(*)`.
+
+        Returns:
+            The components, each with shape :math:`(B, 1, *)`.
+
+        References:
+            Keys 1981, IEEE Trans. Acoust. Speech Signal Process. 29, 1153.
+        """
+        batch, positions = kappa.shape[0], x.shape if x.ndim < 3 else x.shape[2:]
+        x, y = (c.expand(batch, 1, *positions).reshape(batch, -1) for c in (x, y))
+        column, row = (c + MARGIN for c in self.grid.to_index(x, y))
+        h, w = self.padded
+        inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
+        alpha = _bicubic(self._alpha(kappa), column.clamp(1, w - 2), row.clamp(1, h - 2))
+        if not bool(inside.all()):
+            outside = direct_deflection(kappa, self.grid, x, y)
+            alpha = torch.where(inside[:, None], alpha, torch.stack(outside, 1))
+        alpha = alpha.reshape(batch, 2, *positions)
+        return alpha[:, :1], alpha[:, 1:]
+
+    def jacobian(self, kappa: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        r"""Computes the derivatives of :math:`\alpha` at the pixel centres, by central differences.
+
+        Returns:
+            :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y, \partial_y \alpha_y`,
+            each with the shape of ``kappa``, to :math:`O(h^4)`.
+        """
+        alpha = self._alpha(kappa)
+        dx = _difference(alpha[..., MARGIN:-MARGIN, :], -1, self.grid)
+        dy = _difference(alpha[..., MARGIN:-MARGIN], -2, self.grid)
+        return dx[:, :1], dy[:, :1], dx[:, 1:], dy[:, 1:]
+
+    def shear(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\gamma_1 = (\partial_x \alpha_x - \partial_y \alpha_y) / 2` and
+        :math:`\gamma_2 = (\partial_y \alpha_x + \partial_x \alpha_y) / 2` of the map."""
+        xx, yx, xy, yy = self.jacobian(kappa)
+        return (xx - yy) / 2, (yx + xy) / 2
+
+    def inverse_magnification(self, kappa: Tensor, shear: Tensor | None = None) -> Tensor:
+        r"""Computes :math:`\mu^{-1} = \det(1 - \partial \alpha / \partial \theta)`, with its sign.
+
+        Arguments:
+            kappa: Maps with shape :math:`(B, 1, H, W)`.
+            shear: External shear :math:`(\gamma_1, \gamma_2)`, with shape :math:`(B, 2)`.
+        """
+        xx, yx, xy, yy = self.jacobian(kappa)
+        if shear is not None:
+            g1, g2 = (g[:, None, None, None] for g in shear.unbind(-1))
+            xx, yy, yx, xy = xx + g1, yy - g1, yx + g2, xy + g2
+        return (1 - xx) * (1 - yy) - yx * xy
+
+    def magnification(self, kappa: Tensor, shear: Tensor | None = None) -> Tensor:
+        r"""Computes the signed magnification :math:`\mu`; it diverges on critical curves."""
+        return 1 / self.inverse_magnification(kappa, shear)
+
+    def potential(self, kappa: Tensor) -> Tensor:
+        r"""Computes :math:`\psi` [arcsec²] at the pixel centres; the constant is that of the integral.
+
+        Its kernel is made anew for each call: no step of a fit needs the potential.
+        """
+        (h, w), step = self.grid.shape, self.grid.spacing
+        ny, nx = torch.meshgrid(
+            *(_lags(n, s, 0) for n, s in zip((h, w), self.size, strict=True)), indexing="ij"
+        )
+        kernel = potential_kernel(nx, ny, samples=self.samples) + math.log(step)
+        transfer = transfer_function(kernel * (step**2 / math.pi)).to(kappa)
+        return convolve(kappa, transfer, self.size, (h, w))
+
+    def _alpha(self, kappa: Tensor) -> Tensor:
+        """Both components, with shape (B, 2, H + 2m, W + 2m), on the map and its margin m."""
+        return convolve(kappa, self.transfer, self.size, self.padded)
+
+
+def _lags(n: int, size: int, margin: int = MARGIN) -> Tensor:
+    """Offsets, target minus source, that a periodic kernel of ``size`` pixels must hold."""
+    lag = torch.arange(size, dtype=torch.float64)
+    return torch.where(lag < n + 2 * margin, lag, lag - size) - margin
+
+
+def _subray_weights(subsample: int) -> Tensor:
+    """Lagrange weights on five pixels, four of them in use, of each ray in a pixel; shape (k, 5)."""
+    rows = []
+    for j in range(subsample):
+        t = (2 * j + 1 - subsample) / (2 * subsample)
+        nodes = [-1, 0, 1, 2] if t >= 0 else [-2, -1, 0, 1]
+        weight = {a: math.prod((t - b) / (a - b) for b in nodes if b != a) for a in nodes}
+        rows.append([weight.get(a, 0.0) for a in range(-2, 3)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:
+    """Central difference of fourth order, which consumes the margin along ``dim``."""
+    n = values.shape[dim] - 2 * MARGIN
+    near, far = (
+        values.narrow(dim, MARGIN + s, n) - values.narrow(dim, MARGIN - s, n) for s in (1, 2)
+    )
+    return (8 * near - far) / (12 * grid.spacing)
+
+
+def _bicubic(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """Interpolates maps (B, C, H, W) at fractional indices (B, P) of their inner part: (B, C, P)."""
+    h, w = maps.shape[-2:]
+    i, j = (c.detach().floor().clamp(1, n - 3) for c, n in ((row, h), (column, w)))
+    wy, wx = _keys(row - i), _keys(column - j)
+    base = (i * w + j).long()
+    flat = maps.flatten(2)
+    result = torch.zeros((), dtype=maps.dtype, device=maps.device)
+    for a in range(4):
+        for b in range(4):
+            index = (base + (a - 1) * w + (b - 1))[:, None].expand(-1, maps.shape[1], -1)
+            result = result + flat.gather(2, index) * (wy[a] * wx[b])[:, None]
+    return result
+
+
+def _keys(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights of the pixels -1, 0, 1, 2 at the fraction t between the middle two."""
+    return (
+        ((2 - t) * t - 1) * t / 2,
+        ((3 * t - 5) * t * t + 2) / 2,
+        ((4 - 3 * t) * t + 1) * t / 2,
+        (t - 1) * t * t / 2,
+    )

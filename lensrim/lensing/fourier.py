@@ -1,0 +1,135 @@
+r"""Linear convolution by zero-padded real FFT.
+
+For a map :math:`x` and a kernel :math:`k` of which the transfer function :math:`\hat k` is known on a
+periodic grid of :math:`N_y \times N_x` pixels, computes
+
+.. math:: y_o = \sum_i k_{(o - i) \bmod N} \, x_i \, , \qquad 0 \leq o < (H', W') \, ,
+
+and, as its gradient, the adjoint by the same means. The rows that the padding makes zero, and those that
+are cut away afterwards, are never transformed.
+
+It is the caller's part to choose :math:`N` so large that nothing wraps around into the result.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+def fast_length(n: int) -> int:
+    """Returns the smallest length of at least ``n`` for which a real FFT is fast."""
+    from scipy.fft import next_fast_len
+
+    return next_fast_len(n, real=True)
+
+
+def transfer_function(kernel: Tensor) -> Tensor:
+    """Transforms a periodic kernel, whose origin is its first pixel.
+
+    Returns:
+        Real and imaginary parts in the last dimension, with shape :math:`(*, N_y, N_x // 2 + 1, 2)`.
+        A real tensor, so that ``Module.to(dtype)`` treats it as any other buffer.
+    """
+    return torch.view_as_real(torch.fft.rfft2(kernel))
+
+
+def convolve(
+    image: Tensor, transfer: Tensor, size: tuple[int, int], shape: tuple[int, int]
+) -> Tensor:
+    r"""Convolves maps with a kernel given by its transfer function.
+
+    Arguments:
+        image: Maps :math:`x`, with shape :math:`(*, H, W)`.
+        transfer: Result of :func:`transfer_function`, with shape :math:`(*, N_y, N_x // 2 + 1, 2)`; its
+            leading dimensions broadcast against those of ``image``.
+        size: The periodic grid :math:`(N_y, N_x)`.
+        shape: Shape :math:`(H', W')` of the result.
+
+    Returns:
+        The maps :math:`y`, with shape :math:`(*, H', W')`. Differentiable, to any order and in forward
+        mode, with respect to ``image`` and ``transfer``.
+    """
+    lead = torch.broadcast_shapes(image.shape[:-2], transfer.shape[:-3])
+    return _Convolve.apply(image, transfer, size, lead, shape, False)
+
+
+def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
+    r"""Applies the adjoint of :func:`convolve`.
+
+    Arguments:
+        image: Maps :math:`y`, with shape :math:`(*, H', W')`.
+        transfer: As in :func:`convolve`.
+        size: The periodic grid :math:`(N_y, N_x)`.
+        shape: Full shape of the result, the one that :func:`convolve` was given: dimensions that were
+            broadcast there are summed over here.
+    """
+    return _Convolve.apply(image, transfer, size, shape[:-2], shape[-2:], True)
+
+
+class _Convolve(torch.autograd.Function):
+    # torch's own gradient of a real FFT goes through complex FFTs of the full plane, twice the work.
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        image: Tensor,
+        transfer: Tensor,
+        size: tuple[int, int],
+        lead: Shape,
+        shape: tuple[int, int],
+        adjoint: bool,
+    ) -> Tensor:
+        factor = torch.view_as_complex(transfer)
+        spectrum = _rfft(image, size) * (factor.conj() if adjoint else factor)
+        spectrum = spectrum.sum_to_size((*lead, *spectrum.shape[-2:]))
+        spectrum = torch.fft.ifft(spectrum, dim=-2)[..., : shape[0], :]
+        # Forward-mode differentiation wants a result that is no view of a larger one.
+        return torch.fft.irfft(spectrum, n=size[1])[..., : shape[1]].clone(
+            memory_format=torch.contiguous_format
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        image, transfer, ctx.size, ctx.lead, ctx.shape, ctx.adjoint = inputs
+        ctx.image_shape = image.shape
+        # The map is needed for the gradient of the kernel only, which is a constant nearly always.
+        saved = image if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(saved, transfer)
+        ctx.save_for_forward(image, transfer)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        image, transfer = ctx.saved_tensors
+        grad_image = grad_transfer = None
+        if ctx.needs_input_grad[0]:
+            lead, shape = ctx.image_shape[:-2], ctx.image_shape[-2:]
+            grad_image = _Convolve.apply(grad, transfer, ctx.size, lead, shape, not ctx.adjoint)
+        if ctx.needs_input_grad[1]:
+            a, b = _rfft(image, ctx.size), _rfft(grad, ctx.size)
+            product = a * b.conj() if ctx.adjoint else a.conj() * b
+            # Columns of the half plane stand for two, but for the first and, if even, the last one.
+            weight = torch.full((product.shape[-1],), 2.0, dtype=grad.dtype, device=grad.device)
+            weight[0] = 1.0
+            if ctx.size[1] % 2 == 0:
+                weight[-1] = 1.0
+            product = product * (weight / (ctx.size[0] * ctx.size[1]))
+            grad_transfer = torch.view_as_real(product).sum_to_size(transfer.shape)
+        return grad_image, grad_transfer, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, d_image: Tensor | None, d_transfer: Tensor | None, *_: None) -> Tensor:
+        image, transfer = ctx.saved_tensors
+        rest = (ctx.size, ctx.lead, ctx.shape, ctx.adjoint)
+        parts = []
+        if d_image is not None:
+            parts.append(_Convolve.apply(d_image, transfer, *rest))
+        if d_transfer is not None:
+            parts.append(_Convolve.apply(image, d_transfer, *rest))
+        return sum(parts[1:], parts[0])
+
+
+def _rfft(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return torch.fft.fft(torch.fft.rfft(image, n=size[1]), n=size[0], dim=-2)

@@ -1,0 +1,117 @@
+r"""From angles to masses and lengths.
+
+A lens at redshift :math:`z_l` in front of a source at :math:`z_s` turns convergence into mass with
+the critical surface density
+
+.. math:: \Sigma_\mathrm{cr} = \frac{c^2}{4 \pi G} \frac{D_s}{D_l D_{ls}} \, ,
+
+with angular diameter distances :math:`D`. This is the only place where redshifts enter: the images
+alone fix the lens in units of :math:`\Sigma_\mathrm{cr}`.
+"""
+
+from dataclasses import dataclass
+from math import isfinite, pi, sqrt
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class LensScales:
+    r"""Creates the physical scales of one lens; see :func:`lens_scales`.
+
+    Arguments:
+        z_lens, z_source: Redshifts.
+        cosmology: Name of the cosmology.
+        D_lens, D_source, D_lens_source: Angular diameter distances :math:`D_l, D_s, D_{ls}` [Mpc].
+        kpc_per_arcsec_lens, kpc_per_arcsec_source: Proper lengths per angle [kpc/arcsec].
+        sigma_critical: :math:`\Sigma_\mathrm{cr}` [M_sun/arcsec^2].
+        sigma_critical_kpc: :math:`\Sigma_\mathrm{cr}` [M_sun/kpc^2].
+    """
+
+    z_lens: float
+    z_source: float
+    cosmology: str
+    D_lens: float
+    D_source: float
+    D_lens_source: float
+    kpc_per_arcsec_lens: float
+    kpc_per_arcsec_source: float
+    sigma_critical: float
+    sigma_critical_kpc: float
+
+    def einstein_mass(self, theta_E: float) -> float:
+        r"""Returns the projected mass within the Einstein radius [M_sun].
+
+        .. math:: M_E = \pi \theta_E^2 \Sigma_\mathrm{cr}
+
+        It holds for any mass distribution if ``theta_E`` [arcsec] is the radius of the circle
+        within which the mean convergence is 1.
+        """
+        return pi * theta_E**2 * self.sigma_critical
+
+    def velocity_dispersion(self, theta_E: float) -> float:
+        r"""Returns the dispersion of the isothermal sphere with this Einstein radius [km/s].
+
+        .. math:: \sigma_v = c \sqrt{\frac{\theta_E}{4 \pi} \frac{D_s}{D_{ls}}}
+
+        Arguments:
+            theta_E: Einstein radius :math:`\theta_E` [arcsec].
+        """
+        from astropy import constants, units
+
+        angle = theta_E * units.arcsec.to(units.rad)
+        c = constants.c.to_value(units.km / units.s)
+        return float(c * sqrt(angle / (4 * pi) * self.D_source / self.D_lens_source))
+
+
+def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") -> LensScales:
+    """Computes the physical scales of a lens.
+
+    Arguments:
+        z_lens: Redshift of the lens.
+        z_source: Redshift of the source.
+        cosmology: Name of one of astropy's cosmologies, all of them flat.
+
+    Raises:
+        InputError: If the redshifts are not finite with 0 < z_lens < z_source, or the cosmology is
+            unknown.
+    """
+    if not (isfinite(z_lens) and isfinite(z_source) and 0 < z_lens < z_source):
+        raise InputError(
+            "redshifts must be finite with 0 < z_lens < z_source, "
+            f"found z_lens = {z_lens:g} and z_source = {z_source:g}; check --z-lens and --z-source"
+        )
+    import astropy.cosmology
+    from astropy import constants, units
+
+    known = astropy.cosmology.available
+    if cosmology not in known:
+        raise InputError(
+            f"--cosmology must be one of {', '.join(sorted(known))}, found {cosmology!r}"
+        )
+    model = getattr(astropy.cosmology, cosmology)
+    comoving = [model.comoving_distance(z).to_value(units.Mpc) for z in (z_lens, z_source)]
+    # comoving distances subtract, because every named cosmology is flat
+    D_lens, D_source, D_lens_source = (
+        float(d) / (1 + z)
+        for d, z in [
+            (comoving[0], z_lens),
+            (comoving[1], z_source),
+            (comoving[1] - comoving[0], z_source),
+        ]
+    )
+    kpc = [d * 1e3 * units.arcsec.to(units.rad) for d in (D_lens, D_source)]
+    per_length = (constants.c**2 / (4 * pi * constants.G)).to_value(units.M_sun / units.kpc)
+    sigma_kpc = float(per_length * D_source / (D_lens * D_lens_source) * 1e-3)
+    return LensScales(
+        z_lens=float(z_lens),
+        z_source=float(z_source),
+        cosmology=cosmology,
+        D_lens=D_lens,
+        D_source=D_source,
+        D_lens_source=D_lens_source,
+        kpc_per_arcsec_lens=kpc[0],
+        kpc_per_arcsec_source=kpc[1],
+        sigma_critical=sigma_kpc * kpc[0] ** 2,
+        sigma_critical_kpc=sigma_kpc,
+    )

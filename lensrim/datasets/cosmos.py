@@ -81,9 +81,10 @@ def isolate(image: Map, *, taper: int = 4) -> Map:
     level, noise = _background(image)
     blank = image == 0
     signal = np.where(blank, 0.0, image - level)
-    # Smoothing by 1.5 pixels lowers white noise to 1 / (2 sqrt(pi) 1.5) of itself.
     smooth = ndimage.gaussian_filter(signal, 1.5) if noise else signal
-    labels, count = ndimage.label(smooth > 2.5 * noise / 5.3)
+    above = smooth > max(1.5 * noise, 1e-3 * signal.max())
+    # Opening cuts the bridges of noise between neighbours.
+    labels, count = ndimage.label(ndimage.binary_opening(above, iterations=2) if noise else above)
     if not count:
         raise ValueError("no object stands above the background")
     h, w = image.shape
@@ -94,7 +95,7 @@ def isolate(image: Map, *, taper: int = 4) -> Map:
     ]
     inside = ndimage.binary_fill_holes(labels == chosen)
     if noise:
-        inside = ndimage.binary_dilation(inside, iterations=taper // 2)
+        inside = ndimage.binary_dilation(inside, iterations=taper)
         neighbours = (labels > 0) & (labels != chosen)
         inside &= ~ndimage.binary_dilation(neighbours, iterations=1)
     depth = np.clip(ndimage.distance_transform_edt(inside) / (taper + 1), 0, 1)

@@ -136,6 +136,7 @@ class SystemPrior:
         lens: The population of lensing masses.
         source_radius: Range of the source's half-light radius, in Einstein radii (log-uniform).
         source_radius_min: Its smallest value [pixels].
+        stamp_radius_min: Galaxies with a smaller half-light radius [stamp pixels] are not resolved.
         source_offset: Largest distance of the source from the axis, in Einstein radii (uniform in it).
         light_share: Share of the systems with lens light.
         light_brightness: Range of its peak relative to the arcs' (log-uniform).
@@ -149,8 +150,9 @@ class SystemPrior:
     pixel_scale: tuple[float, float] = (0.04, 0.1)
     theta_E: tuple[float, float] = (6.0, 22.0)
     lens: LensPrior = LensPrior()
-    source_radius: tuple[float, float] = (0.07, 0.3)
+    source_radius: tuple[float, float] = (0.06, 0.22)
     source_radius_min: float = 0.8
+    stamp_radius_min: float = 2.5
     source_offset: float = 0.3
     light_share: float = 0.5
     light_brightness: tuple[float, float] = (1.0, 10.0)
@@ -232,13 +234,17 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
     ):
         data = np.asarray(fits.getdata(path), dtype=np.float64)
         for i, stamp in enumerate(data.reshape(-1, *data.shape[-2:])):
-            if stamp_fwhm(stamp) < min_fwhm:
-                break
-            half = int(min(12 * stamp_fwhm(stamp), (min(stamp.shape) - 1) // 2))
+            stamp = np.nan_to_num(stamp)
+            width = stamp_fwhm(stamp)
+            border = np.concatenate([stamp[0], stamp[-1], stamp[:, 0], stamp[:, -1]])
+            # A stamp on a pedestal is a failed measurement.
+            if width < min_fwhm or np.abs(border).mean() > 0.01 * stamp.max():
+                continue
+            half = int(min(12 * width, (min(stamp.shape) - 1) // 2))
             row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
-            padded = np.pad(np.clip(np.nan_to_num(stamp), 0, None), half)
+            padded = np.pad(np.clip(stamp, 0, None), half)
             cut = padded[row : row + 2 * half + 1, column : column + 2 * half + 1]
-            stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), stamp_fwhm(stamp))
+            stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), width)
     if not stamps:
         raise InputError(
             f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more, found none"
@@ -285,6 +291,25 @@ def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> Ser
     )
 
 
+def _draw_galaxy(
+    rng: np.random.Generator,
+    galaxies: Galaxies | None,
+    names: Sequence[str] | None,
+    radius_min: float,
+) -> Galaxy:
+    """Draws a galaxy that its stamp resolves."""
+    if galaxies is None:
+        return synthetic_galaxy(rng)
+    choice = galaxies.names if names is None else names
+    for i in rng.permutation(len(choice)):
+        galaxy = galaxies.load(choice[i])
+        if galaxy.half_light_radius >= radius_min * galaxy.pixel_scale:
+            return galaxy
+    raise InputError(
+        f"galaxies: none of {len(choice)} has a half-light radius of {radius_min} stamp pixels or more"
+    )
+
+
 def draw_system(
     rng: np.random.Generator,
     *,
@@ -306,16 +331,15 @@ def draw_system(
 
     Returns:
         The system.
+
+    Raises:
+        InputError: If no galaxy is resolved by its stamp.
     """
     prior = prior or SystemPrior()
     pixel_scale = float(rng.uniform(*prior.pixel_scale))
     theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
-    if galaxies is None:
-        galaxy = synthetic_galaxy(rng)
-    else:
-        choice = galaxies.names if names is None else names
-        galaxy = galaxies.load(choice[int(rng.integers(len(choice)))])
+    galaxy = _draw_galaxy(rng, galaxies, names, prior.stamp_radius_min)
     # The image of the source's centre without offset is the centre of the mass, displaced by the shear.
     host, (g1, g2) = lens.ellipsoid, (lens.gamma1, lens.gamma2)
     distance, angle = prior.source_offset * theta_E * rng.uniform(), rng.uniform(0, 2 * np.pi)

@@ -20,7 +20,7 @@ from .rendering import Canvas, TrueSource, fine_psf, native_psf, sersic
 
 Map = NDArray[np.float64]
 
-EDGE = 0.1
+EDGE = 0.03
 """Brightness allowed in the outer two pixels of the frame, relative to the arcs' peak."""
 
 

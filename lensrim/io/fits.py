@@ -1,0 +1,331 @@
+"""FITS files opened with errors that a user can act on.
+
+A reference is an HDU of the main file (``"VIS_PSF"``, ``"SCI,2"``, ``"3"``), a file
+(``"noise_map.fits.gz"``), or an HDU of a file (``"other.fits[PSF]"``). What astropy would only
+warn of (a truncated file) is an error here; what it warns of besides does not concern the result
+and is kept from the user. Pixels come out as double precision in the machine's byte order, scaled
+(BSCALE, BZERO) and with BLANK as NaN.
+"""
+
+import gzip
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from jaxtyping import Float64
+
+from lensrim.errors import InputError
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps astropy's and numpy's warnings about a file's contents from the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an exception's text without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One HDU as its header announces it: index, EXTNAME (upper case or ""), EXTVER, shape."""
+
+    index: int
+    name: str
+    version: int
+    shape: tuple[int, ...]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the HDU holds one 2-D image, axes of length 1 in front of it not counted."""
+        return len(self.shape) >= 2 and all(n == 1 for n in self.shape[:-2])
+
+    def __str__(self) -> str:
+        return self.name or str(self.index)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A 2-D image read from a file.
+
+    Arguments:
+        array: Pixels, with shape :math:`(H, W)`.
+        header: Header of the HDU.
+        primary: Header of the file's first HDU, where keywords common to all HDUs are kept.
+        label: The file and HDU, for messages.
+        name: EXTNAME in upper case, or "".
+        path: The file.
+    """
+
+    array: Float64[np.ndarray, "h w"]
+    header: fits.Header
+    primary: fits.Header
+    label: str
+    name: str
+    path: Path
+
+    @property
+    def short(self) -> str:
+        """The file without its folder, and the HDU, for notes."""
+        return self.path.name + self.label.removeprefix(str(self.path))
+
+    def keyword(self, *names: str) -> tuple[str, object] | None:
+        """Returns the first of these keywords with a value, in the HDU or the primary header."""
+        for header in (self.header, self.primary):
+            for name in names:
+                try:
+                    value = header.get(name)
+                except fits.VerifyError as error:
+                    raise InputError(
+                        f"{self.label}: keyword {name} cannot be read ({one_line(error)}):"
+                        " correct it"
+                    ) from None
+                if value is not None and not isinstance(value, fits.card.Undefined):
+                    return name, value
+        return None
+
+    def number(self, *names: str) -> tuple[str, float] | None:
+        """Returns the first of these keywords and its value as a finite number.
+
+        Raises:
+            InputError: If the keyword holds anything else.
+        """
+        found = self.keyword(*names)
+        if found is None:
+            return None
+        try:
+            value = float(str(found[1]))
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            raise InputError(
+                f"{self.label}: keyword {found[0]} must be a finite number, found {found[1]!r}:"
+                " correct the header"
+            )
+        return found[0], value
+
+    @property
+    def unit(self) -> str | None:
+        """Content of BUNIT, or None."""
+        found = self.keyword("BUNIT")
+        return str(found[1]).strip() or None if found else None
+
+
+class FitsFile:
+    """Opens a FITS file, plain or gzip-compressed, and lists its HDUs.
+
+    Arguments:
+        path: The file.
+
+    Raises:
+        InputError: If the file is missing, empty, unreadable, truncated or not FITS.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.handle, size = _open(path)
+        try:
+            with quiet():
+                self._list = fits.open(self.handle, memmap=False)
+                self.hdus: list[Any] = list(self._list)  # reads every header
+        except (OSError, EOFError, ValueError, TypeError, fits.VerifyError) as error:
+            start = _peek(self.handle, 0, 6)
+            self.handle.close()
+            if start == b"SIMPLE":
+                raise InputError(
+                    f"{path}: the FITS file is truncated or damaged ({one_line(error)}):"
+                    " fetch or write it again"
+                ) from None
+            raise InputError(
+                f"{path}: not a FITS file (plain or gzip), it begins with {start!r}: give a FITS"
+                " file"
+            ) from None
+        try:
+            self._check_length(size)
+            self.entries = [_entry(i, hdu) for i, hdu in enumerate(self.hdus)]
+        except InputError:
+            self.close()
+            raise
+
+    def _check_length(self, size: int) -> None:
+        """Compares the length of the file with what the headers announce."""
+        end = 0
+        for hdu in self.hdus:
+            info = hdu.fileinfo()
+            # The padding of the last block carries nothing, and some writers leave it out.
+            plain = isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU))
+            needed = info["datLoc"] + (hdu.size if plain else info["datSpan"])
+            end = info["datLoc"] + info["datSpan"]
+            if size < needed:
+                raise InputError(
+                    f"{self.path}[{hdu.name or 0}]: the file is truncated, {needed} bytes are"
+                    f" needed and it has {size}: fetch or write it again"
+                )
+        if _peek(self.handle, end, 8) == b"XTENSION":
+            raise InputError(
+                f"{self.path}: the file is truncated or damaged after HDU {len(self.hdus) - 1}:"
+                " fetch or write it again"
+            )
+
+    @property
+    def contents(self) -> str:
+        """The HDUs in words, for messages."""
+        return ", ".join(
+            f"{e.index} {e.name or '(no name)'} "
+            + ("x".join(map(str, e.shape)) if e.shape else "(no image)")
+            for e in self.entries
+        )
+
+    def find(self, key: str) -> Entry | None:
+        """Returns the HDU called ``NAME`` or ``NAME,EXTVER`` or with this number, or None.
+
+        Raises:
+            InputError: If several HDUs have the name.
+        """
+        key = key.strip()
+        if key.isdecimal():
+            return self.entries[int(key)] if int(key) < len(self.entries) else None
+        name, _, version = key.upper().partition(",")
+        found = [e for e in self.entries if e.name == name.strip() and e.name]
+        if version:
+            found = [e for e in found if str(e.version) == version.strip()]
+        if name == "PRIMARY" and not found:
+            found = self.entries[:1]
+        if len(found) > 1:
+            choice = ", ".join(f"{name},{e.version} (number {e.index})" for e in found)
+            raise InputError(
+                f"{self.path}: {len(found)} HDUs are called {name}: choose one of {choice}"
+            )
+        return found[0] if found else None
+
+    def entry(self, key: str) -> Entry:
+        """Returns the HDU with this name or number.
+
+        Raises:
+            InputError: If there is none.
+        """
+        found = self.find(key)
+        if found is None:
+            raise InputError(f"{self.path}: no HDU {key!r}: the file holds {self.contents}")
+        return found
+
+    def plane(self, entry: Entry) -> Plane:
+        """Reads an image.
+
+        Raises:
+            InputError: If the HDU holds no 2-D image, or its pixels cannot be read.
+        """
+        label = f"{self.path}[{entry}]"
+        if not entry.is_image:
+            found = f"shape {entry.shape}" if entry.shape else "no image"
+            advice = (
+                "cut one plane out of the cube" if len(entry.shape) > 2 else "name another HDU"
+            )
+            raise InputError(
+                f"{label}: a 2-D image is needed, found {found}: {advice}; the file holds"
+                f" {self.contents}"
+            )
+        hdu = self.hdus[entry.index]
+        try:
+            with quiet():
+                data = np.array(hdu.data, dtype=np.float64)
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{label}: the pixels cannot be read ({one_line(error)}): fetch or write the"
+                " file again"
+            ) from None
+        array = np.ascontiguousarray(data.reshape(entry.shape[-2:]))
+        return Plane(array, hdu.header, self.hdus[0].header, label, entry.name, self.path)
+
+    def close(self) -> None:
+        """Closes the file."""
+        with quiet():
+            self._list.close()
+        self.handle.close()
+
+
+class Files:
+    """Keeps the files of one observation open, each opened once, until the ``with`` block ends."""
+
+    def __init__(self):
+        self._open: dict[Path, FitsFile] = {}
+
+    def __enter__(self) -> "Files":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._open.values():
+            file.close()
+
+    def open(self, path: Path) -> FitsFile:
+        """Returns the opened file."""
+        key = path.resolve()
+        if key not in self._open:
+            self._open[key] = FitsFile(path)
+        return self._open[key]
+
+
+def split_reference(reference: str) -> tuple[str, str | None]:
+    """Splits ``path[HDU]``; the HDU is None without a bracket, or if it is part of a name."""
+    match = re.fullmatch(r"(.+)\[([^\[\]]+)\]", reference)
+    if match is None or Path(reference).exists():
+        return reference, None
+    return match[1], match[2]
+
+
+def _open(path: Path) -> tuple[io.BufferedIOBase, int]:
+    """Returns a handle on the uncompressed bytes and their number."""
+    try:
+        handle = path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file: check the path") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}): check the path") from None
+    size = path.stat().st_size
+    if size == 0:
+        handle.close()
+        raise InputError(f"{path}: the file is empty (0 bytes): fetch or write it again")
+    if _peek(handle, 0, 2) != b"\x1f\x8b":
+        return handle, size
+    with handle:
+        try:
+            content = gzip.decompress(handle.read())
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"{path}: the gzip file is truncated or damaged ({one_line(error)}): fetch it"
+                " again"
+            ) from None
+    return io.BytesIO(content), len(content)
+
+
+def _peek(handle: io.BufferedIOBase, start: int, count: int) -> bytes:
+    """Reads bytes without moving on."""
+    handle.seek(start)
+    content = handle.read(count)
+    handle.seek(0)
+    return content
+
+
+def _entry(index: int, hdu: Any) -> Entry:
+    """Describes an HDU without reading its pixels."""
+    name = str(hdu.header.get("EXTNAME", "")).strip().upper()
+    shape = tuple(int(n) for n in hdu.shape) if hdu.is_image and hdu.header.get("NAXIS", 0) else ()
+    return Entry(index, name, int(hdu.ver), shape)

@@ -1,0 +1,94 @@
+"""The options of reading: what to take for what, and what the file does not say."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lensrim.errors import InputError
+from lensrim.io.noise import NoiseKind
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read an observation.
+
+    Each of data, noise, exposure, psf, mask and dq is an HDU of the main file by name or number
+    (``VIS_PSF``, ``SCI,2``, ``3``), a file, or an HDU of a file (``other.fits[PSF]``). What is
+    left out is looked for under its usual name. The values are checked when the observation is
+    read.
+    """
+
+    data: str | None = None
+    """The image: HDU, file or file[HDU]."""
+
+    noise: str | None = None
+    """The noise map: HDU, file or file[HDU]."""
+
+    noise_kind: NoiseKind | None = None
+    """What the noise map holds: sigma, variance, weight (1/sigma^2); or background+exposure."""
+
+    background: float | None = None
+    """Standard deviation of the background [electron/s], used with the exposure."""
+
+    exposure: str | None = None
+    """Exposure time: a map [s] as HDU, file or file[HDU], or seconds as in 2000s."""
+
+    psf: str | None = None
+    """The PSF: HDU, file or file[HDU]."""
+
+    psf_kind: Literal["effective", "optical"] = "effective"
+    """Whether the pixel response is in the PSF (effective: measured ones) or not (optical)."""
+
+    psf_oversampling: int = 1
+    """Number of the PSF's pixels along a pixel of the image."""
+
+    mask: str | None = None
+    """A mask of 0 and 1: HDU, file or file[HDU]."""
+
+    mask_sense: Literal["used", "ignored"] = "used"
+    """What 1 means in the mask."""
+
+    dq: str | None = None
+    """Data quality flags, 0 where good: HDU, file or file[HDU]."""
+
+    pixel_scale: float | None = None
+    """Pixel scale [arcsec]."""
+
+    trust_scale: bool = False
+    """Take --pixel-scale even where a header contradicts it."""
+
+    zeropoint: float | None = None
+    """Magnitude of one data unit."""
+
+    rescale_noise: float = 1.0
+    """Factor on the standard deviations, for correlated noise or a map known to be wrong."""
+
+    def check(self) -> None:
+        """Checks the values.
+
+        Raises:
+            InputError: If one is impossible, or two exclude each other.
+        """
+        for name in ("background", "pixel_scale", "rescale_noise", "psf_oversampling"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"--{name.replace('_', '-')}: must be positive, got {value}")
+        if self.zeropoint is not None and not np.isfinite(self.zeropoint):
+            raise InputError(f"--zeropoint: must be finite, got {self.zeropoint}")
+        if self.psf_oversampling != int(self.psf_oversampling):
+            raise InputError(
+                f"--psf-oversampling: must be an integer, got {self.psf_oversampling}"
+            )
+        if self.trust_scale and self.pixel_scale is None:
+            raise InputError(
+                "--trust-scale: needs the scale to trust, found none: give --pixel-scale in arcsec"
+            )
+        if self.noise is not None:
+            others = [n for n in ("background", "exposure") if getattr(self, n) is not None]
+            if self.noise_kind == "background+exposure":
+                others.append("noise-kind background+exposure")
+            if others:
+                raise InputError(
+                    f"--noise and --{others[0]}: the noise is given twice: leave one out"
+                )

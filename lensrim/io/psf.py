@@ -1,0 +1,112 @@
+r"""PSF stamps: checked, normalised, and rebinned to larger pixels.
+
+A stamp is odd-sized, its centre pixel is the origin, its sum is 1. Put on pixels :math:`b` times
+larger, it becomes, with :math:`\Pi_b` the box of the larger pixel,
+
+.. math:: P_b[m] = \sum_j (\Pi_b)_j \, P[b m + j] \, ,
+
+sampled about the same centre. For even :math:`b` the small pixels' offsets from that centre are
+half integers; values there are interpolated by the 4-point cubic rule, which, unlike the linear
+one, adds nothing to the second moment. In an *effective* stamp the response of its own pixel is
+included, so a sum over pixels completes the larger box. An *optical* one holds none and is
+averaged over its own pixel first (:math:`[1, 22, 1]/24`, exact to third order); the result is
+effective.
+"""
+
+import numpy as np
+from jaxtyping import Float64
+
+from lensrim.errors import InputError
+
+CENTERING = 0.5  # largest distance of the core from the middle of the stamp [pixel]
+
+
+def normalized(
+    stamp: np.ndarray, *, where: str, oversampling: int = 1
+) -> Float64[np.ndarray, "n m"]:
+    """Checks a stamp and divides it by its sum.
+
+    Arguments:
+        stamp: The PSF, with shape :math:`(n, m)`, both odd.
+        where: File and HDU, or the argument's name, for messages.
+        oversampling: Number of the stamp's pixels along a pixel of the image.
+
+    Raises:
+        InputError: If the stamp is not 2-D, of even size, not finite, without a positive sum, or
+            if its core lies more than half an image pixel off the middle.
+    """
+    stamp = np.asarray(stamp, dtype=np.float64)
+    if stamp.ndim != 2:
+        raise InputError(
+            f"{where}: the PSF must be one 2-D stamp, found shape {stamp.shape}: cut it out"
+        )
+    rows, columns = stamp.shape
+    if rows % 2 == 0 or columns % 2 == 0:
+        raise InputError(
+            f"{where}: the PSF must have odd sides, with the star on the middle pixel, found"
+            f" {rows} x {columns}: resample it on an odd grid (cutting one row and column off"
+            " shifts it by half a pixel)"
+        )
+    if not np.isfinite(stamp).all():
+        raise InputError(
+            f"{where}: the PSF must be finite, found {(~np.isfinite(stamp)).sum()} NaN or"
+            " infinite pixels: replace them"
+        )
+    total = float(stamp.sum())
+    if not total > 1e-10 * np.abs(stamp).sum():
+        raise InputError(
+            f"{where}: the PSF must have a positive sum, found {total:g}: give another --psf"
+        )
+    dx, dy = center_offset(stamp)
+    if np.hypot(dx, dy) > CENTERING * oversampling:
+        raise InputError(
+            f"{where}: the PSF must be centred on its middle pixel to {CENTERING} pixel, found"
+            f" its core off by {dx / oversampling:+.2f} in x and {dy / oversampling:+.2f} in y:"
+            " shift or recut it"
+        )
+    return stamp / total
+
+
+def center_offset(stamp: Float64[np.ndarray, "n m"]) -> tuple[float, float]:
+    r"""Returns the centroid ``(x, y)`` of :math:`\max(P, 0)^2` relative to the middle pixel.
+
+    The square gives the weight to the core: neither the wings and their noise, which move the
+        plain
+    centroid, nor a flat top, whose brightest pixel may be any, count.
+    """
+    weight = np.maximum(stamp, 0) ** 2
+    y, x = (np.arange(n) - (n - 1) / 2 for n in stamp.shape)
+    return float(weight.sum(0) @ x / weight.sum()), float(weight.sum(1) @ y / weight.sum())
+
+
+def rebinned(
+    stamp: Float64[np.ndarray, "n m"], factor: int, *, kind: str = "effective"
+) -> Float64[np.ndarray, "p q"]:
+    """Puts a stamp on pixels ``factor`` times larger, with the box of the larger pixel in it.
+
+    Arguments:
+        stamp: The PSF, with odd sides.
+        factor: Ratio of the pixels.
+        kind: Whether the response of the stamp's own pixel is in it (``"effective"``) or not
+            (``"optical"``). The result is effective.
+    """
+    box = np.full(factor, 1 / factor)
+    if factor % 2 == 0:
+        box = np.convolve(box, np.array([-1, 9, 9, -1]) / 16)
+    if kind == "optical":
+        box = np.convolve(box, np.array([1, 22, 1]) / 24)
+    result = _rebin_rows(_rebin_rows(stamp, box, factor).T, box, factor).T
+    return np.ascontiguousarray(result / result.sum())
+
+
+def _rebin_rows(
+    stamp: Float64[np.ndarray, "n m"], box: Float64[np.ndarray, "k"], factor: int
+) -> Float64[np.ndarray, "p m"]:
+    """Applies the box along columns at every ``factor``-th row, counted from the middle."""
+    half, reach = stamp.shape[0] // 2, len(box) // 2
+    steps = (half + factor // 2) // factor
+    first = steps * factor + reach
+    padded = np.pad(stamp, ((max(first - half, 0),) * 2, (0, 0)))
+    middle = padded.shape[0] // 2
+    rows = middle + factor * np.arange(-steps, steps + 1)
+    return np.tensordot(box, padded[rows + np.arange(-reach, reach + 1)[:, None]], axes=1)

@@ -1,0 +1,260 @@
+"""Reads an observation from FITS.
+
+Every part is found (:mod:`lensrim.io.layout`), checked against the image, and brought to the one
+form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from astropy.wcs import WCS
+from jaxtyping import Bool, Float64
+
+from lensrim.errors import InputError
+from lensrim.io import noise as noises
+from lensrim.io.fits import Files, Plane
+from lensrim.io.layout import Layout, locate, stem
+from lensrim.io.observation import Observation
+from lensrim.io.options import ReadOptions
+from lensrim.io.photometry import zeropoint_of
+from lensrim.io.psf import normalized, rebinned
+from lensrim.io.wcs import celestial, choose_scale, stated
+
+
+def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> Observation:
+    """Reads an observation.
+
+    Arguments:
+        path: A FITS file, ``file[HDU]``, or a folder with data, noise_map and psf (.fits or
+            .fits.gz).
+        options: What to read, and what the file does not say.
+
+    Raises:
+        InputError: If anything is missing, contradictory, ambiguous or unfit; in one line.
+    """
+    options.check()
+    with Files() as files:
+        layout = locate(files, path, options.data)
+        data = layout.data
+        if not np.isfinite(data.array).any():
+            raise InputError(
+                f"{data.label}: the image must hold data, found only NaN: name another --data"
+            )
+        noise, sigma, noise_kind, notes = _noise(layout, data, options)
+        psf_plane, psf, psf_notes = _psf(layout, data, options)
+        mask_plane, mask = _mask(layout, data, options)
+        dq = _same_shape(layout.part("dq", options.dq), data)
+        wcs, scale, scale_notes = _scale(data, noise, psf_plane, mask_plane, options)
+        used, sigma, bad_notes = _used_pixels(data, sigma * options.rescale_noise, mask, dq)
+        zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
+        if mask_plane is None:
+            notes += [
+                f"{name}: seen, used only with --mask and --mask-sense" for name in layout.masks
+            ]
+        if options.rescale_noise != 1:
+            notes.append(f"noise multiplied by {options.rescale_noise:g}")
+        kind = options.psf_kind if options.psf_oversampling == 1 else "effective"
+        return Observation(
+            image=data.array,
+            sigma=sigma,
+            psf=psf,
+            mask=used,
+            pixel_scale=scale,
+            psf_kind=kind,
+            noise_kind=noise_kind,
+            wcs=wcs,
+            unit=data.unit,
+            zeropoint=zeropoint,
+            name=stem(data.path.resolve().parent if stem(data.path) == "data" else data.path),
+            notes=(
+                *layout.notes,
+                *notes,
+                *psf_notes,
+                *scale_notes,
+                *([zeropoint_note] if zeropoint_note else []),
+                *bad_notes,
+            ),
+        )
+
+
+def _same_shape(plane: Plane | None, data: Plane) -> Plane | None:
+    """Makes sure that a plane fits the image."""
+    if plane is not None and plane.array.shape != data.array.shape:
+        shapes = (f"{p.array.shape[0]} x {p.array.shape[1]}" for p in (plane, data))
+        raise InputError(
+            f"{plane.label}: must have as many rows x columns as the image, found {next(shapes)}"
+            f" against {next(shapes)} in {data.label}: give planes that belong together"
+        )
+    return plane
+
+
+def _noise(
+    layout: Layout, data: Plane, options: ReadOptions
+) -> tuple[Plane | None, Float64[np.ndarray, "h w"], str, list[str]]:
+    """Returns the noise's plane (if any), sigma (NaN where there is none), its kind, and notes."""
+    forced = options.noise_kind == "background+exposure"
+    pieces = forced or options.background is not None or options.exposure is not None
+    noise = None if pieces else layout.part("noise", options.noise)
+    if noise is None and not pieces and options.noise_kind is not None:
+        noise = layout.part("weight", None)  # no longer ambiguous
+    noise = _same_shape(noise, data)
+    if noise is None:
+        return _noise_from_pieces(layout, data, options)
+    separate = noise.path != data.path
+    kind = options.noise_kind or noises.recognised(noise, separate=separate)
+    sigma = noises.sigma_of(noise, kind)
+    noises.check_positive(sigma, noise, data.label)
+    return noise, sigma, kind, [f"noise: {noise.short} read as {kind}"]
+
+
+def _noise_from_pieces(
+    layout: Layout, data: Plane, options: ReadOptions
+) -> tuple[None, Float64[np.ndarray, "h w"], str, list[str]]:
+    """Makes the noise from the rms of the background and the exposure time."""
+    found = data.number("BKGRMS")
+    background = options.background or (found[1] if found else None)
+    exposure, source = _exposure(layout, options)
+    forced = options.noise_kind == "background+exposure"
+    asked = forced or options.background is not None or options.exposure is not None
+    if background is None or exposure is None:
+        if not asked:
+            weight = layout.part("weight", None)
+            if weight is not None:
+                noises.recognised(weight, separate=False)  # a weight map alone is refused
+            raise InputError(
+                f"{data.path}: no noise map, the file holds {layout.main.contents}: give --noise"
+                f" (HDU or file){layout.beside('noise_map')}, or --background and --exposure"
+            )
+        missing = background is None
+        option, keyword = ("background", "BKGRMS") if missing else ("exposure", "EXPTIME")
+        raise InputError(
+            f"{data.label}: noise from background and exposure needs both, found no {keyword}:"
+            f" give --{option}"
+        )
+    if background <= 0:
+        raise InputError(
+            f"{data.label}: BKGRMS must be positive, found {background:g}: give --background"
+        )
+    note = noises.check_rate(data, stated=forced)
+    sigma = noises.sigma_from_exposure(data.array, background, exposure)
+    noises.check_positive(sigma, None, source)
+    notes = [f"noise: background {background:g} electron/s and exposure from {source}"]
+    return None, sigma, "background+exposure", notes + ([note] if note else [])
+
+
+def _exposure(
+    layout: Layout, options: ReadOptions
+) -> tuple[Float64[np.ndarray, "h w"] | float | None, str]:
+    """Returns the exposure time [s], a map or a number, and where it is from."""
+    text = (options.exposure or "").strip()
+    if text.endswith("s") and text[:-1].strip().replace(".", "", 1).isdecimal():
+        return float(text[:-1]), "--exposure"
+    plane = _same_shape(layout.part("exposure", options.exposure), layout.data)
+    if plane is not None:
+        return plane.array, plane.short
+    keyword = layout.data.number("EXPTIME")
+    return (keyword[1], f"EXPTIME of {layout.data.short}") if keyword else (None, "")
+
+
+def _psf(
+    layout: Layout, data: Plane, options: ReadOptions
+) -> tuple[Plane, Float64[np.ndarray, "n m"], list[str]]:
+    """Returns the PSF as it is in the file and as it is used, and notes."""
+    plane = layout.part("psf", options.psf)
+    if plane is None:
+        raise InputError(
+            f"{data.path}: no PSF, the file holds {layout.main.contents}: give --psf (HDU, file"
+            f" or file[HDU]){layout.beside('psf')}"
+        )
+    factor, notes = int(options.psf_oversampling), []
+    psf = normalized(plane.array, where=plane.label, oversampling=factor)
+    total = float(plane.array.sum())
+    if abs(total - 1) > 0.01:
+        notes.append(f"PSF: {plane.short} has the sum {total:.4g}, divided by it")
+    if factor > 1:
+        psf = rebinned(psf, factor, kind=options.psf_kind)
+        notes.append(
+            f"PSF: {plane.short} put on the image's pixels, {factor} times larger; effective"
+        )
+    if any(p > n for p, n in zip(psf.shape, data.array.shape, strict=True)):
+        sizes = [f"{a.shape[0]} x {a.shape[1]}" for a in (psf, data.array)]
+        raise InputError(
+            f"{plane.label}: the PSF must not be larger than the image, found {sizes[0]} against"
+            f" {sizes[1]} in {data.label}: cut its wings, or check that the right planes are named"
+        )
+    return plane, psf, notes
+
+
+def _mask(
+    layout: Layout, data: Plane, options: ReadOptions
+) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None]:
+    """Returns the mask's plane and the mask, True where used."""
+    plane = _same_shape(layout.part("mask", options.mask), data)
+    if plane is None:
+        return None, None
+    if not np.isin(plane.array, (0, 1)).all():
+        odd = plane.array[~np.isin(plane.array, (0, 1))]
+        raise InputError(
+            f"{plane.label}: a mask must hold 0 and 1 only, found {odd[0]:g} ({odd.size}"
+            " pixels): give flags as --dq (0 is good)"
+        )
+    used = (plane.array == 1) == (options.mask_sense == "used")
+    if not used.any():
+        raise InputError(
+            f"{plane.label}: the mask ignores every pixel with --mask-sense"
+            f" {options.mask_sense}: turn it round"
+        )
+    return plane, used
+
+
+def _scale(
+    data: Plane, noise: Plane | None, psf: Plane, mask: Plane | None, options: ReadOptions
+) -> tuple[WCS | None, float, list[str]]:
+    """Returns the WCS (None if its scale is overridden), the pixel scale [arcsec], and notes."""
+    wcs, from_wcs, notes = celestial(data)
+    giving = [s for s in (from_wcs, stated(data), stated(noise) if noise else None) if s]
+    factor = int(options.psf_oversampling)
+    checking = [s for s in (stated(psf, factor=factor), stated(mask) if mask else None) if s]
+    scale, chosen = choose_scale(
+        options.pixel_scale, giving, checking, trust=options.trust_scale, label=data.label
+    )
+    notes += chosen
+    if from_wcs is not None and abs(from_wcs.value / scale - 1) > 0.01:
+        notes.append(f"{data.short}: WCS left out, its scale is overridden")
+        wcs = None
+    return wcs, scale, notes
+
+
+def _used_pixels(
+    data: Plane,
+    sigma: Float64[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"] | None,
+    dq: Plane | None,
+) -> tuple[Bool[np.ndarray, "h w"], Float64[np.ndarray, "h w"], list[str]]:
+    """Returns the used pixels, sigma, and a note that counts the others by their first reason."""
+    none = np.zeros(data.array.shape, dtype=bool)
+    reasons = {
+        "NaN or infinite": ~np.isfinite(data.array),
+        "noise zero, negative or not finite": ~np.isfinite(sigma),
+        "noise a million times the median": noises.huge(sigma),
+        "data quality flag": none if dq is None else dq.array != 0,
+        "mask": none if mask is None else ~mask,
+    }
+    used, counts = ~none, []
+    for reason, bad in reasons.items():
+        if count := int((used & bad).sum()):
+            counts.append(f"{reason} {count}")
+        used &= ~bad
+    if used.any() and np.ptp(data.array[used]) == 0:
+        value = data.array[used][0]
+        raise InputError(
+            f"{data.label}: the image must vary, found {value:g} in every used pixel: give another"
+        )
+    if not counts:
+        return used, sigma, []
+    note = f"{(~used).sum()} of {used.size} pixels ignored: {', '.join(counts)}"
+    if not used.any():
+        raise InputError(
+            f"{data.label}: no pixel is left to use, {note}: check the mask, flags and noise"
+        )
+    return used, sigma, [note]

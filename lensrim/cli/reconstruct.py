@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from ..inference.reconstruct import ReconstructOptions, reconstruct
-from ..io.read import ReadOptions, read_observation
+from ..io import ReadOptions, read_observation
+from ..io.staging import planned_files
 
 
 @dataclass(frozen=True)
@@ -19,38 +20,31 @@ class Reconstruct:
     and the critical curves (DS9 regions). The lens is found in the frame and no start value is
     needed.
 
-    Separate files in a folder (data.fits, noise_map.fits, psf.fits), without a header that gives
-    the pixel scale:
-
-        lensrim reconstruct lens/ --pixel-scale 0.05
+    Separate files in a folder (data.fits, noise_map.fits, psf.fits), whose headers are empty:
+    $ lensrim reconstruct lens/ --pixel-scale 0.05
 
     Separate files by name, with a mask in which 1 means ignored:
-
-        lensrim reconstruct image.fits --noise rms.fits --psf psf.fits --mask mask.fits
-        --mask-sense ignored
+    $ lensrim reconstruct image.fits --noise rms.fits --psf psf.fits --mask mask.fits
+    --mask-sense ignored
 
     One file with SCI, EXPTIME and PSF, its noise from background and exposure time:
-
-        lensrim reconstruct lens.fits --data SCI --exposure EXPTIME --background 0.004 --psf PSF
+    $ lensrim reconstruct lens.fits --data SCI --exposure EXPTIME --background 0.004 --psf PSF
 
     One multi-extension file, each part by the name of its extension:
+    $ lensrim reconstruct euclid.fits --data VIS_BGSUB --noise VIS_RMS --psf VIS_PSF
 
-        lensrim reconstruct euclid.fits --data VIS_BGSUB --noise VIS_RMS --psf VIS_PSF
-
-    Mass-sheet degeneracy: one source plane fixes the convergence only up to kappa -> lambda kappa
-    + 1 - lambda, with the source scaled by lambda. The absolute slope of the mass and the size and
-    flux of the source therefore lean on the prior; the Einstein radius, the angular structure and
-    the relative structure of the source do not.
+    Mass-sheet degeneracy: one source plane fixes the convergence only up to
+    kappa -> lambda kappa + 1 - lambda, with the source scaled by lambda. The absolute slope of the
+    mass and the size and flux of the source therefore lean on the prior; the Einstein radius, the
+    angular structure and the relative structure of the source do not.
     """
 
     observation: Annotated[Path, tyro.conf.Positional]
     """FITS file, or folder that holds data.fits, noise_map.fits and psf.fits."""
     read: tyro.conf.OmitArgPrefixes[ReadOptions] = ReadOptions()
-    """How the observation is read."""
     fit: tyro.conf.OmitArgPrefixes[ReconstructOptions] = ReconstructOptions()
-    """How it is modelled."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("results")
-    """Folder of the product; made if it is missing."""
+    """Folder of the product, made if it is missing; or its FITS file, as in out/lens.fits."""
     overwrite: bool = False
     """Replace an existing product."""
     quiet: bool = False
@@ -75,6 +69,8 @@ def run(options: Reconstruct) -> None:
         OSError: If the product cannot be written.
     """
     observation = read_observation(options.observation, options.read)
+    # an output that cannot be written is told before the minutes of work, not after
+    planned_files(observation.name, options.output, overwrite=options.overwrite)
     result = reconstruct(observation, options.fit, quiet=options.quiet)
     files = result.write(options.output, overwrite=options.overwrite)
     if not options.quiet:

@@ -1,0 +1,105 @@
+"""``lensrim reconstruct``: its options, and what it refuses before any work is done."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from lensrim.cli import main
+from lensrim.cli import reconstruct as command
+
+
+@pytest.fixture
+def observation(tmp_path: Path) -> Path:
+    """A file with an image, its noise and its PSF, all by their usual names."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-3:4, -3:4]
+    psf = np.exp(-(x**2 + y**2) / 2)
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(rng.normal(size=(32, 32)), name="SCI"),
+        fits.ImageHDU(np.ones((32, 32)), name="ERR"),
+        fits.ImageHDU(psf / psf.sum(), name="PSF"),
+    ]
+    fits.HDUList(hdus).writeto(tmp_path / "lens.fits")
+    return tmp_path / "lens.fits"
+
+
+def test_options_are_flat() -> None:
+    words = ["--noise", "ERR", "--pixel-scale", "0.05", "--seed", "3", "-o", "out", "--overwrite"]
+    options = command.parse(["a.fits", *words])
+    assert options.observation == Path("a.fits")
+    assert (options.read.noise, options.read.pixel_scale) == ("ERR", 0.05)
+    assert options.fit.seed == 3
+    assert (options.output, options.overwrite, options.quiet) == (Path("out"), True, False)
+
+
+def test_help_names_the_degeneracy_and_each_form(capsys) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["reconstruct", "--help"])
+    shown = capsys.readouterr().out
+    assert "kappa -> lambda kappa + 1 - lambda" in shown
+    assert shown.count("$ lensrim reconstruct") == 4
+
+
+def test_unknown_option(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reconstruct", "a.fits", "--pixelscale", "0.05"])
+    assert "--pixelscale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["missing.fits"], "missing.fits: no such file"),
+        (["text.fits"], "text.fits: not a FITS file"),
+        (["lens.fits", "--pixel-scale", "0.05", "--noise", "NOISE"], "no HDU 'NOISE'"),
+        (["lens.fits"], "--pixel-scale"),
+        (
+            ["lens.fits", "--pixel-scale", "0.05", "-o", "text.fits/out"],
+            "output must be a folder",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    observation: Path, monkeypatch: pytest.MonkeyPatch, capsys, words: list[str], reason: str
+) -> None:
+    folder = observation.parent
+    (folder / "text.fits").write_text("not a FITS file", encoding="ascii")
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(folder)
+    assert main(["reconstruct", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert re.fullmatch(r"lensrim: error: .*\n", shown.err)
+    assert reason in shown.err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_bad_input_as_a_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lensrim.cli", "reconstruct", "missing.fits"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"lensrim: error: missing.fits: no such file.*\n", done.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_product_is_refused_before_the_work(
+    observation: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def reconstruct(*args: object, **options: object) -> None:
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(command, "reconstruct", reconstruct)
+    (observation.parent / "lens_lensrim.json").touch()
+    words = [str(observation), "--pixel-scale", "0.05", "-o", str(observation.parent)]
+    assert main(["reconstruct", *words]) == 2
+    assert "lens_lensrim.json" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 r"""What is compared with the truth, each number with its definition.
 
-Maps are NumPy arrays ``[y, x]`` (or anything that becomes one). Masks are boolean, True where used.
+Maps are NumPy arrays ``[y, x]`` (or anything that becomes one). Masks are boolean, True where
+used.
 """
 
 import numpy as np
@@ -9,13 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from .grid import PixelGrid
 
 Map = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+KAPPA_FLOOR = 1e-4
+"""Smallest convergence whose logarithm is taken."""
 
 
 def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10) -> float:
     r"""Radius of the circle within which the mean convergence is 1.
 
-    The circle is about the :math:`\kappa`-weighted centre of the map. A pixel on its edge counts by the
-    share of its ``subsample``² sub-pixels that lie inside, so the radius is not quantised.
+    The circle is about the :math:`\kappa`-weighted centre of the map. A pixel on its edge counts
+    by the share of its ``subsample``² sub-pixels that lie inside, so the radius is not quantised.
 
     Arguments:
         kappa: Mean convergence of each pixel, with shape (H, W).
@@ -39,7 +44,8 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
     values = np.repeat(np.repeat(kappa, k, axis=0), k, axis=1).ravel()[order]
     left, right, bottom, top = grid.extent
     reach = min(cx - left, right - cx, cy - bottom, top - cy)
-    # The area is that of the circle, not the count of sub-pixels: its noise would move the crossing.
+    # The area is that of the circle, not the count of sub-pixels: its noise would move the
+    # crossing.
     radius, mass = (
         radius[radius < reach],
         np.cumsum(values[radius < reach]) * (grid.spacing / k) ** 2,
@@ -50,3 +56,125 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
         return float("nan")
     last = above[-1]
     return float(np.interp(1.0, mean[[last + 1, last]], radius[[last + 1, last]]))
+
+
+def misfit(model: ArrayLike, truth: ArrayLike, sigma: ArrayLike, mask: Mask) -> float:
+    r"""Noise-free misfit :math:`D = \langle ((F(\hat x) - F(x^*)) / \sigma)^2 \rangle` on a mask.
+
+    It is 0 for a perfect model, and 1 for one that is off by the noise: a fit that follows noise
+    is punished, which :math:`\chi^2` rewards.
+    """
+    return chi2_nu(truth, model, sigma, mask)
+
+
+def chi2_nu(image: ArrayLike, model: ArrayLike, sigma: ArrayLike, mask: Mask) -> float:
+    r"""Reduced :math:`\chi^2`: mean :math:`((d - m) / \sigma)^2` on a mask; NaN if it is empty."""
+    residual = (np.asarray(image) - np.asarray(model)) / np.asarray(sigma)
+    return float(np.mean(residual[mask] ** 2)) if np.any(mask) else float("nan")
+
+
+def source_errors(source: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
+    r"""Errors of a source map against the truth on the same pixels.
+
+    The truth must be in the gauge of the map: see :func:`deflection_gauge`.
+
+    Returns:
+        The relative L2 error :math:`\|s - s^*\| / \|s^*\|`, and the root mean square error in
+        units of the true peak.
+    """
+    source, truth = np.asarray(source), np.asarray(truth)
+    rms = float(np.sqrt(np.mean((source - truth) ** 2)))
+    return rms / float(np.sqrt(np.mean(truth**2))), rms / float(truth.max())
+
+
+def deflection_gauge(
+    alpha: tuple[ArrayLike, ArrayLike], truth: tuple[ArrayLike, ArrayLike], weights: ArrayLike
+) -> tuple[float, float]:
+    r"""Constant by which a deflection differs from the truth: weighted mean of their difference.
+
+    An image does not tell a constant deflection from a displaced source. With the constant
+    :math:`c` of this function, the true source at :math:`\beta + c` is to be compared with the
+    fitted one at :math:`\beta`.
+
+    Arguments:
+        alpha: Deflection along x and y [arcsec].
+        truth: True deflection.
+        weights: Weights, such as the arcs' mask or their brightness.
+
+    Returns:
+        The constant along x and y [arcsec].
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    x, y = (
+        float((weights * (np.asarray(a) - np.asarray(t))).sum() / weights.sum())
+        for a, t in zip(alpha, truth, strict=True)
+    )
+    return x, y
+
+
+def deflection_error(
+    alpha: tuple[ArrayLike, ArrayLike], truth: tuple[ArrayLike, ArrayLike], mask: Mask
+) -> float:
+    """Root mean square of the deflection's error on a mask, without its mean [arcsec]."""
+    dx, dy = (np.asarray(a)[mask] - np.asarray(t)[mask] for a, t in zip(alpha, truth, strict=True))
+    return float(np.sqrt(np.var(dx) + np.var(dy)))
+
+
+def annulus(
+    grid: PixelGrid,
+    *,
+    theta_E: float,
+    center: tuple[float, float] = (0.0, 0.0),
+    inner: float = 0.3,
+    outer: float = 2.0,
+) -> Mask:
+    """Pixels of a frame whose centres are between two radii, given in Einstein radii [arcsec]."""
+    h, w = grid.shape
+    x, y = grid.from_index(np.arange(w), np.arange(h)[:, None])
+    radius = np.hypot(x - center[0], y - center[1])
+    return (radius >= inner * theta_E) & (radius <= outer * theta_E)
+
+
+def log_kappa_rmse(
+    kappa: ArrayLike, truth: ArrayLike, mask: Mask, *, mass_sheet: bool = False
+) -> float:
+    r"""Root mean square error of :math:`\log_{10} \kappa` on a mask [dex].
+
+    Arguments:
+        kappa: Mean convergence of each pixel. Values below 1e-4 count as 1e-4.
+        truth: The true one.
+        mask: Pixels compared, from :func:`annulus`.
+        mass_sheet: Whether the best of :math:`\lambda \kappa + 1 - \lambda`, with
+            :math:`1/2 \leq \lambda \leq 2`, is compared: one source plane cannot tell them apart.
+    """
+    kappa, truth = (
+        np.asarray(kappa)[mask],
+        np.log10(np.maximum(np.asarray(truth)[mask], KAPPA_FLOOR)),
+    )
+
+    def error(scale: float) -> float:
+        log = np.log10(np.maximum(scale * kappa + 1 - scale, KAPPA_FLOOR))
+        return float(np.sqrt(np.mean((log - truth) ** 2)))
+
+    if not mass_sheet:
+        return error(1.0)
+    from scipy.optimize import minimize_scalar
+
+    best = minimize_scalar(error, bounds=(0.5, 2.0), method="bounded", options={"xatol": 1e-6})
+    return min(float(best.fun), error(1.0))
+
+
+def binomial_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval of a share: it covers the true one at least at the level.
+
+    Raises:
+        ValueError: If the successes are not between 0 and the trials, or there is no trial.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"need 0 <= successes <= trials and a trial, got {successes} of {trials}")
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)

@@ -1,1 +1,1 @@
-"""Populations of lenses, galaxies and point spread functions: where mock observations come from."""
+"""Populations of lenses, galaxies and PSFs: where mock observations come from."""

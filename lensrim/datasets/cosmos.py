@@ -1,9 +1,9 @@
 """Stamps of real galaxies, made ready to be lensed.
 
-A folder holds FITS images of one galaxy each, in any of the usual forms: cut out on a zero background,
-or with sky, noise and neighbours around it. Each is brought to one form: background removed, the object
-at the centre segmented, its edge tapered so that no step remains, cropped, and divided by its peak.
-The point spread function of the survey that took the image is left in.
+A folder holds FITS images of one galaxy each, in any of the usual forms: cut out on a zero
+background, or with sky, noise and neighbours around it. Each is brought to one form: background
+removed, the object at the centre segmented, its edge tapered so that no step remains, cropped, and
+divided by its peak. The point spread function of the survey that took the image is left in.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ class Galaxy:
 
     Arguments:
         name: Name, unique in its collection.
-        image: Surface brightness relative to its peak, square, centred on the centroid, zero at the
-            border.
+        image: Surface brightness relative to its peak, square, centred on the centroid, zero at
+            the border.
         pixel_scale: Side of a pixel [arcsec].
         half_light_radius: Radius about the centre that holds half of the light [arcsec].
     """
@@ -48,7 +48,7 @@ def half_light_radius(image: Map) -> float:
 
 
 def _background(image: Map) -> tuple[float, float]:
-    """Level and noise of the sky: 2.5-sigma-clipped median and scatter of the pixels that are not blank.
+    """Level and noise of the sky: clipped median and scatter of what is not blank.
 
     A stamp that was cut out on zeros has neither.
     """
@@ -121,8 +121,8 @@ class GalaxyFolder:
 
     Arguments:
         root: Folder searched, with its subfolders, for ``*.fits`` and ``*.fits.gz``.
-        pixel_scale: Side of a pixel [arcsec], of all stamps or by the name of their subfolder. It only
-            gives the galaxies an absolute size.
+        pixel_scale: Side of a pixel [arcsec], of all stamps or by the name of their subfolder. It
+            only gives the galaxies an absolute size.
         names: Names to be kept; all by default.
 
     Raises:
@@ -203,12 +203,13 @@ def split(
 ) -> dict[str, tuple[str, ...]]:
     """Splits galaxies into training, validation and test sets.
 
-    A galaxy's set is decided by the hash of its name, so that it does not change when galaxies are added.
-    Galaxies connected by a chain of duplicate pairs go together.
+    A galaxy's set is decided by the hash of its name, so that it does not change when galaxies are
+    added. Galaxies connected by a chain of duplicate pairs go together.
 
     Arguments:
         names: Names of the galaxies.
-        duplicate_pairs: Pairs of names that show the same galaxy; a name not in ``names`` still connects.
+        duplicate_pairs: Pairs of names that show the same galaxy; a name not in ``names`` still
+            connects.
         fractions: Expected shares of the three sets.
 
     Returns:
@@ -234,8 +235,8 @@ def read_duplicate_pairs(
 
     Arguments:
         path: File with the key ``pairs``.
-        folders: What precedes the number in the names of a :class:`GalaxyFolder`, by kind, for instance
-            ``{"cand": "candels/f814w_gal"}``.
+        folders: What precedes the number in the names of a :class:`GalaxyFolder`, by kind, for
+            instance ``{"cand": "candels/f814w_gal"}``.
         digits: Digits to which the number is padded, by kind.
 
     Returns:
@@ -255,5 +256,6 @@ def read_duplicate_pairs(
         return [(name(pair["a"]), name(pair["b"])) for pair in pairs]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: expected JSON with 'pairs' of 'kind/number', kinds {sorted(folders)}; {error!r}"
+            f"{path}: expected JSON with 'pairs' of 'kind/number', kinds {sorted(folders)},"
+            f" found {error!r}"
         ) from error

@@ -1,9 +1,9 @@
 """Seeded populations of everything a mock observation is made of, as plain numbers.
 
-A :class:`System` holds a lens, a galaxy and where it stands, a point spread function, the light of the lens
-galaxy and the noise level. It says nothing of how these become an image: any simulator may render it.
-All lengths are in arcsec; sizes are drawn in pixels or Einstein radii, because ray tracing has no scale
-of its own.
+A :class:`System` holds a lens, a galaxy and where it stands, a point spread function, the light of
+the lens galaxy and the noise level. It says nothing of how these become an image: any simulator
+may render it. All lengths are in arcsec; sizes are drawn in pixels or Einstein radii, because ray
+tracing has no scale of its own.
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,8 @@ class Noise:
 
     Arguments:
         snr: Signal over noise of the arcs' brightest pixel.
-        poisson_share: Share of the variance at that pixel that is due to photons of the arcs and lens.
+        poisson_share: Share of the variance at that pixel that is due to photons of the arcs and
+            lens.
         peak: Brightness of the arcs' brightest pixel [data unit].
     """
 
@@ -136,8 +137,10 @@ class SystemPrior:
         lens: The population of lensing masses.
         source_radius: Range of the source's half-light radius, in Einstein radii (log-uniform).
         source_radius_min: Its smallest value [pixels].
-        stamp_radius_min: Galaxies with a smaller half-light radius [stamp pixels] are not resolved.
-        source_offset: Largest distance of the source from the axis, in Einstein radii (uniform in it).
+        stamp_radius_min: Galaxies with a smaller half-light radius [stamp pixels] are not
+            resolved.
+        source_offset: Largest distance of the source from the axis, in Einstein radii (uniform in
+            it).
         light_share: Share of the systems with lens light.
         light_brightness: Range of its peak relative to the arcs' (log-uniform).
         light_offset: Standard deviation of its centre about that of the mass [arcsec], per axis.
@@ -151,7 +154,7 @@ class SystemPrior:
     theta_E: tuple[float, float] = (6.0, 22.0)
     lens: LensPrior = LensPrior()
     source_radius: tuple[float, float] = (0.06, 0.22)
-    source_radius_min: float = 0.8
+    source_radius_min: float = 1.0
     stamp_radius_min: float = 2.5
     source_offset: float = 0.3
     light_share: float = 0.5
@@ -169,7 +172,7 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
-    """Draws a clumpy galaxy: an inclined exponential disc, a bulge, and star-forming clumps in the disc.
+    """Draws a clumpy galaxy: an inclined exponential disc, a bulge, and clumps in the disc.
 
     Arguments:
         rng: Source of random numbers.
@@ -200,7 +203,7 @@ def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
 
 
 def stamp_fwhm(stamp: Map) -> float:
-    """Width of a peaked stamp: diameter of the circle with the area above half of the maximum [pixels].
+    """Full width at half maximum: diameter of the circle of the area above it [pixels].
 
     The stamp is interpolated five times finer first, so that narrow ones are measured, too.
     """
@@ -247,7 +250,8 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
             stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), width)
     if not stamps:
         raise InputError(
-            f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more, found none"
+            f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more,"
+            " found none"
         )
     return stamps
 
@@ -277,7 +281,7 @@ def draw_psf(
 
 
 def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> SersicLight:
-    """Draws the light of the lens galaxy: nearly as elliptical as the mass, nearly aligned with it."""
+    """Draws the light of the lens galaxy: almost as elliptical as the mass and aligned."""
     host = lens.ellipsoid
     offset = np.clip(rng.normal(size=2), -2.5, 2.5) * prior.light_offset
     return SersicLight(
@@ -306,7 +310,8 @@ def _draw_galaxy(
         if galaxy.half_light_radius >= radius_min * galaxy.pixel_scale:
             return galaxy
     raise InputError(
-        f"galaxies: none of {len(choice)} has a half-light radius of {radius_min} stamp pixels or more"
+        f"galaxies: expected some with a half-light radius of {radius_min} stamp pixels or more,"
+        f" found none among {len(choice)}; give stamps with smaller pixels"
     )
 
 
@@ -340,7 +345,8 @@ def draw_system(
     theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
     galaxy = _draw_galaxy(rng, galaxies, names, prior.stamp_radius_min)
-    # The image of the source's centre without offset is the centre of the mass, displaced by the shear.
+    # The image of the source's centre without offset is the centre of the mass, displaced by the
+    # shear.
     host, (g1, g2) = lens.ellipsoid, (lens.gamma1, lens.gamma2)
     distance, angle = prior.source_offset * theta_E * rng.uniform(), rng.uniform(0, 2 * np.pi)
     axis_x = host.center_x - (g1 * host.center_x + g2 * host.center_y)

@@ -1,18 +1,20 @@
 r"""Deflection and convergence of a lens in closed form, in double precision.
 
-These formulas share no line with :mod:`lensrim.lensing`: the elliptical power law is written with the
-hypergeometric function of Tessore & Metcalf,
+These formulas share no line with :mod:`lensrim.lensing`: the elliptical power law is written with
+the hypergeometric function of Tessore & Metcalf,
 
 .. math::
     \alpha = \frac{2 b}{1 + q} \left( \frac{b}{R} \right)^{t - 1} e^{i \varphi} \,
     {}_2F_1\left(1, \tfrac{t}{2}; 2 - \tfrac{t}{2}; -f e^{2 i \varphi}\right) , \qquad
     f = \frac{1 - q}{1 + q} \, ,
 
-in the frame of the major axis, with :math:`R^2 = q^2 x^2 + y^2`, :math:`\varphi = \arg(q x + i y)`,
-:math:`b = \theta_E \sqrt{q}` and :math:`t = \gamma - 1`. Maps of the pixel-averaged convergence come from
-the divergence theorem: the mean of :math:`\kappa` over a square pixel of side :math:`h` is the flux of
-:math:`\alpha` through its edges, divided by :math:`2 h^2`. It holds where the profile is singular, too.
-It is wrong only if a singular point lies on an edge.
+in the frame of the major axis, with :math:`R^2 = q^2 x^2 + y^2`,
+:math:`\varphi = \arg(q x + i y)`, :math:`b = \theta_E \sqrt{q}` and :math:`t = \gamma - 1`.
+
+Maps of the pixel-averaged convergence come from the divergence theorem: the mean of :math:`\kappa`
+over a square pixel of side :math:`h` is the flux of :math:`\alpha` through its edges, divided by
+:math:`2 h^2`. It holds where the profile is singular, too; it is wrong only if a singular point
+lies on an edge.
 
 References:
     Tessore & Metcalf 2015, A&A 580, A79; Xu et al. 2015, MNRAS 447, 3189 (multipoles);
@@ -78,7 +80,8 @@ def deflection(lens: Lens, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, 
     Arguments:
         lens: The lens.
         x, y: Coordinates [arcsec], with any shape.
-        shear: Whether the external shear is included. It is centred on the origin, not on the lens.
+        shear: Whether the external shear is included. It is centred on the origin, not on the
+            lens.
 
     Returns:
         The components along x and y [arcsec], each with the shape of the coordinates.
@@ -121,7 +124,7 @@ def pixel_coordinates(grid: PixelGrid, subsample: int = 1) -> tuple[Map, Map]:
 
 
 def average_convergence(lens: Lens, grid: PixelGrid, *, order: int = 8) -> Map:
-    """Computes the mean convergence of each pixel from the flux of the deflection through its edges.
+    """Computes the mean convergence of each pixel from the deflection through its edges.
 
     Arguments:
         lens: The lens.

@@ -1,6 +1,7 @@
 """Mock observations with their truth, independent of the simulator that fits them.
 
-A seed and the arguments decide everything. Systems whose arcs run out of the frame are drawn again.
+A seed and the arguments decide everything. Systems whose arcs run out of the frame are drawn
+again.
 """
 
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ class Mock:
 
 
 def _noise(system: System, arcs: Map, light: Map) -> Map:
-    """Standard deviation of each pixel: background, and photons of the arcs and the lens galaxy."""
+    """Standard deviation of each pixel: background, photons of the arcs and the lens."""
     noise = system.noise
     brightest = np.unravel_index(np.argmax(arcs), arcs.shape)
     variance = (arcs[brightest] / noise.snr) ** 2
@@ -93,7 +94,7 @@ def render(
     system: System,
     *,
     shape: tuple[int, int] = (64, 64),
-    oversample: int = 5,
+    oversample: int = 7,
     rng: np.random.Generator | None = None,
     name: str = "mock",
 ) -> Mock:
@@ -169,18 +170,19 @@ def make_mock(
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
     shape: tuple[int, int] = (64, 64),
-    oversample: int = 5,
+    oversample: int = 7,
     prior: SystemPrior | None = None,
 ) -> Mock:
     """Makes the mock observation that belongs to a seed.
 
     Arguments:
         seed: The seed, 0 or more.
-        galaxies: Galaxies, or a folder of stamps; synthetic ones by default. Many mocks are made faster
-            from a :class:`lensrim.datasets.cosmos.GalaxyFolder`, which remembers what it has read.
+        galaxies: Galaxies, or a folder of stamps; synthetic ones by default. Many mocks are made
+            faster from a :class:`lensrim.datasets.cosmos.GalaxyFolder`, which remembers what it
+            has read.
         names: Names of the galaxies to draw from; all by default.
-        psfs: PSF stamps from :func:`lensrim.datasets.priors.read_psf_stamps`, or a folder of them, used
-            for half of the mocks; analytic ones by default.
+        psfs: PSF stamps from :func:`lensrim.datasets.priors.read_psf_stamps`, or a folder of them,
+            used for half of the mocks; analytic ones by default.
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).
         prior: The population.

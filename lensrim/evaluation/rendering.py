@@ -1,10 +1,10 @@
-"""Images of known systems, rendered by a path of its own: closed-form deflections, many rays per pixel.
+"""Images of known systems, by a path of their own: closed forms, many rays per pixel.
 
-Nothing here is shared with the simulator that fits: the source is a real galaxy's stamp, interpolated by a
-cubic spline at the traced position of each of ``oversample``² rays per pixel; the optical point spread
-function is convolved on that fine grid, which reaches beyond the frame by the radius of the PSF; then the
-pixels integrate. The PSF handed to the fit is what a measurement would give: the optical one integrated
-over native pixels (``psf_kind = "effective"``).
+Nothing here is shared with the simulator that fits: the source is a real galaxy's stamp,
+interpolated by a cubic spline at the traced position of each of ``oversample``² rays per pixel;
+the optical point spread function is convolved on that fine grid, which reaches beyond the frame by
+the radius of the PSF; then the pixels integrate. The PSF handed to the fit is what a measurement
+would give: the optical one integrated over native pixels (``psf_kind = "effective"``).
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class TrueSource:
         return float(self.galaxy.image.sum() * self.stamp_scale**2 * self.scale)
 
     def brightness(self, x: Map, y: Map) -> Map:
-        """Computes the surface brightness at points of the source plane [arcsec], zero off the stamp."""
+        """Computes the surface brightness at points of the source plane [arcsec]."""
         from scipy import ndimage
 
         place, image = self.placement, self.galaxy.image
@@ -85,7 +85,8 @@ def fine_psf(psf: Psf, *, oversample: int, reach: float = 4.5, max_radius: int =
         max_radius: See ``reach``.
 
     Returns:
-        The PSF, with a side of ``oversample`` times an odd number, its centroid in the middle, sum 1.
+        The PSF, with a side of ``oversample`` times an odd number, its centroid in the middle, sum
+        1.
     """
     radius = min(int(np.ceil(reach * psf.fwhm)), max_radius)
     half = (oversample * (2 * radius + 1) - 1) // 2
@@ -174,7 +175,7 @@ class Canvas:
         return PixelGrid((h, w), self.grid.spacing, self.grid.center)
 
     def expose(self, image: Map) -> Map:
-        """Convolves a fine image of the padded frame with the PSF and integrates over native pixels."""
+        """Convolves a fine image of the padded frame, and integrates over native pixels."""
         from scipy.signal import fftconvolve
 
         blurred = block_mean(fftconvolve(image, self.psf, mode="same"), self.oversample)

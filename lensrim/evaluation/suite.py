@@ -1,0 +1,295 @@
+"""The standard suite: many mock observations reconstructed, each compared with its truth.
+
+Results are one line of JSON per mock, appended when it is done, so that a run can be interrupted,
+resumed, or divided among processes (``shard``). The summary is made of whatever lines the output
+folder holds.
+
+An output folder holds ``settings.json``, ``results*.jsonl`` (one file per shard), ``maps/`` (the
+maps of each mock, for the pictures), ``summary.txt``, ``summary.csv`` and ``worst.png``.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .. import metrics
+from ..datasets.cosmos import GalaxyFolder
+from ..datasets.priors import read_psf_stamps
+from ..errors import InputError
+from ..grid import PixelGrid
+from ..io.observation import Observation
+from ..io.product import Product
+from ..progress import progress
+from .mocks import Mock, make_mock
+from .report import format_table, summarise, worst_cases, write_csv
+
+Reconstruct = Callable[[Observation], Any]
+"""Takes an observation; what it returns has the product as ``.product``."""
+
+SIDE = 64
+"""Side of the mocks [pixels]."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Creates the options of an evaluation; they are those of ``lensrim evaluate``.
+
+    Arguments:
+        suite: Which suite.
+        galaxies: Folder of FITS stamps of galaxies; synthetic galaxies by default.
+        psfs: Folder of FITS stamps of PSFs, used for half of the mocks; analytic ones by default.
+        n: Number of mocks.
+        seed: Seed of the first mock; the others follow.
+        output: Folder for the results. Mocks that it already holds are not repeated.
+        shard: Which part of the mocks this process does, ``i/n`` with i from 1 to n.
+        quiet: Whether to print nothing but the summary.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    suite: Literal["first-light"] = "first-light"
+    galaxies: str | None = None
+    psfs: str | None = None
+    n: int = 200
+    seed: int = 0
+    output: str = "evaluation"
+    shard: str = "1/1"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.seed < 0:
+            raise InputError(
+                f"--n must be 1 or more and --seed 0 or more, got {self.n}, {self.seed}"
+            )
+        self.seeds()
+
+    def seeds(self) -> list[int]:
+        """The seeds of the mocks of this shard.
+
+        Raises:
+            InputError: If ``shard`` is not ``i/n`` with i from 1 to n.
+        """
+        part, _, parts = self.shard.partition("/")
+        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+            raise InputError(
+                f"--shard must be i/n with i from 1 to n, such as 2/4, got {self.shard!r}"
+            )
+        return list(range(self.seed + int(part) - 1, self.seed + self.n, int(parts)))
+
+
+def compare(mock: Mock, product: Product) -> dict[str, float]:
+    """Computes the errors of a product.
+
+    Returns:
+        By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
+        ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
+        ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
+        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2`` and
+        ``source_rmse``.
+
+    Raises:
+        ValueError: If the product is not on the mock's pixels.
+    """
+    truth, observation = mock.truth, mock.observation
+    maps, value = product.image_maps, {key: entry[0] for key, entry in product.header.items()}
+    if np.shape(maps["MODEL"]) != observation.image.shape:
+        raise ValueError(
+            f"the product has {np.shape(maps['MODEL'])} pixels, not those of the mock"
+        )
+    host = truth.system.lens.ellipsoid
+    region = metrics.annulus(
+        observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
+    )
+    alpha = (maps["ALPHA_X"], maps["ALPHA_Y"])
+    true_alpha = (truth.alpha_x, truth.alpha_y)
+    source_l2, source_rmse = metrics.source_errors(
+        product.source_maps["SOURCE"], true_source(mock, product)
+    )
+    kappa = maps["KAPPA"]
+    return {
+        "macro_error": abs(float(value["MACROTE"]) / truth.macro_theta_E - 1),
+        "theta_error": abs(float(value["THETAE"]) / truth.theta_E - 1),
+        "misfit": metrics.misfit(maps["MODEL"], truth.arcs, observation.sigma, truth.arc_mask),
+        "chi2nu": float(value["CHI2NU"]),
+        "chi2arc": float(value["CHI2ARC"]),
+        "peff": float(value["PEFF"]),
+        "kappa": metrics.log_kappa_rmse(kappa, truth.kappa, region),
+        "kappa_sheet": metrics.log_kappa_rmse(kappa, truth.kappa, region, mass_sheet=True),
+        "alpha": metrics.deflection_error(alpha, true_alpha, truth.arc_mask) / host.theta_E,
+        "source_l2": source_l2,
+        "source_rmse": source_rmse,
+    }
+
+
+def true_source(mock: Mock, product: Product) -> np.ndarray:
+    """The true source on the product's source pixels, in the product's gauge of the deflection."""
+    truth, maps, grid = mock.truth, product.image_maps, product.source_grid
+    shift = metrics.deflection_gauge(
+        (maps["ALPHA_X"], maps["ALPHA_Y"]),
+        (truth.alpha_x, truth.alpha_y),
+        truth.arcs * truth.arc_mask,
+    )
+    center = (grid.center[0] + shift[0], grid.center[1] + shift[1])
+    return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing, center))
+
+
+def _facts(mock: Mock, seed: int) -> dict[str, Any]:
+    """What a row says of the mock itself."""
+    truth, system = mock.truth, mock.truth.system
+    return {
+        "seed": seed,
+        "snr": system.noise.snr,
+        "lens_light": system.lens_light is not None,
+        "galaxy": system.galaxy.name,
+        "psf": system.psf.kind,
+        "psf_fwhm": system.psf.fwhm,
+        "pixel_scale": system.pixel_scale,
+        "macro_theta_E": truth.macro_theta_E,
+        "theta_E": truth.theta_E,
+        "gamma": truth.gamma,
+        "q": system.lens.ellipsoid.q,
+        "magnification": truth.magnification,
+        "narc": int(truth.arc_mask.sum()),
+    }
+
+
+def evaluate_one(
+    mock: Mock, seed: int, reconstruct: Reconstruct, maps: Path | None = None
+) -> dict[str, Any]:
+    """Reconstructs one mock and makes its row; a failure becomes the row's status.
+
+    Arguments:
+        mock: The mock.
+        seed: Its seed.
+        reconstruct: The method under test.
+        maps: Where to save the maps for the pictures (``.npz``), if anywhere.
+
+    Returns:
+        The row: facts of the mock, ``status`` (``"ok"`` or what went wrong), ``seconds`` and,
+            where all
+        went well, the values of :func:`compare`.
+    """
+    start, row = time.perf_counter(), _facts(mock, seed)
+    try:
+        product = reconstruct(mock.observation).product
+        row["seconds"] = time.perf_counter() - start
+        row |= {"macrote": float(product.header["MACROTE"][0])} | compare(mock, product)
+        row["status"] = "ok"
+    # The suite counts failures of the method; whatever they are, the other mocks go on.
+    except Exception as error:
+        row["seconds"] = time.perf_counter() - start
+        return row | {"status": f"{type(error).__name__}: {error}"}
+    if maps is not None:
+        _save_maps(maps, mock, product)
+    return row
+
+
+def _save_maps(path: Path, mock: Mock, product: Product) -> None:
+    """Saves what the pictures show, in single precision."""
+    truth, fit = mock.truth, product.image_maps
+    arrays = {
+        "data": mock.observation.image,
+        "arcs": truth.arcs,
+        "model": fit["MODEL"],
+        "residual": fit["RESIDUAL"],
+        "true_kappa": truth.kappa,
+        "kappa": fit["KAPPA"],
+        "true_source": true_source(mock, product),
+        "source": product.source_maps["SOURCE"],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{key: np.float32(value) for key, value in arrays.items()})
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces NaN and infinity, which JSON does not know, by null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Reads all rows of an output folder, by seed. Lines that were cut off are left out."""
+    rows = {}
+    for path in sorted(folder.glob("results*.jsonl")):
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows[row["seed"]] = row
+    return [rows[seed] for seed in sorted(rows)]
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    """Appends a row on a line of its own, even after a line that was cut off."""
+    cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a") as file:
+        file.write(("\n" if cut else "") + json.dumps(_finite(row)) + "\n")
+
+
+def _prepare(options: EvaluateOptions) -> Path:
+    """Makes the output folder, or checks that what is there belongs to the same mocks.
+
+    Raises:
+        InputError: If the folder holds results of other mocks.
+    """
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"suite": options.suite, "galaxies": options.galaxies, "psfs": options.psfs}
+    path = folder / "settings.json"
+    if path.exists() and (found := json.loads(path.read_text())) != settings:
+        raise InputError(
+            f"{path}: an output folder holds results of one kind of mocks, found {found},"
+            f" asked for {settings}; choose another --output"
+        )
+    path.write_text(json.dumps(settings, indent=1) + "\n")
+    return folder
+
+
+def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> list[dict[str, Any]]:
+    """Runs a suite, or what is left of it, and writes and prints the summary.
+
+    Arguments:
+        options: What to run.
+        reconstruct: The method under test; :func:`lensrim.inference.reconstruct.reconstruct` by
+            default.
+
+    Returns:
+        The rows of all mocks that the output folder holds.
+
+    Raises:
+        InputError: If a folder cannot be used.
+    """
+    if reconstruct is None:
+        from ..inference.reconstruct import reconstruct
+    folder = _prepare(options)
+    galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
+    psfs = read_psf_stamps(options.psfs) if options.psfs else None
+    done = {row["seed"] for row in read_rows(folder)}
+    todo = [seed for seed in options.seeds() if seed not in done]
+    part = options.shard.replace("/", "of")
+    with progress("mocks", total=len(todo), enabled=not options.quiet) as bar:
+        for seed in todo:
+            mock = make_mock(seed, galaxies=galaxies, psfs=psfs, shape=(SIDE, SIDE))
+            row = evaluate_one(mock, seed, reconstruct, folder / "maps" / f"mock{seed:04d}.npz")
+            _append(folder / f"results-{part}.jsonl", row)
+            bar.update()
+    rows = read_rows(folder)
+    summary = summarise(rows)
+    table = format_table(summary)
+    (folder / "summary.txt").write_text(table + "\n")
+    write_csv(summary, folder / "summary.csv")
+    figure = worst_cases(rows, folder / "maps")
+    if figure is not None:
+        figure.savefig(folder / "worst.png", dpi=80)
+    print(table)
+    return rows

@@ -14,6 +14,7 @@ def parse(args: Sequence[str]) -> EvaluateOptions:
     return tyro.cli(
         EvaluateOptions,
         prog="lensrim evaluate",
+        description="Reconstruct simulated lenses with known truth, and report the errors.",
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

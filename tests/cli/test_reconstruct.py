@@ -57,7 +57,10 @@ def test_unknown_option(capsys) -> None:
     [
         (["missing.fits"], "missing.fits: no such file"),
         (["text.fits"], "text.fits: not a FITS file"),
-        (["lens.fits", "--pixel-scale", "0.05", "--noise", "NOISE"], "no HDU 'NOISE'"),
+        (
+            ["lens.fits", "--pixel-scale", "0.05", "--noise", "NOISE"],
+            "--noise NOISE: no such file, nor an HDU",
+        ),
         (["lens.fits"], "--pixel-scale"),
         (
             ["lens.fits", "--pixel-scale", "0.05", "-o", "text.fits/out"],

@@ -1,18 +1,20 @@
-r"""Pixelated convergence: from a map of :math:`\kappa` to potential, deflection, shear, magnification.
+r"""Pixelated convergence: from a map of :math:`\kappa` to the potential and its derivatives.
 
-.. math:: \psi(\theta) = \frac{1}{\pi} \int \kappa(\theta') \ln |\theta - \theta'| \, d^2\theta' \, , \qquad
-          \alpha = \nabla \psi
-          = \frac{1}{\pi} \int \kappa(\theta') \frac{\theta - \theta'}{|\theta - \theta'|^2} \, d^2\theta'
+.. math::
+    \psi(\theta) = \frac{1}{\pi} \int \kappa(\theta') \ln |\theta - \theta'| \, d^2\theta' \, ,
+    \qquad \alpha = \nabla \psi = \frac{1}{\pi} \int \kappa(\theta')
+    \frac{\theta - \theta'}{|\theta - \theta'|^2} \, d^2\theta'
 
-are convolutions, done exactly (no periodic images) on a zero-padded grid. :math:`\kappa` is zero outside
-the map, and its values are averages over the pixels. The sums run over the pixels as if their mass sat
-in their centres. What this misses at the singular centre of the kernel is, per order in the spacing
-:math:`h`, a number of the lattice times a derivative of :math:`\kappa`, and is put back by changing the
-kernel at its centre and the four nearest pixels: :math:`\pm (1 + \pi/6) / 4h` is added to that of
-:math:`\alpha`, of which :math:`\pi/6` undoes the averaging. The remaining error is :math:`O(h^4)`.
+are convolutions, done exactly (no periodic images) on a zero-padded grid. :math:`\kappa` is zero
+outside the map, and its values are averages over the pixels. The sums run over the pixels as if
+their mass sat in their centres. What this misses at the singular centre of the kernel is, per
+order in the spacing :math:`h`, a number of the lattice times a derivative of :math:`\kappa`, and
+is put back by changing the kernel at its centre and the four nearest pixels: :math:`\pm (1 +
+\pi/6) / 4h` is added to that of :math:`\alpha`, of which :math:`\pi/6` undoes the averaging. The
+remaining error is :math:`O(h^4)`.
 
-Not guaranteed: accuracy within about two pixels of a singularity of :math:`\kappa`, or of the map's edge
-where :math:`\kappa` does not vanish there.
+Not guaranteed: accuracy within about two pixels of a singularity of :math:`\kappa`, or of the
+map's edge where :math:`\kappa` does not vanish there.
 """
 
 import math
@@ -25,10 +27,10 @@ from ..grid import PixelGrid
 from .fourier import convolve, fast_length, transfer_function
 
 Samples = Literal["averages", "points"]
-MARGIN = 3
-"""Pixels around the map on which the deflection is computed too: rays outside see the same mass."""
-# Regularised lattice sums over Z^2 without 0, from the Epstein zeta function 4 zeta(s/2) beta(s/2):
-# -sum ln|n| and -sum |n|^2 ln|n|.
+MARGIN = 2
+"""Pixels around the map on which the deflection is computed too."""
+# Regularised lattice sums over Z^2 without 0, from the Epstein zeta function 4 zeta(s/2)
+# beta(s/2): -sum ln|n| and -sum |n|^2 ln|n|.
 _LOG_SUM = -0.5 * math.log(2 * math.pi) - math.log(
     math.gamma(0.25) ** 2 / (2 * math.pi * math.sqrt(2))
 )
@@ -72,8 +74,8 @@ def direct_deflection(
 ) -> tuple[Tensor, Tensor]:
     r"""Sums the deflections of all pixels, taken as point masses, at any position.
 
-    The cost is the number of pixels times that of positions. Exact to :math:`O(h^4)` at more than a
-    pixel from the mass, so outside the map; inside, it lacks the corrections of the kernel.
+    The cost is the number of pixels times that of positions. Exact to :math:`O(h^4)` at more than
+    a pixel from the mass, so outside the map; inside, it lacks the corrections of the kernel.
 
     Arguments:
         kappa: Maps of :math:`\kappa`, with shape :math:`(B, 1, H, W)`.
@@ -97,6 +99,7 @@ class KappaToAlpha(nn.Module):
 
     Arguments:
         grid: Grid of the maps, any :math:`(H, W)`.
+        subsample: Number :math:`k` of rays along each side of a pixel.
         samples: Whether a map holds ``averages`` over pixels or ``points`` at their centres.
         dtype: Type of the maps. The kernels are always made in double precision.
         device: Device of the maps.
@@ -106,17 +109,20 @@ class KappaToAlpha(nn.Module):
     """
 
     transfer: Tensor
+    rows: Tensor
+    columns: Tensor
 
     def __init__(
         self,
         grid: PixelGrid,
         *,
+        subsample: int = 2,
         samples: Samples = "averages",
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ):
         super().__init__()
-        self.grid, self.samples = grid, samples
+        self.grid, self.subsample, self.samples = grid, subsample, samples
         (h, w), m = grid.shape, MARGIN
         self.size = (fast_length(2 * (h + m) - 1), fast_length(2 * (w + m) - 1))
         self.padded = (h + 2 * m, w + 2 * m)
@@ -126,39 +132,57 @@ class KappaToAlpha(nn.Module):
         kernel = deflection_kernel(nx, ny, samples=samples) * (grid.spacing / math.pi)
         transfer = transfer_function(kernel).to(device, dtype)
         self.register_buffer("transfer", transfer, persistent=False)
+        for name, n in (("rows", h), ("columns", w)):
+            matrix = _ray_matrix(n, subsample).to(device, dtype)
+            self.register_buffer(name, matrix, persistent=False)
 
     def forward(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Computes :math:`\alpha` at the pixel centres, each component with the shape of ``kappa``."""
-        alpha = self._alpha(kappa)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        r"""Computes :math:`\alpha` at the pixel centres.
+
+        Returns:
+            The components, each with the shape of ``kappa``.
+        """
+        alpha = self.with_margin(kappa)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         return alpha[:, :1], alpha[:, 1:]
 
-    def at_subrays(self, kappa: Tensor, subsample: int) -> tuple[Tensor, Tensor]:
-        r"""Computes :math:`\alpha` at :math:`k \times k` rays per pixel.
-
-        The map of :math:`\alpha`, which extends beyond that of :math:`\kappa`, is interpolated by
-        polynomials of third degree along each axis.
+    def at_subrays(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\alpha` at the rays.
 
         Returns:
             The components, each with shape :math:`(B, 1, kH, kW)`, at
             ``grid.coordinates(subsample)``.
         """
-        alpha = self._alpha(kappa)
-        if subsample > 1:
-            m = MARGIN - 2
-            weights = _subray_weights(subsample).to(alpha)
-            weights = (weights[:, None, :, None] * weights[None, :, None, :]).reshape(-1, 1, 5, 5)
-            inner = alpha[..., m:-m, m:-m].flatten(0, 1).unsqueeze(1)
-            alpha = nn.functional.pixel_shuffle(nn.functional.conv2d(inner, weights), subsample)
-            alpha = alpha.unflatten(0, (-1, 2)).squeeze(2)
-        else:
-            alpha = alpha[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        alpha = self.interpolate(self.with_margin(kappa))
         return alpha[:, :1], alpha[:, 1:]
+
+    def with_margin(self, kappa: Tensor) -> Tensor:
+        r"""Computes :math:`\alpha` on the map and a margin of ``MARGIN`` pixels around it.
+
+        Returns:
+            Both components, with shape :math:`(B, 2, H + 2m, W + 2m)`.
+        """
+        return convolve(kappa, self.transfer, self.size, self.padded)
+
+    def interpolate(self, maps: Tensor) -> Tensor:
+        r"""Interpolates maps with a margin, by polynomials of third degree along each axis.
+
+        Arguments:
+            maps: Maps with shape :math:`(B, C, H + 2m, W + 2m)`.
+
+        Returns:
+            Their values at the rays, with shape :math:`(B, C, kH, kW)`.
+        """
+        if self.subsample == 1:
+            return maps[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        # As products with (mostly empty) matrices, which is faster than any convolution of
+        # torch's.
+        return self.rows @ (maps @ self.columns.mT)
 
     def at(self, kappa: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha` at any position, also outside the map.
 
-        Inside, the map of :math:`\alpha` is interpolated by Keys' bicubic convolution; outside, the
-        pixels are summed. Differentiable in ``kappa`` and the positions.
+        Inside, the map of :math:`\alpha` is interpolated by Keys' bicubic convolution; outside,
+        the pixels are summed. Differentiable in ``kappa`` and the positions.
 
         Arguments:
             kappa: Maps with shape :math:`(B, 1, H, W)`.
@@ -175,7 +199,7 @@ class KappaToAlpha(nn.Module):
         column, row = (c + MARGIN for c in self.grid.to_index(x, y))
         h, w = self.padded
         inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
-        alpha = _bicubic(self._alpha(kappa), column.clamp(1, w - 2), row.clamp(1, h - 2))
+        alpha = _bicubic(self.with_margin(kappa), column.clamp(1, w - 2), row.clamp(1, h - 2))
         if not bool(inside.all()):
             outside = direct_deflection(kappa, self.grid, x, y)
             alpha = torch.where(inside[:, None], alpha, torch.stack(outside, 1))
@@ -183,13 +207,13 @@ class KappaToAlpha(nn.Module):
         return alpha[:, :1], alpha[:, 1:]
 
     def jacobian(self, kappa: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        r"""Computes the derivatives of :math:`\alpha` at the pixel centres, by central differences.
+        r"""Computes the derivatives of :math:`\alpha` by central differences.
 
         Returns:
-            :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y, \partial_y \alpha_y`,
-            each with the shape of ``kappa``, to :math:`O(h^4)`.
+            :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y, \partial_y
+            \alpha_y`, each with the shape of ``kappa``, to :math:`O(h^4)`.
         """
-        alpha = self._alpha(kappa)
+        alpha = self.with_margin(kappa)
         dx = _difference(alpha[..., MARGIN:-MARGIN, :], -1, self.grid)
         dy = _difference(alpha[..., MARGIN:-MARGIN], -2, self.grid)
         return dx[:, :1], dy[:, :1], dx[:, 1:], dy[:, 1:]
@@ -218,9 +242,9 @@ class KappaToAlpha(nn.Module):
         return 1 / self.inverse_magnification(kappa, shear)
 
     def potential(self, kappa: Tensor) -> Tensor:
-        r"""Computes :math:`\psi` [arcsec²] at the pixel centres; the constant is that of the integral.
+        r"""Computes :math:`\psi` [arcsec²] at the pixel centres.
 
-        Its kernel is made anew for each call: no step of a fit needs the potential.
+        Its constant is that of the integral. The kernel is made anew for each call: no step of a fit needs the potential.
         """
         (h, w), step = self.grid.shape, self.grid.spacing
         ny, nx = torch.meshgrid(
@@ -230,10 +254,6 @@ class KappaToAlpha(nn.Module):
         transfer = transfer_function(kernel * (step**2 / math.pi)).to(kappa)
         return convolve(kappa, transfer, self.size, (h, w))
 
-    def _alpha(self, kappa: Tensor) -> Tensor:
-        """Both components, with shape (B, 2, H + 2m, W + 2m), on the map and its margin m."""
-        return convolve(kappa, self.transfer, self.size, self.padded)
-
 
 def _lags(n: int, size: int, margin: int = MARGIN) -> Tensor:
     """Offsets, target minus source, that a periodic kernel of ``size`` pixels must hold."""
@@ -241,15 +261,17 @@ def _lags(n: int, size: int, margin: int = MARGIN) -> Tensor:
     return torch.where(lag < n + 2 * margin, lag, lag - size) - margin
 
 
-def _subray_weights(subsample: int) -> Tensor:
-    """Lagrange weights on five pixels, four of them in use, of each ray in a pixel; shape (k, 5)."""
-    rows = []
+def _ray_matrix(n: int, subsample: int) -> Tensor:
+    """Lagrange weights of the pixels (with margin) at each ray of an axis; shape (k n, n + 2m)."""
+    matrix = torch.zeros(n, subsample, n + 2 * MARGIN, dtype=torch.float64)
+    pixel = torch.arange(n)
     for j in range(subsample):
         t = (2 * j + 1 - subsample) / (2 * subsample)
         nodes = [-1, 0, 1, 2] if t >= 0 else [-2, -1, 0, 1]
-        weight = {a: math.prod((t - b) / (a - b) for b in nodes if b != a) for a in nodes}
-        rows.append([weight.get(a, 0.0) for a in range(-2, 3)])
-    return torch.tensor(rows, dtype=torch.float64)
+        for a in nodes:
+            weight = math.prod((t - b) / (a - b) for b in nodes if b != a)
+            matrix[pixel, j, pixel + MARGIN + a] = weight
+    return matrix.flatten(0, 1)
 
 
 def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:
@@ -262,7 +284,7 @@ def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:
 
 
 def _bicubic(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """Interpolates maps (B, C, H, W) at fractional indices (B, P) of their inner part: (B, C, P)."""
+    """Interpolates maps (B, C, H, W) at fractional indices (B, P), to (B, C, P)."""
     h, w = maps.shape[-2:]
     i, j = (c.detach().floor().clamp(1, n - 3) for c, n in ((row, h), (column, w)))
     wy, wx = _keys(row - i), _keys(column - j)

@@ -1,12 +1,12 @@
 r"""Linear convolution by zero-padded real FFT.
 
-For a map :math:`x` and a kernel :math:`k` of which the transfer function :math:`\hat k` is known on a
-periodic grid of :math:`N_y \times N_x` pixels, computes
+For a map :math:`x` and a kernel :math:`k` of which the transfer function :math:`\hat k` is known
+on a periodic grid of :math:`N_y \times N_x` pixels, computes
 
 .. math:: y_o = \sum_i k_{(o - i) \bmod N} \, x_i \, , \qquad 0 \leq o < (H', W') \, ,
 
-and, as its gradient, the adjoint by the same means. The rows that the padding makes zero, and those that
-are cut away afterwards, are never transformed.
+and, as its gradient, the adjoint by the same means. The rows that the padding makes zero, and
+those that are cut away afterwards, are never transformed.
 
 It is the caller's part to choose :math:`N` so large that nothing wraps around into the result.
 """
@@ -30,8 +30,8 @@ def transfer_function(kernel: Tensor) -> Tensor:
     """Transforms a periodic kernel, whose origin is its first pixel.
 
     Returns:
-        Real and imaginary parts in the last dimension, with shape :math:`(*, N_y, N_x // 2 + 1, 2)`.
-        A real tensor, so that ``Module.to(dtype)`` treats it as any other buffer.
+        Real and imaginary parts in the last dimension, with shape :math:`(*, N_y, N_x // 2 + 1,
+        2)`. A real tensor, so that ``Module.to(dtype)`` treats it as any other buffer.
     """
     return torch.view_as_real(torch.fft.rfft2(kernel))
 
@@ -43,14 +43,14 @@ def convolve(
 
     Arguments:
         image: Maps :math:`x`, with shape :math:`(*, H, W)`.
-        transfer: Result of :func:`transfer_function`, with shape :math:`(*, N_y, N_x // 2 + 1, 2)`; its
-            leading dimensions broadcast against those of ``image``.
+        transfer: Result of :func:`transfer_function`, with shape :math:`(*, N_y, N_x // 2 + 1,
+            2)`; its leading dimensions broadcast against those of ``image``.
         size: The periodic grid :math:`(N_y, N_x)`.
         shape: Shape :math:`(H', W')` of the result.
 
     Returns:
-        The maps :math:`y`, with shape :math:`(*, H', W')`. Differentiable, to any order and in forward
-        mode, with respect to ``image`` and ``transfer``.
+        The maps :math:`y`, with shape :math:`(*, H', W')`. Differentiable, to any order and in
+        forward mode, with respect to ``image`` and ``transfer``.
     """
     lead = torch.broadcast_shapes(image.shape[:-2], transfer.shape[:-3])
     return _Convolve.apply(image, transfer, size, lead, shape, False)
@@ -63,14 +63,15 @@ def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Sha
         image: Maps :math:`y`, with shape :math:`(*, H', W')`.
         transfer: As in :func:`convolve`.
         size: The periodic grid :math:`(N_y, N_x)`.
-        shape: Full shape of the result, the one that :func:`convolve` was given: dimensions that were
-            broadcast there are summed over here.
+        shape: Full shape of the result, the one that :func:`convolve` was given: dimensions that
+            were broadcast there are summed over here.
     """
     return _Convolve.apply(image, transfer, size, shape[:-2], shape[-2:], True)
 
 
 class _Convolve(torch.autograd.Function):
-    # torch's own gradient of a real FFT goes through complex FFTs of the full plane, twice the work.
+    # torch's own gradient of a real FFT goes through complex FFTs of the full plane, twice the
+    # work.
     generate_vmap_rule = True
 
     @staticmethod
@@ -110,7 +111,8 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             a, b = _rfft(image, ctx.size), _rfft(grad, ctx.size)
             product = a * b.conj() if ctx.adjoint else a.conj() * b
-            # Columns of the half plane stand for two, but for the first and, if even, the last one.
+            # Columns of the half plane stand for two, but for the first and, if even, the last
+            # one.
             weight = torch.full((product.shape[-1],), 2.0, dtype=grad.dtype, device=grad.device)
             weight[0] = 1.0
             if ctx.size[1] % 2 == 0:

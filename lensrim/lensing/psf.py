@@ -1,21 +1,21 @@
 r"""Convolution with the point-spread function.
 
-The image is an average over :math:`k \times k` rays per pixel, which is itself a convolution, with the
-box :math:`\hat D_k(f) = \sin \pi f / (k \sin (\pi f / k))` (:math:`f` in cycles per pixel, per axis). What is
-observed is
+The image is an average over :math:`k \times k` rays per pixel, which is itself a convolution, with
+the box :math:`\hat D_k(f) = \sin \pi f / (k \sin (\pi f / k))` (:math:`f` in cycles per pixel, per
+axis). What is observed is
 
 .. math:: \hat y = \hat P \hat s \quad (\text{effective}) \qquad \text{or} \qquad
           \hat y = \hat P \, \mathrm{sinc}(\pi f) \, \hat s \quad (\text{optical}) \, ,
 
-sampled at the pixel centres: an *effective* PSF (as measured on stars) holds the response of the pixel,
-an *optical* one does not. The averaged rays are hence convolved with the native-grid kernel
+sampled at the pixel centres: an *effective* PSF (as measured on stars) holds the response of the
+pixel, an *optical* one does not. The averaged rays are hence convolved with the native-grid kernel
 
-.. math:: \hat K = \hat P / \hat D_k \qquad \text{or} \qquad \hat K = \hat P \, \mathrm{sinc}(\pi f) / \hat D_k \, ,
+.. math:: \hat K = \hat P / \hat D_k \qquad \text{or} \qquad
+          \hat K = \hat P \, \mathrm{sinc}(\pi f) / \hat D_k \, ,
 
-so that the pixel response is in the result exactly once. The box is at least :math:`2/\pi` per axis
-inside the Nyquist frequency, so the division is harmless. Structure of the source finer than two pixels
-is not treated exactly;
-:func:`convolve_subsampled` is the slow path that does.
+so that the pixel response is in the result exactly once. The box is at least :math:`2/\pi` per
+axis inside the Nyquist frequency, so the division is harmless. Structure of the source finer than
+two pixels is not treated exactly; :func:`convolve_subsampled` is the slow path that does.
 """
 
 import math
@@ -46,7 +46,7 @@ def gaussian_psf(fwhm: float, spacing: float, size: int) -> Tensor:
 
 
 def moffat_psf(fwhm: float, spacing: float, size: int, *, beta: float = 3.0) -> Tensor:
-    r"""Returns a circular Moffat profile :math:`(1 + r^2 / r_d^2)^{-\beta}`, sampled at pixel centres.
+    r"""Returns a Moffat profile :math:`(1 + r^2 / r_d^2)^{-\beta}`, sampled at pixel centres.
 
     Arguments:
         fwhm: Full width at half maximum [arcsec].
@@ -69,8 +69,8 @@ def normalize_psf(psf: Tensor) -> Tensor:
         psf: Stamps centred on their middle pixel, with shape :math:`(*, h, w)`, both odd.
 
     Raises:
-        ValueError: If a side is even (the centre would lie between pixels, and the image be shifted
-            by half of one), or if the stamp is not finite or has no positive sum.
+        ValueError: If a side is even (the centre would lie between pixels, and the image be
+            shifted by half of one), or if the stamp is not finite or has no positive sum.
     """
     if psf.ndim < 2 or psf.shape[-1] % 2 == 0 or psf.shape[-2] % 2 == 0:
         raise ValueError(
@@ -93,7 +93,7 @@ def native_kernel(
     psf_subsample: int = 1,
     margin: int = 6,
 ) -> Tensor:
-    r"""Computes the kernel :math:`K` that turns averages over :math:`k \times k` rays into the image.
+    r"""Computes the kernel :math:`K` that turns averages over rays into the image.
 
     Arguments:
         psf: PSF sampled on the image's pixels, or more finely, with shape :math:`(*, h, w)`.
@@ -102,11 +102,12 @@ def native_kernel(
         psf_subsample: Number :math:`p` of samples of the PSF along each side of a pixel. A PSF
             narrower than two pixels (FWHM) is known well enough only from finer samples.
         margin: Pixels by which the kernel is larger than the stamp on each side, and over which it
-            falls to zero; the quotient of two band-limited functions does not end where the stamp does.
+            falls to zero; the quotient of two band-limited functions does not end where the stamp
+            does.
 
     Returns:
-        The kernel, with sum 1 and shape :math:`(*, h' + 2m, w' + 2m)`, with :math:`h'` the odd number
-        of pixels that holds :math:`h / p`.
+        The kernel, with sum 1 and shape :math:`(*, h' + 2m, w' + 2m)`, with :math:`h'` the odd
+        number of pixels that holds :math:`h / p`.
     """
     if psf_kind not in get_args(PSFKind):
         raise ValueError(f"psf_kind must be one of {get_args(PSFKind)}, got {psf_kind!r}")
@@ -179,7 +180,7 @@ class PSF(nn.Module):
         self.register_buffer("transfer", transfer.to(dtype), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Convolves images with shape :math:`(B, 1, H, W)`; one alone may come as :math:`(H, W)`."""
+        """Convolves images with shape :math:`(B, 1, H, W)`, or :math:`(H, W)`."""
         return convolve(image, self.transfer, self.size, self.shape)
 
     def adjoint(self, image: Tensor) -> Tensor:
@@ -205,8 +206,8 @@ def convolve_subsampled(
         psf: PSF with shape :math:`(*, h, w)`, odd sides, on the grid that ``psf_subsample`` names.
         subsample: Number :math:`k` of rays along each side of a pixel.
         psf_kind: ``effective`` if the PSF holds the pixel response, ``optical`` if not.
-        psf_subsample: 1 if the stamp is sampled on the image's pixels (it is then interpolated as the
-            band-limited function it must be), :math:`k` if it is sampled on the finer grid.
+        psf_subsample: 1 if the stamp is sampled on the image's pixels (it is then interpolated as
+            the band-limited function it must be), :math:`k` if it is sampled on the finer grid.
 
     Returns:
         The image, with shape :math:`(*, H, W)`.
@@ -218,7 +219,8 @@ def convolve_subsampled(
     if image.shape[-2] % k or image.shape[-1] % k:
         raise ValueError(f"image must have sides divisible by {k}, got {tuple(image.shape[-2:])}")
     shape = [n // k for n in image.shape[-2:]]
-    # An odd number of native pixels: a real function has no well-defined shift at the Nyquist frequency.
+    # An odd number of native pixels: a real function has no well-defined shift at the Nyquist
+    # frequency.
     coarse = [n + -(-s // psf_subsample) for n, s in zip(shape, psf.shape[-2:], strict=True)]
     coarse = [n + 1 - n % 2 for n in coarse]
     size = (k * coarse[0], k * coarse[1])

@@ -1,0 +1,187 @@
+r"""The forward model, from source and mass to the noise-free image.
+
+.. math:: F(s, \kappa, \gamma) = B \, A \, L(\kappa, \gamma) \, s \, , \qquad
+          \beta = \theta - \alpha_\kappa(\theta) - \begin{pmatrix} \gamma_1 & \gamma_2 \\
+          \gamma_2 & -\gamma_1 \end{pmatrix} \theta \, ,
+
+where :math:`L` reads the source at :math:`\beta` for :math:`k \times k` rays per pixel, :math:`A`
+averages them over the pixel, and :math:`B` is the convolution with the PSF. Lensing conserves
+surface brightness, so no factor of area appears. Mask and noise belong to
+:mod:`lensrim.lensing.likelihood`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..grid import PixelGrid
+from .convergence import MARGIN, KappaToAlpha
+from .light import Light
+from .mass import Mass
+from .psf import PSF, PSFKind
+from .source import PixelatedSource
+
+
+class Simulator(nn.Module):
+    r"""Creates the forward model :math:`F`.
+
+    Arguments:
+        image_grid: Grid of the image and of the map of :math:`\kappa`.
+        source_grid: Grid of the source.
+        psf: PSF, with shape :math:`(h, w)`, or :math:`(B, h, w)` for one per sample, odd sides;
+            none if ``None``.
+        psf_kind: ``effective`` if the PSF holds the pixel response, ``optical`` if not.
+        psf_subsample: Number of samples of the PSF along each side of an image pixel.
+        subsample: Number :math:`k` of rays along each side of a pixel. With one, some pixels of
+            the source are seen by no ray.
+        dtype: Type of all maps. What is kept from call to call is made in double precision.
+        device: Device of all maps.
+
+    Raises:
+        ValueError: If the PSF has an even side or no positive sum.
+    """
+
+    theta: Tensor
+    theta_margin: Tensor
+
+    def __init__(
+        self,
+        image_grid: PixelGrid,
+        source_grid: PixelGrid,
+        psf: Tensor | None = None,
+        *,
+        psf_kind: PSFKind = "effective",
+        psf_subsample: int = 1,
+        subsample: int = 2,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.image_grid, self.source_grid, self.subsample = image_grid, source_grid, subsample
+        self.source = PixelatedSource(source_grid)
+        self.kappa_to_alpha = KappaToAlpha(
+            image_grid, subsample=subsample, dtype=dtype, device=device
+        )
+        self.psf = None
+        if psf is not None:
+            self.psf = PSF(
+                psf,
+                image_grid.shape,
+                psf_kind=psf_kind,
+                subsample=subsample,
+                psf_subsample=psf_subsample,
+                dtype=dtype,
+                device=device,
+            )
+        shape = (image_grid.shape[0] + 2 * MARGIN, image_grid.shape[1] + 2 * MARGIN)
+        around = PixelGrid(shape, image_grid.spacing, image_grid.center)
+        for name, grid, k in (("theta", image_grid, subsample), ("theta_margin", around, 1)):
+            theta = torch.stack(grid.coordinates(k, dtype=dtype, device=device))
+            self.register_buffer(name, theta[None], persistent=False)
+
+    def forward(
+        self,
+        source: Tensor,
+        kappa: Tensor,
+        shear: Tensor | None = None,
+        source_center: Tensor | None = None,
+    ) -> Tensor:
+        r"""Computes :math:`F(s, \kappa, \gamma)`.
+
+        Arguments:
+            source: Surface brightness :math:`s`, with shape :math:`(B, 1, n_y, n_x)`.
+            kappa: Convergence :math:`\kappa`, averages over pixels, with shape :math:`(B, 1, H,
+                W)`. shear: External shear :math:`(\gamma_1, \gamma_2)`, with shape :math:`(B, 2)`.
+                source_center: Offset of the source grid [arcsec], with shape :math:`(B, 2)`.
+
+        Returns:
+            The noise-free images, with shape :math:`(B, 1, H, W)`.
+        """
+        return self.trace(source, self.kappa_rays(kappa, shear), source_center)
+
+    def kappa_rays(self, kappa: Tensor, shear: Tensor | None = None) -> Tensor:
+        r"""Traces the rays back through a map of :math:`\kappa` and an external shear.
+
+        Returns:
+            Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.
+        """
+        theta = self.theta_margin
+        beta = theta - self.kappa_to_alpha.with_margin(kappa)
+        if shear is not None:
+            g1, g2 = shear[..., None, None].unbind(-3)
+            x, y = theta[:, 0], theta[:, 1]
+            beta = beta - torch.stack((g1 * x + g2 * y, g2 * x - g1 * y), 1)
+        # The interpolation is exact for what is linear in position.
+        return self.kappa_to_alpha.interpolate(beta)
+
+    def rays(self, mass: Mass) -> Tensor:
+        r"""Traces the rays back through an analytic mass model.
+
+        Arguments:
+            mass: Mass model, its parameters numbers or of shape :math:`(B)`.
+
+        Returns:
+            Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.
+        """
+        x, y = self.theta[0]
+        alpha = torch.stack(mass.deflection(x, y), -3)
+        return self.theta - alpha.reshape(-1, 2, *x.shape)
+
+    def trace(self, source: Tensor, beta: Tensor, source_center: Tensor | None = None) -> Tensor:
+        r"""Applies :math:`B A L`, linear in the source, for given rays."""
+        return self.observe(self.source(source, beta, center=source_center))
+
+    def trace_adjoint(
+        self, image: Tensor, beta: Tensor, source_center: Tensor | None = None
+    ) -> Tensor:
+        r"""Applies :math:`L^T A^T B^T` to images with shape :math:`(B, 1, H, W)`."""
+        k = self.subsample
+        if self.psf is not None:
+            image = self.psf.adjoint(image)
+        return self.source.adjoint(_spread(image, k), beta, center=source_center)
+
+    def observe(self, surface_brightness: Tensor) -> Tensor:
+        r"""Applies :math:`B A` to values at the rays, with shape :math:`(B, 1, kH, kW)`."""
+        image = _Average.apply(surface_brightness, self.subsample)
+        return image if self.psf is None else self.psf(image)
+
+    def render(self, light: Light, beta: Tensor | None = None) -> Tensor:
+        r"""Computes the image of an analytic light profile.
+
+        Arguments:
+            light: Light profile, its parameters numbers or of shape :math:`(B)`.
+            beta: Rays at which it is seen; the unlensed ones (light of the lens galaxy) if
+                ``None``.
+        """
+        beta = self.theta if beta is None else beta
+        # Parameters have the batch as their only dimension, maps a channel after it.
+        return self.observe(light.surface_brightness(beta[:, 0], beta[:, 1]).unsqueeze(1))
+
+
+class _Average(torch.autograd.Function):
+    # Sums of slices are several times faster than the pooling of torch, but not their gradient.
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(fine: Tensor, k: int) -> Tensor:
+        rows = sum(fine[..., j::k, :] for j in range(1, k)) + fine[..., ::k, :]
+        return (sum(rows[..., j::k] for j in range(1, k)) + rows[..., ::k]) / k**2
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.k = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        return _spread(grad, ctx.k), None
+
+    @staticmethod
+    def jvp(ctx: Any, d_fine: Tensor, _: None) -> Tensor:
+        return _Average.apply(d_fine, ctx.k)
+
+
+def _spread(image: Tensor, k: int) -> Tensor:
+    """Adjoint of the average over k x k rays."""
+    return F.interpolate(image / k**2, scale_factor=k, mode="nearest")

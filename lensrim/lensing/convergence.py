@@ -244,7 +244,8 @@ class KappaToAlpha(nn.Module):
     def potential(self, kappa: Tensor) -> Tensor:
         r"""Computes :math:`\psi` [arcsec²] at the pixel centres.
 
-        Its constant is that of the integral. The kernel is made anew for each call: no step of a fit needs the potential.
+        Its constant is that of the integral. The kernel is made anew for each call: no step of a
+        fit needs the potential.
         """
         (h, w), step = self.grid.shape, self.grid.spacing
         ny, nx = torch.meshgrid(

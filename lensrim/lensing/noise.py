@@ -30,8 +30,8 @@ class GaussianNoise:
         bad = used & ~(torch.isfinite(sigma) & (sigma > 0))
         if bool(bad.any()):
             raise ValueError(
-                "sigma must be finite and positive on all used pixels (mask 1 = used, 0 = ignored),
-                " f"found {int(bad.sum())} pixels where it is not; mask them"
+                "sigma must be finite and positive on used pixels (mask 1 = used, 0 = ignored), "
+                f"found {int(bad.sum())} where it is not; mask them"
             )
         self.mask = used
         self.sigma = torch.where(used, sigma, 1.0)

@@ -237,7 +237,11 @@ def _candidate(file: FitsFile) -> Entry:
             else "give another file, or name an HDU by --data"
         )
         raise InputError(f"{file.path}: no 2-D image, the file holds {file.contents}: {advice}")
-    choice = ", ".join(f"{e.name},{e.version}" if e.version > 1 else str(e) for e in candidates)
+    names = [e.name for e in candidates]
+    choice = ", ".join(
+        f"{e.name},{e.version}" if e.name and names.count(e.name) > 1 else str(e)
+        for e in candidates
+    )
     raise InputError(
         f"{file.path}: {len(candidates)} HDUs may be the image: choose one by --data: {choice}"
     )

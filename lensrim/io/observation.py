@@ -39,7 +39,7 @@ class Observation:
         zeropoint: Magnitude of unit flux in a native pixel.
         name: Stem of the names of what is written.
         bin: Number of native pixels along a pixel.
-        corner: Native column and row, in the file's image, of the outer corner's pixel.
+        corner: Column and row, in the image of the file, of the first native pixel.
         notes: What the reader decided or counted, one line each.
 
     Raises:

@@ -6,7 +6,7 @@ larger, it becomes, with :math:`\Pi_b` the box of the larger pixel,
 .. math:: P_b[m] = \sum_j (\Pi_b)_j \, P[b m + j] \, ,
 
 sampled about the same centre. For even :math:`b` the small pixels' offsets from that centre are
-half integers; values there are interpolated by the 4-point cubic rule, which, unlike the linear
+half integers; values there are interpolated by the 6-point quintic rule, which, unlike the linear
 one, adds nothing to the second moment. In an *effective* stamp the response of its own pixel is
 included, so a sum over pixels completes the larger box. An *optical* one holds none and is
 averaged over its own pixel first (:math:`[1, 22, 1]/24`, exact to third order); the result is
@@ -58,10 +58,11 @@ def normalized(
             f"{where}: the PSF must have a positive sum, found {total:g}: give another --psf"
         )
     dx, dy = center_offset(stamp)
-    if np.hypot(dx, dy) > CENTERING * oversampling:
+    dx, dy = (round(d / oversampling, 4) + 0.0 for d in (dx, dy))
+    if np.hypot(dx, dy) > CENTERING:
         raise InputError(
             f"{where}: the PSF must be centred on its middle pixel to {CENTERING} pixel, found"
-            f" its core off by {dx / oversampling:+.2f} in x and {dy / oversampling:+.2f} in y:"
+            f" its core off by {dx:+.2f} in x and {dy:+.2f} in y:"
             " shift or recut it"
         )
     return stamp / total
@@ -92,7 +93,7 @@ def rebinned(
     """
     box = np.full(factor, 1 / factor)
     if factor % 2 == 0:
-        box = np.convolve(box, np.array([-1, 9, 9, -1]) / 16)
+        box = np.convolve(box, np.array([3, -25, 150, 150, -25, 3]) / 256)
     if kind == "optical":
         box = np.convolve(box, np.array([1, 22, 1]) / 24)
     result = _rebin_rows(_rebin_rows(stamp, box, factor).T, box, factor).T

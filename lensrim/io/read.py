@@ -7,12 +7,13 @@ form of :class:`~lensrim.io.observation.Observation`. What was decided on the wa
 from pathlib import Path
 
 import numpy as np
+from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from jaxtyping import Bool, Float64
 
 from lensrim.errors import InputError
 from lensrim.io import noise as noises
-from lensrim.io.fits import Files, Plane
+from lensrim.io.fits import Files, Plane, quiet
 from lensrim.io.layout import Layout, locate, stem
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
@@ -33,7 +34,7 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
         InputError: If anything is missing, contradictory, ambiguous or unfit; in one line.
     """
     options.check()
-    with Files() as files:
+    with quiet(AstropyWarning), Files() as files:
         layout = locate(files, path, options.data)
         data = layout.data
         if not np.isfinite(data.array).any():

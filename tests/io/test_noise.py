@@ -1,0 +1,120 @@
+"""Noise kinds: recognised by name, forced by the user, never guessed."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lensrim.errors import InputError
+from lensrim.io import ReadOptions, read_observation
+from lensrim.io.noise import kind_of
+
+NAMES = {
+    "sigma": ["ERR", "RMS", "SIGMA", "NOISE_MAP", "VIS_RMS", "noise_map", "lens-rms"],
+    "variance": ["VAR", "VARIANCE", "VAR_POISSON", "F814W_VAR"],
+    "weight": ["IVAR", "g_ivar"],
+    "ambiguous": ["WHT", "WEIGHT", "lens_drz_wht"],
+    None: ["NOISE", "SCI", "TERR", "", "RMS_SCI", "BGSUB", "covar"],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, names in NAMES.items() for n in names])
+def test_kinds_are_read_from_names(kind: str | None, name: str):
+    assert kind_of(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "kind"),
+    [("RMS", 1, "sigma"), ("VAR", 2, "variance"), ("IVAR", -2, "weight")],
+)
+def test_kinds_are_brought_to_sigma(
+    parts: dict, write: Callable, name: str, power: int, kind: str
+):
+    sigma = np.linspace(0.1, 0.5, 31 * 37).reshape(31, 37)
+    parts["ERR"] = (sigma**power, {})
+    parts[name] = parts.pop("ERR")
+    observation = read_observation(write(parts))
+    np.testing.assert_allclose(observation.sigma, sigma)
+    assert observation.noise_kind == kind
+
+
+def test_weights_are_used_once_stated(parts: dict, write: Callable):
+    parts["WHT"] = (parts.pop("ERR")[0] ** -2, {})
+    path = write(parts)
+    with pytest.raises(
+        InputError, match=r"\[WHT\]: a weight map called WHT is ambiguous.*--noise-kind sigma"
+    ):
+        read_observation(path)
+    with pytest.raises(InputError, match="a weight map called WHT is ambiguous"):
+        read_observation(path, ReadOptions(noise="WHT"))
+    for options in (ReadOptions(noise_kind="weight"), ReadOptions("SCI", "WHT", "weight")):
+        np.testing.assert_allclose(read_observation(path, options).sigma, 0.1)
+
+
+def test_an_error_map_is_preferred_to_weights(parts: dict, write: Callable):
+    parts["WHT"] = (np.full((31, 37), 7.0), {})
+    np.testing.assert_allclose(read_observation(write(parts)).sigma, 0.1)
+
+
+def test_unknown_names_are_not_guessed(parts: dict, write: Callable):
+    parts["UNCERTAINTY"] = parts.pop("ERR")
+    with pytest.raises(InputError, match=r"clear from the name .*, found UNCERTAINTY: say what"):
+        read_observation(write(parts), ReadOptions("SCI", noise="UNCERTAINTY"))
+
+
+def test_names_must_not_contradict(parts: dict, write: Callable):
+    other = write({"VAR": parts["ERR"]}, "noise_map.fits")
+    with pytest.raises(InputError, match=r"say noise_map \(sigma\) and VAR \(variance\): say"):
+        read_observation(write(parts), ReadOptions(noise=str(other)))
+
+
+def test_several_noise_maps_are_listed(parts: dict, write: Callable):
+    parts["VAR"] = parts["ERR"]
+    with pytest.raises(
+        InputError, match=r"several HDUs may be the noise: choose one of ERR \(number 2\), VAR"
+    ):
+        read_observation(write(parts))
+
+
+@pytest.mark.parametrize("unit", ["electron/s", "ELECTRONS/S", "e-/s", "electron s-1", "e/sec"])
+def test_rates_in_electrons_are_understood(parts: dict, write: Callable, unit: str):
+    parts["SCI"][1]["BUNIT"] = unit
+    options = ReadOptions(background=0.1, exposure="100s")
+    assert read_observation(write(parts), options).noise_kind == "background+exposure"
+
+
+@pytest.mark.parametrize("unit", ["electron", "MJy/sr", "counts/s", "ELECTRONS", "Jy"])
+def test_other_units_are_refused(parts: dict, write: Callable, unit: str):
+    parts["SCI"][1].update(BUNIT=unit, BKGRMS=0.1, EXPTIME=100.0)
+    del parts["ERR"]
+    with pytest.raises(InputError, match=f"needs data in electron/s, found BUNIT '{unit}': conv"):
+        read_observation(write(parts))
+
+
+def test_a_missing_unit_must_be_stated(parts: dict, write: Callable):
+    del parts["SCI"][1]["BUNIT"]
+    path = write(parts)
+    options = {"background": 0.1, "exposure": "100s"}
+    with pytest.raises(InputError, match="found no BUNIT: state --noise-kind background"):
+        read_observation(path, ReadOptions(**options))
+    stated = read_observation(path, ReadOptions(**options, noise_kind="background+exposure"))
+    assert any("taken as electron/s" in note for note in stated.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"background": 0.1}, "needs both, found no EXPTIME: give --exposure"),
+        ({"exposure": "100s"}, "needs both, found no BKGRMS: give --background"),
+        (
+            {"noise": "ERR", "background": 0.1},
+            "--noise and --background: the noise is given twice",
+        ),
+        ({"noise": "ERR", "noise_kind": "background+exposure"}, "the noise is given twice"),
+        ({"background": -1.0}, "--background: must be positive, got -1"),
+        ({"rescale_noise": 0.0}, "--rescale-noise: must be positive, got 0"),
+    ],
+)
+def test_half_stated_noise_is_refused(parts: dict, write: Callable, options: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        read_observation(write(parts), ReadOptions(**options))

@@ -1,0 +1,102 @@
+"""PSF stamps against the moments of a Gaussian."""
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from lensrim.errors import InputError
+from lensrim.io.psf import center_offset, normalized, rebinned
+
+
+def stamp(size: int, width: float, pixel: float = 0.0, x: float = 0.0) -> np.ndarray:
+    """A Gaussian sampled at pixel centres, or averaged over pixels of the given side."""
+    u = np.arange(size) - size // 2
+
+    def profile(u: np.ndarray) -> np.ndarray:
+        if pixel == 0:
+            return np.exp(-(u**2) / (2 * width**2))
+        edges = np.array([[-0.5], [0.5]]) * pixel
+        return np.diff(erf((u + edges) / (np.sqrt(2) * width)), axis=0)[0]
+
+    result = profile(u)[:, None] * profile(u - x)
+    return result / result.sum()
+
+
+def variance(psf: np.ndarray) -> float:
+    """Second central moment along y [pixel^2]."""
+    y = np.arange(psf.shape[0]) - psf.shape[0] // 2
+    return float(psf.sum(1) @ y**2)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["effective", "optical"])
+@pytest.mark.parametrize(("width", "tolerance"), [(1.0, 0.025), (2.5, 1e-3)])
+def test_rebinning_averages_over_the_larger_pixel(
+    factor: int, kind: str, width: float, tolerance: float
+):
+    native = stamp(61, width, pixel=1.0 if kind == "effective" else 0.0)
+    psf = rebinned(native, factor, kind=kind)
+    expected = stamp(psf.shape[0], width / factor, pixel=1.0)
+    np.testing.assert_allclose(psf, expected, atol=tolerance * expected.max())
+    np.testing.assert_allclose(psf, psf[::-1, ::-1], atol=1e-15)
+    assert psf.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["effective", "optical"])
+def test_rebinning_adds_the_second_moment_of_the_box(factor: int, kind: str):
+    width = 0.6 * factor
+    psf = rebinned(stamp(61, width, pixel=1.0 if kind == "effective" else 0.0), factor, kind=kind)
+    assert factor**2 * variance(psf) == pytest.approx(width**2 + factor**2 / 12, rel=0.01)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_an_oversampled_stamp_becomes_the_native_one(factor: int):
+    fine = stamp(24 * factor + 1, 1.3 * factor, pixel=1.0)
+    native = stamp(25, 1.3, pixel=1.0)
+    psf = rebinned(fine, factor)
+    margin = (psf.shape[0] - native.shape[0]) // 2
+    inner = psf[margin:-margin, margin:-margin] if margin else psf
+    np.testing.assert_allclose(inner, native, atol=2e-3 * native.max())
+
+
+def test_rebinning_by_one_changes_nothing():
+    psf = stamp(9, 1.0, pixel=1.0)
+    np.testing.assert_allclose(rebinned(psf, 1), psf, atol=1e-16)
+
+
+def test_rectangular_stamps_keep_their_axes():
+    psf = rebinned(stamp(31, 2.0)[8:-8], 3)
+    assert psf.shape == (5, 11)
+
+
+def test_offset_ignores_wings_and_flat_tops():
+    psf = stamp(21, 1.5)
+    psf[0] += 0.002  # moves the plain centroid by half a pixel
+    assert np.hypot(*center_offset(psf)) < 0.05
+    flat = np.minimum(stamp(21, 3.0), 0.01)
+    flat[10, 12] += 1e-5
+    assert np.hypot(*center_offset(flat)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("psf", "message"),
+    [
+        (np.ones((4, 5)), "odd sides.* found 4 x 5: resample"),
+        (np.ones((3, 5, 5)), r"one 2-D stamp, found shape \(3, 5, 5\)"),
+        (np.zeros((5, 5)), "positive sum, found 0"),
+        (-stamp(5, 1.0), "positive sum, found -1"),
+        (np.where(np.eye(5) > 0, np.nan, 1.0), "finite, found 5 NaN"),
+        (stamp(15, 1.5, x=0.7), r"off by \+0.70 in x and \+0.00 in y: shift"),
+    ],
+)
+def test_unfit_stamps_are_refused(psf: np.ndarray, message: str):
+    with pytest.raises(InputError, match=f"^psf.fits: the PSF must .*{message}"):
+        normalized(psf, where="psf.fits")
+
+
+def test_centring_is_judged_in_pixels_of_the_image():
+    psf = stamp(41, 4.0, x=1.2)
+    assert normalized(psf, where="psf", oversampling=3).sum() == pytest.approx(1)
+    with pytest.raises(InputError, match=r"off by \+0.60 in x"):
+        normalized(psf, where="psf", oversampling=2)

@@ -1,0 +1,139 @@
+"""The pixel scale, from whoever states it, and contradictions."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lensrim.errors import InputError
+from lensrim.io import ReadOptions, read_observation
+
+
+def strip(header: dict) -> None:
+    """Removes the world coordinates."""
+    for key in [k for k in header if k != "BUNIT"]:
+        del header[key]
+
+
+@pytest.mark.parametrize("keyword", ["PIXSCALE", "PIXELSCL", "SECPIX", "D001SCAL", "SCALE"])
+def test_the_scale_is_read_from_keywords(parts: dict, write: Callable, keyword: str):
+    strip(parts["SCI"][1])
+    parts["SCI"][1][keyword] = 0.07
+    observation = read_observation(write(parts))
+    assert observation.pixel_scale == 0.07
+    assert observation.wcs is None
+    assert f"pixel scale 0.07 arcsec from {keyword} of obs.fits[SCI]" in observation.notes
+
+
+def test_the_scale_is_read_from_the_primary_header(parts: dict, write: Callable):
+    strip(parts["SCI"][1])
+    assert read_observation(write(parts, primary={"PIXSCALE": 0.07})).pixel_scale == 0.07
+
+
+def test_no_scale(parts: dict, write: Callable):
+    strip(parts["SCI"][1])
+    parts["PSF"][1]["PIXSCALE"] = 0.07
+    with pytest.raises(
+        InputError, match=r"no pixel scale.*--pixel-scale in arcsec \(PIXSCALE of obs.fits\[PSF\]"
+    ):
+        read_observation(write(parts))
+
+
+@pytest.mark.parametrize("part", ["SCI", "ERR", "PSF", "MASK"])
+def test_contradictions_name_both(parts: dict, write: Callable, part: str):
+    parts["MASK"] = (np.ones((31, 37), dtype=np.uint8), {})
+    parts[part][1]["PIXSCALE"] = 0.051
+    path = write(parts)
+    both = rf"the WCS of obs.fits\[SCI\] says 0.05 arcsec, PIXSCALE of obs.fits\[{part}\] 0.051"
+    with pytest.raises(InputError, match=both):
+        read_observation(path)
+    trusted = read_observation(path, ReadOptions(pixel_scale=0.05, trust_scale=True))
+    assert trusted.pixel_scale == 0.05
+    assert trusted.wcs is not None
+    assert any("the first is trusted" in note for note in trusted.notes)
+
+
+def test_one_percent_is_agreement(parts: dict, write: Callable):
+    parts["SCI"][1]["PIXSCALE"] = 0.0504
+    assert read_observation(write(parts)).pixel_scale == pytest.approx(0.05)
+
+
+def test_the_option_against_the_header(parts: dict, write: Callable):
+    path = write(parts)
+    with pytest.raises(InputError, match=r"--pixel-scale says 0.1 arcsec, the WCS of .* 0.05"):
+        read_observation(path, ReadOptions(pixel_scale=0.1))
+    trusted = read_observation(path, ReadOptions(pixel_scale=0.1, trust_scale=True))
+    assert trusted.pixel_scale == 0.1
+    assert trusted.wcs is None
+    assert "obs.fits[SCI]: WCS left out, its scale is overridden" in trusted.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trust_scale": True}, "--trust-scale: needs the scale to trust, found none"),
+        ({"pixel_scale": -0.1}, "--pixel-scale: must be positive, got -0.1"),
+        ({"pixel_scale": float("nan")}, "--pixel-scale: must be positive, got nan"),
+    ],
+)
+def test_impossible_scales(parts: dict, write: Callable, options: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        read_observation(write(parts), ReadOptions(**options))
+
+
+@pytest.mark.parametrize(("value", "message"), [(-0.1, "positive"), ("x", "a finite number")])
+def test_senseless_keywords(parts: dict, write: Callable, value, message: str):
+    parts["SCI"][1]["PIXSCALE"] = value
+    with pytest.raises(InputError, match=f"keyword PIXSCALE must be {message}"):
+        read_observation(write(parts))
+
+
+def test_pixels_must_be_square(parts: dict, write: Callable):
+    parts["SCI"][1]["CDELT1"] = 1.05
+    with pytest.raises(InputError, match=r"must be square to 1 %, the WCS gives 0.0525 by 0.05"):
+        read_observation(write(parts))
+
+
+def test_a_wcs_without_scale_is_left_out(parts: dict, write: Callable):
+    strip(parts["SCI"][1])
+    parts["SCI"][1].update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=10.0, CRVAL2=20.0)
+    observation = read_observation(write(parts), ReadOptions(pixel_scale=0.05))
+    assert observation.wcs is None
+    assert any("3600 arcsec make no sense" in note for note in observation.notes)
+
+
+def test_an_unreadable_wcs_is_left_out(parts: dict, write: Callable):
+    parts["SCI"][1]["CTYPE1"] = "RA---XYZ"
+    observation = read_observation(write(parts), ReadOptions(pixel_scale=0.05))
+    assert observation.wcs is None
+    assert any("WCS left out, it cannot be read" in note for note in observation.notes)
+
+
+def test_a_dummy_position_is_noted(parts: dict, write: Callable):
+    parts["SCI"][1].update(CRVAL1=0.0, CRVAL2=0.0, CRPIX1=1.0, CRPIX2=1.0, LATPOLE=0.0)
+    observation = read_observation(write(parts))
+    assert observation.wcs is not None
+    assert any("scale and orientation only" in note for note in observation.notes)
+
+
+def test_other_axes_are_no_celestial_wcs(parts: dict, write: Callable):
+    strip(parts["SCI"][1])
+    parts["SCI"][1].update(CTYPE1="LINEAR", CTYPE2="LINEAR", PIXSCALE=0.05)
+    assert read_observation(write(parts)).wcs is None
+
+
+def test_sip_distortion_is_left_out(parts: dict, write: Callable):
+    header = parts["SCI"][1]
+    header.update(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", A_ORDER=2, B_ORDER=2)
+    header.update(A_2_0=1e-6, B_0_2=1e-6)
+    observation = read_observation(write(parts))
+    assert list(observation.wcs.wcs.ctype) == ["RA---TAN", "DEC--TAN"]
+    assert any("distortion terms" in note for note in observation.notes)
+
+
+def test_declination_may_come_first(parts: dict, write: Callable):
+    strip(parts["SCI"][1])
+    parts["SCI"][1].update(CTYPE1="DEC--TAN", CTYPE2="RA---TAN", CRVAL1=20.0, CRVAL2=10.0)
+    parts["SCI"][1].update(CD1_1=1e-5, CD1_2=0.0, CD2_1=0.0, CD2_2=1e-5, CRPIX1=5.0, CRPIX2=9.0)
+    wcs = read_observation(write(parts)).wcs
+    assert wcs.wcs_pix2world(6.0, 9.0, 1)[0] == pytest.approx(20.00001, abs=1e-9)

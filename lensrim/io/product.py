@@ -1,0 +1,274 @@
+"""The product of a reconstruction: maps (FITS), numbers (JSON), regions (DS9), picture (PNG).
+
+A product is there as a whole or not at all. Equal input gives equal files except for the keywords
+``DATE`` and ``SECONDS`` and the seconds among the numbers of the stages; the primary header holds
+these two, and therefore carries ``DATASUM`` but no ``CHECKSUM``. What is not guaranteed: maps are
+stored in single precision, and a number that is not finite is null in the JSON and absent from the
+FITS header, which cannot hold it.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy import ndarray
+
+from ..errors import InputError
+from ..grid import PixelGrid
+from .cards import ascii_only, card, plain
+from .frames import image_header, linear_header, read_grid, regions
+from .staging import planned_files, write_together
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DATA_UNIT = "data"
+CONTENT = {
+    "DATA": (DATA_UNIT, "image as fitted, per image pixel"),
+    "SIGMA": (DATA_UNIT, "standard deviation of the noise"),
+    "MASK": ("", "1 = used, 0 = ignored"),
+    "PSF": ("", "point spread function, sum 1"),
+    "LENS_LIGHT": (DATA_UNIT, "model of the lens galaxy, PSF included"),
+    "SKY": (DATA_UNIT, "model of the sky"),
+    "MODEL": (DATA_UNIT, "model of the arcs, PSF included"),
+    "RESIDUAL": ("", "(DATA - LENS_LIGHT - SKY - MODEL) / SIGMA"),
+    "KAPPA": ("", "convergence, averaged over each pixel"),
+    "ALPHA_X": ("arcsec", "deflection along columns"),
+    "ALPHA_Y": ("arcsec", "deflection along rows"),
+    "MAGNIFICATION": ("", "signed magnification"),
+    "SOURCE": (DATA_UNIT, "surface brightness, per image pixel area"),
+    "KAPPA_STD": ("", "standard deviation of KAPPA"),
+    "SOURCE_STD": (DATA_UNIT, "standard deviation of SOURCE"),
+    "SAMPLES_KAPPA": ("", "samples of KAPPA"),
+    "SAMPLES_SOURCE": (DATA_UNIT, "samples of SOURCE"),
+}
+"""Unit and meaning of each extension, in the order of the file."""
+MASS_SHEET = (
+    "Mass-sheet degeneracy: one source plane fixes the convergence only up to "
+    "kappa -> lambda kappa + 1 - lambda with the source scaled by lambda. Absolute slope of the "
+    "mass, source size and source flux lean on the prior; Einstein radius, angular structure and "
+    "relative source structure do not."
+)
+_STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "DATE", "DATASUM", "COMMENT", "HISTORY", ""}
+
+
+@dataclass(frozen=True)
+class Product:
+    """Creates the product of a reconstruction, of plain arrays and numbers.
+
+    Arguments:
+        name: Name of the observation, the stem of the files.
+        header: Value and comment of each keyword of the primary header.
+        image_maps: Maps of the image plane by the names of their extensions, each with shape
+            :math:`(H, W)`, samples with a leading dimension.
+        source_maps: Maps of the source plane, each with shape :math:`(n, n)`.
+        psf: Point spread function.
+        image_grid: Grid of the image plane.
+        source_grid: Grid of the source plane; its centre is the offset of the source.
+        wcs: Celestial frame of the image, if it is known.
+        unit: Unit of the data, if it is known.
+        stages: Numbers of each stage of the fit.
+        history: Options, one line each.
+        critical_curves: Critical curves, each :math:`(n, 2)` coordinates [arcsec].
+        caustics: Their images in the source plane.
+        neighbours: Whether a pixel is masked because another galaxy is there, with shape
+            :math:`(H, W)`.
+
+    Raises:
+        ValueError: If a map does not have its grid's shape, or a keyword is not one of FITS.
+    """
+
+    name: str
+    header: Mapping[str, tuple[Any, str]]
+    image_maps: Mapping[str, ndarray]
+    source_maps: Mapping[str, ndarray]
+    psf: ndarray
+    image_grid: PixelGrid
+    source_grid: PixelGrid
+    wcs: WCS | None = None
+    unit: str | None = None
+    stages: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    history: tuple[str, ...] = ()
+    critical_curves: tuple[ndarray, ...] = ()
+    caustics: tuple[ndarray, ...] = ()
+    neighbours: ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for maps, grid in [
+            (self.image_maps, self.image_grid),
+            (self.source_maps, self.source_grid),
+        ]:
+            for key, values in maps.items():
+                if values.shape[-2:] != tuple(grid.shape):
+                    raise ValueError(f"{key} must have the shape {grid.shape}, got {values.shape}")
+        for key in self.header:
+            if not (key.isascii() and len(key) <= 8 and key == key.upper()):
+                raise ValueError(f"a keyword has at most 8 upper-case characters, got {key!r}")
+
+    def value(self, key: str) -> Any:
+        """Returns the value of a keyword of the primary header, ``None`` where there is none."""
+        return self.header[key][0] if key in self.header else None
+
+
+def write_product(
+    product: Product,
+    path: str | os.PathLike[str],
+    *,
+    figure: "Figure | None" = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Writes all files of a product, or none.
+
+    Arguments:
+        product: What to write.
+        path: As for :func:`planned_files`; a missing folder is made.
+        figure: The picture; no PNG without it.
+        overwrite: Whether an existing product is replaced, as a whole.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: If the product exists already, or cannot be written.
+    """
+    files = planned_files(product.name, path, overwrite=overwrite)
+    writers: dict[str, Callable[[Path], object]] = {
+        ".fits": lambda file: _write_fits(product, file),
+        ".json": lambda file: file.write_text(_to_json(product), encoding="utf-8"),
+        ".reg": lambda file: file.write_text(
+            regions(product.critical_curves, product.image_grid, product.wcs), encoding="ascii"
+        ),
+    }
+    if figure is not None:
+        # the library's version in the file would differ between equal pictures
+        writers[".png"] = lambda file: figure.savefig(file, metadata={"Software": None})
+    write_together(
+        {files[suffix]: write for suffix, write in writers.items()}, stale=tuple(files.values())
+    )
+    return [files[suffix] for suffix in writers]
+
+
+def _write_fits(product: Product, file: Path) -> None:
+    area = (product.source_grid.spacing / product.image_grid.spacing) ** 2
+    psf_grid = PixelGrid(product.psf.shape, product.image_grid.spacing)
+    maps = {
+        **{
+            k: (v, image_header(product.image_grid, product.wcs))
+            for k, v in product.image_maps.items()
+        },
+        "PSF": (product.psf, linear_header(psf_grid)),
+        **{k: (v, linear_header(product.source_grid)) for k, v in product.source_maps.items()},
+    }
+    hdus: list[Any] = [fits.PrimaryHDU(header=_primary_header(product))]
+    for key in [*(k for k in CONTENT if k in maps), *(k for k in maps if k not in CONTENT)]:
+        values, frame = maps[key]
+        kind, meaning = CONTENT.get(key, ("", ""))
+        values = (values != 0).astype(np.uint8) if key == "MASK" else values.astype(np.float32)
+        hdu = fits.ImageHDU(values, header=frame, name=key)
+        unit = product.unit or "" if kind == DATA_UNIT else kind
+        hdu.header["BUNIT"] = ascii_only(unit)[:68], "" if unit else "dimensionless or unknown"
+        hdu.header["COMMENT"] = f"{key}: {meaning}"
+        if key in product.source_maps:
+            hdu.header["AREARAT"] = area, "flux = sum(SOURCE) * AREARAT"
+        hdus.append(hdu)
+    hdulist = fits.HDUList(hdus)
+    hdulist.update_extend()
+    hdus[0].add_datasum(when="data unit checksum")
+    for hdu in hdus[1:]:
+        # the default comment is the time of day
+        hdu.add_checksum(when="checksum of the HDU")
+    hdulist.writeto(file)
+
+
+def _primary_header(product: Product) -> fits.Header:
+    header = fits.Header()
+    header["OBJECT"] = card(ascii_only(product.name), "name of the observation")
+    for key, (value, comment) in product.header.items():
+        value = plain(value)
+        if value is not None:
+            header[key] = card(ascii_only(value) if isinstance(value, str) else value, comment)
+    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "UTC of writing"
+    for line in wrap(MASS_SHEET, 72):
+        header["COMMENT"] = line
+    for line in product.history:
+        header["HISTORY"] = ascii_only(line)
+    return header
+
+
+def _to_json(product: Product) -> str:
+    def grid(g: PixelGrid) -> dict[str, Any]:
+        return {"shape": g.shape, "spacing": g.spacing, "center": g.center}
+
+    content = {
+        "name": product.name,
+        "numbers": {key: value for key, (value, _) in product.header.items()},
+        "comments": {key: comment for key, (_, comment) in product.header.items()},
+        "unit": product.unit,
+        "image_grid": grid(product.image_grid),
+        "source_grid": grid(product.source_grid),
+        "stages": product.stages,
+        "options": product.history,
+        "critical_curves": [c.round(6) for c in product.critical_curves],
+        "caustics": [c.round(6) for c in product.caustics],
+    }
+    entries = []
+    for key, value in content.items():
+        # a curve would fill a thousand lines
+        indent = None if key in {"critical_curves", "caustics"} else 2
+        text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+        entries.append(f'"{key}": ' + text)
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def read_product(path: str | os.PathLike[str]) -> Product:
+    """Reads a product, with stages, options and curves if its JSON file is beside it.
+
+    Arguments:
+        path: The FITS file of the product.
+
+    Raises:
+        InputError: If the file is missing or is not a product.
+    """
+    path = Path(path)
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            maps = {hdu.name: hdu.data for hdu in hdus[1:]}
+            headers = {hdu.name: hdu.header for hdu in hdus}
+    except OSError as error:
+        raise InputError(f"{path}: a product must be a FITS file, found none ({error})") from error
+    absent = [key for key in ("DATA", "SOURCE", "PSF") if maps.get(key) is None]
+    if absent:
+        raise InputError(f"{path}: a product must hold HDU {absent[0]}, it does not; give another")
+    primary, data = headers["PRIMARY"], headers["DATA"]
+    beside = path.with_suffix(".json")
+    numbers = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    wcs = WCS(data)
+    arrays = {k: v != 0 if k == "MASK" else v.astype(np.float64) for k, v in maps.items()}
+    psf = arrays.pop("PSF")
+    return Product(
+        name=primary["OBJECT"],
+        header={
+            card.keyword: (card.value, card.comment)
+            for card in primary.cards
+            if card.keyword not in _STRUCTURE | {"OBJECT"}
+        },
+        image_maps={k: v for k, v in arrays.items() if "SOURCE" not in k},
+        source_maps={k: v for k, v in arrays.items() if "SOURCE" in k},
+        psf=psf,
+        image_grid=read_grid(data),
+        source_grid=read_grid(headers["SOURCE"]),
+        wcs=wcs if wcs.has_celestial else None,
+        unit=data.get("BUNIT") or None,
+        stages=numbers.get("stages", {}),
+        history=tuple(numbers.get("options", primary.get("HISTORY", ()))),
+        critical_curves=tuple(np.array(c) for c in numbers.get("critical_curves", ())),
+        caustics=tuple(np.array(c) for c in numbers.get("caustics", ())),
+    )

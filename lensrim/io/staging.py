@@ -1,0 +1,107 @@
+"""Files that are written together: all of them or none.
+
+They are written under temporary names in their own folder and renamed at the end; a failure at any
+point puts back what was there before. What is not guaranteed: a process that is killed leaves a
+hidden folder ``.lensrim-*`` behind, which can be deleted.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import InputError
+
+SUFFIXES = (".fits", ".json", ".reg", ".png")
+"""Of the files of a product."""
+
+
+def planned_files(
+    name: str, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> dict[str, Path]:
+    """Returns the files of a product by suffix, or raises if they cannot be written.
+
+    Ask before a long fit; nothing is created.
+
+    Arguments:
+        name: Name of the observation.
+        path: Folder, for ``<name>_lensrim.fits`` and the files beside it, or the FITS file itself,
+            with a name that ends in ``.fits``.
+        overwrite: Whether existing files may be replaced.
+
+    Raises:
+        InputError: If a file exists, or the folder cannot be written to.
+    """
+    path = Path(path)
+    if Path(name).name != name:
+        raise InputError(f"name of the observation must be a file name, found {name!r}; rename it")
+    folder, stem = path, f"{name}_lensrim"
+    if path.suffix == ".fits" and not path.is_dir():
+        folder, stem = path.parent, path.stem
+    existing = next(p for p in [folder, *folder.absolute().parents] if os.path.lexists(p))
+    if not existing.is_dir():
+        raise InputError(f"{existing}: output must be a folder, found a file; choose another")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing}: output folder must be writable, it is not; choose another")
+    files = {suffix: folder / f"{stem}{suffix}" for suffix in SUFFIXES}
+    for file in files.values():
+        if os.path.lexists(file) and not (overwrite and file.is_file()):
+            raise InputError(
+                f"{file}: a product is not replaced unasked, found an existing file; "
+                "choose another output or give --overwrite"
+            )
+    return files
+
+
+def write_together(
+    writers: Mapping[Path, Callable[[Path], object]], *, stale: tuple[Path, ...] = ()
+) -> None:
+    """Writes files of one folder, which is made if it is missing.
+
+    Arguments:
+        writers: Functions that write each of the files, given a temporary path with the same name.
+        stale: Files that go when the new ones come, if they exist.
+
+    Raises:
+        InputError: If the system refuses.
+    """
+    folder = next(iter(writers)).parent
+    missing = [p for p in [folder, *folder.parents] if not p.exists()]
+    done = False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".lensrim-", dir=folder) as temporary:
+            staging = Path(temporary)
+            for file, write in writers.items():
+                write(staging / file.name)
+            _rename(staging, list(writers), {*writers, *stale})
+        done = True
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the product cannot be written ({error.strerror or error}); "
+            "choose another output or make room"
+        ) from error
+    finally:
+        for created in [] if done else missing:
+            with suppress(OSError):
+                created.rmdir()
+
+
+def _rename(staging: Path, new: list[Path], old: set[Path]) -> None:
+    """Moves files from ``staging`` to their places, and what was there before out of the way."""
+    attic = staging / "replaced"
+    attic.mkdir()
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for file in old:
+            if file.exists():
+                os.replace(file, attic / file.name)
+                moved.append((file, attic / file.name))
+        for file in new:
+            os.replace(staging / file.name, file)
+            moved.append((staging / file.name, file))
+    except BaseException:
+        for origin, place in reversed(moved):
+            os.replace(place, origin)
+        raise

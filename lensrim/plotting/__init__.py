@@ -1,0 +1,5 @@
+"""Figures, returned and never shown."""
+
+from .product import plot_product
+
+__all__ = ["plot_product"]

@@ -1,0 +1,246 @@
+"""The picture of a reconstruction, from which its quality is judged at a glance.
+
+Brightness has an arcsinh stretch with the noise as its linear part, so that what just stands out
+of the noise is seen beside what is a hundred times brighter; data and model of the arcs share one
+scale. All maps are drawn in pixel axes [arcsec]. Nothing global is touched: no current figure.
+"""
+
+from dataclasses import dataclass
+from math import floor, log10
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from ..grid import PixelGrid
+from ..io.product import Product
+from .marks import (
+    arcsinh_norm,
+    draw_curves,
+    draw_directions,
+    draw_scale_bar,
+    outline_regions,
+    round_ticks,
+)
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "0.4",
+    "axes.labelcolor": "0.25",
+    "xtick.color": "0.4",
+    "ytick.color": "0.4",
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.dpi": 100,
+    "savefig.dpi": "figure",
+    "image.interpolation": "nearest",
+}
+BRIGHTNESS, CONVERGENCE, DEVIATION = "magma", "viridis", "RdBu_r"
+IGNORED, NEIGHBOUR = "0.62", "#35b7e8"
+QUALITY_COLORS = {"good": "#1b7f5c", "fair": "#b97a00", "poor": "#b3322c", "failed": "#b3322c"}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A map, how it is coloured, and what is said about it."""
+
+    title: str
+    values: ndarray
+    grid: PixelGrid
+    norm: Normalize
+    cmap: str
+    label: str
+    note: str = ""
+
+
+def plot_product(product: Product) -> Figure:
+    """Draws data, lens-light-subtracted data, model, residual, source and convergence.
+
+    Ignored pixels are grey, in the data outlined; neighbours are outlined in blue. The headline
+    holds the reduced chi-square of the frame with its expectation, 1 - PEFF / N.
+
+    Returns:
+        A figure 1600 pixels wide, and 1000 high for a square image.
+    """
+    grid = product.image_grid
+    used, neighbours = _masks(product)
+    # inches: room for the headline, two rows of panels, titles and tick labels
+    panel = float(np.clip(4.0 * grid.fov[1] / grid.fov[0], 2.4, 4.0))
+    height = 1.35 + 2 * panel + 0.65 + 0.5
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(16, height))
+        top, bottom = 1 - 1.35 / height, 0.5 / height
+        spec = figure.add_gridspec(
+            2, 3, left=0.04, right=0.94, bottom=bottom, top=top, wspace=0.28, hspace=0.65 / panel
+        )
+        axes = [figure.add_subplot(spec[k // 3, k % 3], anchor="W") for k in range(6)]
+        for ax, map_ in zip(axes, _panels(product, used), strict=True):
+            _draw(ax, map_)
+        data, _, _, residual, source, convergence = axes
+        regions = [
+            (~used & ~neighbours, "white", "ignored"),
+            (neighbours, NEIGHBOUR, "neighbours"),
+        ]
+        outline_regions(data, regions, grid)
+        if product.wcs is not None and product.wcs.has_celestial:
+            draw_directions(data, product.wcs, grid)
+        draw_curves(source, product.caustics, "caustics")
+        _zoom_on_source(source, product)
+        draw_curves(convergence, product.critical_curves, "critical curves")
+        for ax in axes:
+            draw_scale_bar(ax, color="0.15" if ax is residual else "white")
+        _write_headline(figure, product)
+    return figure
+
+
+def _masks(product: Product) -> tuple[ndarray, ndarray]:
+    used = np.asarray(product.image_maps["MASK"]) != 0
+    if product.neighbours is None:
+        return used, np.zeros_like(used)
+    return used, np.asarray(product.neighbours) != 0
+
+
+def _panels(product: Product, used: ndarray) -> list[_Panel]:
+    maps, grid, unit = product.image_maps, product.image_grid, product.unit or "data units"
+    noise = float(np.median(maps["SIGMA"][used]))
+    sky = float(np.median(maps["SKY"][used]))
+    arcs = np.where(used, maps["DATA"] - maps["LENS_LIGHT"] - maps["SKY"], np.nan)
+    data_norm = arcsinh_norm(maps["DATA"][used], 2 * noise, zero=sky, low=sky - 2 * noise)
+    arcs_norm = arcsinh_norm(
+        np.concatenate([arcs[used], maps["MODEL"][used]]), 2 * noise, low=-2 * noise
+    )
+    source, kappa = product.source_maps["SOURCE"], maps["KAPPA"]
+    peak = max(float(np.nanmax(source)), np.finfo(float).tiny)
+    source_norm = arcsinh_norm(source, 0.1 * peak, low=-0.03 * peak, high=peak)
+    top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
+    bottom = float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5))
+    residual = np.where(used, maps["RESIDUAL"], np.nan)
+    outside = float(np.mean(np.abs(residual[used]) > 4))
+    return [
+        _Panel("Data", maps["DATA"], grid, data_norm, BRIGHTNESS, unit),
+        _Panel("Data − lens light − sky", arcs, grid, arcs_norm, BRIGHTNESS, unit),
+        _Panel("Model of the arcs", maps["MODEL"], grid, arcs_norm, BRIGHTNESS, unit),
+        _Panel(
+            "Residual",
+            residual,
+            grid,
+            Normalize(-4, 4),
+            DEVIATION,
+            "(data − everything modelled) / σ",
+            f"{100 * outside:.2f} % beyond ±4 σ",
+        ),
+        _Panel(
+            "Source",
+            source,
+            product.source_grid,
+            source_norm,
+            BRIGHTNESS,
+            f"{unit}, per image pixel area",
+        ),
+        _Panel(
+            "Convergence",
+            np.clip(kappa, bottom, None),
+            grid,
+            LogNorm(bottom, top),
+            CONVERGENCE,
+            "convergence κ",
+        ),
+    ]
+
+
+def _draw(ax: Axes, panel: _Panel) -> None:
+    cmap = matplotlib.colormaps[panel.cmap].with_extremes(bad=IGNORED)
+    image = ax.imshow(
+        panel.values, origin="lower", extent=panel.grid.extent, norm=panel.norm, cmap=cmap
+    )
+    ax.set_title(panel.title)
+    ax.set_title(panel.note, loc="right", fontsize=9, fontweight="normal", color="0.35")
+    ax.tick_params(length=3)
+    ax.xaxis.set_major_formatter("{x:g}″")
+    ax.yaxis.set_major_formatter("{x:g}″")
+    ax.locator_params(nbins=6)
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.025, 0, 0.04, 1)))
+    ticks = round_ticks(panel.norm)
+    exponent = _exponent(np.abs(ticks).max())
+    bar.set_ticks(list(ticks), labels=[f"{t / 10.0**exponent:g}".replace("-", "−") for t in ticks])
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(length=2, pad=2)
+    bar.outline.set_visible(False)
+    factor = rf"$10^{{{exponent}}}$ " if exponent else ""
+    bar.set_label(factor + panel.label.replace("$", r"\$"), fontsize=9, labelpad=4)
+
+
+def _exponent(largest: float) -> int:
+    """Returns the power of ten that a colour bar leaves to its label."""
+    order = floor(log10(largest)) if largest > 0 else 0
+    return order if not -3 < order < 5 else 0
+
+
+def _zoom_on_source(ax: Axes, product: Product) -> None:
+    """Shows the caustics and what is bright; beyond the source grid there is no light."""
+    grid, source = product.source_grid, product.source_maps["SOURCE"]
+    row, column = np.nonzero(source >= 0.1 * np.nanmax(source))
+    points = [np.stack(grid.from_index(column, row), axis=-1), *product.caustics]
+    x_min, x_max, y_min, y_max = grid.extent
+    inside = np.clip(np.concatenate(points), [x_min, y_min], [x_max, y_max])
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    # the window has the shape of the image, so that all panels have one size
+    shape = np.array(product.image_grid.fov) / product.image_grid.fov[1]
+    half = (0.58 * float(((high - low) / shape).max()) + 2 * grid.spacing) * shape
+    (x_low, y_low), (x_high, y_high) = (low + high) / 2 - half, (low + high) / 2 + half
+    ax.set(xlim=(x_low, x_high), ylim=(y_low, y_high))
+    ax.set_facecolor(ax.images[0].cmap(ax.images[0].norm(0.0)))
+
+
+def _write_headline(figure: Figure, product: Product) -> None:
+    def number(key: str, form: str) -> str | None:
+        value = product.value(key)
+        return None if value is None or not np.isfinite(value) else format(value, form)
+
+    def up(inches: float) -> float:
+        return 1 - inches / figure.get_figheight()
+
+    n = int(np.count_nonzero(product.image_maps["MASK"]))
+    theta, frame, arc = number("THETAE", ".3f"), number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
+    parts = [rf"$\theta_\mathrm{{E}}$ = {theta}″"] if theta else []
+    if frame:
+        p_eff = product.value("PEFF")
+        expected = "" if number("PEFF", "g") is None else f" (expected {1 - p_eff / n:.2f})"
+        parts.append(rf"$\chi^2_\nu$ = {frame} in the frame{expected}")
+    if arc:
+        parts.append(rf"$\chi^2_\nu$ = {arc} on the arc ({product.value('NARC')} pixels)")
+    gamma = [product.value(key) for key in ("GAMMA1", "GAMMA2")]
+    if None not in gamma:
+        parts.append(rf"$\gamma$ = {np.hypot(*gamma):.3f}")
+    if magnification := number("MAGTOT", ".1f"):
+        parts.append(rf"$\mu$ = {magnification}")
+    figure.text(0.04, up(0.55), product.name, fontsize=21, fontweight="bold", parse_math=False)
+    figure.text(0.04, up(0.9), "     ".join(parts), fontsize=13, color="0.2")
+    quality = product.value("QUALITY")
+    if quality is not None:
+        figure.text(
+            0.975,
+            up(0.53),
+            f"quality: {quality}",
+            ha="right",
+            fontsize=14,
+            fontweight="bold",
+            color="white",
+            parse_math=False,
+            bbox={
+                "boxstyle": "round,pad=0.4",
+                "facecolor": QUALITY_COLORS.get(str(quality).lower(), "0.4"),
+                "edgecolor": "none",
+            },
+        )
+    labels = [str(v) for key in ("MODEL", "STAGE") if (v := product.value(key)) is not None]
+    figure.text(
+        0.98, up(0.9), " · ".join(labels), ha="right", color="0.4", fontsize=10, parse_math=False
+    )

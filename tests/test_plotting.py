@@ -1,0 +1,159 @@
+"""The picture: what it shows, for every kind of input, without a display or global state."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from matplotlib.figure import Figure
+
+from lensrim.grid import PixelGrid
+from lensrim.io.product import Product
+from lensrim.plotting import plot_product
+from lensrim.plotting.marks import arcsinh_norm, round_ticks
+
+
+def celestial() -> WCS:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval, wcs.wcs.crpix = [150.0, 2.0], [8.0, 6.5]
+    wcs.wcs.cd = 0.1 / 3600 * np.array([[0.6, 0.8], [0.8, -0.6]])
+    wcs.wcs.set()
+    return wcs
+
+
+def make_product(shape: tuple[int, int] = (20, 20), *, scale: float = 1.0) -> Product:
+    """An isothermal sphere's ring, with a neighbour and a bad row."""
+    grid, source_grid = PixelGrid(shape, 0.15), PixelGrid((16, 16), 0.05, (0.1, 0.0))
+    x, y = (c.numpy() for c in grid.coordinates())
+    radius = np.hypot(x, y)
+    arcs = 20 * scale * np.exp(-((radius - 1) ** 2) / 0.05)
+    noise = np.random.default_rng(0).normal(size=shape)
+    mask = np.ones(shape, dtype=bool)
+    mask[0] = False
+    neighbours = np.hypot(x - 1, y - 1) < 0.3
+    data = arcs + scale * noise
+    data[0] = np.nan
+    angle = np.linspace(0, 2 * np.pi, 50)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    zeros = np.zeros(shape)
+    return Product(
+        name="a lens with $",
+        header={
+            "THETAE": (1.0, ""),
+            "CHI2NU": (0.97, ""),
+            "CHI2ARC": (1.02, ""),
+            "NARC": (50, ""),
+            "PEFF": (38.0, ""),
+            "GAMMA1": (0.03, ""),
+            "GAMMA2": (0.04, ""),
+            "MAGTOT": (float("nan"), ""),
+            "QUALITY": ("good", ""),
+        },
+        image_maps={
+            "DATA": data,
+            "SIGMA": np.full(shape, scale),
+            "MASK": mask & ~neighbours,
+            "LENS_LIGHT": zeros,
+            "SKY": zeros,
+            "MODEL": arcs,
+            "RESIDUAL": noise,
+            "KAPPA": 0.5 / np.maximum(radius, 0.1),
+        },
+        source_maps={"SOURCE": np.eye(16) * scale},
+        psf=np.ones((1, 1)),
+        image_grid=grid,
+        source_grid=source_grid,
+        wcs=celestial(),
+        unit="electron/s",
+        critical_curves=(ring,),
+        caustics=(0.1 * ring,),
+        neighbours=neighbours,
+    )
+
+
+def texts(figure: Figure) -> str:
+    axes = [t for ax in figure.axes for t in ax.texts]
+    return "\n".join(t.get_text() for t in [*figure.texts, *axes])
+
+
+def test_panels_headline_and_marks() -> None:
+    figure = plot_product(make_product())
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == [
+        "Data",
+        "Data − lens light − sky",
+        "Model of the arcs",
+        "Residual",
+        "Source",
+        "Convergence",
+    ]
+    words = texts(figure)
+    assert "a lens with $" in words
+    n = int(make_product().image_maps["MASK"].sum())
+    assert f"0.97 in the frame (expected {1 - 38 / n:.2f})" in words
+    assert "1.02 on the arc (50 pixels)" in words
+    assert "0.050" in words
+    assert "quality: good" in words
+    assert "mu" not in words
+    assert {"N", "E"} <= set(words.splitlines())
+    residual = figure.axes[3].images[0]
+    assert residual.get_clim() == (-4, 4)
+    assert np.ma.getmaskarray(residual.get_array())[0].all()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == ["ignored", "neighbours"]
+
+
+def test_arcs_and_model_share_one_scale() -> None:
+    axes = plot_product(make_product()).axes
+    assert axes[1].images[0].norm is axes[2].images[0].norm
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (15, 31), (33, 14)])
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e6])
+def test_every_shape_and_unit_renders(shape: tuple[int, int], scale: float) -> None:
+    figure = plot_product(make_product(shape, scale=scale))
+    figure.set_dpi(30)
+    # warnings are errors: missing glyphs, ticks outside the bar, ...
+    figure.canvas.draw()
+    assert figure.get_figwidth() == 16
+
+
+def test_a_bare_product_renders() -> None:
+    product = make_product()
+    empty = replace(
+        product,
+        header={},
+        wcs=None,
+        unit=None,
+        critical_curves=(),
+        caustics=(),
+        neighbours=None,
+        source_maps={"SOURCE": np.zeros((16, 16))},
+        image_maps={**product.image_maps, "KAPPA": np.zeros((20, 20))},
+    )
+    figure = plot_product(empty)
+    figure.set_dpi(30)
+    figure.canvas.draw()
+    assert "N" not in texts(figure).splitlines()
+
+
+def test_the_figure_belongs_to_no_window() -> None:
+    assert plot_product(make_product()).canvas.manager is None
+
+
+@pytest.mark.parametrize(("width", "high"), [(1.0, 100.0), (1e-20, 3e-18), (2.0, 3.0), (1.0, 1e6)])
+def test_ticks_are_round_and_apart(width: float, high: float) -> None:
+    norm = arcsinh_norm(np.array([0.0]), width, low=-width, high=high)
+    ticks = round_ticks(norm)
+    assert 3 <= len(ticks) <= 12
+    assert 0.0 in ticks
+    assert np.diff(norm(ticks)).min() > 0.08
+
+
+def test_the_stretch_is_linear_in_the_noise() -> None:
+    norm = arcsinh_norm(np.array([1.0]), 2.0, zero=10.0, low=6.0, high=1000.0)
+    small = np.asarray(norm([9.9, 10.0, 10.1]))
+    assert np.diff(small)[0] == pytest.approx(np.diff(small)[1], rel=1e-3)
+    np.testing.assert_allclose(norm.inverse(norm([7.0, 50.0])), [7.0, 50.0])

@@ -1,0 +1,65 @@
+"""Convolution by FFT against the sum that it stands for."""
+
+import pytest
+import torch
+
+from lensrim.lensing.fourier import convolve, correlate, fast_length, transfer_function
+
+GENERATOR = torch.Generator().manual_seed(0)
+SIZE = (8, 9)
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=GENERATOR, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("size", [(8, 9), (9, 8), (10, 10)])
+def test_it_is_the_sum(size):
+    image, kernel = random(4, 5), random(*size)
+    result = convolve(image, transfer_function(kernel), size, (6, 7))
+    for row, column in ((0, 0), (3, 6), (5, 2)):
+        expected = sum(
+            kernel[(row - i) % size[0], (column - j) % size[1]] * image[i, j]
+            for i in range(4)
+            for j in range(5)
+        )
+        torch.testing.assert_close(result[row, column], expected)
+
+
+@pytest.mark.parametrize("lead", [((), (2, 1)), ((3, 1), (2,)), ((3, 2), (1, 1)), ((1, 1), (3, 2))])
+def test_the_adjoint_is_the_adjoint(lead):
+    image, transfer = random(*lead[0], 4, 5), transfer_function(random(*lead[1], *SIZE))
+    result = convolve(image, transfer, SIZE, (6, 7))
+    v = random(*result.shape)
+    back = correlate(v, transfer, SIZE, image.shape)
+    assert back.shape == image.shape
+    torch.testing.assert_close((result * v).sum(), (image * back).sum())
+
+
+# Forward-mode differentiation loads parts of torch that warn about themselves.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("size", [(8, 9), (9, 8)])
+def test_derivatives_of_both_orders_and_modes(adjoint: bool, size):
+    image = random(2, 1, 4, 5).requires_grad_()
+    transfer = transfer_function(random(2, *size)).requires_grad_()
+
+    def f(image, transfer):
+        if adjoint:
+            return correlate(image, transfer, size, (2, 1, 5, 6))
+        return convolve(image, transfer, size, (5, 6))
+
+    if adjoint:
+        image = random(2, 2, 4, 5).requires_grad_()
+    assert torch.autograd.gradcheck(f, (image, transfer), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(f, (image, transfer))
+
+
+def test_it_works_under_vmap():
+    images, transfer = random(3, 4, 5), transfer_function(random(*SIZE))
+    many = torch.func.vmap(lambda x: convolve(x, transfer, SIZE, (6, 7)))(images)
+    torch.testing.assert_close(many, convolve(images, transfer, SIZE, (6, 7)))
+
+
+def test_fast_lengths_are_long_enough():
+    assert [fast_length(n) for n in (1, 7, 259)] == [1, 8, 270]

@@ -9,7 +9,9 @@ about the middle of the map, with FITS pixels :math:`p` counted from 1. An image
 beside its celestial frame.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from astropy import units
@@ -61,7 +63,7 @@ def image_header(grid: PixelGrid, wcs: WCS | None) -> Header:
     return header
 
 
-def read_grid(header: Header) -> PixelGrid:
+def read_grid(header: Mapping[str, Any]) -> PixelGrid:
     """Returns the grid that :func:`linear_header` describes.
 
     Raises:
@@ -86,7 +88,7 @@ def sky_axes(wcs: WCS, grid: PixelGrid) -> tuple[ndarray, ndarray]:
         grid: Grid of the image.
     """
     height, width = grid.shape
-    celestial = wcs.celestial
+    celestial: Any = wcs.celestial
     center = celestial.pixel_to_world((width - 1) / 2, (height - 1) / 2).icrs
     vectors = []
     for angle in (0.0, 90.0):
@@ -124,7 +126,7 @@ def regions(curves: tuple[ndarray, ...], grid: PixelGrid, wcs: WCS | None) -> st
         grid: Grid of the image.
         wcs: Celestial frame of the image.
     """
-    celestial = wcs.celestial if wcs is not None and wcs.has_celestial else None
+    celestial: Any = wcs.celestial if wcs is not None and wcs.has_celestial else None
     lines = [
         "# Region file format: DS9 version 4.1",
         "global color=cyan width=2",

@@ -240,8 +240,9 @@ def read_product(path: str | os.PathLike[str]) -> Product:
     path = Path(path)
     try:
         with fits.open(path, memmap=False) as hdus:
-            maps = {hdu.name: hdu.data for hdu in hdus[1:]}
-            headers = {hdu.name: hdu.header for hdu in hdus}
+            read: list[Any] = list(hdus)
+            maps = {hdu.name: hdu.data for hdu in read[1:]}
+            headers = {hdu.name: hdu.header for hdu in read}
     except OSError as error:
         raise InputError(f"{path}: a product must be a FITS file, found none ({error})") from error
     absent = [key for key in ("DATA", "SOURCE", "PSF") if maps.get(key) is None]

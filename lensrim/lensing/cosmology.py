@@ -11,8 +11,12 @@ alone fix the lens in units of :math:`\Sigma_\mathrm{cr}`.
 
 from dataclasses import dataclass
 from math import isfinite, pi, sqrt
+from typing import Any
 
 from ..errors import InputError
+
+ARCSEC = pi / 648_000
+"""One arcsec [rad]."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,10 @@ class LensScales:
         Arguments:
             theta_E: Einstein radius :math:`\theta_E` [arcsec].
         """
-        from astropy import constants, units
+        from astropy.constants.codata2018 import c
 
-        angle = theta_E * units.arcsec.to(units.rad)
-        c = constants.c.to_value(units.km / units.s)
-        return float(c * sqrt(angle / (4 * pi) * self.D_source / self.D_lens_source))
+        ratio = theta_E * ARCSEC / (4 * pi) * self.D_source / self.D_lens_source
+        return 1e-3 * float(c.value) * sqrt(ratio)
 
 
 def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") -> LensScales:
@@ -82,7 +85,8 @@ def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") 
             f"found z_lens = {z_lens:g} and z_source = {z_source:g}; check --z-lens and --z-source"
         )
     import astropy.cosmology
-    from astropy import constants, units
+    from astropy import units
+    from astropy.constants.codata2018 import G, c
 
     known = astropy.cosmology.available
     if cosmology not in known:
@@ -100,8 +104,10 @@ def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") 
             (comoving[1] - comoving[0], z_source),
         ]
     )
-    kpc = [d * 1e3 * units.arcsec.to(units.rad) for d in (D_lens, D_source)]
-    per_length = (constants.c**2 / (4 * pi * constants.G)).to_value(units.M_sun / units.kpc)
+    kpc = [d * 1e3 * ARCSEC for d in (D_lens, D_source)]
+    speed: Any = c
+    gravity: Any = G
+    per_length = (speed**2 / (4 * pi * gravity)).to_value(units.M_sun / units.kpc)
     sigma_kpc = float(per_length * D_source / (D_lens * D_lens_source) * 1e-3)
     return LensScales(
         z_lens=float(z_lens),

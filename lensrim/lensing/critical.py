@@ -73,7 +73,7 @@ def critical_curves(
 
     masked = np.ma.masked_invalid(_checked(determinant, grid, "determinant"))
     curves = []
-    for line in contour_generator(z=masked).lines(0.0):
+    for line in map(np.asarray, contour_generator(z=masked).lines(0.0)):
         length = np.hypot(*np.diff(line, axis=0).T).sum()
         if length >= min_length:
             curves.append((length, np.stack(grid.from_index(line[:, 0], line[:, 1]), axis=-1)))

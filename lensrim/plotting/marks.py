@@ -9,14 +9,14 @@ from astropy.wcs import WCS
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import FuncNorm, Normalize
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy import ndarray
 
 from ..grid import PixelGrid
 from ..io.frames import sky_axes
 
-OUTLINE = [withStroke(linewidth=2.6, foreground="black", alpha=0.65)]
-LEGEND = {
+OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="black", alpha=0.65)]
+LEGEND: dict[str, Any] = {
     "loc": "upper right",
     "fontsize": 9,
     "handlelength": 1.3,
@@ -51,6 +51,8 @@ def arcsinh_norm(
 
 def round_ticks(norm: Normalize) -> ndarray:
     """Chooses round values, evenly spread over a colour bar whatever its stretch."""
+    if norm.vmin is None or norm.vmax is None:
+        raise ValueError("the stretch must have both limits")
     low, high = float(norm.vmin), float(norm.vmax)
     largest = max(abs(low), abs(high))
     decades = range(floor(log10(largest)), floor(log10(largest)) - 4, -1)
@@ -109,9 +111,15 @@ def draw_directions(ax: Axes, wcs: WCS, grid: PixelGrid) -> None:
     middle = np.array([x_max - 1.35 * length, y_min + 1.35 * length])
     start = middle - 0.5 * length * np.add(*vectors)
     for letter, vector in zip("NE", vectors, strict=True):
-        style = {"arrowstyle": "-|>", "color": "white", "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
-        arrow = ax.annotate("", start + length * vector, start, arrowprops=style)
-        arrow.arrow_patch.set_path_effects(OUTLINE)
+        style: dict[str, Any] = {
+            "arrowstyle": "-|>",
+            "color": "white",
+            "lw": 1.6,
+            "path_effects": OUTLINE,
+        }
+        style |= {"shrinkA": 0, "shrinkB": 0}
+        tip = (start[0] + length * vector[0], start[1] + length * vector[1])
+        ax.annotate("", tip, (start[0], start[1]), arrowprops=style)
         x, y = start + 1.3 * length * vector
         write(ax, x, y, letter, transform=ax.transData, va="center")
 

@@ -7,6 +7,7 @@ scale. All maps are drawn in pixel axes [arcsec]. Nothing global is touched: no 
 
 from dataclasses import dataclass
 from math import floor, log10
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,7 +27,7 @@ from .marks import (
     round_ticks,
 )
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 12,
@@ -196,7 +197,7 @@ def _zoom_on_source(ax: Axes, product: Product) -> None:
     half = (0.58 * float(((high - low) / shape).max()) + 2 * grid.spacing) * shape
     (x_low, y_low), (x_high, y_high) = (low + high) / 2 - half, (low + high) / 2 + half
     ax.set(xlim=(x_low, x_high), ylim=(y_low, y_high))
-    ax.set_facecolor(ax.images[0].cmap(ax.images[0].norm(0.0)))
+    ax.set_facecolor(tuple(ax.images[0].to_rgba(np.zeros(1))[0]))
 
 
 def _write_headline(figure: Figure, product: Product) -> None:

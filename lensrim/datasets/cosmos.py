@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,9 @@ def isolate(image: Map, *, taper: int = 4) -> Map:
     smooth = ndimage.gaussian_filter(signal, 1.5) if noise else signal
     above = smooth > max(1.5 * noise, 1e-3 * signal.max())
     # Opening cuts the bridges of noise between neighbours.
-    labels, count = ndimage.label(ndimage.binary_opening(above, iterations=2) if noise else above)
+    above = ndimage.binary_opening(above, iterations=2) if noise else above
+    labelled: Any = ndimage.label(above)
+    labels, count = labelled
     if not count:
         raise ValueError("no object stands above the background")
     h, w = image.shape
@@ -97,8 +100,9 @@ def isolate(image: Map, *, taper: int = 4) -> Map:
     if noise:
         inside = ndimage.binary_dilation(inside, iterations=taper)
         neighbours = (labels > 0) & (labels != chosen)
-        inside &= ~ndimage.binary_dilation(neighbours, iterations=1)
-    depth = np.clip(ndimage.distance_transform_edt(inside) / (taper + 1), 0, 1)
+        inside &= np.logical_not(ndimage.binary_dilation(neighbours, iterations=1))
+    depth = np.asarray(ndimage.distance_transform_edt(inside)) / (taper + 1)
+    depth = np.clip(depth, 0, 1)
     galaxy = np.clip(signal, 0, None) * depth**2 * (3 - 2 * depth)
     if not galaxy.max() > 0:
         raise ValueError("no object is larger than the taper")
@@ -162,13 +166,17 @@ class GalaxyFolder:
         """Reads one galaxy; the public ``load`` remembers it.
 
         Raises:
-            InputError: If the file holds no two-dimensional image or no object.
+            InputError: If the file is not FITS, or holds no two-dimensional image or no object.
         """
         from astropy.io import fits
 
         path, scale = self._paths[name], self._pixel_scale
-        with fits.open(path) as hdus:
-            images = [hdu.data for hdu in hdus if hdu.data is not None and hdu.data.ndim == 2]
+        try:
+            with fits.open(path) as hdus:
+                data: list[Any] = [getattr(hdu, "data", None) for hdu in hdus]
+        except OSError as error:
+            raise InputError(f"{path}: a galaxy stamp must be a FITS file: {error}") from error
+        images = [each for each in data if each is not None and each.ndim == 2]
         if not images:
             raise InputError(f"{path}: a galaxy stamp must be a two-dimensional image, found none")
         try:

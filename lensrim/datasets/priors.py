@@ -306,7 +306,7 @@ def _draw_galaxy(
         return synthetic_galaxy(rng)
     choice = galaxies.names if names is None else names
     for i in rng.permutation(len(choice)):
-        galaxy = galaxies.load(choice[i])
+        galaxy = galaxies.load(choice[int(i)])
         if galaxy.half_light_radius >= radius_min * galaxy.pixel_scale:
             return galaxy
     raise InputError(

@@ -92,7 +92,7 @@ def deflection(lens: Lens, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, 
     if shear:
         g1, g2 = lens.gamma1, lens.gamma2
         parts.append((g1 * x + g2 * y, g2 * x - g1 * y))
-    return sum(part[0] for part in parts), sum(part[1] for part in parts)
+    return np.sum([part[0] for part in parts], axis=0), np.sum([part[1] for part in parts], axis=0)
 
 
 def convergence(lens: Lens, x: Map, y: Map) -> Map:

@@ -92,7 +92,7 @@ def fine_psf(psf: Psf, *, oversample: int, reach: float = 4.5, max_radius: int =
     half = (oversample * (2 * radius + 1) - 1) // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1] / oversample
     if psf.stamp is not None:
-        return _stamp_psf(psf, x, y)
+        return _stamp_psf(psf.stamp, psf.stamp_fwhm / psf.fwhm, x, y)
     major = x * np.cos(psf.phi) + y * np.sin(psf.phi)
     minor = y * np.cos(psf.phi) - x * np.sin(psf.phi)
     r2 = (psf.q * major**2 + minor**2 / psf.q) / psf.fwhm**2
@@ -103,16 +103,16 @@ def fine_psf(psf: Psf, *, oversample: int, reach: float = 4.5, max_radius: int =
     return kernel / kernel.sum()
 
 
-def _stamp_psf(psf: Psf, x: Map, y: Map) -> Map:
-    """Interpolates a PSF stamp at native-pixel offsets, about its centroid, scaled to its FWHM."""
+def _stamp_psf(stamp: Map, scale: float, x: Map, y: Map) -> Map:
+    """Interpolates a PSF stamp of ``scale`` pixels to a native one, about its centroid."""
     from scipy import ndimage
 
-    half, scale = (psf.stamp.shape[0] - 1) / 2, psf.stamp_fwhm / psf.fwhm
+    half = (stamp.shape[0] - 1) / 2
     shift_x = shift_y = 0.0
     # The centroid depends on what the frame cuts off: three passes leave less than 1e-3 pixels.
     for _ in range(4):
         index = [(y + shift_y) * scale + half, (x + shift_x) * scale + half]
-        kernel = np.clip(ndimage.map_coordinates(psf.stamp, index, order=3, cval=0.0), 0, None)
+        kernel = np.clip(ndimage.map_coordinates(stamp, index, order=3, cval=0.0), 0, None)
         kernel = kernel / kernel.sum()
         shift_x, shift_y = shift_x + (kernel * x).sum(), shift_y + (kernel * y).sum()
     return kernel

@@ -205,7 +205,8 @@ def _save_maps(path: Path, mock: Mock, product: Product) -> None:
         "source": product.source_maps["SOURCE"],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{key: np.float32(value) for key, value in arrays.items()})
+    singles: dict[str, Any] = {key: np.asarray(value, np.float32) for key, value in arrays.items()}
+    np.savez_compressed(path, **singles)
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +271,10 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
         InputError: If a folder cannot be used.
     """
     if reconstruct is None:
-        from ..inference.reconstruct import reconstruct
+        from ..inference.reconstruct import reconstruct as default
+
+        reconstruct = default
+    method: Reconstruct = reconstruct
     folder = _prepare(options)
     galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
     psfs = read_psf_stamps(options.psfs) if options.psfs else None
@@ -280,7 +284,7 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
     with progress("mocks", total=len(todo), enabled=not options.quiet) as bar:
         for seed in todo:
             mock = make_mock(seed, galaxies=galaxies, psfs=psfs, shape=(SIDE, SIDE))
-            row = evaluate_one(mock, seed, reconstruct, folder / "maps" / f"mock{seed:04d}.npz")
+            row = evaluate_one(mock, seed, method, folder / "maps" / f"mock{seed:04d}.npz")
             _append(folder / f"results-{part}.jsonl", row)
             bar.update()
     rows = read_rows(folder)

@@ -1,0 +1,211 @@
+"""The suite: the truth has no error, failures count, runs can be resumed and divided."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lensrim.errors import InputError
+from lensrim.evaluation import suite
+from lensrim.evaluation.mocks import Mock, make_mock
+from lensrim.evaluation.report import COLUMNS, format_table, summarise
+from lensrim.evaluation.suite import EvaluateOptions, compare, evaluate_one, read_rows, run
+from lensrim.grid import PixelGrid
+from lensrim.io.observation import Observation
+from lensrim.io.product import Product
+
+SIDE = 40
+SHIFT = (0.1, -0.05)
+
+
+@cache
+def small(seed: int) -> Mock:
+    """A mock that takes little time."""
+    return make_mock(seed, shape=(SIDE, SIDE), oversample=3)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method returns."""
+
+    product: Product
+
+
+def perfect(mock: Mock, *, scale: float = 1.0) -> Product:
+    """The truth as a product, in another gauge of the deflection, its Einstein radius scaled."""
+    truth, observation = mock.truth, mock.observation
+    place, spacing = truth.system.placement, observation.pixel_scale / 2
+    grid = PixelGrid((30, 30), spacing, (place.center_x - SHIFT[0], place.center_y - SHIFT[1]))
+    absolute = PixelGrid((30, 30), spacing, (place.center_x, place.center_y))
+    residual = (observation.image - truth.lens_light - truth.arcs) / observation.sigma
+    numbers = {
+        "MACROTE": truth.macro_theta_E * scale,
+        "THETAE": truth.theta_E,
+        "CHI2NU": float(np.mean(residual**2)),
+        "CHI2ARC": float(np.mean(residual[truth.arc_mask] ** 2)),
+        "PEFF": 0.0,
+    }
+    return Product(
+        name=observation.name,
+        header={key: (value, "") for key, value in numbers.items()},
+        image_maps={
+            "MODEL": truth.arcs,
+            "RESIDUAL": residual,
+            "KAPPA": truth.kappa,
+            "ALPHA_X": truth.alpha_x + SHIFT[0],
+            "ALPHA_Y": truth.alpha_y + SHIFT[1],
+        },
+        source_maps={"SOURCE": truth.source.on_grid(absolute)},
+        psf=observation.psf,
+        image_grid=observation.grid,
+        source_grid=grid,
+    )
+
+
+@dataclass
+class Method:
+    """A method that knows the truth, and fails or errs where it is told to."""
+
+    fails: tuple[int, ...] = ()
+    errs: tuple[int, ...] = ()
+    mock: Callable[[int], Mock] = small
+    calls: int = 0
+
+    def __call__(self, observation: Observation) -> Answer:
+        self.calls += 1
+        seed = int(observation.name[-4:])
+        if seed in self.fails:
+            raise FloatingPointError("diverged")
+        scale = 0.5 if seed in self.errs else 1.0
+        return Answer(perfect(self.mock(seed), scale=scale))
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "make_mock", lambda seed, **_: small(seed))
+
+
+def options(folder: Path, **changes: object) -> EvaluateOptions:
+    return EvaluateOptions(**({"n": 3, "output": str(folder), "quiet": True} | changes))
+
+
+def test_a_perfect_answer_has_no_error() -> None:
+    mock = small(2)
+    errors = compare(mock, perfect(mock))
+    assert errors.pop("chi2nu") == pytest.approx(1, abs=0.2)
+    assert errors.pop("chi2arc") == pytest.approx(1, abs=0.5)
+    assert max(errors.values()) < 1e-10
+
+
+def test_errors_are_those_that_were_made() -> None:
+    mock = small(2)
+    product = perfect(mock, scale=1.05)
+    maps = dict(product.image_maps)
+    maps["MODEL"] = maps["MODEL"] + 2 * mock.observation.sigma
+    maps["KAPPA"] = maps["KAPPA"] * 10**0.05
+    source = {"SOURCE": product.source_maps["SOURCE"] * 0.9}
+    errors = compare(mock, replace(product, image_maps=maps, source_maps=source))
+    assert errors["macro_error"] == pytest.approx(0.05)
+    assert errors["misfit"] == pytest.approx(4)
+    assert errors["kappa"] == pytest.approx(0.05)
+    assert errors["source_l2"] == pytest.approx(0.1)
+
+
+def test_a_product_on_other_pixels_is_a_failure() -> None:
+    mock = small(2)
+    other = make_mock(2, shape=(SIDE, SIDE + 2))
+    row = evaluate_one(mock, 2, lambda observation: Answer(perfect(other)))
+    assert row["status"].startswith("ValueError")
+    assert "pixels" in row["status"]
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_run_writes_everything_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = Method(fails=(1,), errs=(2,))
+    rows = run(options(tmp_path), method)
+    assert [row["status"] for row in rows] == ["ok", "FloatingPointError: diverged", "ok"]
+    assert "dMACROTE" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "settings.json",
+        "results-1of1.jsonl",
+        "maps",
+        "summary.txt",
+        "summary.csv",
+        "worst.png",
+    }
+    with (tmp_path / "summary.csv").open() as file:
+        table = {line["group"]: line for line in csv.DictReader(file)}
+    assert float(table["all"]["wrong"]) == pytest.approx(2 / 3, rel=1e-4)
+    assert table["all"]["failed"] == "1"
+    run(options(tmp_path, n=4), method)
+    assert method.calls == 4
+
+
+def test_the_standard_mocks_are_those_of_their_seeds(tmp_path: Path) -> None:
+    rows = run(options(tmp_path, n=1, seed=7), Method(mock=make_mock))
+    assert rows[0]["status"] == "ok"
+    assert rows[0]["misfit"] == 0
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_line_cut_off_is_done_again(tmp_path: Path) -> None:
+    method = Method()
+    run(options(tmp_path, n=2), method)
+    path = tmp_path / "results-1of1.jsonl"
+    path.write_text(path.read_text()[:-30])
+    assert len(read_rows(tmp_path)) == 1
+    assert len(run(options(tmp_path, n=2), method)) == 2
+    assert method.calls == 3
+
+
+def test_shards_are_the_whole() -> None:
+    parts = [EvaluateOptions(n=11, seed=5, shard=f"{i}/3").seeds() for i in (1, 2, 3)]
+    assert sorted(chain(*parts)) == list(range(5, 16))
+
+
+@pytest.mark.usefixtures("_small")
+def test_shards_share_a_folder(tmp_path: Path) -> None:
+    run(options(tmp_path, shard="1/2"), Method())
+    rows = run(options(tmp_path, shard="2/2"), Method())
+    assert [row["seed"] for row in rows] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3"])
+def test_bad_shards(shard: str) -> None:
+    with pytest.raises(InputError, match="--shard"):
+        EvaluateOptions(shard=shard)
+
+
+def test_bad_options(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--n"):
+        EvaluateOptions(n=0)
+    (tmp_path / "settings.json").write_text(json.dumps({"suite": "first-light", "psfs": "x"}))
+    with pytest.raises(InputError, match="another --output"):
+        run(options(tmp_path), Method())
+
+
+def test_summary_counts_and_orders() -> None:
+    rows = [
+        {"seed": i, "snr": 30.0, "lens_light": i % 2 == 0, "status": "ok"}
+        | {c.rpartition("_")[0]: float(i) / 1000 for c in COLUMNS if c.endswith("_50")}
+        for i in range(11)
+    ]
+    rows.append({"seed": 11, "snr": 150.0, "lens_light": True, "status": "ValueError: x"})
+    summary = summarise(rows)
+    assert set(summary) == {"all", "no lens light", "lens light", "S/N 20-50", "S/N 100-200"}
+    inside = summary["S/N 20-50"]
+    assert inside["n"] == 11
+    assert inside["macro_error_50"] == 0.005
+    assert inside["macro_error_90"] == 0.009
+    assert inside["wrong"] == 0
+    assert summary["S/N 100-200"]["wrong"] == 1
+    assert np.isinf(summary["S/N 100-200"]["misfit_50"])
+    assert format_table(summary).count("\n") > 5

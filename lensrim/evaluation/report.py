@@ -53,11 +53,11 @@ COLUMNS = {
 """Keys of the summary, with their heading and format in the table."""
 
 LEGEND = """\
-medians, p90: 90th percentile. dMACROTE, dTHETAE: relative errors of the Einstein radii. wrong:
-share with dMACROTE > 10 % or failed, with its 95 % interval. D: noise-free misfit on the true
-arcs. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]; -sheet: after the best mass sheet.
-dalpha: rms deflection error
-on the arcs [theta_E]. src L2, src RMSE: source error relative to its norm, and to its peak."""
+medians, p90: 90th percentile. dMACROTE, dTHETAE: relative errors of the Einstein radii.
+wrong: share with dMACROTE > 10 % or failed, with its 95 % interval. D: noise-free misfit on the
+true arcs. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]; -sheet: after the best mass
+sheet. dalpha: rms deflection error on the arcs [theta_E]. src L2, src RMSE: source error relative
+to its norm, and to its peak."""
 
 
 def _values(rows: Sequence[Row], key: str) -> np.ndarray:
@@ -174,8 +174,7 @@ def _draw(row: Row, axes: np.ndarray, maps: Mapping[str, np.ndarray]) -> None:
         axis.set_title(name.replace("_", " "), fontsize=7)
         axis.set_axis_off()
     axes[0].set_title(
-        f"mock {row['seed']}: S/N {row['snr']:.0f}, dMACROTE {row['macro_error']:.1%},"
-        f" D {row['misfit']:.2f}",
+        f"mock {row['seed']}: S/N {row['snr']:.0f}\n"
+        f"dMACROTE {row['macro_error']:.1%}, D {row['misfit']:.2f}",
         fontsize=7,
-        loc="left",
     )

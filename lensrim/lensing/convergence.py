@@ -27,7 +27,7 @@ from ..grid import PixelGrid
 from .fourier import convolve, fast_length, transfer_function
 
 Samples = Literal["averages", "points"]
-MARGIN = 2
+MARGIN = 3
 """Pixels around the map on which the deflection is computed too."""
 # Regularised lattice sums over Z^2 without 0, from the Epstein zeta function 4 zeta(s/2)
 # beta(s/2): -sum ln|n| and -sum |n|^2 ln|n|.
@@ -197,6 +197,7 @@ class KappaToAlpha(nn.Module):
         batch, positions = kappa.shape[0], x.shape if x.ndim < 3 else x.shape[2:]
         x, y = (c.expand(batch, 1, *positions).reshape(batch, -1) for c in (x, y))
         column, row = (c + MARGIN for c in self.grid.to_index(x, y))
+        # Two pixels from the map, where this ends, the corrected kernel is the plain one.
         h, w = self.padded
         inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
         alpha = _bicubic(self.with_margin(kappa), column.clamp(1, w - 2), row.clamp(1, h - 2))

@@ -29,7 +29,7 @@ class Light(Protocol):
 def sersic_b(n: Tensor) -> Tensor:
     r"""Computes :math:`b_n`, with which half the light is inside :math:`R = R_\mathrm{sersic}`.
 
-    To 1e-5 for :math:`n \geq 0.5`.
+    The light inside is half of all to 2e-5 for :math:`n \geq 1`, to 2e-4 for :math:`n = 0.5`.
 
     References:
         Ciotti & Bertin 1999, A&A 352, 447.

@@ -58,7 +58,9 @@ def test_it_is_the_direct_sum(shape):
         torch.testing.assert_close(alpha[:, i, j], expected)
 
 
-@pytest.mark.parametrize(("samples", "entry"), [("averages", (1 + math.pi / 6) / 4), ("points", 0.25)])
+@pytest.mark.parametrize(
+    ("samples", "entry"), [("averages", (1 + math.pi / 6) / 4), ("points", 0.25)]
+)
 def test_the_axial_neighbours_are_corrected(samples, entry: float):
     one, zero = torch.tensor(1.0).double(), torch.tensor(0.0).double()
     kernel = deflection_kernel(one, zero, samples=samples)
@@ -94,7 +96,7 @@ def test_rays_between_the_pixel_centres(k: int):
 
 def test_interpolation_is_exact_for_what_is_linear():
     grid = PixelGrid((9, 8), 0.2, (0.3, -0.1))
-    around = PixelGrid((13, 12), 0.2, (0.3, -0.1))
+    around = PixelGrid((15, 14), 0.2, (0.3, -0.1))
     for k in (1, 2, 3, 4):
         maps = torch.stack(around.coordinates(dtype=torch.float64))[None]
         rays = torch.stack(grid.coordinates(k, dtype=torch.float64))[None]
@@ -108,7 +110,9 @@ def test_far_outside_the_map_acts_as_a_point():
     x, y = torch.tensor([5.0, -3.0]).double(), torch.tensor([1.0, -7.0]).double()
     dx, dy = x - grid.center[0], y - grid.center[1]
     expected = torch.stack((dx, dy)) * mass / math.pi / (dx**2 + dy**2)
-    torch.testing.assert_close(stacked(operator(grid).at(kappa, x, y)), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        stacked(operator(grid).at(kappa, x, y)), expected, rtol=1e-4, atol=0
+    )
     direct = torch.stack(direct_deflection(kappa, grid, x, y))[:, 0]
     torch.testing.assert_close(direct, expected, rtol=1e-4, atol=0)
 
@@ -159,7 +163,7 @@ def test_shear_and_convergence_of_a_gaussian():
 def test_an_isothermal_map_deflects_as_the_lens_does():
     grid, lens = PixelGrid((96, 96), H), SIE(1.0, 0.0, 0.0, 0.012, -0.007)
     x, y = grid.coordinates(dtype=torch.float64)
-    r = (x**2 + y**2).sqrt()
+    r = ((x - 0.012) ** 2 + (y + 0.007) ** 2).sqrt()
     # A round lens cut at a radius deflects as a whole one does inside of it.
     kappa = pixel_average(lens, grid) * (r < 2.3)
     alpha = stacked(operator(grid)(kappa[None, None]))

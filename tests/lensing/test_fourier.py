@@ -26,7 +26,9 @@ def test_it_is_the_sum(size):
         torch.testing.assert_close(result[row, column], expected)
 
 
-@pytest.mark.parametrize("lead", [((), (2, 1)), ((3, 1), (2,)), ((3, 2), (1, 1)), ((1, 1), (3, 2))])
+@pytest.mark.parametrize(
+    "lead", [((), (2, 1)), ((3, 1), (2,)), ((3, 2), (1, 1)), ((1, 1), (3, 2))]
+)
 def test_the_adjoint_is_the_adjoint(lead):
     image, transfer = random(*lead[0], 4, 5), transfer_function(random(*lead[1], *SIZE))
     result = convolve(image, transfer, SIZE, (6, 7))

@@ -122,7 +122,9 @@ def test_values_and_gradients_are_finite_at_the_centre_of_a_round_lens(dtype, ki
     for value in values:
         assert value.dtype == dtype
         assert bool(torch.isfinite(value).all())
-        for g in torch.autograd.grad(value.sum(), (x, y, *p), retain_graph=True, allow_unused=True):
+        for g in torch.autograd.grad(
+            value.sum(), (x, y, *p), retain_graph=True, allow_unused=True
+        ):
             assert g is None or bool(torch.isfinite(g).all())
 
 

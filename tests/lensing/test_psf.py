@@ -53,7 +53,7 @@ def test_flux_is_conserved(kind, shape, k: int):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("stamp", [(7, 9), (41, 3), (75, 91)])
 def test_it_is_the_convolution_with_the_stamp(shape, stamp):
-    # With one ray per pixel the kernel of an effective PSF is the PSF; also one larger than the image.
+    # With one ray per pixel the kernel of an effective PSF is the PSF itself.
     psf, image = normalize_psf(skewed(*stamp)), random(2, 1, *shape)
     padding = (stamp[0] // 2, stamp[1] // 2)
     expected = F.conv2d(image, psf.flip(0, 1)[None, None], padding=padding)
@@ -157,7 +157,9 @@ def test_even_sizes_are_refused(size: int):
         gaussian_psf(2.0, 1.0, size)
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3, 3), torch.full((3, 3), torch.nan), -torch.ones(3, 3)])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3, 3), torch.full((3, 3), torch.nan), -torch.ones(3, 3)]
+)
 def test_a_psf_without_positive_sum_is_refused(bad: Tensor):
     with pytest.raises(ValueError, match="finite and have a positive sum"):
         PSF(bad, (8, 8))

@@ -41,7 +41,11 @@ def test_it_is_linear_between_pixel_centres_and_falls_to_zero_around():
 @EVERY
 def test_it_is_linear_and_the_adjoint_is_the_adjoint(grid: PixelGrid):
     operator, beta = PixelatedSource(grid), rays(grid, 2, 5, 7)
-    a, b, v = random(2, 1, *grid.shape), random(2, 1, *grid.shape, seed=1), random(2, 1, 5, 7, seed=2)
+    a, b, v = (
+        random(2, 1, *grid.shape),
+        random(2, 1, *grid.shape, seed=1),
+        random(2, 1, 5, 7, seed=2),
+    )
     value = operator(a, beta)
     torch.testing.assert_close(operator(2 * a - b, beta), 2 * value - operator(b, beta))
     torch.testing.assert_close((value * v).sum(), (a * operator.adjoint(v, beta)).sum())

@@ -1,0 +1,223 @@
+r"""Linear inversion: the source, the lens light and the sky that explain an image, given the deflection.
+
+The source is a Gaussian random field on a square of side :math:`S` in the source plane, written in the
+sine modes of that square (it vanishes on the border),
+
+.. math::
+    s(\beta) = \sum_{mn} z_{mn} \, \varphi_{mn}(\beta) , \qquad
+    \varphi_{mn} = \tfrac{2}{S} \sin(\pi m u) \sin(\pi n v) , \qquad
+    z_{mn} \sim \mathcal{N}\big(0, P(k_{mn})\big) , \qquad
+    P(k) = \frac{4 \pi \nu A^2 \ell^2}{(1 + k^2 \ell^2)^{\nu + 1}} \, ,
+
+a proper prior with standard deviation :math:`A` and correlation length :math:`\ell`. The image is linear in
+:math:`z` and in the amplitudes :math:`a` of further templates (lens light, sky): :math:`d = \Phi z + T a +
+\eta`. Everything is in units of the noise, so with :math:`C = [\Phi, T]`, prior precision :math:`\Lambda`
+and :math:`H = C^T C + \Lambda`, the posterior mean is :math:`H^{-1} C^T d` and the log-evidence
+
+.. math::
+    \log p(d) = - \tfrac12 \left(d^T d - d^T C H^{-1} C^T d\right) - \tfrac12 \log \det H
+                + \tfrac12 \log \det \Lambda + \mathrm{const} \, .
+
+It is exact: modes are few (hundreds), and the data constrain none beyond them, so that the answer does not
+depend on how many are kept once there are enough. The random field is the same wherever the square is
+centred, so evidences of different lens models on one square size can be compared.
+
+References:
+    Suyu+ 2006, MNRAS 371, 983; Vegetti & Koopmans 2009, MNRAS 392, 945.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..lensing.psf import PSF
+
+FADE = 1.0
+"""Exponent of the envelope along each axis."""
+
+NU = 1.0
+"""Smoothness of the source prior: spectral index 2 (nu + 1) = 4."""
+
+
+@dataclass(frozen=True)
+class SourceModes:
+    """Creates the sine modes of a square source plane.
+
+    Arguments:
+        count: Highest order along an axis; orders with :math:`m^2 + n^2 \\leq` ``count²`` are kept.
+    """
+
+    count: int
+    m: Tensor = field(init=False, repr=False)
+    n: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self):
+        order = torch.arange(1, self.count + 1)
+        m, n = torch.meshgrid(order, order, indexing="ij")
+        keep = m**2 + n**2 <= self.count**2 + 1
+        object.__setattr__(self, "m", m[keep])
+        object.__setattr__(self, "n", n[keep])
+
+    def __len__(self) -> int:
+        return len(self.m)
+
+    def power(self, hyper: Tensor) -> Tensor:
+        r"""Returns the prior variance of the coefficient of every mode, with shape :math:`(*, K)`.
+
+        The modes are used without their factor :math:`2/S`, which is put into the variance instead.
+
+        Arguments:
+            hyper: :math:`\log A`, :math:`\log \ell` and :math:`\log S`, with shape :math:`(*, 3)`.
+        """
+        order = math.pi * torch.sqrt((self.m**2 + self.n**2).to(hyper))
+        amplitude, ratio = hyper[..., :2].exp()[..., None].unbind(-2)
+        return 16 * math.pi * NU * (amplitude * ratio) ** 2 / (1 + (order * ratio) ** 2) ** (NU + 1)
+
+    def tables(self, xi: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns the modes along one axis and their derivatives, zero outside the square.
+
+        Arguments:
+            xi: Position :math:`\xi` from the centre in units of the side, -1/2 to 1/2 inside, with
+                shape :math:`(B, R, S)`.
+            core: Core :math:`\rho` of the warp in units of the side, with shape :math:`(B)`.
+
+        Returns:
+            Two tensors with shape :math:`(B, R, S, M)`.
+        """
+        core = core[:, None, None]
+        order = math.pi * torch.arange(1, self.count + 1, dtype=xi.dtype, device=xi.device)
+        norm = 2 * torch.asinh(0.5 / core)
+        t = torch.asinh(xi / core) / norm + 0.5
+        r2 = xi**2 + core**2
+        slope = 1 / (norm * r2.sqrt())
+        envelope = ((xi.abs() < 0.5) * (core**2 / r2) ** (FADE / 2))[..., None]
+        phase = t[..., None] * order
+        sine = envelope * torch.sin(phase)
+        fade = (-FADE * xi / r2)[..., None]
+        return sine, envelope * slope[..., None] * order * torch.cos(phase) + fade * sine
+
+    def square(self, z: Tensor) -> Tensor:
+        """Lays coefficients :math:`(*, K)` out as a matrix :math:`(*, M, M)`, zero where none is kept."""
+        out = z.new_zeros(*z.shape[:-1], self.count, self.count)
+        out[..., self.m - 1, self.n - 1] = z
+        return out
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Holds an image in units of its noise, with what is linear in it besides the source.
+
+    Arguments:
+        data: Pixels divided by their noise, less the expected templates, with shape (N).
+        weight: One over the noise, with shape (N).
+        used: Indices of the N pixels that are used in the flattened frame.
+        shape: Frame (H, W).
+        subsample: Rays along each side of a pixel.
+        psf: The convolution, for averages over ``subsample²`` rays.
+        templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that their
+            amplitudes have a standard normal prior about the expectation that was subtracted.
+    """
+
+    data: Tensor
+    weight: Tensor
+    used: Tensor
+    shape: tuple[int, int]
+    subsample: int
+    psf: PSF
+    templates: Tensor
+
+    def blur(self, maps: Tensor) -> Tensor:
+        """Convolves pixel-averaged maps (B, C, H, W), keeps the used pixels, divides by the noise: (B, C, N)."""
+        b, c = maps.shape[:2]
+        blurred = self.psf(maps.reshape(b * c, 1, *self.shape)).reshape(b, c, -1)
+        return blurred[..., self.used] * self.weight
+
+    def average(self, rays: Tensor) -> Tensor:
+        """Averages rays (*, H·W, k²) over the pixel and lays them out as maps (*, H, W)."""
+        return rays.mean(-1).reshape(*rays.shape[:-2], *self.shape)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Holds the normal equations of a batch of deflections.
+
+    Arguments:
+        columns: :math:`C = [\\Phi, T]`, with shape (B, N, K + Q).
+        gram: :math:`C^T C`, with shape (B, K + Q, K + Q).
+        moment: :math:`C^T d`, with shape (B, K + Q).
+        energy: :math:`d^T d`, a number.
+    """
+
+    columns: Tensor
+    gram: Tensor
+    moment: Tensor
+    energy: Tensor
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Holds the posterior of the linear parameters for a batch of lens models.
+
+    Arguments:
+        mean: Posterior mean of [z, a], with shape (B, K + Q).
+        log_evidence: Log-evidence without its constant, with shape (B).
+        chi2: Sum of the squared normalised residuals, with shape (B).
+        effective: Number of effective parameters, the trace of the hat matrix, with shape (B).
+        factor: Lower Cholesky factor of the scaled normal matrix, with shape (B, K + Q, K + Q).
+        scale: Prior standard deviations, with shape (B, K + Q).
+    """
+
+    mean: Tensor
+    log_evidence: Tensor
+    chi2: Tensor
+    effective: Tensor
+    factor: Tensor
+    scale: Tensor
+
+
+def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor) -> Design:
+    """Builds the normal equations for rays that land at ``beta``.
+
+    Arguments:
+        image: The image.
+        modes: The source modes.
+        position: Source-plane positions of the rays from the centre of the source square in units of
+            its side, with shape (B, H·W, k², 2).
+        core: Core of the warp in units of the side, with shape (B).
+    """
+    x, y = (modes.tables(xi, core)[0] for xi in position.unbind(-1))
+    maps = torch.matmul(x.transpose(-1, -2), y) / image.subsample**2  # (B, H·W, M, M)
+    maps = maps[..., modes.m - 1, modes.n - 1].transpose(1, 2).contiguous()
+    columns = image.blur(maps.reshape(len(position), len(modes), *image.shape)).transpose(1, 2)
+    if image.templates.shape[1]:
+        templates = image.templates.expand(len(position), -1, -1)
+        columns = torch.cat([columns, templates], dim=2)
+    moment = torch.matmul(image.data, columns)
+    return Design(columns, columns.transpose(1, 2) @ columns, moment, image.data @ image.data)
+
+
+def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:
+    """Solves the normal equations under the prior :math:`(\\log A, \\log \\ell, \\log S)`, shape (B, 3)."""
+    power = modes.power(hyper)
+    extra = system.gram.shape[-1] - power.shape[-1]
+    scale = torch.cat([power.sqrt(), power.new_ones(*power.shape[:-1], extra)], dim=-1)
+    eye = torch.eye(scale.shape[-1], dtype=scale.dtype, device=scale.device)
+    whitened = scale[..., :, None] * system.gram * scale[..., None, :]
+    factor = torch.linalg.cholesky(whitened + eye)
+    moment = scale * system.moment
+    half = torch.linalg.solve_triangular(factor, moment[..., None], upper=False)
+    white = torch.linalg.solve_triangular(factor.transpose(-1, -2), half, upper=True)[..., 0]
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    penalised = system.energy - half[..., 0].square().sum(-1)
+    inverse = torch.cholesky_inverse(factor.detach())
+    effective = scale.shape[-1] - inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return Solution(
+        mean=scale * white,
+        log_evidence=-0.5 * (penalised + log_det),
+        chi2=penalised - white.square().sum(-1),
+        effective=effective,
+        factor=factor,
+        scale=scale,
+    )

@@ -1,0 +1,260 @@
+r"""Lens light: concentric elliptical Gaussians plus a constant sky, convolved with the PSF.
+
+.. math:: I(\theta) = B \sum_j a_j \exp\left(- \frac{|w_j|^2}{2 \sigma_j^2 (1 - |\epsilon_j|^2)}\right) + \mathrm{sky} ,
+          \qquad w_j = z - \epsilon_j \bar z \, , \quad a_j \geq 0 \, ,
+
+with fixed, logarithmically spaced :math:`\sigma_j` (intermediate axis) and an ellipticity that runs linearly
+in :math:`\log\sigma` from an inner to an outer value, which follows twists. Amplitudes that are not negative
+make the profile fall monotonically with radius, so that a ring of arcs cannot be absorbed; the amplitudes
+are solved for (they are linear), the centre and the two ellipticities are searched.
+
+The arcs are unknown when the light is first fitted. They are only ever *brighter* than the lens, so pixels
+in connected, positive residuals are left out, round after round, until the set of pixels is stable.
+
+References:
+    Emsellem+ 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400 (multi-Gaussian expansion).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from ..grid import PixelGrid
+from ..lensing.psf import PSF
+
+Array = NDArray[np.float64]
+SUBSAMPLE = 3
+STRUCTURE = 0.05
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Holds an image as it is fitted.
+
+    Arguments:
+        image, sigma: Data and noise, with shape (H, W).
+        mask: True where a pixel is used, with shape (H, W).
+        grid: Pixels of the frame.
+        psf: PSF stamp on these pixels.
+        psf_kind: Whether the stamp holds the response of the pixel.
+        fwhm: Full width at half maximum of the PSF [arcsec].
+    """
+
+    image: Array
+    sigma: Array
+    mask: NDArray[np.bool_]
+    grid: PixelGrid
+    psf: Array
+    psf_kind: str
+    fwhm: float
+
+    def operator(self, subsample: int) -> PSF:
+        """Returns the convolution of averages over ``subsample²`` rays."""
+        return PSF(
+            torch.as_tensor(self.psf, dtype=torch.float64),
+            self.grid.shape,
+            psf_kind=self.psf_kind,
+            subsample=subsample,
+            dtype=torch.float64,
+        )
+
+
+@dataclass(frozen=True)
+class LensLight:
+    """Holds a fitted lens galaxy and sky.
+
+    Arguments:
+        center: Centre [arcsec].
+        ellipticity: Inner and outer (e1, e2), with shape (2, 2).
+        templates: Convolved Gaussians with amplitude 1, then the sky, with shape (Q, H, W).
+        amplitudes: Their amplitudes, with shape (Q).
+        free: True for templates that the data ask for (and for the sky), with shape (Q).
+    """
+
+    center: tuple[float, float]
+    ellipticity: Array
+    templates: Array
+    amplitudes: Array
+    free: NDArray[np.bool_]
+
+    @property
+    def image(self) -> Array:
+        """Convolved lens galaxy without the sky, with shape (H, W)."""
+        return np.tensordot(self.amplitudes[:-1], self.templates[:-1], 1)
+
+    @property
+    def sky(self) -> float:
+        """Constant sky, in the data's units."""
+        return float(self.amplitudes[-1])
+
+
+class LensLightFitter:
+    """Creates the fitter of one frame.
+
+    Arguments:
+        frame: The image.
+        count: Number of Gaussians.
+    """
+
+    def __init__(self, frame: Frame, *, count: int = 12):
+        self.frame = frame
+        half = min(frame.grid.fov) / 2
+        self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
+        x, y = (c.numpy() for c in frame.grid.coordinates(SUBSAMPLE, dtype=torch.float64))
+        self.x, self.y = x, y
+        self.blur = frame.operator(SUBSAMPLE)
+
+    def templates(self, shape: Array) -> Array:
+        """Returns the convolved templates (Q, H, W) for (x, y, e1, e2 inner, e1, e2 outer)."""
+        (h, w), k = self.frame.grid.shape, SUBSAMPLE
+        dx, dy = self.x - shape[0], self.y - shape[1]
+        t = np.linspace(0, 1, len(self.sigmas))[:, None, None]
+        e1 = (1 - t) * shape[2] + t * shape[4]
+        e2 = (1 - t) * shape[3] + t * shape[5]
+        wx, wy = dx - e1 * dx - e2 * dy, dy + e1 * dy - e2 * dx
+        r2 = (wx**2 + wy**2) / (1 - e1**2 - e2**2)
+        maps = np.exp(-0.5 * r2 / self.sigmas[:, None, None] ** 2)
+        maps = torch.from_numpy(maps.reshape(-1, h, k, w, k).mean(axis=(2, 4)))
+        convolved = self.blur(maps[:, None])[:, 0].numpy()
+        return np.concatenate([convolved, np.ones((1, h, w))])
+
+    def amplitudes(self, templates: Array, image: Array, use: NDArray[np.bool_]) -> Array:
+        """Solves for the amplitudes: Gaussians not negative, sky free."""
+        weight = 1 / self.frame.sigma[use]
+        columns = (templates[:, use] * weight).T
+        scale = np.linalg.norm(columns, axis=0)
+        upper = np.full(len(templates), np.inf)
+        lower = np.zeros(len(templates))
+        lower[-1] = -np.inf
+        gram, moment = columns / scale, image[use] * weight
+        # The normal equations' triangular factor keeps the bounded problem at Q x Q.
+        factor = np.linalg.qr(np.column_stack([gram, moment]), mode="r")[: len(scale) + 1]
+        fit = optimize.lsq_linear(factor[:, :-1], factor[:, -1], (lower, upper), method="bvls")
+        return fit.x / scale
+
+    def fit(
+        self, image: Array, use: NDArray[np.bool_], start: Array | None = None
+    ) -> tuple[Array, LensLight]:
+        """Fits shape and amplitudes to an image on some pixels; returns the shape's numbers too."""
+        if start is None:
+            start = self._guess(image)
+        weight = 1 / self.frame.sigma[use]
+
+        def residual(shape: Array) -> Array:
+            templates = self.templates(shape)
+            model = np.tensordot(self.amplitudes(templates, image, use), templates, 1)
+            return (image[use] - model[use]) * weight
+
+        reach = 2 * self.frame.fwhm + 2 * self.frame.grid.spacing
+        bounds = np.array([reach, reach, 0.5, 0.5, 0.5, 0.5])
+        center = np.array([*start[:2], 0, 0, 0, 0])
+        result = optimize.least_squares(
+            residual,
+            np.clip(start, center - 0.99 * bounds, center + 0.99 * bounds),
+            bounds=(center - bounds, center + bounds),
+            x_scale=np.array([1, 1, 2, 2, 2, 2]) * self.frame.grid.spacing,
+            loss="soft_l1",
+            diff_step=1e-3,
+            xtol=1e-4,
+            ftol=1e-4,
+            max_nfev=6,
+        )
+        return result.x, self.at(result.x, image, use)
+
+    def at(self, shape: Array, image: Array, use: NDArray[np.bool_]) -> LensLight:
+        """Solves for the amplitudes at a given shape."""
+        templates = self.templates(shape)
+        amplitudes = self.amplitudes(templates, image, use)
+        peak = (templates * amplitudes[:, None, None])[:, use] / self.frame.sigma[use]
+        free = peak.max(axis=1) > 0.1
+        free[-1] = True
+        return LensLight(
+            center=(float(shape[0]), float(shape[1])),
+            ellipticity=shape[2:].reshape(2, 2),
+            templates=templates,
+            amplitudes=amplitudes,
+            free=free,
+        )
+
+    def _guess(self, image: Array) -> Array:
+        """Finds the brightest smoothed pixel of the middle of the frame."""
+        frame = self.frame
+        smooth = ndimage.gaussian_filter(
+            np.where(frame.mask, image, 0.0), frame.fwhm / frame.grid.spacing / 2
+        )
+        x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
+        near = np.hypot(x, y) < 0.25 * min(frame.grid.fov)
+        peak = np.where(near & frame.mask, smooth, -np.inf).argmax()
+        return np.array([x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0])
+
+    def fit_under_arcs(self, *, rounds: int = 4) -> tuple[Array, LensLight, NDArray[np.bool_]]:
+        """Fits the lens where there are no arcs, finding out where that is.
+
+        Galaxies are not sums of Gaussians: a few per cent of the light itself (``STRUCTURE``) count as
+        noise here, or the mask of a bright lens would eat its way inwards round after round.
+
+        Returns:
+            The shape's numbers, the fit, and the mask of pixels that were left out as arcs or
+            neighbours.
+        """
+        frame = self.frame
+        x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
+        outlier = np.zeros_like(frame.mask)
+        shape, light = None, None
+        for i in range(rounds):
+            shape, light = self.fit(frame.image, frame.mask & ~outlier, shape)
+            residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
+            blank = frame.mask & ~outlier
+            excess = max(1.0, 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank])))
+            noise = np.hypot(frame.sigma * excess, STRUCTURE * light.image)
+            core = np.hypot(x - shape[0], y - shape[1]) < 1.5 * frame.fwhm
+            found = positive_regions(residual, noise, frame, threshold=3.0) & ~core
+            if (found & frame.mask).sum() > 0.6 * frame.mask.sum():
+                break  # more arcs than sky: a worse description than the last one
+            if (found == outlier).mean() > 0.998:
+                break
+            outlier = found
+        assert shape is not None and light is not None
+        return shape, light, outlier
+
+
+def positive_regions(
+    residual: Array, noise: Array, frame: Frame, *, threshold: float = 2.0
+) -> NDArray[np.bool_]:
+    """Finds connected regions that are significantly positive: arcs and neighbours.
+
+    The residual is smoothed by the PSF and compared with its own noise; regions smaller than two PSF
+    areas are dropped, the others grown by one FWHM.
+
+    Arguments:
+        residual: Image less lens light and sky, with shape (H, W).
+        noise: Its standard deviation, with shape (H, W).
+        frame: The image it belongs to.
+        threshold: Significance.
+    """
+    kernel = frame.psf / frame.psf.sum()
+    weight = frame.mask.astype(float)
+    smooth = _convolve(residual * weight, kernel)
+    smooth_noise = np.sqrt(np.clip(_convolve((noise * weight) ** 2, kernel**2), 1e-300, None))
+    above = (smooth > threshold * smooth_noise) & frame.mask
+    labels, _ = ndimage.label(above, structure=np.ones((3, 3)))
+    width = frame.fwhm / frame.grid.spacing
+    sizes = np.bincount(labels.ravel())
+    keep = sizes >= 2 * np.pi / 4 * width**2
+    keep[0] = False
+    return ndimage.distance_transform_edt(~keep[labels]) <= width
+
+
+def full_width(psf: Array) -> float:
+    """Measures the full width at half maximum of a stamp [pixel], from the area above half of the peak."""
+    fine = ndimage.zoom(psf, 8, order=3)
+    return float(2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) / 8)
+
+
+def _convolve(image: Array, kernel: Array) -> Array:
+    from scipy.signal import fftconvolve
+
+    return fftconvolve(image, kernel, mode="same")

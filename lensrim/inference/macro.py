@@ -1,0 +1,256 @@
+r"""The macro-model: the few numbers that a lens always has, found from the image alone.
+
+Parameters :math:`p` (:math:`\log\theta_E`, ellipticity, centre, shear, then the slope) maximise
+
+.. math:: E(p, A, \ell) = \log p(d \mid p, A, \ell) + \log p(p) \, ,
+
+the exact evidence of the image with source, lens light and sky integrated out (``inversion``), so that a
+nearly unlensed source that follows the noise does not win. The search is a Levenberg-Marquardt ascent:
+
+- the gradient is that of the whole evidence, log-determinant included. It is taken with respect to the
+  source-plane positions of the rays only, and multiplied by :math:`\partial\beta/\partial p`;
+- the curvature is the Gauss-Newton one of the *projected* residuals (variable projection): the part of
+  :math:`\partial (\Phi z) / \partial p` that a change of the source could absorb is taken out, so that a dozen
+  steps are enough where descent takes hundreds;
+- the strength :math:`A` and the correlation length :math:`\ell` of the source prior follow the evidence.
+
+Coarse to fine: many starting radii with few source modes (a strong regularisation), the best of them with
+more, and the last few with all; minima are compared at equal, final settings.
+
+References:
+    Golub & Pereyra 2003, Inverse Problems 19, R1 (variable projection).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..lensing.mass import EPL, Shear, Sum
+from .inversion import Design, ImageData, Solution, SourceModes, design, solve
+
+CORE_RANGE = (math.log(0.01), math.log(0.3))
+"""Range of the core of the source's warp, relative to the square."""
+
+NAMES = ("log_theta_E", "e1", "e2", "center_x", "center_y", "gamma1", "gamma2", "gamma")
+
+
+@dataclass(frozen=True)
+class MacroPrior:
+    r"""Holds the prior of the macro-model: independent Gaussians.
+
+    Arguments:
+        center: Expected centre [arcsec], that of the lens light where there is some.
+        center_width: Its standard deviation [arcsec].
+        theta_E: Range of Einstein radii that are searched [arcsec]; flat in the logarithm.
+        ellipticity_width: Standard deviation of :math:`e_1` and :math:`e_2`.
+        shear_width: Standard deviation of :math:`\gamma_1` and :math:`\gamma_2`.
+        slope: Mean of :math:`\gamma` (Auger+ 2010).
+        slope_width: Its standard deviation; 0 keeps the lens isothermal.
+    """
+
+    center: tuple[float, float]
+    center_width: float
+    theta_E: tuple[float, float]
+    ellipticity_width: float = 0.2
+    shear_width: float = 0.07
+    slope: float = 2.0
+    slope_width: float = 0.0
+
+    def mean(self) -> Tensor:
+        middle = torch.tensor(self.theta_E, dtype=torch.float64).log().mean()
+        rest = [0.0, 0.0, *self.center, 0.0, 0.0, self.slope]
+        return torch.cat([middle[None], torch.tensor(rest, dtype=torch.float64)])
+
+    def precision(self) -> Tensor:
+        """Inverse variances; the Einstein radius is left free, a fixed slope gets a tight prior."""
+        e, c, g = self.ellipticity_width, self.center_width, self.shear_width
+        widths = [e, e, c, c, g, g, self.slope_width or 1e-6]
+        return torch.tensor([0.0, *(w**-2 for w in widths)], dtype=torch.float64)
+
+    def log_density(self, p: Tensor) -> Tensor:
+        """Log of the prior without its constant, and minus infinity outside the allowed range."""
+        low, high = (torch.tensor(t).log() for t in self.theta_E)
+        value = -0.5 * (self.precision() * (p - self.mean()).square()).sum(-1)
+        flat = p[..., 1].hypot(p[..., 2]) > 0.7
+        outside = (p[..., 0] < low) | (p[..., 0] > high) | flat | ((p[..., 7] - 2).abs() > 0.8)
+        return value.masked_fill(outside, -torch.inf)
+
+
+def mass_model(p: Tensor, *, terms: int = 16) -> Sum:
+    """Returns the mass model of parameters with shape (\\*, 8); ``terms`` are those of the EPL's series."""
+    log_theta, e1, e2, cx, cy, g1, g2, gamma = p.unbind(-1)
+    return Sum((EPL(log_theta.exp(), gamma, e1, e2, cx, cy, terms=terms), Shear(g1, g2)))
+
+
+@dataclass(frozen=True)
+class MacroState:
+    """Holds a batch of B candidate models.
+
+    Arguments:
+        p: Parameters, with shape (B, 8), in the order of ``NAMES``.
+        hyper: Source prior, :math:`(\\log A, \\log \\ell, \\log S)`, with shape (B, 3).
+        value: Objective :math:`E`, with shape (B).
+        damping: Levenberg-Marquardt damping, with shape (B).
+    """
+
+    p: Tensor
+    hyper: Tensor
+    value: Tensor
+    damping: Tensor
+
+    def select(self, index: Tensor) -> "MacroState":
+        """Keeps the candidates with these indices."""
+        return MacroState(*(getattr(self, f)[index] for f in self.__dataclass_fields__))
+
+    def where(self, keep: Tensor, other: "MacroState") -> "MacroState":
+        """Takes ``other`` where ``keep`` is false."""
+        pairs = ((getattr(self, f), getattr(other, f)) for f in self.__dataclass_fields__)
+        return MacroState(
+            *(torch.where(keep.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs)
+        )
+
+
+def _unit(beta: Tensor, center: Tensor, hyper: Tensor) -> Tensor:
+    """Maps source positions (B, H·W, k², 2) [arcsec] to units of the squares centred on (B, 2)."""
+    return (beta - center[:, None, None]) / hyper[:, 2].exp()[:, None, None, None]
+
+
+@dataclass(frozen=True)
+class MacroProblem:
+    """Holds what the macro-model is fitted to.
+
+    Arguments:
+        image: The image.
+        x, y: Rays [arcsec], each with shape (H·W, k²).
+        arc: Brightness weights of the arcs that centre the source, with shape (H·W), summing to 1.
+        modes: Source modes.
+        prior: Prior of the parameters.
+        size: Range of the side of the source square [arcsec].
+    """
+
+    image: ImageData
+    x: Tensor
+    y: Tensor
+    arc: Tensor
+    modes: SourceModes
+    prior: MacroPrior
+    size: tuple[float, float]
+
+    def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns source positions (B, H·W, k², 2) and the centres (B, 2) of the source squares [arcsec]."""
+        ax, ay = mass_model(p).deflection(self.x, self.y)
+        beta = torch.stack([self.x - ax, self.y - ay], dim=-1)
+        return beta, torch.einsum("r,brsc->bc", self.arc, beta.detach()) / beta.shape[2]
+
+    def system(self, state: MacroState) -> Design:
+        """Returns the normal equations of every candidate."""
+        beta, center = self.trace(state.p)
+        return design(self.image, self.modes, _unit(beta, center, state.hyper), state.hyper[:, 3].exp())
+
+    def resize(self, state: MacroState) -> MacroState:
+        """Fits the source square to the traced arcs: the nearest rays that carry 99 % of their light."""
+        beta, center = self.trace(state.p)
+        radius = (beta - center[:, None, None]).abs().amax((-1, -2))  # (B, H·W)
+        order = radius.argsort(dim=-1)
+        light = self.arc[order].cumsum(-1)
+        index = (light < 0.99).sum(-1, keepdim=True).clamp(max=light.shape[-1] - 1)
+        half = radius.gather(-1, order.gather(-1, index))[:, 0]
+        size = (2.4 * half).clamp(*self.size)
+        hyper = state.hyper.clone()
+        hyper[:, 2] = size.log()
+        return replace(state, hyper=hyper)
+
+    def tune(self, state: MacroState, *, rounds: int = 4, step: float = 0.5) -> MacroState:
+        """Moves the source prior up the evidence: size first, then core, strength and length."""
+        state = self.resize(state)
+        best = self._tune(state, rounds, step)
+        for factor in (2.0, 0.5):
+            hyper = best.hyper.clone()
+            hyper[:, 3] = (hyper[:, 3] + math.log(factor)).clamp(*CORE_RANGE)
+            other = self._tune(replace(best, hyper=hyper), 2, step)
+            best = best.where(best.value >= other.value, other)
+        return best
+
+    def _tune(self, state: MacroState, rounds: int, step: float) -> MacroState:
+        """Climbs in the strength and length by a pattern search."""
+        moves = torch.tensor(
+            [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]], dtype=torch.float64
+        )
+        moves = torch.cat([moves, torch.zeros(len(moves), 2)], dim=-1)
+        # Correlation lengths from what the modes resolve to half the square.
+        low, high = -math.log(2 * self.modes.count), -math.log(2)
+        system, hyper, value = self.system(state), state.hyper, state.value
+        for _ in range(rounds):
+            trial = hyper[None] + step * moves[:, None]
+            trial[..., 1] = trial[..., 1].clamp(low, high)
+            values = torch.stack([solve(system, self.modes, h).log_evidence for h in trial])
+            value, where = values.max(0)
+            hyper = trial[where, torch.arange(len(hyper))]
+            if bool((where == 0).all()):
+                step /= 2
+        return replace(state, hyper=hyper, value=value + self.prior.log_density(state.p))
+
+    def derivatives(self, state: MacroState) -> tuple[Tensor, Tensor]:
+        """Returns the gradient (B, 8) and the positive curvature (B, 8, 8) of minus the objective."""
+        p = state.p
+
+        def alpha(q: Tensor) -> Tensor:
+            return torch.stack(mass_model(q).deflection(self.x, self.y), dim=-1)
+
+        columns = torch.eye(p.shape[1], dtype=p.dtype)[:, None].expand(-1, len(p), -1)
+        tangents = [torch.func.jvp(alpha, (p,), (column,))[1] for column in columns]
+        jacobian = -torch.stack(tangents, dim=-1)  # (B, H·W, k², 2, 8)
+        beta, center = self.trace(p)
+        beta = beta.detach().requires_grad_()
+        position = _unit(beta, center, state.hyper)
+        system = design(self.image, self.modes, position, state.hyper[:, 3].exp())
+        solution = solve(system, self.modes, state.hyper)
+        (pull,) = torch.autograd.grad(solution.log_evidence.sum(), beta)
+        gradient = torch.einsum("brsc,brscp->bp", pull, jacobian)
+        with torch.no_grad():
+            jacobian = jacobian / state.hyper[:, 2].exp()[:, None, None, None, None]
+            curvature = self._curvature(state, position, jacobian, system, solution)
+        precision = self.prior.precision()
+        gradient = gradient - precision * (p - self.prior.mean())
+        return -gradient, curvature + torch.diag(precision)
+
+    def _curvature(self, state, position, jacobian, system: Design, solution: Solution) -> Tensor:
+        core = state.hyper[:, 3].exp()
+        (x, dx), (y, dy) = (self.modes.tables(xi, core) for xi in position.unbind(-1))
+        z = self.modes.square(solution.mean[:, : len(self.modes)])
+        slope_x = torch.einsum("brsm,bmn,brsn->brs", dx, z, y)
+        slope_y = torch.einsum("brsm,bmn,brsn->brs", x, z, dy)
+        rays = slope_x[..., None] * jacobian[..., 0, :] + slope_y[..., None] * jacobian[..., 1, :]
+        maps = self.image.average(rays.permute(0, 3, 1, 2))
+        j = self.image.blur(maps)  # (B, 8, N)
+        cross = torch.matmul(j, system.columns) * solution.scale[:, None]  # (B, 8, K + Q)
+        half = torch.linalg.solve_triangular(
+            solution.factor, cross.transpose(1, 2), upper=False
+        )
+        return j @ j.transpose(1, 2) - half.transpose(1, 2) @ half
+
+    def evaluate(self, p: Tensor, state: MacroState) -> Tensor:
+        """Returns the objective of parameters p under the prior strength and length of ``state``."""
+        log_prior = self.prior.log_density(p)
+        safe = torch.where(torch.isfinite(log_prior)[:, None], p, state.p)
+        with torch.no_grad():
+            system = self.system(replace(state, p=safe))
+            solution = solve(system, self.modes, state.hyper)
+        return solution.log_evidence + log_prior
+
+    def step(self, state: MacroState) -> MacroState:
+        """Makes one damped Gauss-Newton step for every candidate; those that would lose stay."""
+        gradient, curvature = self.derivatives(state)
+        diagonal = curvature.diagonal(dim1=-2, dim2=-1)
+        damped = curvature + torch.diag_embed(state.damping[:, None] * diagonal)
+        move = -torch.linalg.solve(damped, gradient)
+        limit = torch.tensor([0.15, 0.15, 0.15, 0.2, 0.2, 0.1, 0.1, 0.2], dtype=move.dtype)
+        move = move / (move.abs() / limit).amax(-1, keepdim=True).clamp(min=1)
+        trial = state.p + move
+        value = self.evaluate(trial, state)
+        better = value > state.value
+        accepted = replace(state, p=trial, value=value, damping=(state.damping / 5).clamp(min=1e-6))
+        rejected = replace(state, damping=state.damping * 6)
+        return accepted.where(better, rejected)

@@ -4,7 +4,7 @@
 class InputError(ValueError):
     """Raised for input that cannot be used.
 
-    The message is one line: what was read and where (file, HDU, keyword or argument), the rule that
-    it breaks, the value found, and what to do next. The command line prints it as it is and exits
-    with status 2.
+    The message is one line: what was read and where (file, HDU, keyword or argument), the rule
+    that it breaks, the value found, and what to do next. The command line prints it as it is and
+    exits with status 2.
     """

@@ -1,13 +1,13 @@
 r"""The pixel convention, and its only owner.
 
-Pixel :math:`(i, j)` (row, column) of an :math:`H \times W` map is a square of side ``spacing``, and its
-coordinates are those of its *centre*,
+Pixel :math:`(i, j)` (row, column) of an :math:`H \times W` map is a square of side ``spacing``,
+and its coordinates are those of its *centre*,
 
 .. math:: x_j = c_x + \left(j - \tfrac{W - 1}{2}\right) h \, , \qquad
           y_i = c_y + \left(i - \tfrac{H - 1}{2}\right) h \, ,
 
-in arcsec: ``x`` grows with the column, ``y`` with the row. The field of view is measured between outer
-edges, so the spacing is FOV / N, everywhere in the package.
+in arcsec: ``x`` grows with the column, ``y`` with the row. The field of view is measured between
+outer edges, so the spacing is FOV / N, everywhere in the package.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,9 @@ class PixelGrid:
 
     def __post_init__(self):
         if len(self.shape) != 2 or min(self.shape) < 1:
-            raise ValueError(f"shape must be two positive numbers (rows, columns), got {self.shape}")
+            raise ValueError(
+                f"shape must be two positive numbers (rows, columns), got {self.shape}"
+            )
         if not 0 < self.spacing < float("inf"):
             raise ValueError(f"spacing must be a positive number of arcsec, got {self.spacing}")
 
@@ -46,7 +48,7 @@ class PixelGrid:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Outer edges ``(x_min, x_max, y_min, y_max)`` [arcsec], as matplotlib's ``imshow`` takes them."""
+        """Outer edges ``(x_min, x_max, y_min, y_max)`` [arcsec], as ``imshow`` takes them."""
         (fx, fy), (cx, cy) = self.fov, self.center
         return cx - fx / 2, cx + fx / 2, cy - fy / 2, cy + fy / 2
 
@@ -57,7 +59,8 @@ class PixelGrid:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor]:
-        """Returns the coordinates of the pixel centres, or of the centres of their sub-pixels [arcsec].
+        """Returns the coordinates of the pixel centres, or of the centres of their sub-pixels
+        [arcsec].
 
         Arguments:
             subsample: Number :math:`k` of sub-pixels along each side of a pixel.
@@ -69,13 +72,19 @@ class PixelGrid:
         """
         h, w = (n * subsample for n in self.shape)
         step = self.spacing / subsample
-        x = self.center[0] + (torch.arange(w, device=device, dtype=torch.float64) - (w - 1) / 2) * step
-        y = self.center[1] + (torch.arange(h, device=device, dtype=torch.float64) - (h - 1) / 2) * step
+        x = (
+            self.center[0]
+            + (torch.arange(w, device=device, dtype=torch.float64) - (w - 1) / 2) * step
+        )
+        y = (
+            self.center[1]
+            + (torch.arange(h, device=device, dtype=torch.float64) - (h - 1) / 2) * step
+        )
         yy, xx = torch.meshgrid(y.to(dtype), x.to(dtype), indexing="ij")
         return xx, yy
 
     def to_index(self, x, y):
-        """Maps coordinates [arcsec] to fractional indices ``(column, row)``, 0 at the first pixel's centre."""
+        """Maps coordinates [arcsec] to ``(column, row)``, 0 at the first pixel's centre."""
         (h, w), (cx, cy) = self.shape, self.center
         return (x - cx) / self.spacing + (w - 1) / 2, (y - cy) / self.spacing + (h - 1) / 2
 

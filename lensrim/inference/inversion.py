@@ -1,7 +1,8 @@
-r"""Linear inversion: the source, the lens light and the sky that explain an image, given the deflection.
+r"""Linear inversion: the source, the lens light and the sky that explain an image, given the
+deflection.
 
-The source is a Gaussian random field on a square of side :math:`S` in the source plane, written in the
-sine modes of that square (it vanishes on the border),
+The source is a Gaussian random field on a square of side :math:`S` in the source plane, written
+in the sine modes of that square (it vanishes on the border),
 
 .. math::
     s(\beta) = \sum_{mn} z_{mn} \, \varphi_{mn}(\beta) , \qquad
@@ -9,18 +10,21 @@ sine modes of that square (it vanishes on the border),
     z_{mn} \sim \mathcal{N}\big(0, P(k_{mn})\big) , \qquad
     P(k) = \frac{4 \pi \nu A^2 \ell^2}{(1 + k^2 \ell^2)^{\nu + 1}} \, ,
 
-a proper prior with standard deviation :math:`A` and correlation length :math:`\ell`. The image is linear in
-:math:`z` and in the amplitudes :math:`a` of further templates (lens light, sky): :math:`d = \Phi z + T a +
-\eta`. Everything is in units of the noise, so with :math:`C = [\Phi, T]`, prior precision :math:`\Lambda`
-and :math:`H = C^T C + \Lambda`, the posterior mean is :math:`H^{-1} C^T d` and the log-evidence
+a proper prior with standard deviation :math:`A` and correlation length :math:`\ell`. The image is
+linear in
+:math:`z` and in the amplitudes :math:`a` of further templates (lens light, sky): :math:`d = \Phi
+z + T a +
+\eta`. Everything is in units of the noise, so with :math:`C = [\Phi, T]`, prior precision
+:math:`\Lambda` and :math:`H = C^T C + \Lambda`, the posterior mean is :math:`H^{-1} C^T d` and
+the log-evidence
 
 .. math::
     \log p(d) = - \tfrac12 \left(d^T d - d^T C H^{-1} C^T d\right) - \tfrac12 \log \det H
                 + \tfrac12 \log \det \Lambda + \mathrm{const} \, .
 
-It is exact: modes are few (hundreds), and the data constrain none beyond them, so that the answer does not
-depend on how many are kept once there are enough. The random field is the same wherever the square is
-centred, so evidences of different lens models on one square size can be compared.
+It is exact: modes are few (hundreds), and the data constrain none beyond them, so that the answer
+does not depend on how many are kept once there are enough. The random field is the same wherever
+the square is centred, so evidences of different lens models on one square size can be compared.
 
 References:
     Suyu+ 2006, MNRAS 371, 983; Vegetti & Koopmans 2009, MNRAS 392, 945.
@@ -46,7 +50,8 @@ class SourceModes:
     """Creates the sine modes of a square source plane.
 
     Arguments:
-        count: Highest order along an axis; orders with :math:`m^2 + n^2 \\leq` ``count²`` are kept.
+        count: Highest order along an axis; orders with :math:`m^2 + n^2 \\leq` ``count²`` are
+            kept.
     """
 
     count: int
@@ -66,14 +71,18 @@ class SourceModes:
     def power(self, hyper: Tensor) -> Tensor:
         r"""Returns the prior variance of the coefficient of every mode, with shape :math:`(*, K)`.
 
-        The modes are used without their factor :math:`2/S`, which is put into the variance instead.
+        The modes are used without their factor :math:`2/S`, which is put into the variance
+        instead.
 
         Arguments:
-            hyper: :math:`\log A`, :math:`\log \ell` and :math:`\log S`, with shape :math:`(*, 3)`.
+            hyper: :math:`\log A`, :math:`\log \ell / S`, :math:`\log S` and :math:`\log \rho`,
+                with shape :math:`(*, 4)`.
         """
         order = math.pi * torch.sqrt((self.m**2 + self.n**2).to(hyper))
         amplitude, ratio = hyper[..., :2].exp()[..., None].unbind(-2)
-        return 16 * math.pi * NU * (amplitude * ratio) ** 2 / (1 + (order * ratio) ** 2) ** (NU + 1)
+        return (
+            16 * math.pi * NU * (amplitude * ratio) ** 2 / (1 + (order * ratio) ** 2) ** (NU + 1)
+        )
 
     def tables(self, xi: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
         r"""Returns the modes along one axis and their derivatives, zero outside the square.
@@ -99,7 +108,7 @@ class SourceModes:
         return sine, envelope * slope[..., None] * order * torch.cos(phase) + fade * sine
 
     def square(self, z: Tensor) -> Tensor:
-        """Lays coefficients :math:`(*, K)` out as a matrix :math:`(*, M, M)`, zero where none is kept."""
+        """Lays coefficients (K) out as a matrix (M, M), zero where none is kept."""
         out = z.new_zeros(*z.shape[:-1], self.count, self.count)
         out[..., self.m - 1, self.n - 1] = z
         return out
@@ -116,8 +125,9 @@ class ImageData:
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
         psf: The convolution, for averages over ``subsample²`` rays.
-        templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that their
-            amplitudes have a standard normal prior about the expectation that was subtracted.
+        templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that
+            their amplitudes have a standard normal prior about the expectation that was
+            subtracted.
     """
 
     data: Tensor
@@ -129,7 +139,7 @@ class ImageData:
     templates: Tensor
 
     def blur(self, maps: Tensor) -> Tensor:
-        """Convolves pixel-averaged maps (B, C, H, W), keeps the used pixels, divides by the noise: (B, C, N)."""
+        """Convolves maps (B, C, H, W) and divides the used pixels by the noise: (B, C, N)."""
         b, c = maps.shape[:2]
         blurred = self.psf(maps.reshape(b * c, 1, *self.shape)).reshape(b, c, -1)
         return blurred[..., self.used] * self.weight
@@ -183,8 +193,8 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     Arguments:
         image: The image.
         modes: The source modes.
-        position: Source-plane positions of the rays from the centre of the source square in units of
-            its side, with shape (B, H·W, k², 2).
+        position: Source-plane positions of the rays from the centre of the source square in units
+            of its side, with shape (B, H·W, k², 2).
         core: Core of the warp in units of the side, with shape (B).
     """
     x, y = (modes.tables(xi, core)[0] for xi in position.unbind(-1))
@@ -199,7 +209,7 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
 
 
 def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:
-    """Solves the normal equations under the prior :math:`(\\log A, \\log \\ell, \\log S)`, shape (B, 3)."""
+    """Solves the normal equations under the prior ``hyper``, with shape (B, 4)."""
     power = modes.power(hyper)
     extra = system.gram.shape[-1] - power.shape[-1]
     scale = torch.cat([power.sqrt(), power.new_ones(*power.shape[:-1], extra)], dim=-1)

@@ -1,15 +1,18 @@
 r"""Lens light: concentric elliptical Gaussians plus a constant sky, convolved with the PSF.
 
-.. math:: I(\theta) = B \sum_j a_j \exp\left(- \frac{|w_j|^2}{2 \sigma_j^2 (1 - |\epsilon_j|^2)}\right) + \mathrm{sky} ,
+.. math:: I(\theta) = B \sum_j a_j \exp\left(- \frac{|w_j|^2}{2 \sigma_j^2 (1 -
+|\epsilon_j|^2)}\right) + \mathrm{sky} ,
           \qquad w_j = z - \epsilon_j \bar z \, , \quad a_j \geq 0 \, ,
 
-with fixed, logarithmically spaced :math:`\sigma_j` (intermediate axis) and an ellipticity that runs linearly
-in :math:`\log\sigma` from an inner to an outer value, which follows twists. Amplitudes that are not negative
-make the profile fall monotonically with radius, so that a ring of arcs cannot be absorbed; the amplitudes
-are solved for (they are linear), the centre and the two ellipticities are searched.
+with fixed, logarithmically spaced :math:`\sigma_j` (intermediate axis) and an ellipticity that
+runs linearly in :math:`\log\sigma` from an inner to an outer value, which follows twists.
+Amplitudes that are not negative make the profile fall monotonically with radius, so that a ring
+of arcs cannot be absorbed; the amplitudes are solved for (they are linear), the centre and the
+two ellipticities are searched.
 
-The arcs are unknown when the light is first fitted. They are only ever *brighter* than the lens, so pixels
-in connected, positive residuals are left out, round after round, until the set of pixels is stable.
+The arcs are unknown when the light is first fitted. They are only ever *brighter* than the lens,
+so pixels in connected, positive residuals are left out, round after round, until the set of
+pixels is stable.
 
 References:
     Emsellem+ 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400 (multi-Gaussian expansion).
@@ -138,7 +141,7 @@ class LensLightFitter:
     def fit(
         self, image: Array, use: NDArray[np.bool_], start: Array | None = None
     ) -> tuple[Array, LensLight]:
-        """Fits shape and amplitudes to an image on some pixels; returns the shape's numbers too."""
+        """Fits shape and amplitudes on some pixels; returns the shape's numbers too."""
         if start is None:
             start = self._guess(image)
         weight = 1 / self.frame.sigma[use]
@@ -193,8 +196,9 @@ class LensLightFitter:
     def fit_under_arcs(self, *, rounds: int = 4) -> tuple[Array, LensLight, NDArray[np.bool_]]:
         """Fits the lens where there are no arcs, finding out where that is.
 
-        Galaxies are not sums of Gaussians: a few per cent of the light itself (``STRUCTURE``) count as
-        noise here, or the mask of a bright lens would eat its way inwards round after round.
+        Galaxies are not sums of Gaussians: a few per cent of the light itself (``STRUCTURE``)
+        count as noise here, or the mask of a bright lens would eat its way inwards round after
+        round.
 
         Returns:
             The shape's numbers, the fit, and the mask of pixels that were left out as arcs or
@@ -204,7 +208,7 @@ class LensLightFitter:
         x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
         outlier = np.zeros_like(frame.mask)
         shape, light = None, None
-        for i in range(rounds):
+        for _ in range(rounds):
             shape, light = self.fit(frame.image, frame.mask & ~outlier, shape)
             residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
             blank = frame.mask & ~outlier
@@ -226,8 +230,8 @@ def positive_regions(
 ) -> NDArray[np.bool_]:
     """Finds connected regions that are significantly positive: arcs and neighbours.
 
-    The residual is smoothed by the PSF and compared with its own noise; regions smaller than two PSF
-    areas are dropped, the others grown by one FWHM.
+    The residual is smoothed by the PSF and compared with its own noise; regions smaller than two
+    PSF areas are dropped, the others grown by one FWHM.
 
     Arguments:
         residual: Image less lens light and sky, with shape (H, W).
@@ -249,7 +253,7 @@ def positive_regions(
 
 
 def full_width(psf: Array) -> float:
-    """Measures the full width at half maximum of a stamp [pixel], from the area above half of the peak."""
+    """Measures the full width at half maximum [pixel], from the area above half the peak."""
     fine = ndimage.zoom(psf, 8, order=3)
     return float(2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) / 8)
 

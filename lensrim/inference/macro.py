@@ -4,18 +4,22 @@ Parameters :math:`p` (:math:`\log\theta_E`, ellipticity, centre, shear, then the
 
 .. math:: E(p, A, \ell) = \log p(d \mid p, A, \ell) + \log p(p) \, ,
 
-the exact evidence of the image with source, lens light and sky integrated out (``inversion``), so that a
-nearly unlensed source that follows the noise does not win. The search is a Levenberg-Marquardt ascent:
+the exact evidence of the image with source, lens light and sky integrated out (``inversion``), so
+that a nearly unlensed source that follows the noise does not win. The search is a
+Levenberg-Marquardt ascent:
 
-- the gradient is that of the whole evidence, log-determinant included. It is taken with respect to the
+- the gradient is that of the whole evidence, log-determinant included. It is taken with respect
+to the
   source-plane positions of the rays only, and multiplied by :math:`\partial\beta/\partial p`;
-- the curvature is the Gauss-Newton one of the *projected* residuals (variable projection): the part of
-  :math:`\partial (\Phi z) / \partial p` that a change of the source could absorb is taken out, so that a dozen
-  steps are enough where descent takes hundreds;
-- the strength :math:`A` and the correlation length :math:`\ell` of the source prior follow the evidence.
+- the curvature is the Gauss-Newton one of the *projected* residuals (variable projection): the
+part of
+  :math:`\partial (\Phi z) / \partial p` that a change of the source could absorb is taken out, so
+  that a dozen steps are enough where descent takes hundreds;
+- the strength :math:`A` and the correlation length :math:`\ell` of the source prior follow the
+evidence.
 
-Coarse to fine: many starting radii with few source modes (a strong regularisation), the best of them with
-more, and the last few with all; minima are compared at equal, final settings.
+Coarse to fine: many starting radii with few source modes (a strong regularisation), the best of
+them with more, and the last few with all; minima are compared at equal, final settings.
 
 References:
     Golub & Pereyra 2003, Inverse Problems 19, R1 (variable projection).
@@ -64,7 +68,7 @@ class MacroPrior:
         return torch.cat([middle[None], torch.tensor(rest, dtype=torch.float64)])
 
     def precision(self) -> Tensor:
-        """Inverse variances; the Einstein radius is left free, a fixed slope gets a tight prior."""
+        """Inverse variances; the Einstein radius is free, a fixed slope is held tightly."""
         e, c, g = self.ellipticity_width, self.center_width, self.shear_width
         widths = [e, e, c, c, g, g, self.slope_width or 1e-6]
         return torch.tensor([0.0, *(w**-2 for w in widths)], dtype=torch.float64)
@@ -79,7 +83,7 @@ class MacroPrior:
 
 
 def mass_model(p: Tensor, *, terms: int = 16) -> Sum:
-    """Returns the mass model of parameters with shape (\\*, 8); ``terms`` are those of the EPL's series."""
+    """Returns the mass model of parameters (..., 8); ``terms`` are those of the EPL."""
     log_theta, e1, e2, cx, cy, g1, g2, gamma = p.unbind(-1)
     return Sum((EPL(log_theta.exp(), gamma, e1, e2, cx, cy, terms=terms), Shear(g1, g2)))
 
@@ -139,7 +143,7 @@ class MacroProblem:
     size: tuple[float, float]
 
     def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns source positions (B, H·W, k², 2) and the centres (B, 2) of the source squares [arcsec]."""
+        """Returns source positions (B, H·W, k², 2) and square centres (B, 2) [arcsec]."""
         ax, ay = mass_model(p).deflection(self.x, self.y)
         beta = torch.stack([self.x - ax, self.y - ay], dim=-1)
         return beta, torch.einsum("r,brsc->bc", self.arc, beta.detach()) / beta.shape[2]
@@ -147,10 +151,12 @@ class MacroProblem:
     def system(self, state: MacroState) -> Design:
         """Returns the normal equations of every candidate."""
         beta, center = self.trace(state.p)
-        return design(self.image, self.modes, _unit(beta, center, state.hyper), state.hyper[:, 3].exp())
+        return design(
+            self.image, self.modes, _unit(beta, center, state.hyper), state.hyper[:, 3].exp()
+        )
 
     def resize(self, state: MacroState) -> MacroState:
-        """Fits the source square to the traced arcs: the nearest rays that carry 99 % of their light."""
+        """Fits the source square to the nearest rays that carry 99 % of the arcs' light."""
         beta, center = self.trace(state.p)
         radius = (beta - center[:, None, None]).abs().amax((-1, -2))  # (B, H·W)
         order = radius.argsort(dim=-1)
@@ -193,7 +199,7 @@ class MacroProblem:
         return replace(state, hyper=hyper, value=value + self.prior.log_density(state.p))
 
     def derivatives(self, state: MacroState) -> tuple[Tensor, Tensor]:
-        """Returns the gradient (B, 8) and the positive curvature (B, 8, 8) of minus the objective."""
+        """Returns gradient (B, 8) and curvature (B, 8, 8) of minus the objective."""
         p = state.p
 
         def alpha(q: Tensor) -> Tensor:
@@ -226,13 +232,11 @@ class MacroProblem:
         maps = self.image.average(rays.permute(0, 3, 1, 2))
         j = self.image.blur(maps)  # (B, 8, N)
         cross = torch.matmul(j, system.columns) * solution.scale[:, None]  # (B, 8, K + Q)
-        half = torch.linalg.solve_triangular(
-            solution.factor, cross.transpose(1, 2), upper=False
-        )
+        half = torch.linalg.solve_triangular(solution.factor, cross.transpose(1, 2), upper=False)
         return j @ j.transpose(1, 2) - half.transpose(1, 2) @ half
 
     def evaluate(self, p: Tensor, state: MacroState) -> Tensor:
-        """Returns the objective of parameters p under the prior strength and length of ``state``."""
+        """Returns the objective of parameters p under the source prior of ``state``."""
         log_prior = self.prior.log_density(p)
         safe = torch.where(torch.isfinite(log_prior)[:, None], p, state.p)
         with torch.no_grad():
@@ -251,6 +255,8 @@ class MacroProblem:
         trial = state.p + move
         value = self.evaluate(trial, state)
         better = value > state.value
-        accepted = replace(state, p=trial, value=value, damping=(state.damping / 5).clamp(min=1e-6))
+        accepted = replace(
+            state, p=trial, value=value, damping=(state.damping / 5).clamp(min=1e-6)
+        )
         rejected = replace(state, damping=state.damping * 6)
         return accepted.where(better, rejected)

@@ -1,18 +1,20 @@
 r"""Analytic mass models: convergence, deflection and potential in closed form.
 
 Each model is a thin class whose attributes are its parameters, Python floats or tensors with shape
-:math:`(*)`, and whose methods take coordinates [arcsec] with shape :math:`(*, H, W)` or :math:`(H, W)`.
-The definitions are those of COOLEST: ``theta_E`` is the intermediate-axis Einstein radius, ``gamma`` the
-three-dimensional logarithmic slope (2 is isothermal), and the ellipticity is
+:math:`(*)`, and whose methods take coordinates [arcsec] with shape :math:`(*, H, W)` or
+:math:`(H, W)`.
+The definitions are those of COOLEST: ``theta_E`` is the intermediate-axis Einstein radius,
+``gamma`` the three-dimensional logarithmic slope (2 is isothermal), and the ellipticity is
 
 .. math:: \epsilon = e_1 + i e_2 = \frac{1 - q}{1 + q} \, e^{2 i \phi} \, ,
 
 with :math:`\phi` the position angle of the major axis, counter-clockwise from :math:`+x`.
 
 Positions are complex numbers :math:`z = x + i y` relative to the centre. With
-:math:`w = z - \epsilon \bar z` every formula is free of angles, so that values and derivatives are exact at
-:math:`q = 1`. A softening of 1e-6 arcsec keeps the singular centre finite; values within it are not
-physical.
+:math:`w = z - \epsilon \bar z` every formula is free of angles, so that values and derivatives
+are exact at
+:math:`q = 1`. A softening of 1e-6 arcsec keeps the singular centre finite; values within it are
+not physical.
 """
 
 from collections.abc import Sequence
@@ -43,7 +45,8 @@ class Mass(Protocol):
 def _maps(like: Tensor, *parameters: Parameter) -> tuple[Tensor, ...]:
     """Gives parameters with shape ``(*)`` two trailing dimensions, to broadcast over maps."""
     return tuple(
-        torch.as_tensor(p, dtype=like.dtype, device=like.device)[..., None, None] for p in parameters
+        torch.as_tensor(p, dtype=like.dtype, device=like.device)[..., None, None]
+        for p in parameters
     )
 
 
@@ -60,11 +63,13 @@ class EPL:
 
     .. math::
         \kappa = \frac{2 - t}{2} \left(\frac{b}{|w|}\right)^t , \qquad
-        \alpha = b \left(\frac{b}{|w|}\right)^{t - 1} \frac{w}{|w|} \sum_{n \geq 0} \Omega_n , \qquad
+        \alpha = b \left(\frac{b}{|w|}\right)^{t - 1} \frac{w}{|w|} \sum_{n \geq 0} \Omega_n ,
+        \qquad
         \Omega_n = - \frac{2 n - (2 - t)}{2 n + (2 - t)} \, \bar\epsilon \,
         \frac{w^2}{|w|^2} \, \Omega_{n - 1} , \quad \Omega_0 = 1 \, ,
 
-    and :math:`\psi = (x \alpha_x + y \alpha_y) / (2 - t)`. The series converges as :math:`|\epsilon|^n`.
+    and :math:`\psi = (x \alpha_x + y \alpha_y) / (2 - t)`. The series converges as
+    :math:`|\epsilon|^n`.
 
     Arguments:
         theta_E: Einstein radius :math:`\theta_E` on the intermediate axis [arcsec].
@@ -123,10 +128,11 @@ class EPL:
 
 @dataclass(frozen=True)
 class SIE:
-    r"""Creates a singular isothermal ellipsoid, :math:`\kappa = \theta_E \sqrt{1 - |\epsilon|^2} / 2 |w|`.
+    r"""Creates a singular isothermal ellipsoid, :math:`\kappa = \theta_E \sqrt{1 - |\epsilon|^2}
+    / 2 |w|`.
 
-    It is the :class:`EPL` with :math:`\gamma = 2`. The mass inside the critical ellipse does not depend on
-    the axis ratio.
+    It is the :class:`EPL` with :math:`\gamma = 2`. The mass inside the critical ellipse does not
+    depend on the axis ratio.
 
     Arguments:
         theta_E: Einstein radius on the intermediate axis [arcsec].
@@ -176,7 +182,7 @@ class Shear:
         return torch.zeros_like(g1 * x * y)
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Computes :math:`\alpha = (\gamma_1 x + \gamma_2 y, \gamma_2 x - \gamma_1 y)` [arcsec]."""
+        r"""Computes :math:`\alpha_x = \gamma_1 x + \gamma_2 y, \alpha_y = \gamma_2 x - \gamma_1 y`."""
         g1, g2 = _maps(x, self.gamma1, self.gamma2)
         return g1 * x + g2 * y, g2 * x - g1 * y
 
@@ -196,8 +202,8 @@ class Multipole:
 
     Arguments:
         m: Order.
-        a, b: Amplitudes :math:`a_m, b_m` [arcsec]; divided by :math:`\theta_E`, the relative departure of
-            the iso-density contours from a circle.
+        a, b: Amplitudes :math:`a_m, b_m` [arcsec]; divided by :math:`\theta_E`, the relative
+            departure of the iso-density contours from a circle.
         center_x, center_y: Centre [arcsec].
 
     References:
@@ -269,16 +275,20 @@ class Sum:
         ).sum(0)
 
 
-def pixel_average(mass: Mass, grid: PixelGrid, *, oversample: int = 4, dtype=torch.float64) -> Tensor:
+def pixel_average(
+    mass: Mass, grid: PixelGrid, *, oversample: int = 4, dtype=torch.float64
+) -> Tensor:
     r"""Averages the convergence over the pixels of a grid.
 
-    The mean over ``oversample²`` points is followed, for the 5 × 5 pixels around each maximum of the map,
-    by one over ``(8 oversample)²`` points: there :math:`\kappa \sim 1/r` is too steep for the first.
+    The mean over ``oversample²`` points is followed, for the 5 × 5 pixels around each maximum of
+    the map, by one over ``(8 oversample)²`` points: there :math:`\kappa \sim 1/r` is too steep
+    for the first.
 
     Arguments:
         mass: Mass model whose parameters are unbatched.
         grid: Pixels to average over.
-        oversample: Points along each side of a pixel; even, so that no point falls on a pixel's centre.
+        oversample: Points along each side of a pixel; even, so that no point falls on a pixel's
+            centre.
         dtype: Type of the result.
 
     Returns:

@@ -1,0 +1,186 @@
+r"""The macro-model's answer in pixels: :math:`\kappa` map, source map, model image, with their
+errors.
+
+The macro-model becomes a map of pixel-averaged :math:`\kappa`; what lies outside the map is
+absorbed by the shear that belongs to it, found by least squares on the deflection of the arcs.
+The source is then solved for once more through the forward model :math:`F` itself: every mode of
+the source prior is drawn on the source's pixels and sent through :math:`F`, so that MODEL =
+F(SOURCE, KAPPA, GAMMA) holds to rounding, and mean and standard deviation of the source follow
+from one exact linear-Gaussian posterior.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..grid import PixelGrid
+from ..lensing.mass import pixel_average
+from ..lensing.simulator import Simulator
+from .inversion import Design, Solution, SourceModes, solve
+from .lens_light import Array
+from .macro import MacroProblem, MacroState, mass_model
+from .search import Scene, image_data
+
+MODES = 22
+"""Highest order of the source modes in the final solve."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Holds maps and numbers of the final stage.
+
+    Arguments:
+        kappa, alpha_x, alpha_y: Maps of the image plane; the deflection holds the shear [arcsec].
+        gamma: External shear that belongs to the map.
+        source, source_std: Maps of the source plane.
+        source_grid: Grid of the source plane.
+        arcs, lens_light: Models, convolved.
+        sky: Constant sky.
+        log_evidence, effective: Log-evidence and number of effective parameters.
+        magnification, magnification_std: Lensed flux over source flux.
+    """
+
+    kappa: Array
+    alpha_x: Array
+    alpha_y: Array
+    gamma: tuple[float, float]
+    source: Array
+    source_std: Array
+    source_grid: PixelGrid
+    arcs: Array
+    lens_light: Array
+    sky: float
+    log_evidence: float
+    effective: float
+    magnification: float
+    magnification_std: float
+
+
+def answer(
+    scene: Scene, problem: MacroProblem, state: MacroState, *, source_fov: float | None = None
+) -> Answer:
+    """Turns a macro-model into maps.
+
+    Arguments:
+        scene: The observation.
+        problem: The last stage of the search.
+        state: Its only candidate.
+        source_fov: Side of the source map [arcsec]; 0.4 of the image's, or more where the traced
+            arcs need it, if ``None``.
+    """
+    frame, grid = scene.frame, scene.frame.grid
+    mass = mass_model(state.p[0], terms=32)
+    kappa = pixel_average(mass, grid)
+    _, center = problem.trace(state.p)
+    size = float(state.hyper[0, 2].exp())
+    fov = source_fov or max(0.4 * max(grid.fov), min(size, 0.8 * min(grid.fov)))
+    n = max(grid.shape)
+    first = Simulator(grid, PixelGrid((n, n), fov / n), None, dtype=torch.float64)
+    gamma, gauge = _shear_of_map(scene, first, kappa, mass)
+    offset = center[0] + gauge
+    source_grid = PixelGrid((n, n), fov / n, (float(offset[0]), float(offset[1])))
+    simulator = Simulator(
+        grid,
+        source_grid,
+        torch.as_tensor(frame.psf, dtype=torch.float64),
+        psf_kind=frame.psf_kind,  # type: ignore[arg-type]
+        dtype=torch.float64,
+    )
+    with torch.no_grad():
+        rays = simulator.kappa_rays(kappa[None, None], gamma[None])
+        modes = SourceModes(MODES)
+        basis = _draw(modes, state, source_grid)
+        solution, images = _solve(scene, simulator, rays, modes, basis, state)
+    k = len(modes)
+    z = solution.mean[0, :k]
+    source = torch.einsum("k,kij->ij", z, basis)
+    whitened = basis.reshape(k, -1) * solution.scale[0, :k, None]
+    padded = torch.cat(
+        [whitened, whitened.new_zeros(solution.scale.shape[1] - k, whitened.shape[1])]
+    )
+    half = torch.linalg.solve_triangular(solution.factor[0], padded, upper=False)
+    std = half.square().sum(0).sqrt().reshape(n, n)
+    lens_light, sky = _lights(scene, solution.mean[0, k:].numpy())
+    with torch.no_grad():
+        alpha = torch.cat(simulator.kappa_to_alpha(kappa[None, None]), 1)[0]
+        x, y = grid.coordinates(dtype=torch.float64)
+        alpha_x = alpha[0] + gamma[0] * x + gamma[1] * y
+        alpha_y = alpha[1] + gamma[1] * x - gamma[0] * y
+        arcs = torch.einsum("k,kij->ij", z, images)
+        lensed = simulator.source(source[None, None], rays).sum() / 4
+    area = (source_grid.spacing / grid.spacing) ** 2
+    flux = float(source.sum()) * area
+    # Linear error of the source's flux; that of the image is measured far better.
+    flux_std = float(half.sum(1).square().sum().sqrt()) * area
+    magnification = float(lensed) / flux if flux > 0 else float("nan")
+    return Answer(
+        kappa=kappa.numpy(),
+        alpha_x=alpha_x.numpy(),
+        alpha_y=alpha_y.numpy(),
+        gamma=(float(gamma[0]), float(gamma[1])),
+        source=source.numpy(),
+        source_std=std.numpy(),
+        source_grid=source_grid,
+        arcs=arcs.numpy(),
+        lens_light=lens_light,
+        sky=sky,
+        log_evidence=float(solution.log_evidence[0]),
+        effective=float(solution.effective[0]),
+        magnification=magnification,
+        magnification_std=abs(magnification) * flux_std / flux if flux > 0 else float("nan"),
+    )
+
+
+def _shear_of_map(
+    scene: Scene, simulator: Simulator, kappa: Tensor, mass
+) -> tuple[Tensor, Tensor]:
+    """Fits shear and constant to what the map's deflection lacks where the arcs are."""
+    x, y = scene.frame.grid.coordinates(dtype=torch.float64)
+    with torch.no_grad():
+        ax, ay = (a[0, 0] for a in simulator.kappa_to_alpha(kappa[None, None]))
+        tx, ty = mass.deflection(x, y)
+    keep = torch.from_numpy(scene.arc_light > 0)
+    x, y, dx, dy = (t[keep] for t in (x, y, tx - ax, ty - ay))
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    rows = torch.cat([torch.stack([x, y, one, zero], 1), torch.stack([-y, x, zero, one], 1)])
+    weight = torch.from_numpy(scene.arc_light)[keep].sqrt().repeat(2)[:, None]
+    right = torch.cat([dx, dy])[:, None]
+    fit = torch.linalg.lstsq(rows * weight, right * weight).solution[:, 0]
+    return fit[:2], fit[2:]
+
+
+def _draw(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:
+    """Draws every mode on the pixels of the source, with shape (K, n, n)."""
+    x, y = grid.coordinates(dtype=torch.float64)
+    size, core = state.hyper[0, 2].exp(), state.hyper[:1, 3].exp()
+    u = ((x[0] - grid.center[0]) / size)[None, :, None]
+    v = ((y[:, 0] - grid.center[1]) / size)[None, :, None]
+    across, up = modes.tables(u, core)[0][0, :, 0], modes.tables(v, core)[0][0, :, 0]
+    return torch.einsum("jk,ik->kij", across[:, modes.m - 1], up[:, modes.n - 1]).contiguous()
+
+
+def _solve(scene, simulator, rays, modes, basis, state) -> tuple[Solution, Tensor]:
+    data = image_data(scene)
+    images = []
+    for chunk in basis.split(64):  # bounds the memory: rays are shared by the modes of a chunk
+        images.append(simulator.trace(chunk[:, None], rays.expand(len(chunk), -1, -1, -1))[:, 0])
+    maps = torch.cat(images)
+    columns = (maps.reshape(len(maps), -1)[:, data.used] * data.weight).T
+    columns = torch.cat([columns, data.templates], dim=1)[None]
+    system = Design(
+        columns,
+        columns.transpose(1, 2) @ columns,
+        torch.matmul(data.data, columns),
+        data.data @ data.data,
+    )
+    return solve(system, modes, state.hyper), maps
+
+
+def _lights(scene: Scene, amplitudes: Array) -> tuple[Array, float]:
+    """Adds the change of the templates to the expectation they were given."""
+    light = scene.light
+    total = light.amplitudes.copy()
+    total[light.free] += amplitudes * scene.template_spread[light.free]
+    return np.tensordot(total[:-1], light.templates[:-1], 1), float(total[-1])

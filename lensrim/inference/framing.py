@@ -1,0 +1,213 @@
+r"""From an observation to the scene that is fitted: cut-out, bin, lens light, arcs, neighbours.
+
+The arc mask is made once, from the data, before any model is judged: the image less lens light
+and sky, smoothed by the PSF, above two standard deviations, in connected regions of at least two
+PSF areas, grown by one FWHM. Regions whose light lies farther out than ``REACH`` times the radius
+of the brightest region are taken for neighbours and masked.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..errors import InputError
+from ..io.observation import Observation
+from .lens_light import Array, Frame, LensLight, LensLightFitter, full_width, positive_regions
+from .search import Scene
+
+LARGEST = 100
+"""Side [pixels] up to which a frame is fitted as it is."""
+
+REACH = 1.9
+"""Radius beyond which regions are neighbours, relative to that of the brightest region."""
+
+
+def frame_of(observation: Observation) -> Frame:
+    """Takes what is fitted from an observation."""
+    return Frame(
+        image=np.where(observation.mask, observation.image, 0.0),
+        sigma=observation.sigma,
+        mask=observation.mask,
+        grid=observation.grid,
+        psf=observation.psf,
+        psf_kind=observation.psf_kind,
+        fwhm=full_width(observation.psf) * observation.pixel_scale,
+    )
+
+
+def cut(
+    observation: Observation,
+    *,
+    center: tuple[float, float] | None,
+    size: float | None,
+    bin: int | None,
+    lens_light: bool,
+) -> tuple[Observation, list[str]]:
+    """Cuts out the lens and bins the pixels.
+
+    Arguments:
+        observation: What was read.
+        center: Middle of the cut-out [pixel indices x, y, from 0]; that of the frame, or the lens
+            found near it, if ``None``.
+        size: Side of the cut-out [arcsec]; found from the arcs if ``None``.
+        bin: Number of pixels that are averaged along each side; chosen if ``None``.
+        lens_light: Whether the image holds its lens galaxy.
+
+    Returns:
+        The observation to fit, and what was decided, a line each.
+
+    Raises:
+        InputError: If an option does not fit the frame.
+    """
+    notes = []
+    h, w = observation.shape
+    scale = observation.pixel_scale
+    if center is not None and not (0 <= center[0] < w and 0 <= center[1] < h):
+        raise InputError(
+            f"--center: must lie in the frame of {w} x {h} pixels, found {center[0]:g} "
+            f"{center[1]:g}: "
+            "give the pixel indices x y, counted from 0"
+        )
+    if size is not None and not 12 * scale <= size <= 2 * max(h, w) * scale:
+        raise InputError(
+            f"--size: must be between {12 * scale:.3g} and {2 * max(h, w) * scale:.3g} arcsec "
+            f"for this "
+            f"frame, found {size:g}"
+        )
+    if bin is not None and not 1 <= bin <= min(h, w) // 12:
+        raise InputError(
+            f"--bin: must be between 1 and {min(h, w) // 12} for this frame, found {bin}"
+        )
+    middle = center or ((w - 1) / 2, (h - 1) / 2)
+    if size is None and (center is not None or max(h, w) > LARGEST):
+        size, middle = _extent(observation, middle, center is None, lens_light)
+        notes.append(
+            f"cut out to {size:.2f} arcsec about pixel ({middle[0]:.0f}, {middle[1]:.0f})"
+        )
+    if size is not None:
+        side = max(12, round(size / scale))
+        if side < min(h, w) or center is not None:
+            side = min(side, max(h, w))
+            observation = observation.cutout(middle, (side, side))
+    if bin is None:
+        side, width = max(observation.shape), full_width(observation.psf)
+        bin = 1
+        while side / bin > LARGEST + 20 and width / (bin + 1) >= 1.2:
+            bin += 1
+        if bin > 1:
+            notes.append(f"binned {bin} x {bin}")
+    if bin > 1:
+        observation = observation.binned(bin)
+    return observation, notes
+
+
+def _extent(
+    observation: Observation, middle: tuple[float, float], locate: bool, lens_light: bool
+) -> tuple[float, tuple[float, float]]:
+    """Finds side [arcsec] and middle of a square that holds the arcs, on a coarse frame."""
+    h, w = observation.shape
+    side = min(h, w)
+    square = observation.cutout(middle, (side, side)) if (h != w or not locate) else observation
+    b = max(1, int(np.ceil(side / LARGEST)))
+    coarse = square.binned(b) if b > 1 else square
+    scene = observe(frame_of(coarse), lens_light=lens_light)
+    x, y = (c.numpy() for c in coarse.grid.coordinates(dtype=torch.float64))
+    cx, cy = scene.light.center
+    radius = np.hypot(x - cx, y - cy)[scene.arc_light > 0]
+    light = scene.arc_light[scene.arc_light > 0]
+    order = np.argsort(radius)
+    outer = radius[order][np.searchsorted(light[order].cumsum(), 0.97 * light.sum())]
+    size = float(
+        np.clip(2 * 1.6 * outer, 24 * observation.pixel_scale, side * observation.pixel_scale)
+    )
+    if locate:
+        column, row = observation.grid.to_index(cx, cy)
+        middle = (float(round(column)), float(round(row)))
+    return size, middle
+
+
+def observe(frame: Frame, *, lens_light: bool) -> Scene:
+    """Finds lens light, sky, arcs and neighbours.
+
+    Raises:
+        InputError: If nothing but lens light and sky is there.
+    """
+    if lens_light:
+        _, light, _ = LensLightFitter(frame).fit_under_arcs()
+    else:
+        light = no_light(frame)
+    residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
+    found = positive_regions(residual, frame.sigma, frame)
+    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
+    radius = np.hypot(x - light.center[0], y - light.center[1])
+    if lens_light:
+        # Where the lens is brightest, its own structure is the largest residual.
+        found &= radius > 1.5 * frame.fwhm
+    arcs, neighbours = _sort(found, residual, radius, frame)
+    if not arcs.any():
+        raise InputError(
+            "no arcs found: nothing rises 2 sigma above lens light and sky: check --noise and "
+            "--center, or "
+            "give --lens-light none if the lens is already subtracted"
+        )
+    mask = frame.mask & ~neighbours
+    blank = mask & ~arcs
+    spread = 1.0
+    if blank.sum() > 50:
+        spread = 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank]))
+    return Scene(
+        frame=replace(frame, mask=mask),
+        light=light,
+        arcs=arcs & mask,
+        noise_scale=float(np.clip(spread, 0.2, 5.0)),
+        neighbours=neighbours,
+    )
+
+
+def coarsen(scene: Scene, observation: Observation) -> Scene | None:
+    """Bins a scene 2 x 2 for the first stages of the search; ``None`` where it is small already."""
+    if min(observation.shape) < 76:
+        return None
+    binned = observation.with_mask(scene.frame.mask).binned(2)
+    frame = frame_of(binned)
+    (h, w), (top, left) = binned.shape, ((n % 2) // 2 for n in observation.shape)
+
+    def blocks(maps: Array) -> Array:
+        maps = maps[..., top : top + 2 * h, left : left + 2 * w]
+        return maps.reshape(*maps.shape[:-2], h, 2, w, 2)
+
+    light = replace(scene.light, templates=blocks(scene.light.templates).mean(axis=(-1, -3)))
+    arcs = blocks(scene.arcs).any(axis=(-1, -3))
+    return replace(scene, frame=frame, light=light, arcs=arcs & frame.mask)
+
+
+def no_light(frame: Frame) -> LensLight:
+    """Returns the absence of a lens galaxy: a sky of zero."""
+    return LensLight(
+        center=(0.0, 0.0),
+        ellipticity=np.zeros((2, 2)),
+        templates=np.ones((1, *frame.grid.shape)),
+        amplitudes=np.zeros(1),
+        free=np.array([True]),
+    )
+
+
+def _sort(
+    found: NDArray[np.bool_], residual: Array, radius: Array, frame: Frame
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tells arcs from neighbours by their distance from the lens."""
+    labels, count = ndimage.label(found, structure=np.ones((3, 3)))
+    if count == 0:
+        return found, np.zeros_like(found)
+    index = np.arange(1, count + 1)
+    flux = np.maximum(ndimage.sum_labels(residual * frame.mask, labels, index), 0)
+    distance = ndimage.sum_labels(residual.clip(0) * radius, labels, index)
+    distance = distance / np.maximum(ndimage.sum_labels(residual.clip(0), labels, index), 1e-300)
+    # Near and bright counts most: a neighbour may well be brighter than the arcs.
+    main = int(np.argmax(flux / np.maximum(distance, frame.fwhm) ** 2))
+    far = distance > REACH * max(distance[main], 2 * frame.fwhm)
+    neighbours = np.isin(labels, index[far])
+    return found & ~neighbours, neighbours

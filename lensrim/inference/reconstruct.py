@@ -1,0 +1,213 @@
+"""The chain: from an observation to a source and a mass map.
+
+Cut-out and lens light, search for the macro-model, lens light once more with the arcs taken off,
+and the answer in pixels. Every stage's numbers go into the product's JSON.
+"""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from ..errors import InputError
+from ..io.observation import Observation
+from ..io.product import Product, write_product
+from ..io.read import read_observation
+from ..progress import progress
+from .answer import answer
+from .framing import coarsen, cut, frame_of, observe
+from .lens_light import LensLightFitter
+from .macro import MacroPrior, MacroProblem, MacroState
+from .report import build_product, summary_of
+from .search import STAGES, Scene, climb, problem, search
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """How to reconstruct a lens."""
+
+    center: tuple[float, float] | None = None
+    """Middle of the cut-out as pixel indices x y, counted from 0; found if not given."""
+
+    size: float | None = None
+    """Side of the cut-out [arcsec]; found from the arcs if not given."""
+
+    bin: int | None = None
+    """Pixels averaged along each side; chosen if not given."""
+
+    lens_light: Literal["auto", "none"] = "auto"
+    """Fit the lens galaxy's light, or none where it is already subtracted."""
+
+    source_fov: float | None = None
+    """Side of the source map [arcsec]; 0.4 of the image's or what the arcs need if not given."""
+
+    z_lens: float | None = None
+    """Redshift of the lens, for masses and lengths."""
+
+    z_source: float | None = None
+    """Redshift of the source, for masses and lengths."""
+
+    cosmology: str = "Planck18"
+    """Name of an astropy cosmology."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; this version's fit runs on the CPU, auto takes it."""
+
+    seed: int = 0
+    """Seed; moves the starting radii of the search."""
+
+    def check(self) -> None:
+        """Checks what does not depend on the observation.
+
+        Raises:
+            InputError: If an option is impossible.
+        """
+        if (self.z_lens is None) != (self.z_source is None):
+            raise InputError("--z-lens and --z-source: both or neither must be given")
+        if self.device == "cuda":
+            raise InputError(
+                "--device cuda: this version's fit runs on the CPU: give --device cpu"
+            )
+        if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
+            raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Holds the result of :func:`reconstruct`.
+
+    Arguments:
+        product: Maps, grids and numbers.
+        summary: A short table of the numbers.
+    """
+
+    product: Product
+    summary: str
+
+    def plot(self) -> "Figure":
+        """Draws data, model, residual, source and convergence, without showing it."""
+        from ..plotting import plot_product
+
+        return plot_product(self.product)
+
+    def write(
+        self, path: str | os.PathLike[str] = "results", *, overwrite: bool = False
+    ) -> list[Path]:
+        """Writes FITS, JSON, PNG and DS9 regions into a folder, all or none.
+
+        Raises:
+            InputError: If the product exists and ``overwrite`` is false, or cannot be written.
+        """
+        return write_product(self.product, path, figure=self.plot(), overwrite=overwrite)
+
+    def _repr_png_(self) -> bytes:
+        from io import BytesIO
+
+        stream = BytesIO()
+        self.plot().savefig(stream, format="png", dpi=60)
+        return stream.getvalue()
+
+
+def reconstruct(
+    observation: Observation | str | os.PathLike[str],
+    options: ReconstructOptions = ReconstructOptions(),
+    *,
+    quiet: bool = True,
+) -> Reconstruction:
+    """Reconstructs the source galaxy and the lensing mass.
+
+    Arguments:
+        observation: What :func:`lensrim.read_observation` returned, or a file or folder that it
+            can read without options.
+        options: How.
+        quiet: Whether to show no progress bar.
+
+    Raises:
+        InputError: If the observation or an option cannot be used.
+    """
+    options.check()
+    if not isinstance(observation, Observation):
+        observation = read_observation(Path(observation))
+    seconds: dict[str, float] = {}
+    clock = perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        now = perf_counter()
+        seconds[name] = seconds.get(name, 0.0) + now - clock
+        clock = now
+        bar.update()
+
+    with progress("reconstruct", total=len(STAGES) + 4, enabled=not quiet) as bar:
+        has_light = options.lens_light != "none"
+        fitted, notes = cut(
+            observation,
+            center=options.center,
+            size=options.size,
+            bin=options.bin,
+            lens_light=has_light,
+        )
+        scene = observe(frame_of(fitted), lens_light=has_light)
+        lap("lens light")
+        lines: list[str] = []
+
+        def report(line: str) -> None:
+            lines.append(line)
+            bar.update()
+
+        prior = prior_of(scene, has_light)
+        current, state = search(
+            scene, prior, coarse=coarsen(scene, fitted), seed=options.seed, report=report
+        )
+        lap("macro")
+        if has_light:
+            scene, current, state = _together(scene, current, state, prior, options)
+        lap("lens light with arcs")
+        result = answer(scene, current, state, source_fov=options.source_fov)
+        lap("source")
+    settings = tuple(f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
+    product = build_product(
+        fitted,
+        scene,
+        current,
+        state,
+        result,
+        seconds=seconds,
+        notes=(*fitted.notes, *notes, *lines),
+        settings=settings,
+        redshifts=(options.z_lens, options.z_source, options.cosmology),
+    )
+    return Reconstruction(product=product, summary=summary_of(product, (*fitted.notes, *notes)))
+
+
+def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
+    """Sets the prior: the mass is centred on the light where there is some, else on the frame."""
+    spacing, fov = scene.frame.grid.spacing, min(scene.frame.grid.fov)
+    low = max(2.5 * spacing, scene.frame.fwhm)
+    return MacroPrior(
+        center=scene.light.center,
+        center_width=max(0.04, 0.5 * spacing) if has_light else 3 * spacing,
+        theta_E=(low, max(0.45 * fov, 2 * low)),
+        slope=2.05,
+        slope_width=0.16,
+    )
+
+
+def _together(
+    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior, options
+) -> tuple[Scene, MacroProblem, MacroState]:
+    """Refits the lens light with the arcs taken off, then the macro-model with it."""
+    result = answer(scene, current, state, source_fov=options.source_fov)
+    fitter = LensLightFitter(scene.frame)
+    start = torch.tensor([*scene.light.center, *scene.light.ellipticity.ravel()]).double().numpy()
+    _, light = fitter.fit(scene.frame.image - result.arcs, scene.frame.mask, start)
+    scene = replace(scene, light=light)
+    current = problem(scene, prior, STAGES[-1])
+    state = replace(state, damping=torch.full_like(state.damping, 0.03))
+    return scene, current, climb(current, current.tune(state, rounds=2), 4)

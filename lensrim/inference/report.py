@@ -1,0 +1,212 @@
+"""What is reported: the product's keywords, maps and stages, and a short table."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__, metrics
+from ..io.frames import position_angle
+from ..io.observation import Observation
+from ..io.product import Product
+from ..lensing.cosmology import lens_scales
+from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
+from .answer import Answer
+from .macro import NAMES, MacroProblem, MacroState
+from .search import Scene
+
+
+def quality(chi2_arc: float, noise_scale: float) -> str:
+    """Judges a fit by the arcs' χ² in units of the noise that the sky shows."""
+    ratio = chi2_arc / max(noise_scale, 1.0) ** 2
+    return "good" if ratio < 1.4 else "fair" if ratio < 2.5 else "poor"
+
+
+def build_product(
+    observation: Observation,
+    scene: Scene,
+    problem: MacroProblem,
+    state: MacroState,
+    result: Answer,
+    *,
+    seconds: Mapping[str, float],
+    notes: tuple[str, ...],
+    settings: tuple[str, ...],
+    redshifts: tuple[float | None, float | None, str],
+) -> Product:
+    """Puts maps and numbers into the product of the contract."""
+    frame, grid = scene.frame, scene.frame.grid
+    residual = (observation.image - result.arcs - result.lens_light - result.sky) / frame.sigma
+    residual = np.where(frame.mask, residual, 0.0)
+    arcs = scene.arcs & frame.mask
+    chi2 = float((residual[frame.mask] ** 2).mean())
+    chi2_arc = float((residual[arcs] ** 2).mean())
+    theta_e = metrics.effective_theta_E(result.kappa, grid)
+    p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
+    errors = _errors(problem, state)
+    macro_theta = math.exp(p["log_theta_E"])
+    ellipticity = math.hypot(p["e1"], p["e2"])
+    phi = 0.5 * math.atan2(p["e2"], p["e1"])
+    shear_phi = 0.5 * math.atan2(p["gamma2"], p["gamma1"])
+    determinant = jacobian_determinant(result.alpha_x, result.alpha_y, grid)
+    curves = tuple(critical_curves(determinant, grid))
+    header: dict[str, tuple[Any, str]] = {
+        "THETAE": (theta_e, "[arcsec] circle of mean kappa 1"),
+        "MACROTE": (macro_theta, "[arcsec] macro-model, intermediate axis"),
+        "MACROTER": (macro_theta * errors["log_theta_E"], "[arcsec] its standard deviation"),
+        "GAMMA1": (result.gamma[0], "external shear, with the map"),
+        "GAMMA2": (result.gamma[1], "external shear, with the map"),
+        "MACROG1": (p["gamma1"], "external shear, macro-model"),
+        "MACROG2": (p["gamma2"], "external shear, macro-model"),
+        "MACROQ": ((1 - ellipticity) / (1 + ellipticity), "axis ratio, macro-model"),
+        "MACROPHI": (math.degrees(phi) % 180, "[deg] major axis from +x, counter-clockwise"),
+        "MACROSL": (p["gamma"], "3-D slope, macro-model"),
+        "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
+        "CHI2ARC": (chi2_arc, "chi2 per pixel of the arcs"),
+        "NARC": (int(arcs.sum()), "pixels of the arcs"),
+        "PEFF": (result.effective, "effective number of linear parameters"),
+        "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
+        "MAGTOT": (result.magnification, "lensed flux over source flux"),
+        "MAGTOTER": (result.magnification_std, "its standard deviation"),
+        "QUALITY": (quality(chi2_arc, scene.noise_scale), "good, fair or poor"),
+        "MODEL": ("macro", "model that gave the answer"),
+        "MODELSHA": ("none", "sha256 of its weights"),
+        "VERSION": (__version__, "version of lensrim"),
+        "NOISKIND": (observation.noise_kind, "kind of noise that was read"),
+        "PSFKIND": (observation.psf_kind, "whether the PSF holds the pixel"),
+        "BIN": (observation.bin, "native pixels along a pixel"),
+        "STAGE": ("macro", "last stage"),
+        "SECONDS": (round(sum(seconds.values()), 2), "[s] wall time"),
+    }
+    if observation.wcs is not None:
+        header["MACROPA"] = (
+            position_angle(phi, observation.wcs, grid),
+            "[deg] E of N, major axis",
+        )
+        header["SHEARPA"] = (
+            position_angle(shear_phi, observation.wcs, grid),
+            "[deg] E of N, shear",
+        )
+    header |= _magnitudes(observation, result) | _masses(redshifts, theta_e)
+    shape = grid.shape
+    return Product(
+        name=observation.name,
+        header=header,
+        image_maps={
+            "DATA": observation.image,
+            "SIGMA": frame.sigma,
+            "MASK": frame.mask.astype(np.uint8),
+            "LENS_LIGHT": result.lens_light,
+            "SKY": np.full(shape, result.sky),
+            "MODEL": result.arcs,
+            "RESIDUAL": residual,
+            "KAPPA": result.kappa,
+            "ALPHA_X": result.alpha_x,
+            "ALPHA_Y": result.alpha_y,
+            "MAGNIFICATION": 1 / np.where(np.abs(determinant) < 1e-12, 1e-12, determinant),
+        },
+        source_maps={"SOURCE": result.source, "SOURCE_STD": result.source_std},
+        psf=observation.psf,
+        image_grid=grid,
+        source_grid=result.source_grid,
+        wcs=observation.wcs,
+        unit=observation.unit,
+        stages={
+            "lens_light": {
+                "center": list(scene.light.center),
+                "ellipticity": scene.light.ellipticity.tolist(),
+                "sky": result.sky,
+                "noise_scale": scene.noise_scale,
+                "seconds": seconds["lens light"],
+            },
+            "macro": {
+                **{k: v for k, v in p.items()},
+                "errors": errors,
+                "log_evidence": float(state.value[0]),
+                "log_strength_length_size_core": state.hyper[0].tolist(),
+                "seconds": seconds["macro"] + seconds["lens light with arcs"],
+            },
+            "inversion": {
+                "log_evidence": result.log_evidence,
+                "chi2nu": chi2,
+                "chi2arc": chi2_arc,
+                "peff": result.effective,
+                "seconds": seconds["source"],
+            },
+        },
+        history=(*settings, *notes),
+        critical_curves=curves,
+        caustics=tuple(trace_to_source(curves, result.alpha_x, result.alpha_y, grid)),
+        neighbours=scene.neighbours,
+    )
+
+
+def _errors(problem: MacroProblem, state: MacroState) -> dict[str, float]:
+    """Standard deviations of the macro-model's parameters from the curvature at the optimum."""
+    _, curvature = problem.derivatives(state)
+    variance = torch.linalg.pinv(curvature[0]).diagonal().clamp(min=0)
+    return dict(zip(NAMES, variance.sqrt().tolist(), strict=True))
+
+
+def _magnitudes(observation: Observation, result: Answer) -> dict[str, tuple[Any, str]]:
+    """Source and lensed magnitudes, where a zeropoint is known and the fluxes are positive."""
+    if observation.zeropoint is None:
+        return {}
+    # Pixel values are means over binned pixels; the zeropoint is that of a native one.
+    lensed = float(result.arcs.sum()) * observation.bin**2
+    if not (lensed > 0 and result.magnification > 0):
+        return {}
+    magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
+    return {
+        "MAGLENS": (magnitude, "[mag] of the arcs"),
+        "MAGSRC": (magnitude + 2.5 * math.log10(result.magnification), "[mag] of the source"),
+    }
+
+
+def _masses(redshifts, theta_e: float) -> dict[str, tuple[Any, str]]:
+    """Einstein mass and lengths, where redshifts are given."""
+    z_lens, z_source, cosmology = redshifts
+    if z_lens is None:
+        return {}
+    scales = lens_scales(z_lens, z_source, cosmology=cosmology)
+    return {
+        "ZLENS": (z_lens, "redshift of the lens"),
+        "ZSOURCE": (z_source, "redshift of the source"),
+        "COSMO": (cosmology, "cosmology"),
+        "SIGMACR": (scales.sigma_critical, "[M_sun/arcsec2] critical density"),
+        "MEINST": (scales.einstein_mass(theta_e), "[M_sun] within THETAE"),
+        "THETAKPC": (theta_e * scales.kpc_per_arcsec_lens, "[kpc] THETAE at the lens"),
+        "KPCSRC": (scales.kpc_per_arcsec_source, "[kpc/arcsec] at the source"),
+    }
+
+
+def summary_of(product: Product, notes: tuple[str, ...]) -> str:
+    """Writes the table that a person reads first."""
+    v = product.value
+    expected = 1 - v("PEFF") / int(product.image_maps["MASK"].sum())
+    slope, sky = v("MACROSL"), v("SKYNOISE") ** 2
+    rows = [
+        ("theta_E", f"{v('THETAE'):.4f} arcsec (circle of mean kappa 1)"),
+        ("macro theta_E", f"{v('MACROTE'):.4f} +- {v('MACROTER'):.4f} arcsec, slope {slope:.2f}"),
+        ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
+        ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
+        ("chi2 frame", f"{v('CHI2NU'):.3f} (expected {expected:.3f}; sky alone {sky:.3f})"),
+        ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels, p_eff {v('PEFF'):.0f}"),
+        ("magnification", f"{v('MAGTOT'):.2f} +- {v('MAGTOTER'):.2f}"),
+    ]
+    if v("MEINST") is not None:
+        rows.append(("mass", f"{v('MEINST'):.3e} M_sun in {v('THETAKPC'):.2f} kpc"))
+    if v("MAGSRC") is not None:
+        rows.append(("magnitudes", f"source {v('MAGSRC'):.2f}, lensed {v('MAGLENS'):.2f}"))
+    times = ", ".join(f"{name} {stage['seconds']:.1f}" for name, stage in product.stages.items())
+    rows += [("quality", str(v("QUALITY"))), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
+    (h, w), spacing = product.image_grid.shape, product.image_grid.spacing
+    return "\n".join(
+        [
+            f"{product.name}: {w} x {h} pixels of {spacing:.4f} arcsec",
+            *(f"  {label:<14}{text}" for label, text in rows),
+            *(f"  note: {note}" for note in notes),
+        ]
+    )

@@ -168,7 +168,7 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
 
 
 def coarsen(scene: Scene, observation: Observation) -> Scene | None:
-    """Bins a scene 2 x 2 for the first stages of the search; ``None`` where it is small already."""
+    """Bins a scene 2 x 2 for the first stages of the search; ``None`` where it is small."""
     if min(observation.shape) < 76:
         return None
     binned = observation.with_mask(scene.frame.mask).binned(2)

@@ -122,7 +122,7 @@ def build_product(
                 "seconds": seconds["lens light"],
             },
             "macro": {
-                **{k: v for k, v in p.items()},
+                **p,
                 "errors": errors,
                 "log_evidence": float(state.value[0]),
                 "log_strength_length_size_core": state.hyper[0].tolist(),

@@ -182,7 +182,7 @@ class Shear:
         return torch.zeros_like(g1 * x * y)
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Computes :math:`\alpha_x = \gamma_1 x + \gamma_2 y, \alpha_y = \gamma_2 x - \gamma_1 y`."""
+        r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
         g1, g2 = _maps(x, self.gamma1, self.gamma2)
         return g1 * x + g2 * y, g2 * x - g1 * y
 

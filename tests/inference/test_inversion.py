@@ -1,0 +1,103 @@
+"""The linear inversion against dense algebra, and its gradients against differences."""
+
+import math
+
+import pytest
+import torch
+
+from lensrim.grid import PixelGrid
+from lensrim.inference.inversion import Design, ImageData, SourceModes, design, solve
+from lensrim.lensing.psf import PSF, gaussian_psf
+
+HYPER = torch.tensor([[0.3, math.log(0.1), 0.2, math.log(0.05)]], dtype=torch.float64)
+
+
+def make_image(templates: int = 1) -> ImageData:
+    grid = PixelGrid((12, 11), 0.1)
+    n = grid.shape[0] * grid.shape[1]
+    generator = torch.Generator().manual_seed(1)
+    psf = PSF(gaussian_psf(0.2, 0.1, 7), grid.shape, subsample=2, dtype=torch.float64)
+    return ImageData(
+        data=torch.randn(n, generator=generator, dtype=torch.float64),
+        weight=torch.full((n,), 3.0, dtype=torch.float64),
+        used=torch.arange(n),
+        shape=grid.shape,
+        subsample=2,
+        psf=psf,
+        templates=torch.randn(n, templates, generator=generator, dtype=torch.float64),
+    )
+
+
+def make_position(image: ImageData) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    n = image.shape[0] * image.shape[1]
+    return 0.8 * torch.rand(1, n, 4, 2, generator=generator, dtype=torch.float64) - 0.4
+
+
+def test_the_evidence_is_that_of_the_marginal_gaussian():
+    image, modes = make_image(), SourceModes(5)
+    system = design(image, modes, make_position(image), HYPER[:, 3].exp())
+    solution = solve(system, modes, HYPER)
+    c = system.columns[0]
+    prior = torch.cat([modes.power(HYPER)[0], torch.ones(1, dtype=torch.float64)])
+    covariance = torch.eye(len(c), dtype=torch.float64) + c * prior @ c.T
+    quadratic = image.data @ torch.linalg.solve(covariance, image.data)
+    expected = -0.5 * (quadratic + torch.logdet(covariance))
+    torch.testing.assert_close(solution.log_evidence[0], expected)
+    mean = prior[:, None] * c.T @ torch.linalg.solve(covariance, image.data)[:, None]
+    torch.testing.assert_close(solution.mean[0], mean[:, 0])
+    residual = image.data - c @ solution.mean[0]
+    torch.testing.assert_close(solution.chi2[0], residual @ residual)
+    hat = torch.eye(len(c), dtype=torch.float64) - torch.linalg.inv(covariance)
+    torch.testing.assert_close(solution.effective[0], hat.trace())
+
+
+def test_its_gradient_in_the_positions_of_the_rays():
+    image, modes = make_image(), SourceModes(4)
+    position = make_position(image).requires_grad_()
+
+    def evidence(p: torch.Tensor) -> torch.Tensor:
+        return solve(design(image, modes, p, HYPER[:, 3].exp()), modes, HYPER).log_evidence[0]
+
+    (gradient,) = torch.autograd.grad(evidence(position), position)
+    direction = torch.randn(
+        position.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    with torch.no_grad():
+        up, down = (evidence(position + s * 1e-6 * direction) for s in (1, -1))
+    assert float((gradient * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-5)
+
+
+def test_the_modes_and_their_slopes():
+    modes = SourceModes(6)
+    xi = torch.linspace(-0.499, 0.499, 7, dtype=torch.float64).reshape(1, -1, 1).requires_grad_()
+    core = torch.tensor([0.05], dtype=torch.float64)
+    values, slopes = modes.tables(xi, core)
+    for m in range(6):
+        (expected,) = torch.autograd.grad(values[..., m].sum(), xi, retain_graph=True)
+        torch.testing.assert_close(slopes[..., m], expected)
+    edge = modes.tables(torch.tensor([[[-0.5, 0.5, 0.7]]], dtype=torch.float64), core)[0]
+    assert float(edge.abs().max()) < 1e-12
+
+
+def test_the_prior_has_the_stated_strength():
+    # far from the border the variance of the field without warp and fade is A²
+    modes = SourceModes(200)
+    hyper = torch.tensor([0.3, math.log(0.02), 0.0, 0.0], dtype=torch.float64)
+    sine = torch.sin(math.pi * torch.arange(1, 201, dtype=torch.float64) * 0.5) ** 2
+    variance = (modes.power(hyper) * sine[modes.m - 1] * sine[modes.n - 1]).sum()
+    assert float(variance) == pytest.approx(math.exp(0.6), rel=0.02)
+
+
+def test_no_data_leaves_the_prior():
+    modes = SourceModes(4)
+    k = len(modes)
+    empty = Design(
+        torch.zeros(1, 3, k, dtype=torch.float64),
+        torch.zeros(1, k, k, dtype=torch.float64),
+        torch.zeros(1, k, dtype=torch.float64),
+        torch.tensor(0.0, dtype=torch.float64),
+    )
+    solution = solve(empty, modes, HYPER)
+    assert float(solution.log_evidence[0]) == 0
+    assert float(solution.effective[0]) == pytest.approx(0, abs=1e-9)

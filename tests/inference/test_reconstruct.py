@@ -1,0 +1,102 @@
+"""The chain on the sample observation, against its truth, and on bad options."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+
+from lensrim.errors import InputError
+from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
+from lensrim.io.read import read_observation
+from lensrim.lensing.simulator import Simulator
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture(scope="module")
+def result():
+    return reconstruct(DATA / "ring.fits", ReconstructOptions(z_lens=0.3, z_source=1.5))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    with fits.open(DATA / "ring_truth.fits") as hdus:
+        return hdus[0].header, {h.name: h.data.astype(float) for h in hdus[1:]}
+
+
+def test_the_macro_model(result, truth):
+    value, header = result.product.value, truth[0]
+    assert value("MACROTE") == pytest.approx(header["MACROTE"], rel=0.01)
+    assert value("THETAE") == pytest.approx(header["THETAE"], rel=0.01)
+    assert value("MACROQ") == pytest.approx(header["Q"], abs=0.05)
+    assert value("MACROG1") == pytest.approx(header["GAMMA1"], abs=0.02)
+    assert value("MACROG2") == pytest.approx(header["GAMMA2"], abs=0.02)
+    assert value("QUALITY") == "good"
+
+
+def test_the_arcs_are_those_of_the_truth(result, truth):
+    maps, arcs = result.product.image_maps, truth[1]["ARCS"]
+    on = arcs > maps["SIGMA"]
+    misfit = (((maps["MODEL"] - arcs) / maps["SIGMA"])[on] ** 2).mean()
+    assert misfit < 1  # 1 is no better than the data themselves
+    assert result.product.value("CHI2NU") == pytest.approx(1, abs=0.1)
+
+
+def test_the_model_is_f_of_the_source_and_the_map(result):
+    product = result.product
+    simulator = Simulator(
+        product.image_grid,
+        product.source_grid,
+        torch.from_numpy(product.psf),
+        psf_kind=product.value("PSFKIND"),
+        dtype=torch.float64,
+    )
+    shear = torch.tensor([[product.value("GAMMA1"), product.value("GAMMA2")]]).double()
+    source, kappa = (
+        torch.from_numpy(m)[None, None]
+        for m in (product.source_maps["SOURCE"], product.image_maps["KAPPA"])
+    )
+    model = simulator(source, kappa, shear)[0, 0].numpy()
+    peak = product.image_maps["MODEL"].max()
+    np.testing.assert_allclose(model, product.image_maps["MODEL"], atol=1e-8 * peak)
+
+
+def test_the_residual_is_what_is_not_modelled(result):
+    m = result.product.image_maps
+    expected = (m["DATA"] - m["LENS_LIGHT"] - m["SKY"] - m["MODEL"]) / m["SIGMA"]
+    np.testing.assert_allclose(m["RESIDUAL"], np.where(m["MASK"] == 1, expected, 0))
+
+
+def test_what_is_written(result, tmp_path):
+    files = result.write(tmp_path / "out")
+    assert sorted(f.suffix for f in files) == [".fits", ".json", ".png", ".reg"]
+    with pytest.raises(InputError, match="overwrite"):
+        result.write(tmp_path / "out")
+    assert "theta_E" in result.summary and "M_sun" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (ReconstructOptions(z_lens=0.3), "both or neither"),
+        (ReconstructOptions(device="cuda"), "runs on the CPU"),
+        (ReconstructOptions(center=(500.0, 3.0)), "--center: must lie in the frame"),
+        (ReconstructOptions(size=1e4), "--size: must be between"),
+        (ReconstructOptions(bin=40), "--bin: must be between"),
+        (ReconstructOptions(source_fov=-1.0), "--source-fov: must be positive"),
+    ],
+)
+def test_bad_options(options, match):
+    with pytest.raises(InputError, match=match):
+        reconstruct(DATA / "ring.fits", options)
+
+
+def test_an_image_without_arcs():
+    observation = read_observation(DATA / "ring.fits")
+    noise = np.random.default_rng(0).normal(0, observation.sigma)
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="no arcs found"):
+        reconstruct(replace(observation, image=noise), ReconstructOptions(lens_light="none"))

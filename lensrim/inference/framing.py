@@ -15,11 +15,22 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..io.observation import Observation
-from .lens_light import Array, Frame, LensLight, LensLightFitter, full_width, positive_regions
+from .lens_light import (
+    Array,
+    Frame,
+    LensLight,
+    LensLightFitter,
+    full_width,
+    positive_regions,
+    significance,
+)
 from .search import Scene
 
 LARGEST = 100
 """Side [pixels] up to which a frame is fitted as it is."""
+
+FAINTEST = 5.0
+"""Significance, after smoothing by the PSF, that the brightest arc must have."""
 
 REACH = 1.9
 """Radius beyond which regions are neighbours, relative to that of the brightest region."""
@@ -147,11 +158,12 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= radius > 1.5 * frame.fwhm
     arcs, neighbours = _sort(found, residual, radius, frame)
-    if not arcs.any():
+    peak = float(np.where(arcs, significance(residual, frame.sigma, frame), 0).max())
+    if peak < FAINTEST:
         raise InputError(
-            "no arcs found: nothing rises 2 sigma above lens light and sky: check --noise and "
-            "--center, or "
-            "give --lens-light none if the lens is already subtracted"
+            f"no arcs found: they must rise {FAINTEST:g} sigma above lens light and sky, found "
+            f"{peak:.1f}: check --noise and --center, or give --lens-light none if the lens is "
+            "already subtracted"
         )
     mask = frame.mask & ~neighbours
     blank = mask & ~arcs

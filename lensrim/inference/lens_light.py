@@ -239,17 +239,21 @@ def positive_regions(
         frame: The image it belongs to.
         threshold: Significance.
     """
-    kernel = frame.psf / frame.psf.sum()
-    weight = frame.mask.astype(float)
-    smooth = _convolve(residual * weight, kernel)
-    smooth_noise = np.sqrt(np.clip(_convolve((noise * weight) ** 2, kernel**2), 1e-300, None))
-    above = (smooth > threshold * smooth_noise) & frame.mask
+    above = (significance(residual, noise, frame) > threshold) & frame.mask
     labels, _ = ndimage.label(above, structure=np.ones((3, 3)))
     width = frame.fwhm / frame.grid.spacing
     sizes = np.bincount(labels.ravel())
     keep = sizes >= 2 * np.pi / 4 * width**2
     keep[0] = False
     return ndimage.distance_transform_edt(~keep[labels]) <= width
+
+
+def significance(residual: Array, noise: Array, frame: Frame) -> Array:
+    """Returns the residual smoothed by the PSF over its own standard deviation, shape (H, W)."""
+    kernel = frame.psf / frame.psf.sum()
+    weight = frame.mask.astype(float)
+    variance = _convolve((noise * weight) ** 2, kernel**2)
+    return _convolve(residual * weight, kernel) / np.sqrt(np.clip(variance, 1e-300, None))
 
 
 def full_width(psf: Array) -> float:

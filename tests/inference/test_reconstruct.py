@@ -1,5 +1,6 @@
 """The chain on the sample observation, against its truth, and on bad options."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,5 @@ def test_bad_options(options, match):
 def test_an_image_without_arcs():
     observation = read_observation(DATA / "ring.fits")
     noise = np.random.default_rng(0).normal(0, observation.sigma)
-    from dataclasses import replace
-
     with pytest.raises(InputError, match="no arcs found"):
         reconstruct(replace(observation, image=noise), ReconstructOptions(lens_light="none"))

@@ -109,6 +109,7 @@ class KappaToAlpha(nn.Module):
     """
 
     transfer: Tensor
+    transfer_margin: Tensor
     rows: Tensor
     columns: Tensor
 
@@ -122,17 +123,14 @@ class KappaToAlpha(nn.Module):
         device: torch.device | str | None = None,
     ):
         super().__init__()
-        self.grid, self.subsample, self.samples = grid, subsample, samples
-        (h, w), m = grid.shape, MARGIN
-        self.size = (fast_length(2 * (h + m) - 1), fast_length(2 * (w + m) - 1))
-        self.padded = (h + 2 * m, w + 2 * m)
-        ny, nx = torch.meshgrid(
-            *(_lags(n, size) for n, size in zip(grid.shape, self.size, strict=True)), indexing="ij"
-        )
-        kernel = deflection_kernel(nx, ny, samples=samples) * (grid.spacing / math.pi)
-        transfer = transfer_function(kernel).to(device, dtype)
-        self.register_buffer("transfer", transfer, persistent=False)
-        for name, n in (("rows", h), ("columns", w)):
+        self.grid, self.subsample = grid, subsample
+        self.samples: Samples = samples
+        # Without a margin a map of 2^n pixels is transformed on a grid of 2^(n + 1), the fastest.
+        for name, margin in (("transfer", 0), ("transfer_margin", MARGIN)):
+            kernel = deflection_kernel(*_lags(grid, margin), samples=samples)
+            transfer = transfer_function(kernel * (grid.spacing / math.pi))
+            self.register_buffer(name, transfer.to(device, dtype), persistent=False)
+        for name, n in (("rows", grid.shape[0]), ("columns", grid.shape[1])):
             matrix = _ray_matrix(n, subsample).to(device, dtype)
             self.register_buffer(name, matrix, persistent=False)
 
@@ -142,7 +140,7 @@ class KappaToAlpha(nn.Module):
         Returns:
             The components, each with the shape of ``kappa``.
         """
-        alpha = self.with_margin(kappa)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        alpha = self.maps(kappa)
         return alpha[:, :1], alpha[:, 1:]
 
     def at_subrays(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,30 +150,38 @@ class KappaToAlpha(nn.Module):
             The components, each with shape :math:`(B, 1, kH, kW)`, at
             ``grid.coordinates(subsample)``.
         """
-        alpha = self.interpolate(self.with_margin(kappa))
+        alpha = self.interpolate(self.maps(kappa))
         return alpha[:, :1], alpha[:, 1:]
 
-    def with_margin(self, kappa: Tensor) -> Tensor:
-        r"""Computes :math:`\alpha` on the map and a margin of ``MARGIN`` pixels around it.
-
-        Returns:
-            Both components, with shape :math:`(B, 2, H + 2m, W + 2m)`.
-        """
-        return convolve(kappa, self.transfer, self.size, self.padded)
-
-    def interpolate(self, maps: Tensor) -> Tensor:
-        r"""Interpolates maps with a margin, by polynomials of third degree along each axis.
+    def maps(self, kappa: Tensor, *, margin: bool = False) -> Tensor:
+        r"""Computes both components of :math:`\alpha` at the pixel centres.
 
         Arguments:
-            maps: Maps with shape :math:`(B, C, H + 2m, W + 2m)`.
+            kappa: Maps with shape :math:`(B, 1, H, W)`.
+            margin: Whether the maps are larger by :math:`m` = ``MARGIN`` pixels on each side.
+
+        Returns:
+            The maps, with shape :math:`(B, 2, H, W)` or :math:`(B, 2, H + 2m, W + 2m)`.
+        """
+        m = MARGIN if margin else 0
+        shape = (self.grid.shape[0] + 2 * m, self.grid.shape[1] + 2 * m)
+        transfer = self.transfer_margin if margin else self.transfer
+        return convolve(kappa, transfer, _size(self.grid, m), shape)
+
+    def interpolate(self, maps: Tensor) -> Tensor:
+        r"""Interpolates maps by polynomials of third degree along each axis.
+
+        Rays between the outermost pixel centres and the edge are extrapolated.
+
+        Arguments:
+            maps: Maps with shape :math:`(B, C, H, W)`.
 
         Returns:
             Their values at the rays, with shape :math:`(B, C, kH, kW)`.
         """
         if self.subsample == 1:
-            return maps[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-        # As products with (mostly empty) matrices, which is faster than any convolution of
-        # torch's.
+            return maps
+        # Products with (mostly empty) matrices are faster than any convolution of torch's.
         return self.rows @ (maps @ self.columns.mT)
 
     def at(self, kappa: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,9 +204,11 @@ class KappaToAlpha(nn.Module):
         x, y = (c.expand(batch, 1, *positions).reshape(batch, -1) for c in (x, y))
         column, row = (c + MARGIN for c in self.grid.to_index(x, y))
         # Two pixels from the map, where this ends, the corrected kernel is the plain one.
-        h, w = self.padded
+        h, w = (n + 2 * MARGIN for n in self.grid.shape)
         inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
-        alpha = _bicubic(self.with_margin(kappa), column.clamp(1, w - 2), row.clamp(1, h - 2))
+        alpha = _bicubic(
+            self.maps(kappa, margin=True), column.clamp(1, w - 2), row.clamp(1, h - 2)
+        )
         if not bool(inside.all()):
             outside = direct_deflection(kappa, self.grid, x, y)
             alpha = torch.where(inside[:, None], alpha, torch.stack(outside, 1))
@@ -214,7 +222,7 @@ class KappaToAlpha(nn.Module):
             :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y, \partial_y
             \alpha_y`, each with the shape of ``kappa``, to :math:`O(h^4)`.
         """
-        alpha = self.with_margin(kappa)
+        alpha = self.maps(kappa, margin=True)
         dx = _difference(alpha[..., MARGIN:-MARGIN, :], -1, self.grid)
         dy = _difference(alpha[..., MARGIN:-MARGIN], -2, self.grid)
         return dx[:, :1], dy[:, :1], dx[:, 1:], dy[:, 1:]
@@ -248,32 +256,38 @@ class KappaToAlpha(nn.Module):
         Its constant is that of the integral. The kernel is made anew for each call: no step of a
         fit needs the potential.
         """
-        (h, w), step = self.grid.shape, self.grid.spacing
-        ny, nx = torch.meshgrid(
-            *(_lags(n, s, 0) for n, s in zip((h, w), self.size, strict=True)), indexing="ij"
-        )
-        kernel = potential_kernel(nx, ny, samples=self.samples) + math.log(step)
+        step = self.grid.spacing
+        kernel = potential_kernel(*_lags(self.grid, 0), samples=self.samples) + math.log(step)
         transfer = transfer_function(kernel * (step**2 / math.pi)).to(kappa)
-        return convolve(kappa, transfer, self.size, (h, w))
+        return convolve(kappa, transfer, _size(self.grid, 0), self.grid.shape)
 
 
-def _lags(n: int, size: int, margin: int = MARGIN) -> Tensor:
-    """Offsets, target minus source, that a periodic kernel of ``size`` pixels must hold."""
-    lag = torch.arange(size, dtype=torch.float64)
-    return torch.where(lag < n + 2 * margin, lag, lag - size) - margin
+def _size(grid: PixelGrid, margin: int) -> tuple[int, int]:
+    """Periodic grid on which nothing wraps around into the map and its margin."""
+    h, w = (fast_length(2 * (n + margin) - 1) for n in grid.shape)
+    return h, w
+
+
+def _lags(grid: PixelGrid, margin: int) -> tuple[Tensor, Tensor]:
+    """Offsets (x, y), target minus source, at each pixel of a periodic kernel."""
+    lags = []
+    for n, size in zip(grid.shape, _size(grid, margin), strict=True):
+        lag = torch.arange(size, dtype=torch.float64)
+        lags.append(torch.where(lag < n + 2 * margin, lag, lag - size) - margin)
+    ny, nx = torch.meshgrid(*lags, indexing="ij")
+    return nx, ny
 
 
 def _ray_matrix(n: int, subsample: int) -> Tensor:
-    """Lagrange weights of the pixels (with margin) at each ray of an axis; shape (k n, n + 2m)."""
-    matrix = torch.zeros(n, subsample, n + 2 * MARGIN, dtype=torch.float64)
-    pixel = torch.arange(n)
-    for j in range(subsample):
-        t = (2 * j + 1 - subsample) / (2 * subsample)
-        nodes = [-1, 0, 1, 2] if t >= 0 else [-2, -1, 0, 1]
+    """Lagrange weights of the four nearest pixels at each ray of an axis; shape (k n, n)."""
+    matrix = torch.zeros(subsample * n, n, dtype=torch.float64)
+    for ray in range(subsample * n):
+        t = (ray + 0.5) / subsample - 0.5
+        first = max(0, min(math.floor(t) - 1, n - 4))
+        nodes = range(first, min(first + 4, n))
         for a in nodes:
-            weight = math.prod((t - b) / (a - b) for b in nodes if b != a)
-            matrix[pixel, j, pixel + MARGIN + a] = weight
-    return matrix.flatten(0, 1)
+            matrix[ray, a] = math.prod((t - b) / (a - b) for b in nodes if b != a)
+    return matrix
 
 
 def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:

@@ -23,7 +23,7 @@ def fast_length(n: int) -> int:
     """Returns the smallest length of at least ``n`` for which a real FFT is fast."""
     from scipy.fft import next_fast_len
 
-    return next_fast_len(n, real=True)
+    return int(next_fast_len(n, real=True))  # pyright: ignore[reportArgumentType]
 
 
 def transfer_function(kernel: Tensor) -> Tensor:

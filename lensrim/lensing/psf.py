@@ -174,7 +174,7 @@ class PSF(nn.Module):
         kernel = native_kernel(psf, subsample, psf_kind=psf_kind, psf_subsample=psf_subsample)
         if psf.ndim == 3:
             kernel = kernel.unsqueeze(1)
-        self.shape, self.psf_kind, self.subsample = tuple(shape), psf_kind, subsample
+        self.shape, self.psf_kind, self.subsample = (shape[0], shape[1]), psf_kind, subsample
         self.size = _padded(self.shape, kernel.shape)
         transfer = transfer_function(_wrap(_clip(kernel, self.shape), self.size))
         self.register_buffer("transfer", transfer.to(dtype), persistent=False)

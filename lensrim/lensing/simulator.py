@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..grid import PixelGrid
-from .convergence import MARGIN, KappaToAlpha
+from .convergence import KappaToAlpha
 from .light import Light
 from .mass import Mass
 from .psf import PSF, PSFKind
@@ -44,7 +44,7 @@ class Simulator(nn.Module):
     """
 
     theta: Tensor
-    theta_margin: Tensor
+    theta_pixels: Tensor
 
     def __init__(
         self,
@@ -75,10 +75,8 @@ class Simulator(nn.Module):
                 dtype=dtype,
                 device=device,
             )
-        shape = (image_grid.shape[0] + 2 * MARGIN, image_grid.shape[1] + 2 * MARGIN)
-        around = PixelGrid(shape, image_grid.spacing, image_grid.center)
-        for name, grid, k in (("theta", image_grid, subsample), ("theta_margin", around, 1)):
-            theta = torch.stack(grid.coordinates(k, dtype=dtype, device=device))
+        for name, k in (("theta", subsample), ("theta_pixels", 1)):
+            theta = torch.stack(image_grid.coordinates(k, dtype=dtype, device=device))
             self.register_buffer(name, theta[None], persistent=False)
 
     def forward(
@@ -107,8 +105,8 @@ class Simulator(nn.Module):
         Returns:
             Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.
         """
-        theta = self.theta_margin
-        beta = theta - self.kappa_to_alpha.with_margin(kappa)
+        theta = self.theta_pixels
+        beta = theta - self.kappa_to_alpha.maps(kappa)
         if shear is not None:
             g1, g2 = shear[..., None, None].unbind(-3)
             x, y = theta[:, 0], theta[:, 1]

@@ -89,7 +89,8 @@ class _Bilinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
-        return _backward(grad, *ctx.saved_tensors, ctx.needs_input_grad)
+        source, positions = ctx.saved_tensors
+        return _backward(grad, source, positions, ctx.needs_input_grad)
 
     @staticmethod
     def jvp(ctx: Any, d_source: Tensor | None, d_positions: Tensor | None) -> Tensor:
@@ -111,7 +112,8 @@ def _sample(source: Tensor, positions: Tensor) -> Tensor:
 
 def _backward(
     grad: Tensor, source: Tensor, positions: Tensor, needed: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
+    """Gradients in source and positions; that which is not needed is undefined."""
     # Bilinear and zero padding are both coded as 0.
     return torch.ops.aten.grid_sampler_2d_backward(
         grad, source, positions, 0, 0, False, list(needed)

@@ -62,7 +62,8 @@ def test_the_score_is_the_gradient(sim: Simulator, variables: str):
         state["source_center"] = torch.tensor([[0.05, -0.02], [0.0, 0.03]]).double()
     gradient, _ = score(sim, image, sigma, mask)(state)
     assert {k: v.shape for k, v in gradient.items()} == {k: v.shape for k, v in state.items()}
-    step = 1e-6
+    # Small, for the model has kinks where a ray crosses from one source pixel to the next.
+    step = 1e-7
     for name, value in state.items():
         direction = torch.randn(value.shape, generator=torch.Generator().manual_seed(4)).double()
         up, down = (
@@ -71,7 +72,7 @@ def test_the_score_is_the_gradient(sim: Simulator, variables: str):
         )
         expected = (up - down) / (2 * step)
         torch.testing.assert_close(
-            (gradient[name] * direction).flatten(1).sum(1), expected, rtol=2e-4, atol=1e-3
+            (gradient[name] * direction).flatten(1).sum(1), expected, rtol=3e-4, atol=1e-2
         )
 
 

@@ -280,14 +280,15 @@ def _lags(grid: PixelGrid, margin: int) -> tuple[Tensor, Tensor]:
 
 def _ray_matrix(n: int, subsample: int) -> Tensor:
     """Lagrange weights of the four nearest pixels at each ray of an axis; shape (k n, n)."""
-    matrix = torch.zeros(subsample * n, n, dtype=torch.float64)
-    for ray in range(subsample * n):
-        t = (ray + 0.5) / subsample - 0.5
-        first = max(0, min(math.floor(t) - 1, n - 4))
-        nodes = range(first, min(first + 4, n))
-        for a in nodes:
-            matrix[ray, a] = math.prod((t - b) / (a - b) for b in nodes if b != a)
-    return matrix
+    count = min(4, n)
+    t = (torch.arange(subsample * n, dtype=torch.float64) + 0.5) / subsample - 0.5
+    first = (t.floor() - 1).clamp(0, n - count)
+    weights = torch.ones(subsample * n, count, dtype=torch.float64)
+    for a in range(count):
+        for b in set(range(count)) - {a}:
+            weights[:, a] *= (t - first - b) / (a - b)
+    nodes = first.long()[:, None] + torch.arange(count)
+    return torch.zeros(subsample * n, n, dtype=torch.float64).scatter_(1, nodes, weights)
 
 
 def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:

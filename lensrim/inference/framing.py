@@ -16,6 +16,7 @@ from scipy import ndimage
 from ..errors import InputError
 from ..io.observation import Observation
 from .lens_light import (
+    STRUCTURE,
     Array,
     Frame,
     LensLight,
@@ -151,14 +152,16 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     else:
         light = no_light(frame)
     residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
-    found = positive_regions(residual, frame.sigma, frame)
+    # As in the fit of the light: a few per cent of the lens itself count as noise.
+    noise = np.hypot(frame.sigma, STRUCTURE * light.image)
+    found = positive_regions(residual, noise, frame)
     x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
     radius = np.hypot(x - light.center[0], y - light.center[1])
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= radius > 1.5 * frame.fwhm
     arcs, neighbours = _sort(found, residual, radius, frame)
-    peak = float(np.where(arcs, significance(residual, frame.sigma, frame), 0).max())
+    peak = float(np.where(arcs, significance(residual, noise, frame), 0).max())
     if peak < FAINTEST:
         raise InputError(
             f"no arcs found: they must rise {FAINTEST:g} sigma above lens light and sky, found "
@@ -219,7 +222,7 @@ def _sort(
     distance = ndimage.sum_labels(residual.clip(0) * radius, labels, index)
     distance = distance / np.maximum(ndimage.sum_labels(residual.clip(0), labels, index), 1e-300)
     # Near and bright counts most: a neighbour may well be brighter than the arcs.
-    main = int(np.argmax(flux / np.maximum(distance, frame.fwhm) ** 2))
+    main = int(np.argmax(flux / np.maximum(distance, 4 * frame.fwhm)))
     far = distance > REACH * max(distance[main], 2 * frame.fwhm)
     neighbours = np.isin(labels, index[far])
     return found & ~neighbours, neighbours

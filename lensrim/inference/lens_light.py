@@ -31,6 +31,7 @@ from ..lensing.psf import PSF
 Array = NDArray[np.float64]
 SUBSAMPLE = 3
 STRUCTURE = 0.05
+"""Part of the lens light that counts as noise: galaxies are not sums of Gaussians."""
 
 
 @dataclass(frozen=True)

@@ -221,8 +221,8 @@ def _sort(
     flux = np.maximum(ndimage.sum_labels(residual * frame.mask, labels, index), 0)
     distance = ndimage.sum_labels(residual.clip(0) * radius, labels, index)
     distance = distance / np.maximum(ndimage.sum_labels(residual.clip(0), labels, index), 1e-300)
-    # Near and bright counts most: a neighbour may well be brighter than the arcs.
-    main = int(np.argmax(flux / np.maximum(distance, 4 * frame.fwhm)))
+    # Bright counts most, then near: the core's own structure is near, neighbours are far.
+    main = int(np.argmax(flux / np.sqrt(np.maximum(distance, 4 * frame.fwhm))))
     far = distance > REACH * max(distance[main], 2 * frame.fwhm)
     neighbours = np.isin(labels, index[far])
     return found & ~neighbours, neighbours

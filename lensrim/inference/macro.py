@@ -94,7 +94,7 @@ class MacroState:
 
     Arguments:
         p: Parameters, with shape (B, 8), in the order of ``NAMES``.
-        hyper: Source prior, :math:`(\\log A, \\log \\ell, \\log S)`, with shape (B, 3).
+        hyper: Source prior, :math:`(\\log A, \\log \\ell / S, \\log S, \\log \\rho)`, (B, 4).
         value: Objective :math:`E`, with shape (B).
         damping: Levenberg-Marquardt damping, with shape (B).
     """

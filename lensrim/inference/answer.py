@@ -71,7 +71,7 @@ def answer(
             arcs need it, if ``None``.
     """
     frame, grid = scene.frame, scene.frame.grid
-    mass = mass_model(state.p[0], terms=32)
+    mass = mass_model(state.p[0])
     kappa = pixel_average(mass, grid)
     _, center = problem.trace(state.p)
     size = float(state.hyper[0, 2].exp())
@@ -155,10 +155,10 @@ def _draw(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:
     """Draws every mode on the pixels of the source, with shape (K, n, n)."""
     x, y = grid.coordinates(dtype=torch.float64)
     size, core = state.hyper[0, 2].exp(), state.hyper[:1, 3].exp()
-    u = ((x[0] - grid.center[0]) / size)[None, :, None]
-    v = ((y[:, 0] - grid.center[1]) / size)[None, :, None]
+    u = ((x[0] - grid.center[0]) / size)[None, None]
+    v = ((y[:, 0] - grid.center[1]) / size)[None, None]
     across, up = modes.tables(u, core)[0][0, :, 0], modes.tables(v, core)[0][0, :, 0]
-    return torch.einsum("jk,ik->kij", across[:, modes.m - 1], up[:, modes.n - 1]).contiguous()
+    return torch.einsum("kj,ki->kij", across[modes.m - 1], up[modes.n - 1]).contiguous()
 
 
 def _solve(scene, simulator, rays, modes, basis, state) -> tuple[Solution, Tensor]:

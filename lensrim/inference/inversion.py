@@ -68,6 +68,11 @@ class SourceModes:
     def __len__(self) -> int:
         return len(self.m)
 
+    @property
+    def row_lengths(self) -> list[int]:
+        """Number of orders n, from 1, that belong to each order m; the modes are in that order."""
+        return torch.bincount(self.m, minlength=self.count + 1)[1:].tolist()
+
     def power(self, hyper: Tensor) -> Tensor:
         r"""Returns the prior variance of the coefficient of every mode, with shape :math:`(*, K)`.
 
@@ -89,23 +94,24 @@ class SourceModes:
 
         Arguments:
             xi: Position :math:`\xi` from the centre in units of the side, -1/2 to 1/2 inside, with
-                shape :math:`(B, R, S)`.
+                shape :math:`(B, S, R)`.
             core: Core :math:`\rho` of the warp in units of the side, with shape :math:`(B)`.
 
         Returns:
-            Two tensors with shape :math:`(B, R, S, M)`.
+            Two tensors with shape :math:`(B, M, S, R)`.
         """
         core = core[:, None, None]
         order = math.pi * torch.arange(1, self.count + 1, dtype=xi.dtype, device=xi.device)
+        order = order[:, None, None]
         norm = 2 * torch.asinh(0.5 / core)
         t = torch.asinh(xi / core) / norm + 0.5
         r2 = xi**2 + core**2
         slope = 1 / (norm * r2.sqrt())
-        envelope = ((xi.abs() < 0.5) * (core**2 / r2) ** (FADE / 2))[..., None]
-        phase = t[..., None] * order
+        envelope = ((xi.abs() < 0.5) * (core**2 / r2) ** (FADE / 2))[:, None]
+        phase = t[:, None] * order
         sine = envelope * torch.sin(phase)
-        fade = (-FADE * xi / r2)[..., None]
-        return sine, envelope * slope[..., None] * order * torch.cos(phase) + fade * sine
+        fade = (-FADE * xi / r2)[:, None]
+        return sine, envelope * slope[:, None] * order * torch.cos(phase) + fade * sine
 
     def square(self, z: Tensor) -> Tensor:
         """Lays coefficients (K) out as a matrix (M, M), zero where none is kept."""
@@ -138,15 +144,20 @@ class ImageData:
     psf: PSF
     templates: Tensor
 
+    @property
+    def precision(self) -> torch.dtype:
+        """Type in which modes are drawn and convolved: that of the PSF."""
+        return self.psf.transfer.dtype
+
     def blur(self, maps: Tensor) -> Tensor:
         """Convolves maps (B, C, H, W) and divides the used pixels by the noise: (B, C, N)."""
         b, c = maps.shape[:2]
-        blurred = self.psf(maps.reshape(b * c, 1, *self.shape)).reshape(b, c, -1)
-        return blurred[..., self.used] * self.weight
+        maps = maps.reshape(b * c, 1, *self.shape).to(self.precision)
+        return self.psf(maps).reshape(b, c, -1)[..., self.used] * self.weight
 
     def average(self, rays: Tensor) -> Tensor:
-        """Averages rays (*, H·W, k²) over the pixel and lays them out as maps (*, H, W)."""
-        return rays.mean(-1).reshape(*rays.shape[:-2], *self.shape)
+        """Averages rays (*, k², H·W) over the pixel and lays them out as maps (*, H, W)."""
+        return rays.mean(-2).reshape(*rays.shape[:-2], *self.shape)
 
 
 @dataclass(frozen=True)
@@ -174,7 +185,6 @@ class Solution:
         mean: Posterior mean of [z, a], with shape (B, K + Q).
         log_evidence: Log-evidence without its constant, with shape (B).
         chi2: Sum of the squared normalised residuals, with shape (B).
-        effective: Number of effective parameters, the trace of the hat matrix, with shape (B).
         factor: Lower Cholesky factor of the scaled normal matrix, with shape (B, K + Q, K + Q).
         scale: Prior standard deviations, with shape (B, K + Q).
     """
@@ -182,9 +192,14 @@ class Solution:
     mean: Tensor
     log_evidence: Tensor
     chi2: Tensor
-    effective: Tensor
     factor: Tensor
     scale: Tensor
+
+    @property
+    def effective(self) -> Tensor:
+        """Number of effective parameters, the trace of the hat matrix, with shape (B)."""
+        inverse = torch.cholesky_inverse(self.factor)
+        return self.scale.shape[-1] - inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor) -> Design:
@@ -194,12 +209,17 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
         image: The image.
         modes: The source modes.
         position: Source-plane positions of the rays from the centre of the source square in units
-            of its side, with shape (B, H·W, k², 2).
+            of its side, with shape (B, k², H·W, 2).
         core: Core of the warp in units of the side, with shape (B).
     """
+    # Single precision leaves 1e-7 of the brightest pixel in the columns; their products, which
+    # square the condition number, are made in double.
+    position, core = position.to(image.precision), core.to(image.precision)
     x, y = (modes.tables(xi, core)[0] for xi in position.unbind(-1))
-    maps = torch.matmul(x.transpose(-1, -2), y) / image.subsample**2  # (B, H·W, M, M)
-    maps = maps[..., modes.m - 1, modes.n - 1].transpose(1, 2).contiguous()
+    maps = torch.cat(
+        [(x[:, m : m + 1] * y[:, :n]).sum(2) for m, n in enumerate(modes.row_lengths)], dim=1
+    )
+    maps = maps / image.subsample**2  # (B, K, H·W)
     columns = image.blur(maps.reshape(len(position), len(modes), *image.shape)).transpose(1, 2)
     if image.templates.shape[1]:
         templates = image.templates.expand(len(position), -1, -1)
@@ -221,13 +241,10 @@ def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:
     white = torch.linalg.solve_triangular(factor.transpose(-1, -2), half, upper=True)[..., 0]
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     penalised = system.energy - half[..., 0].square().sum(-1)
-    inverse = torch.cholesky_inverse(factor.detach())
-    effective = scale.shape[-1] - inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
     return Solution(
         mean=scale * white,
         log_evidence=-0.5 * (penalised + log_det),
         chi2=penalised - white.square().sum(-1),
-        effective=effective,
         factor=factor,
         scale=scale,
     )

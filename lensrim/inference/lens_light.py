@@ -62,7 +62,7 @@ class Frame:
             self.grid.shape,
             psf_kind=self.psf_kind,
             subsample=subsample,
-            dtype=torch.float64,
+            dtype=torch.float32,
         )
 
 
@@ -121,8 +121,8 @@ class LensLightFitter:
         wx, wy = dx - e1 * dx - e2 * dy, dy + e1 * dy - e2 * dx
         r2 = (wx**2 + wy**2) / (1 - e1**2 - e2**2)
         maps = np.exp(-0.5 * r2 / self.sigmas[:, None, None] ** 2)
-        maps = torch.from_numpy(maps.reshape(-1, h, k, w, k).mean(axis=(2, 4)))
-        convolved = self.blur(maps[:, None])[:, 0].numpy()
+        maps = torch.from_numpy(maps.reshape(-1, h, k, w, k).mean(axis=(2, 4))).float()
+        convolved = self.blur(maps[:, None])[:, 0].double().numpy()
         return np.concatenate([convolved, np.ones((1, h, w))])
 
     def amplitudes(self, templates: Array, image: Array, use: NDArray[np.bool_]) -> Array:

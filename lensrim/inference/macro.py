@@ -37,6 +37,9 @@ from .inversion import Design, ImageData, Solution, SourceModes, design, solve
 CORE_RANGE = (math.log(0.01), math.log(0.3))
 """Range of the core of the source's warp, relative to the square."""
 
+STEP = 1e-6
+"""Step of the differences in ellipticity and slope; double precision leaves 1e-10 of rounding."""
+
 NAMES = ("log_theta_E", "e1", "e2", "center_x", "center_y", "gamma1", "gamma2", "gamma")
 
 
@@ -82,10 +85,47 @@ class MacroPrior:
         return value.masked_fill(outside, -torch.inf)
 
 
-def mass_model(p: Tensor, *, terms: int = 16) -> Sum:
-    """Returns the mass model of parameters (..., 8); ``terms`` are those of the EPL."""
+def mass_model(p: Tensor) -> Sum:
+    """Returns the mass model of parameters (..., 8)."""
     log_theta, e1, e2, cx, cy, g1, g2, gamma = p.unbind(-1)
+    # The series of the deflection converges as the ellipticity's powers: 1e-7 are left out.
+    flattest = float(p[..., 1].detach().hypot(p[..., 2].detach()).max().clamp(1e-3, 0.72))
+    terms = max(3, math.ceil(math.log(1e-7) / math.log(flattest)))
     return Sum((EPL(log_theta.exp(), gamma, e1, e2, cx, cy, terms=terms), Shear(g1, g2)))
+
+
+def deflection_jacobian(p: Tensor, x: Tensor, y: Tensor, *, free_slope: bool) -> Tensor:
+    """Returns the derivatives of the deflection in the parameters.
+
+    Those in the Einstein radius and the centre follow from the homogeneity of the power law, those
+    in ellipticity and slope from differences over ``STEP``, which are as good as 1e-6 and cost a
+    tenth of forward-mode differentiation.
+
+    Arguments:
+        p: Parameters, with shape (B, 8).
+        x, y: Rays [arcsec], each with shape (S, R).
+        free_slope: Whether the derivative in the slope is wanted; it is zero if not.
+
+    Returns:
+        The Jacobian, with shape (B, S, R, 2, 8).
+    """
+    model = mass_model(p)
+    lens = model.components[0]
+    assert isinstance(lens, EPL)
+    kappa, (g1, g2) = lens.convergence(x, y), lens.shear(x, y)
+    alpha = torch.stack(lens.deflection(x, y), dim=-1)
+    moved_x = -torch.stack([kappa + g1, g2], dim=-1)
+    moved_y = -torch.stack([g2, kappa - g1], dim=-1)
+
+    def change(**moved: Tensor) -> Tensor:
+        there = torch.stack(replace(lens, **moved).deflection(x, y), dim=-1)
+        return (there - alpha) / STEP
+
+    e1, e2 = change(e1=p[:, 1] + STEP), change(e2=p[:, 2] + STEP)
+    gamma = change(gamma=p[:, 7] + STEP) if free_slope else torch.zeros_like(alpha)
+    shear = (torch.stack(pair, dim=-1).expand_as(alpha) for pair in ((x, -y), (y, x)))
+    growth = (p[:, 7] - 1)[:, None, None, None] * alpha
+    return torch.stack([growth, e1, e2, moved_x, moved_y, *shear, gamma], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -117,7 +157,7 @@ class MacroState:
 
 
 def _unit(beta: Tensor, center: Tensor, hyper: Tensor) -> Tensor:
-    """Maps source positions (B, H·W, k², 2) [arcsec] to units of the squares centred on (B, 2)."""
+    """Maps source positions (B, k², H·W, 2) [arcsec] to units of the squares centred on (B, 2)."""
     return (beta - center[:, None, None]) / hyper[:, 2].exp()[:, None, None, None]
 
 
@@ -127,7 +167,7 @@ class MacroProblem:
 
     Arguments:
         image: The image.
-        x, y: Rays [arcsec], each with shape (H·W, k²).
+        x, y: Rays [arcsec], each with shape (k², H·W).
         arc: Brightness weights of the arcs that centre the source, with shape (H·W), summing to 1.
         modes: Source modes.
         prior: Prior of the parameters.
@@ -143,10 +183,10 @@ class MacroProblem:
     size: tuple[float, float]
 
     def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns source positions (B, H·W, k², 2) and square centres (B, 2) [arcsec]."""
+        """Returns source positions (B, k², H·W, 2) and square centres (B, 2) [arcsec]."""
         ax, ay = mass_model(p).deflection(self.x, self.y)
         beta = torch.stack([self.x - ax, self.y - ay], dim=-1)
-        return beta, torch.einsum("r,brsc->bc", self.arc, beta.detach()) / beta.shape[2]
+        return beta, torch.einsum("r,bsrc->bc", self.arc, beta.detach()) / beta.shape[1]
 
     def system(self, state: MacroState) -> Design:
         """Returns the normal equations of every candidate."""
@@ -158,7 +198,7 @@ class MacroProblem:
     def resize(self, state: MacroState) -> MacroState:
         """Fits the source square to the nearest rays that carry 99 % of the arcs' light."""
         beta, center = self.trace(state.p)
-        radius = (beta - center[:, None, None]).abs().amax((-1, -2))  # (B, H·W)
+        radius = (beta - center[:, None, None]).abs().amax((-1, 1))  # (B, H·W)
         order = radius.argsort(dim=-1)
         light = self.arc[order].cumsum(-1)
         index = (light < 0.99).sum(-1, keepdim=True).clamp(max=light.shape[-1] - 1)
@@ -201,20 +241,15 @@ class MacroProblem:
     def derivatives(self, state: MacroState) -> tuple[Tensor, Tensor]:
         """Returns gradient (B, 8) and curvature (B, 8, 8) of minus the objective."""
         p = state.p
-
-        def alpha(q: Tensor) -> Tensor:
-            return torch.stack(mass_model(q).deflection(self.x, self.y), dim=-1)
-
-        columns = torch.eye(p.shape[1], dtype=p.dtype)[:, None].expand(-1, len(p), -1)
-        tangents = [torch.func.jvp(alpha, (p,), (column,))[1] for column in columns]
-        jacobian = -torch.stack(tangents, dim=-1)  # (B, H·W, k², 2, 8)
+        free = self.prior.slope_width > 0
+        jacobian = -deflection_jacobian(p, self.x, self.y, free_slope=free)
         beta, center = self.trace(p)
         beta = beta.detach().requires_grad_()
         position = _unit(beta, center, state.hyper)
         system = design(self.image, self.modes, position, state.hyper[:, 3].exp())
         solution = solve(system, self.modes, state.hyper)
         (pull,) = torch.autograd.grad(solution.log_evidence.sum(), beta)
-        gradient = torch.einsum("brsc,brscp->bp", pull, jacobian)
+        gradient = torch.einsum("bsrc,bsrcp->bp", pull, jacobian)
         with torch.no_grad():
             jacobian = jacobian / state.hyper[:, 2].exp()[:, None, None, None, None]
             curvature = self._curvature(state, position, jacobian, system, solution)
@@ -223,13 +258,15 @@ class MacroProblem:
         return -gradient, curvature + torch.diag(precision)
 
     def _curvature(self, state, position, jacobian, system: Design, solution: Solution) -> Tensor:
-        core = state.hyper[:, 3].exp()
+        precision = self.image.precision
+        core = state.hyper[:, 3].exp().to(precision)
+        position, jacobian = position.to(precision), jacobian.to(precision)
         (x, dx), (y, dy) = (self.modes.tables(xi, core) for xi in position.unbind(-1))
-        z = self.modes.square(solution.mean[:, : len(self.modes)])
-        slope_x = torch.einsum("brsm,bmn,brsn->brs", dx, z, y)
-        slope_y = torch.einsum("brsm,bmn,brsn->brs", x, z, dy)
+        z = self.modes.square(solution.mean[:, : len(self.modes)]).to(precision)
+        slope_x = torch.einsum("bmsr,bmn,bnsr->bsr", dx, z, y)
+        slope_y = torch.einsum("bmsr,bmn,bnsr->bsr", x, z, dy)
         rays = slope_x[..., None] * jacobian[..., 0, :] + slope_y[..., None] * jacobian[..., 1, :]
-        maps = self.image.average(rays.permute(0, 3, 1, 2))
+        maps = self.image.average(rays.movedim(-1, 1))
         j = self.image.blur(maps)  # (B, 8, N)
         cross = torch.matmul(j, system.columns) * solution.scale[:, None]  # (B, 8, K + Q)
         half = torch.linalg.solve_triangular(solution.factor, cross.transpose(1, 2), upper=False)

@@ -28,6 +28,7 @@ class Stage:
         keep: Candidates that enter it.
         softening: Extra noise, relative to the peak of the arcs.
         free_slope: Whether the slope is fitted.
+        subsample: Rays along each side of a pixel.
         coarse: Whether it sees the coarse scene, where there is one.
     """
 
@@ -36,12 +37,13 @@ class Stage:
     keep: int
     softening: float
     free_slope: bool = False
+    subsample: int = 2
     coarse: bool = False
 
 
 STAGES = (
-    Stage(modes=7, steps=8, keep=10, softening=0.1, coarse=True),
-    Stage(modes=10, steps=6, keep=4, softening=0.03, coarse=True),
+    Stage(modes=7, steps=8, keep=10, softening=0.1, subsample=1, coarse=True),
+    Stage(modes=10, steps=6, keep=4, softening=0.03, subsample=1, coarse=True),
     Stage(modes=14, steps=6, keep=2, softening=0.0),
     Stage(modes=18, steps=8, keep=1, softening=0.0, free_slope=True),
 )
@@ -106,11 +108,11 @@ def image_data(scene: Scene, *, subsample: int = 2, softening: float = 0.0) -> I
     )
 
 
-def problem(scene: Scene, prior: MacroPrior, stage: Stage, *, subsample: int = 2) -> MacroProblem:
+def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
     """Sets up one stage."""
-    grid, k = scene.frame.grid, subsample
+    grid, k = scene.frame.grid, stage.subsample
     (h, w), (x, y) = grid.shape, grid.coordinates(k, dtype=torch.float64)
-    x, y = (c.reshape(h, k, w, k).permute(0, 2, 1, 3).reshape(h * w, k * k) for c in (x, y))
+    x, y = (c.reshape(h, k, w, k).permute(1, 3, 0, 2).reshape(k * k, h * w) for c in (x, y))
     arc = scene.arc_light
     if not stage.free_slope:
         prior = replace(prior, slope=2.0, slope_width=0.0)

@@ -108,16 +108,33 @@ class EPL:
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
         *_, t, e1, e2, b, ux, uy, ratio = self._frame(x, y)
-        # One factor of the series: epsilon-bar times exp(2 i angle of w).
-        step = _times((e1, -e2), (ux**2 - uy**2, 2 * ux * uy))
-        omega = (ux, uy)
-        total_x, total_y = omega
+        # The series is a polynomial in epsilon-bar times exp(2 i angle of w): Horner's scheme.
+        zx, zy = _times((e1, -e2), (ux**2 - uy**2, 2 * ux * uy))
+        coefficients = [torch.ones_like(t)]
         for n in range(1, self.terms):
-            factor = -(2 * n - (2 - t)) / (2 * n + (2 - t))
-            omega = _times(omega, (factor * step[0], factor * step[1]))
-            total_x, total_y = total_x + omega[0], total_y + omega[1]
+            coefficients.append(-coefficients[-1] * (2 * n - (2 - t)) / (2 * n + (2 - t)))
+        sx, sy = coefficients[-1], torch.zeros_like(t)
+        for c in coefficients[-2::-1]:
+            sx, sy = (
+                torch.addcmul(torch.addcmul(c, zx, sx), zy, sy, value=-1),
+                torch.addcmul(zx * sy, zy, sx),
+            )
         scale = b * ratio ** (t - 1)
-        return scale * total_x, scale * total_y
+        ax, ay = _times((ux, uy), (sx, sy))
+        return scale * ax, scale * ay
+
+    def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes the shear :math:`\gamma_1 = (\psi_{xx} - \psi_{yy}) / 2, \gamma_2 = \psi_{xy}`.
+
+        The deflection is homogeneous of degree :math:`1 - t`, so that Euler's theorem gives its
+        derivatives from itself and :math:`\kappa`.
+        """
+        dx, dy, t, *_, ratio = self._frame(x, y)
+        kappa = (2 - t) / 2 * ratio**t
+        ax, ay = self.deflection(x, y)
+        px, py = (1 - t) * ax - kappa * dx, (1 - t) * ay - kappa * dy
+        r2 = dx**2 + dy**2 + CORE**2
+        return (dx * px - dy * py) / r2, (dy * px + dx * py) / r2
 
     def potential(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\psi` [arcsec²]."""
@@ -275,36 +292,57 @@ class Sum:
         ).sum(0)
 
 
-def pixel_average(
-    mass: Mass, grid: PixelGrid, *, oversample: int = 4, dtype=torch.float64
-) -> Tensor:
+def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.float64) -> Tensor:
     r"""Averages the convergence over the pixels of a grid.
 
-    The mean over ``oversample²`` points is followed, for the 5 × 5 pixels around each maximum of
-    the map, by one over ``(8 oversample)²`` points: there :math:`\kappa \sim 1/r` is too steep
-    for the first.
+    By the theorem of Gauss the mean over a pixel of side :math:`h` is the flux of the deflection
+    through its edges,
+
+    .. math:: \langle \kappa \rangle = \frac{1}{2 h^2} \oint \alpha \cdot n \, dl \, ,
+
+    which stays smooth where :math:`\kappa \sim 1/r` is singular. The edges of the 5 × 5 pixels
+    around the maximum of the map get 128 points each: the singularity may be close to one.
 
     Arguments:
         mass: Mass model whose parameters are unbatched.
         grid: Pixels to average over.
-        oversample: Points along each side of a pixel; even, so that no point falls on a pixel's
-            centre.
+        nodes: Gauss-Legendre points along an edge.
         dtype: Type of the result.
 
     Returns:
         The map of :math:`\kappa`, with shape :math:`(H, W)`.
     """
     h, w = grid.shape
-    kappa = _mean(mass, grid, oversample, dtype)
+    kappa = _flux(mass, grid, nodes, dtype)
     peak = int(kappa.argmax())
     row, column = min(max(peak // w, 2), h - 3), min(max(peak % w, 2), w - 3)
     if row < 2 or column < 2:  # a map smaller than the patch: refine all of it
-        return _mean(mass, grid, 8 * oversample, dtype)
+        return _flux(mass, grid, 128, dtype)
     patch = PixelGrid((5, 5), grid.spacing, grid.from_index(column, row))
-    kappa[row - 2 : row + 3, column - 2 : column + 3] = _mean(mass, patch, 8 * oversample, dtype)
+    kappa[row - 2 : row + 3, column - 2 : column + 3] = _flux(mass, patch, 128, dtype)
     return kappa
 
 
-def _mean(mass: Mass, grid: PixelGrid, k: int, dtype: torch.dtype) -> Tensor:
-    (h, w), (x, y) = grid.shape, grid.coordinates(k, dtype=dtype)
-    return mass.convergence(x, y).reshape(h, k, w, k).mean(dim=(1, 3))
+def _flux(mass: Mass, grid: PixelGrid, n: int, dtype: torch.dtype) -> Tensor:
+    """Returns the flux of the deflection out of every pixel over twice the pixel's area."""
+    (h, w), (left, right, bottom, top) = grid.shape, grid.extent
+    points, weights = (torch.as_tensor(a, dtype=dtype) for a in _gauss_legendre(n))
+    along_x, along_y = (
+        ((torch.arange(k, dtype=dtype)[:, None] + points) * grid.spacing).reshape(-1) + start
+        for k, start in ((w, left), (h, bottom))
+    )
+    edge_x = torch.linspace(left, right, w + 1, dtype=dtype)
+    edge_y = torch.linspace(bottom, top, h + 1, dtype=dtype)
+    across = mass.deflection(edge_x[None, :].expand(h * n, -1), along_y[:, None])[0]
+    upward = mass.deflection(along_x[None, :], edge_y[:, None].expand(-1, w * n))[1]
+    flux_x = torch.einsum("hne,n->he", across.reshape(h, n, w + 1), weights)
+    flux_y = torch.einsum("ewn,n->ew", upward.reshape(h + 1, w, n), weights)
+    return (flux_x.diff(dim=1) + flux_y.diff(dim=0)) / (2 * grid.spacing)
+
+
+def _gauss_legendre(n: int):
+    """Returns points in (0, 1) and weights of sum 1."""
+    from numpy.polynomial.legendre import leggauss
+
+    points, weights = leggauss(n)
+    return (points + 1) / 2, weights / 2

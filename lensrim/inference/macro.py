@@ -40,6 +40,9 @@ CORE_RANGE = (math.log(0.01), math.log(0.3))
 STEP = 1e-6
 """Step of the differences in ellipticity and slope; double precision leaves 1e-10 of rounding."""
 
+REACH = (0.15, 0.15, 0.15, 0.2, 0.2, 0.1, 0.1, 0.2)
+"""Longest step in each parameter."""
+
 NAMES = ("log_theta_E", "e1", "e2", "center_x", "center_y", "gamma1", "gamma2", "gamma")
 
 
@@ -146,14 +149,23 @@ class MacroState:
 
     def select(self, index: Tensor) -> "MacroState":
         """Keeps the candidates with these indices."""
-        return MacroState(*(getattr(self, f)[index] for f in self.__dataclass_fields__))
+        return MacroState(*(getattr(self, f)[index] for f in FIELDS))
+
+    def replace_at(self, index: Tensor, other: "MacroState") -> "MacroState":
+        """Puts the candidates of ``other`` at these indices."""
+        return MacroState(
+            *(getattr(self, f).index_copy(0, index, getattr(other, f)) for f in FIELDS)
+        )
 
     def where(self, keep: Tensor, other: "MacroState") -> "MacroState":
         """Takes ``other`` where ``keep`` is false."""
-        pairs = ((getattr(self, f), getattr(other, f)) for f in self.__dataclass_fields__)
+        pairs = ((getattr(self, f), getattr(other, f)) for f in FIELDS)
         return MacroState(
             *(torch.where(keep.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs)
         )
+
+
+FIELDS = tuple(MacroState.__dataclass_fields__)
 
 
 def _unit(beta: Tensor, center: Tensor, hyper: Tensor) -> Tensor:
@@ -172,6 +184,7 @@ class MacroProblem:
         modes: Source modes.
         prior: Prior of the parameters.
         size: Range of the side of the source square [arcsec].
+        free_core: Whether the core of the source's warp follows the evidence.
     """
 
     image: ImageData
@@ -181,12 +194,17 @@ class MacroProblem:
     modes: SourceModes
     prior: MacroPrior
     size: tuple[float, float]
+    free_core: bool = True
 
     def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """Returns source positions (B, k², H·W, 2) and square centres (B, 2) [arcsec]."""
         ax, ay = mass_model(p).deflection(self.x, self.y)
         beta = torch.stack([self.x - ax, self.y - ay], dim=-1)
-        return beta, torch.einsum("r,bsrc->bc", self.arc, beta.detach()) / beta.shape[1]
+        return beta, self._arc_mean(beta.detach())
+
+    def _arc_mean(self, rays: Tensor) -> Tensor:
+        """Averages rays (B, k², H·W, ...) over the light of the arcs."""
+        return torch.einsum("r,bsr...->b...", self.arc, rays) / rays.shape[1]
 
     def system(self, state: MacroState) -> Design:
         """Returns the normal equations of every candidate."""
@@ -212,7 +230,7 @@ class MacroProblem:
         """Moves the source prior up the evidence: size first, then core, strength and length."""
         state = self.resize(state)
         best = self._tune(state, rounds, step)
-        for factor in (2.0, 0.5):
+        for factor in (2.0, 0.5) if self.free_core else ():
             hyper = best.hyper.clone()
             hyper[:, 3] = (hyper[:, 3] + math.log(factor)).clamp(*CORE_RANGE)
             other = self._tune(replace(best, hyper=hyper), 2, step)
@@ -243,6 +261,8 @@ class MacroProblem:
         p = state.p
         free = self.prior.slope_width > 0
         jacobian = -deflection_jacobian(p, self.x, self.y, free_slope=free)
+        # The source square follows the arcs: what moves both changes nothing.
+        jacobian = jacobian - self._arc_mean(jacobian)[:, None, None]
         beta, center = self.trace(p)
         beta = beta.detach().requires_grad_()
         position = _unit(beta, center, state.hyper)
@@ -282,18 +302,37 @@ class MacroProblem:
         return solution.log_evidence + log_prior
 
     def step(self, state: MacroState) -> MacroState:
-        """Makes one damped Gauss-Newton step for every candidate; those that would lose stay."""
+        """Makes one damped Gauss-Newton step for every candidate; those that would lose stay.
+
+        The damping grows until the step is no longer than ``REACH``, and follows the ratio of
+        what is gained to what the quadratic model promised.
+        """
         gradient, curvature = self.derivatives(state)
         diagonal = curvature.diagonal(dim1=-2, dim2=-1)
-        damped = curvature + torch.diag_embed(state.damping[:, None] * diagonal)
-        move = -torch.linalg.solve(damped, gradient)
-        limit = torch.tensor([0.15, 0.15, 0.15, 0.2, 0.2, 0.1, 0.1, 0.2], dtype=move.dtype)
-        move = move / (move.abs() / limit).amax(-1, keepdim=True).clamp(min=1)
-        trial = state.p + move
-        value = self.evaluate(trial, state)
-        better = value > state.value
-        accepted = replace(
-            state, p=trial, value=value, damping=(state.damping / 5).clamp(min=1e-6)
+        reach = torch.tensor(REACH, dtype=gradient.dtype)
+        damping = state.damping
+        for _ in range(40):
+            damped = curvature + torch.diag_embed(damping[:, None] * diagonal)
+            move = -torch.linalg.solve(damped, gradient)
+            long = (move.abs() / reach).amax(-1) > 1
+            if not long.any():
+                break
+            damping = torch.where(long, damping * 3, damping)
+        promised = -(gradient * move).sum(-1) - 0.5 * torch.einsum(
+            "bi,bij,bj->b", move, curvature, move
         )
-        rejected = replace(state, damping=state.damping * 6)
-        return accepted.where(better, rejected)
+        value = self.evaluate(state.p + move, state)
+        ratio = (value - state.value) / promised.clamp(min=1e-12)
+        # Residuals with structure make the quadratic model too stiff: a good step is tried longer.
+        for _ in range(2):
+            longer = (3 * move) / ((3 * move).abs() / reach).amax(-1, keepdim=True).clamp(min=1)
+            more = self.evaluate(state.p + longer, state)
+            gained = more > value
+            move = torch.where(gained[:, None], longer, move)
+            value = torch.where(gained, more, value)
+            if not gained.any():
+                break
+        change = torch.where(ratio > 0.7, 0.2, torch.where(ratio > 0.3, 1.0, 4.0))
+        damping = (damping * change).clamp(1e-6, 1e6)
+        moved = replace(state, p=state.p + move, value=value, damping=damping)
+        return moved.where(value > state.value, replace(state, damping=damping))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .inversion import ImageData, SourceModes
 from .lens_light import Array, Frame, LensLight
-from .macro import MacroPrior, MacroProblem, MacroState
+from .macro import FIELDS, MacroPrior, MacroProblem, MacroState
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,13 @@ class Stage:
     Arguments:
         modes: Highest order of the source modes.
         steps: Levenberg-Marquardt steps.
-        keep: Candidates that enter it.
+        keep: Candidates that enter it, if there are as many.
         softening: Extra noise, relative to the peak of the arcs.
+        hope: Loss of log-evidence in the stage before, against the best candidate, beyond which a
+            candidate does not enter.
         free_slope: Whether the slope is fitted.
+        free_core: Whether the core of the source's warp is fitted. A small one fits a bad lens
+            with a cuspy source, and a large one misses a cuspy source: both are started from.
         subsample: Rays along each side of a pixel.
         coarse: Whether it sees the coarse scene, where there is one.
     """
@@ -36,17 +40,28 @@ class Stage:
     steps: int
     keep: int
     softening: float
+    hope: float = 500.0
     free_slope: bool = False
+    free_core: bool = True
     subsample: int = 2
     coarse: bool = False
 
 
+_FIRST = Stage(modes=7, steps=4, keep=30, softening=0.1, subsample=1, free_core=False, coarse=True)
+
 STAGES = (
-    Stage(modes=7, steps=8, keep=10, softening=0.1, subsample=1, coarse=True),
-    Stage(modes=10, steps=6, keep=4, softening=0.03, subsample=1, coarse=True),
-    Stage(modes=14, steps=6, keep=2, softening=0.0),
+    _FIRST,
+    replace(_FIRST, steps=8, keep=10, hope=np.inf),
+    Stage(modes=10, steps=8, keep=5, softening=0.03, subsample=1, coarse=True),
+    Stage(modes=14, steps=6, keep=3, softening=0.0),
     Stage(modes=18, steps=8, keep=1, softening=0.0, free_slope=True),
 )
+
+RADII, DRAWS, SHAPES = 10, 16, 3
+"""Bins of the Einstein radius, shapes that are drawn in each, and shapes that are kept of them."""
+
+CORES = (0.02, 0.1)
+"""Cores of the source's warp that the search starts from, relative to the square."""
 
 
 @dataclass(frozen=True)
@@ -124,29 +139,70 @@ def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
         modes=SourceModes(stage.modes),
         prior=prior,
         size=(2 * scene.frame.fwhm, 0.8 * min(grid.fov)),
+        free_core=stage.free_core,
     )
 
 
-def starts(prior: MacroPrior, count: int, amplitude: float, size: float) -> MacroState:
-    """Spreads candidates over the range of Einstein radii, round and unsheared."""
-    p = prior.mean().repeat(count, 1)
+def draw(
+    prior: MacroPrior, light: Array, *, amplitude: float, size: float, seed: int = 0
+) -> MacroState:
+    """Draws candidates from the prior: ``DRAWS`` shapes in each of ``RADII`` bins of the radius.
+
+    Arguments:
+        prior: Prior of the parameters.
+        light: Ellipticity (e1, e2) of the lens light, zero where there is none. Mass is likely to
+            follow it, so half of the shapes are drawn about it.
+        amplitude: Brightness of the source.
+        size: Side of the source square [arcsec].
+        seed: Seed of the draws.
+
+    Returns:
+        The candidates, bin after bin. The first of a bin is round and not sheared.
+    """
+    from scipy.stats import norm, qmc
+
+    sobol = qmc.Sobol(5, seed=seed).random(1 << (RADII * DRAWS - 1).bit_length())
+    unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 5)
+    normal = torch.from_numpy(norm.ppf(unit[..., 1:].clip(0.02, 0.98)))
     low, high = (float(np.log(t)) for t in prior.theta_E)
-    p[:, 0] = low + (torch.arange(count, dtype=p.dtype) + 0.5) / count * (high - low)
-    p[:, 7] = 2.0
-    hyper = torch.tensor(
-        [np.log(amplitude), np.log(0.1), np.log(size), np.log(0.03)], dtype=p.dtype
-    )
-    zeros = torch.zeros(count, dtype=p.dtype)
-    return MacroState(p, hyper.repeat(count, 1), zeros, zeros + 0.1)
+    p = prior.mean().repeat(RADII, DRAWS, 1)
+    bins = np.arange(RADII)[:, None] + unit[..., 0]
+    p[..., 0] = torch.from_numpy(low + bins / RADII * (high - low))
+    p[..., 1:3] = 0.75 * prior.ellipticity_width * normal[..., :2]
+    p[:, ::2, 1:3] += torch.from_numpy(light)
+    p[..., 5:7] = 0.75 * prior.shear_width * normal[..., 2:]
+    p[:, 0, 1:3] = p[:, 0, 5:7] = 0.0
+    p[..., 7] = 2.0
+    first = [np.log(amplitude), np.log(0.1), np.log(size), 0.0]
+    hyper = torch.tensor(first, dtype=p.dtype).repeat(RADII, DRAWS, 1)
+    hyper[..., 3] = torch.tensor(CORES, dtype=p.dtype).log().repeat(DRAWS // len(CORES))
+    zeros = torch.zeros(RADII * DRAWS, dtype=p.dtype)
+    return MacroState(p.reshape(-1, 8), hyper.reshape(-1, 4), zeros, zeros + 0.1)
 
 
-def distinct(state: MacroState, keep: int) -> MacroState:
-    """Keeps the best candidates that differ by 2 % in Einstein radius or 0.03 in shape."""
+def best_of_bins(current: MacroProblem, state: MacroState) -> MacroState:
+    """Keeps the ``SHAPES`` best shapes of every bin of the radius, their source prior tuned."""
+    kept = []
+    for i in range(0, len(state.p), DRAWS):
+        tuned = current.tune(state.select(torch.arange(i, i + DRAWS)), rounds=4)
+        kept.append(tuned.select(tuned.value.argsort(descending=True)[:SHAPES]))
+    return MacroState(*(torch.cat([getattr(k, f) for k in kept]) for f in FIELDS))
+
+
+def distinct(state: MacroState, keep: int, hope: float) -> MacroState:
+    """Keeps the best candidates that differ, unless their loss of log-evidence is beyond ``hope``.
+
+    Two are the same if they differ by less than 2 % in Einstein radius and less than 0.03 in
+    shape, or by less than 2 % in Einstein radius and less than 1 in log-evidence.
+    """
     chosen: list[int] = []
-    scale = torch.tensor([0.02, 0.03, 0.03, 1e3, 1e3, 0.03, 0.03, 1e3], dtype=state.p.dtype)
+    shape = state.p[:, [1, 2, 5, 6]]
     for i in state.value.argsort(descending=True).tolist():
-        gaps = [float(((state.p[i] - state.p[j]).abs() / scale).max()) for j in chosen]
-        if all(gap > 1 for gap in gaps):
+        near = (state.p[chosen, 0] - state.p[i, 0]).abs() < 0.02
+        alike = (shape[chosen] - shape[i]).abs().amax(-1) < 0.03
+        equal = (state.value[chosen] - state.value[i]).abs() < 1
+        hopeless = bool(chosen) and float(state.value[chosen[0]] - state.value[i]) > hope
+        if not (hopeless or bool((near & (alike | equal)).any())):
             chosen.append(i)
         if len(chosen) == keep:
             break
@@ -169,26 +225,32 @@ def search(
         prior: Prior of the parameters.
         coarse: The same on larger pixels, for the first stages.
         stages: What to do.
-        seed: Moves the starting radii by up to half of their spacing; 0 leaves them.
+        seed: Seed of the candidates.
         report: Called with a line after every stage.
 
     Returns:
         The last stage's problem and its only candidate.
     """
-    state = starts(prior, stages[0].keep, scene.arc_light.max(), 0.3 * min(scene.frame.grid.fov))
-    if seed:
-        gap = (state.p[1, 0] - state.p[0, 0]).item()
-        shift = np.random.default_rng(seed).uniform(-0.5, 0.5, len(state.p)) * gap
-        state.p[:, 0] += torch.from_numpy(shift)
+    state = draw(
+        prior,
+        scene.light.ellipticity.mean(0),
+        amplitude=scene.arc_light.max(),
+        size=0.3 * min(scene.frame.grid.fov),
+        seed=seed,
+    )
     current = None
-    for stage in stages:
-        state = distinct(state, stage.keep)
+    for i, stage in enumerate(stages):
         current = problem(coarse if coarse and stage.coarse else scene, prior, stage)
+        state = distinct(state, stage.keep, stage.hope) if i else best_of_bins(current, state)
         state = replace(state, damping=torch.full_like(state.damping, 0.03))
         state = climb(current, current.tune(state, rounds=6), stage.steps)
         report(describe(stage, state))
     assert current is not None
     return current, state.select(state.value.argmax()[None])
+
+
+PATIENCE = 10.0
+"""Damping beyond which a candidate that cannot step any more counts as arrived."""
 
 
 def climb(

@@ -158,8 +158,8 @@ def test_gradients_reach_every_parameter():
 
 
 def test_the_pixel_of_the_singular_centre_holds_its_average():
-    # A round isothermal lens has the mass theta_E / 2 times the integral of 1/r, which has a closed
-    # form over a rectangle with one corner at the centre: u asinh(v/u) + v asinh(u/v).
+    # A round isothermal lens has kappa = theta_E / 2r, and 1/r has a closed integral over a
+    # rectangle with one corner at the centre: u asinh(v/u) + v asinh(u/v).
     h, theta_E, cx, cy = 0.1, 0.8, 0.021, -0.033
     kappa = pixel_average(SIE(theta_E, 0.0, 0.0, cx, cy), PixelGrid((9, 9), h))
     sides = [(h / 2 + sx * cx, h / 2 + sy * cy) for sx in (1, -1) for sy in (1, -1)]

@@ -181,6 +181,5 @@ def _solve(scene, simulator, rays, modes, basis, state) -> tuple[Solution, Tenso
 def _lights(scene: Scene, amplitudes: Array) -> tuple[Array, float]:
     """Adds the change of the templates to the expectation they were given."""
     light = scene.light
-    total = light.amplitudes.copy()
-    total[light.free] += amplitudes * scene.template_spread[light.free]
+    total = light.amplitudes + amplitudes * scene.template_spread
     return np.tensordot(total[:-1], light.templates[:-1], 1), float(total[-1])

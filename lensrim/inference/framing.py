@@ -206,7 +206,7 @@ def no_light(frame: Frame) -> LensLight:
         ellipticity=np.zeros((2, 2)),
         templates=np.ones((1, *frame.grid.shape)),
         amplitudes=np.zeros(1),
-        free=np.array([True]),
+        level=np.zeros(1),
     )
 
 

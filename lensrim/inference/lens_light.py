@@ -18,6 +18,7 @@ References:
     Emsellem+ 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400 (multi-Gaussian expansion).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ from ..grid import PixelGrid
 from ..lensing.psf import PSF
 
 Array = NDArray[np.float64]
+Whiten = Callable[[Array], Array]
 SUBSAMPLE = 3
 STRUCTURE = 0.05
 """Part of the lens light that counts as noise: galaxies are not sums of Gaussians."""
@@ -75,14 +77,14 @@ class LensLight:
         ellipticity: Inner and outer (e1, e2), with shape (2, 2).
         templates: Convolved Gaussians with amplitude 1, then the sky, with shape (Q, H, W).
         amplitudes: Their amplitudes, with shape (Q).
-        free: True for templates that the data ask for (and for the sky), with shape (Q).
+        level: Light at the radius of each Gaussian's width, zero for the sky, with shape (Q).
     """
 
     center: tuple[float, float]
     ellipticity: Array
     templates: Array
     amplitudes: Array
-    free: NDArray[np.bool_]
+    level: Array
 
     @property
     def image(self) -> Array:
@@ -125,32 +127,46 @@ class LensLightFitter:
         convolved = self.blur(maps[:, None])[:, 0].double().numpy()
         return np.concatenate([convolved, np.ones((1, h, w))])
 
-    def amplitudes(self, templates: Array, image: Array, use: NDArray[np.bool_]) -> Array:
+    def amplitudes(
+        self, templates: Array, image: Array, use: NDArray[np.bool_], whiten: Whiten
+    ) -> Array:
         """Solves for the amplitudes: Gaussians not negative, sky free."""
         weight = 1 / self.frame.sigma[use]
-        columns = (templates[:, use] * weight).T
+        columns = whiten((templates[:, use] * weight).T)
         scale = np.linalg.norm(columns, axis=0)
         upper = np.full(len(templates), np.inf)
         lower = np.zeros(len(templates))
         lower[-1] = -np.inf
-        gram, moment = columns / scale, image[use] * weight
+        gram, moment = columns / scale, whiten(image[use] * weight)
         # The normal equations' triangular factor keeps the bounded problem at Q x Q.
         factor = np.linalg.qr(np.column_stack([gram, moment]), mode="r")[: len(scale) + 1]
         fit = optimize.lsq_linear(factor[:, :-1], factor[:, -1], (lower, upper), method="bvls")
         return fit.x / scale
 
     def fit(
-        self, image: Array, use: NDArray[np.bool_], start: Array | None = None
+        self,
+        image: Array,
+        use: NDArray[np.bool_],
+        start: Array | None = None,
+        *,
+        whiten: Whiten = lambda columns: columns,
     ) -> tuple[Array, LensLight]:
-        """Fits shape and amplitudes on some pixels; returns the shape's numbers too."""
+        """Fits shape and amplitudes; returns the shape's numbers too.
+
+        Arguments:
+            image: The image, with shape (H, W).
+            use: Pixels that are fitted.
+            start: The shape's numbers to start from; guessed if ``None``.
+            whiten: Takes out of pixels (N, ...) in units of their noise what else may be there.
+        """
         if start is None:
             start = self._guess(image)
         weight = 1 / self.frame.sigma[use]
 
         def residual(shape: Array) -> Array:
             templates = self.templates(shape)
-            model = np.tensordot(self.amplitudes(templates, image, use), templates, 1)
-            return (image[use] - model[use]) * weight
+            model = np.tensordot(self.amplitudes(templates, image, use, whiten), templates, 1)
+            return whiten((image[use] - model[use]) * weight)
 
         reach = 2 * self.frame.fwhm + 2 * self.frame.grid.spacing
         bounds = np.array([reach, reach, 0.5, 0.5, 0.5, 0.5])
@@ -166,21 +182,24 @@ class LensLightFitter:
             ftol=1e-4,
             max_nfev=6,
         )
-        return result.x, self.at(result.x, image, use)
+        return result.x, self.at(result.x, image, use, whiten)
 
-    def at(self, shape: Array, image: Array, use: NDArray[np.bool_]) -> LensLight:
+    def at(
+        self, shape: Array, image: Array, use: NDArray[np.bool_], whiten: Whiten
+    ) -> LensLight:
         """Solves for the amplitudes at a given shape."""
         templates = self.templates(shape)
-        amplitudes = self.amplitudes(templates, image, use)
-        peak = (templates * amplitudes[:, None, None])[:, use] / self.frame.sigma[use]
-        free = peak.max(axis=1) > 0.1
-        free[-1] = True
+        amplitudes = self.amplitudes(templates, image, use, whiten)
+        light = np.tensordot(amplitudes[:-1], templates[:-1], 1)
+        x, y = (c.numpy() for c in self.frame.grid.coordinates(dtype=torch.float64))
+        radius, spacing = np.hypot(x - shape[0], y - shape[1]), self.frame.grid.spacing
+        rings = (np.abs(radius - min(s, radius.max() / 2)) < spacing for s in self.sigmas)
         return LensLight(
             center=(float(shape[0]), float(shape[1])),
             ellipticity=shape[2:].reshape(2, 2),
             templates=templates,
             amplitudes=amplitudes,
-            free=free,
+            level=np.array([*(light[ring].mean() for ring in rings), 0.0]),
         )
 
     def _guess(self, image: Array) -> Array:

@@ -26,9 +26,12 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..lensing.mass import EPL, Shear, Sum
@@ -212,6 +215,28 @@ class MacroProblem:
         return design(
             self.image, self.modes, _unit(beta, center, state.hyper), state.hyper[:, 3].exp()
         )
+
+    def marginal(self, state: MacroState) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        r"""Returns the square root of the image's inverse covariance, source integrated out.
+
+        With the whitened source columns :math:`G = U S V^T` the covariance of the image in units
+        of its noise is :math:`1 + G G^T`, and the root of its inverse
+
+        .. math:: 1 - U \left(1 - (1 + S^2)^{-1/2}\right) U^T \, .
+
+        Arguments:
+            state: A single candidate.
+
+        Returns:
+            A function of pixels in units of the noise, with shape (N) or (N, m).
+        """
+        system, k = self.system(state), len(self.modes)
+        columns = system.columns[0, :, :k] * self.modes.power(state.hyper)[0].sqrt()
+        values, vectors = torch.linalg.eigh(columns.T @ columns)
+        kept = values > 1e-6
+        values, basis = values[kept], columns @ vectors[:, kept] / values[kept].sqrt()
+        left, right = (basis * (1 - (1 + values).rsqrt())).numpy(), basis.numpy()
+        return lambda pixels: pixels - left @ (right.T @ pixels)
 
     def resize(self, state: MacroState) -> MacroState:
         """Fits the source square to the nearest rays that carry 99 % of the arcs' light."""

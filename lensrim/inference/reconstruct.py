@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 from ..errors import InputError
@@ -167,7 +168,7 @@ def reconstruct(
         )
         lap("macro")
         if has_light:
-            scene, current, state = _together(scene, current, state, prior, options)
+            scene, current, state = _together(scene, current, state, prior)
         lap("lens light with arcs")
         result = answer(scene, current, state, source_fov=options.source_fov)
         lap("source")
@@ -200,13 +201,13 @@ def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
 
 
 def _together(
-    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior, options
+    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior
 ) -> tuple[Scene, MacroProblem, MacroState]:
-    """Refits the lens light with the arcs taken off, then the macro-model with it."""
-    result = answer(scene, current, state, source_fov=options.source_fov)
+    """Refits the lens light jointly with the source, then the macro-model with it."""
     fitter = LensLightFitter(scene.frame)
-    start = torch.tensor([*scene.light.center, *scene.light.ellipticity.ravel()]).double().numpy()
-    _, light = fitter.fit(scene.frame.image - result.arcs, scene.frame.mask, start)
+    start = np.array([*scene.light.center, *scene.light.ellipticity.ravel()])
+    whiten = current.marginal(state)
+    _, light = fitter.fit(scene.frame.image, scene.frame.mask, start, whiten=whiten)
     scene = replace(scene, light=light)
     current = problem(scene, prior, STAGES[-1])
     state = replace(state, damping=torch.full_like(state.damping, 0.03))

@@ -47,7 +47,7 @@ class Stage:
     coarse: bool = False
 
 
-_FIRST = Stage(modes=7, steps=4, keep=30, softening=0.1, subsample=1, free_core=False, coarse=True)
+_FIRST = Stage(modes=7, steps=4, keep=20, softening=0.1, subsample=1, free_core=False, coarse=True)
 
 STAGES = (
     _FIRST,
@@ -57,7 +57,10 @@ STAGES = (
     Stage(modes=18, steps=8, keep=1, softening=0.0, free_slope=True),
 )
 
-RADII, DRAWS, SHAPES = 10, 16, 3
+LEEWAY = 0.5
+"""Change of the lens light that the prior allows at every radius, relative to the light itself."""
+
+RADII, DRAWS, SHAPES = 10, 16, 2
 """Bins of the Einstein radius, shapes that are drawn in each, and shapes that are kept of them."""
 
 CORES = (0.02, 0.1)
@@ -90,26 +93,26 @@ class Scene:
 
     @property
     def template_spread(self) -> Array:
-        """Prior standard deviations of the amplitudes of lens light and sky, with shape (Q)."""
-        spread = np.abs(self.light.amplitudes) / 3
+        """Prior standard deviations of the amplitudes of lens light and sky, with shape (Q).
+
+        A Gaussian may change by ``LEEWAY`` of the light at its own radius, so that those which the
+        first fit left out, under the arcs, can come in; the sky by half the noise of a pixel.
+        """
+        light = self.light
+        spread = LEEWAY * light.level / np.maximum(light.templates.max(axis=(1, 2)), 1e-300)
         spread[-1] = np.median(self.frame.sigma) * self.noise_scale / 2
         return spread
 
 
 def image_data(scene: Scene, *, subsample: int = 2, softening: float = 0.0) -> ImageData:
-    """Prepares the image for the inversion; lens light and sky become templates with a prior.
-
-    A Gaussian may change by a third of its amplitude, the sky by half the noise of a pixel.
-    """
+    """Prepares the image for the inversion; lens light and sky become templates with a prior."""
     frame, light = scene.frame, scene.light
     sigma = frame.sigma * scene.noise_scale
     sigma = np.hypot(sigma, softening * scene.arc_light.max())
     used = np.flatnonzero(frame.mask)
     weight = 1 / sigma.ravel()[used]
-    spread, free = scene.template_spread, light.free
-    templates = (
-        light.templates[free].reshape(free.sum(), -1)[:, used] * spread[free, None] * weight
-    )
+    templates = light.templates.reshape(len(light.templates), -1)[:, used]
+    templates = templates * scene.template_spread[:, None] * weight
     expected = (light.image + light.sky).ravel()[used]
     data = (frame.image.ravel()[used] - expected) * weight
     return ImageData(

@@ -124,7 +124,7 @@ class EPL:
         return scale * ax, scale * ay
 
     def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Computes :math:`\gamma_1 = (\psi_{xx} - \psi_{yy}) / 2` and :math:`\gamma_2 = \psi_{xy}`.
+        r"""Computes :math:`\gamma_1 = (\psi_{xx} - \psi_{yy}) / 2`, :math:`\gamma_2 = \psi_{xy}`.
 
         The deflection is homogeneous of degree :math:`1 - t`, so that Euler's theorem gives its
         derivatives from itself and :math:`\kappa`.

@@ -29,8 +29,9 @@ from ..progress import progress
 from .mocks import Mock, make_mock
 from .report import format_table, summarise, worst_cases, write_csv
 
-Reconstruct = Callable[[Observation], Any]
-"""Takes an observation; what it returns has the product as ``.product``."""
+Reconstruct = Callable[[Observation, bool], Any]
+"""Takes an observation and whether it holds lens light, as a user would say by ``--lens-light``;
+what it returns has the product as ``.product``."""
 
 SIDE = 64
 """Side of the mocks [pixels]."""
@@ -178,7 +179,7 @@ def evaluate_one(
     """
     start, row = time.perf_counter(), _facts(mock, seed)
     try:
-        product = reconstruct(mock.observation).product
+        product = reconstruct(mock.observation, row["lens_light"]).product
         row["seconds"] = time.perf_counter() - start
         row |= {"macrote": float(product.header["MACROTE"][0])} | compare(mock, product)
         row["status"] = "ok"
@@ -256,13 +257,19 @@ def _prepare(options: EvaluateOptions) -> Path:
     return folder
 
 
+def _whole_chain(observation: Observation, lens_light: bool) -> Any:
+    from ..inference.reconstruct import ReconstructOptions, reconstruct
+
+    light = "auto" if lens_light else "none"
+    return reconstruct(observation, ReconstructOptions(lens_light=light))
+
+
 def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> list[dict[str, Any]]:
     """Runs a suite, or what is left of it, and writes and prints the summary.
 
     Arguments:
         options: What to run.
-        reconstruct: The method under test; :func:`lensrim.inference.reconstruct.reconstruct` by
-            default.
+        reconstruct: The method under test; the whole chain by default.
 
     Returns:
         The rows of all mocks that the output folder holds.
@@ -271,9 +278,7 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
         InputError: If a folder cannot be used.
     """
     if reconstruct is None:
-        from ..inference.reconstruct import reconstruct as default
-
-        reconstruct = default
+        reconstruct = _whole_chain
     method: Reconstruct = reconstruct
     folder = _prepare(options)
     galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None

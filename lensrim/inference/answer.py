@@ -153,12 +153,12 @@ def _shear_of_map(
 
 def _draw(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:
     """Draws every mode on the pixels of the source, with shape (K, n, n)."""
-    x, y = grid.coordinates(dtype=torch.float64)
-    size, core = state.hyper[0, 2].exp(), state.hyper[:1, 3].exp()
-    u = ((x[0] - grid.center[0]) / size)[None, None]
-    v = ((y[:, 0] - grid.center[1]) / size)[None, None]
-    across, up = modes.tables(u, core)[0][0, :, 0], modes.tables(v, core)[0][0, :, 0]
-    return torch.einsum("kj,ki->kij", across[modes.m - 1], up[modes.n - 1]).contiguous()
+    x, y = torch.broadcast_tensors(*grid.coordinates(dtype=torch.float64))
+    middle, size = torch.tensor(grid.center, dtype=x.dtype), state.hyper[0, 2].exp()
+    position = (torch.stack([x, y], dim=-1) - middle) / size
+    return modes.draw(position.reshape(1, 1, -1, 2), state.hyper[:1, 3].exp())[0].reshape(
+        len(modes), *grid.shape
+    )
 
 
 def _solve(scene, simulator, rays, modes, basis, state) -> tuple[Solution, Tensor]:

@@ -1,22 +1,25 @@
 r"""Linear inversion: the source, the lens light and the sky that explain an image, given the
 deflection.
 
-The source is a Gaussian random field on a square of side :math:`S` in the source plane, written
-in the sine modes of that square (it vanishes on the border),
+The source is a Gaussian random field on a disc of diameter :math:`S` in the source plane,
 
 .. math::
-    s(\beta) = \sum_{mn} z_{mn} \, \varphi_{mn}(\beta) , \qquad
-    \varphi_{mn} = \tfrac{2}{S} \sin(\pi m u) \sin(\pi n v) , \qquad
-    z_{mn} \sim \mathcal{N}\big(0, P(k_{mn})\big) , \qquad
-    P(k) = \frac{4 \pi \nu A^2 \ell^2}{(1 + k^2 \ell^2)^{\nu + 1}} \, ,
+    s(\beta) = e(r) \sum_{mn} z_{mn} \sin \pi m (U + \tfrac12) \, \sin \pi n (V + \tfrac12) ,
+    \qquad z_{mn} \sim \mathcal{N}\big(0, P(k_{mn})\big) , \qquad
+    P(k) \propto \frac{A^2 \ell^2}{(1 + k^2 \ell^2)^{\nu + 1}} \, ,
 
-a proper prior with standard deviation :math:`A` and correlation length :math:`\ell`. The image is
-linear in
-:math:`z` and in the amplitudes :math:`a` of further templates (lens light, sky): :math:`d = \Phi
-z + T a +
-\eta`. Everything is in units of the noise, so with :math:`C = [\Phi, T]`, prior precision
-:math:`\Lambda` and :math:`H = C^T C + \Lambda`, the posterior mean is :math:`H^{-1} C^T d` and
-the log-evidence
+with :math:`(u, v) = (\beta - c) / S`, :math:`r = |(u, v)|`, and :math:`k = \pi |(m, n)| / S`.
+Galaxies are cuspy: they have more structure, and more light, toward their middle. The coordinate is
+therefore stretched there, :math:`(U, V) = (u, v) R(r) / r` with
+:math:`R = \mathrm{asinh}(r / \rho) / 2\, \mathrm{asinh}(1 / 2\rho)`, and the envelope
+:math:`e = (1 + r^2/\rho^2)^{-3/4} (1 - 4 r^2)` fades outward, to zero on the border. Within the
+core :math:`\rho` the field is a Matern field with standard deviation :math:`A` and correlation
+length :math:`\ell` (of the stretched coordinate).
+
+The image is linear in :math:`z` and in the amplitudes :math:`a` of further templates (lens light,
+sky): :math:`d = \Phi z + T a + \eta`. Everything is in units of the noise, so with
+:math:`C = [\Phi, T]`, prior precision :math:`\Lambda` and :math:`H = C^T C + \Lambda`, the
+posterior mean is :math:`H^{-1} C^T d` and the log-evidence
 
 .. math::
     \log p(d) = - \tfrac12 \left(d^T d - d^T C H^{-1} C^T d\right) - \tfrac12 \log \det H
@@ -24,7 +27,7 @@ the log-evidence
 
 It is exact: modes are few (hundreds), and the data constrain none beyond them, so that the answer
 does not depend on how many are kept once there are enough. The random field is the same wherever
-the square is centred, so evidences of different lens models on one square size can be compared.
+the disc is centred, so evidences of different lens models can be compared.
 
 References:
     Suyu+ 2006, MNRAS 371, 983; Vegetti & Koopmans 2009, MNRAS 392, 945.
@@ -38,8 +41,11 @@ from torch import Tensor
 
 from ..lensing.psf import PSF
 
-FADE = 1.0
-"""Exponent of the envelope along each axis."""
+FADE = 0.75
+"""Exponent of the envelope: far out the prior's standard deviation falls as r^-1.5."""
+
+TINY = 1e-12
+"""Softening of the centre of the warp, in units of the square."""
 
 NU = 1.0
 """Smoothness of the source prior: spectral index 2 (nu + 1) = 4."""
@@ -47,7 +53,7 @@ NU = 1.0
 
 @dataclass(frozen=True)
 class SourceModes:
-    """Creates the sine modes of a square source plane.
+    """Creates the modes of the source.
 
     Arguments:
         count: Highest order along an axis; orders with :math:`m^2 + n^2 \\leq` ``count²`` are
@@ -89,29 +95,44 @@ class SourceModes:
             16 * math.pi * NU * (amplitude * ratio) ** 2 / (1 + (order * ratio) ** 2) ** (NU + 1)
         )
 
-    def tables(self, xi: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Returns the modes along one axis and their derivatives, zero outside the square.
+    def warp(self, position: Tensor, core: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Returns the sines along both warped axes and the envelope.
 
         Arguments:
-            xi: Position :math:`\xi` from the centre in units of the side, -1/2 to 1/2 inside, with
-                shape :math:`(B, S, R)`.
+            position: Position from the centre in units of the side, with shape
+                :math:`(B, S, R, 2)`.
             core: Core :math:`\rho` of the warp in units of the side, with shape :math:`(B)`.
 
         Returns:
-            Two tensors with shape :math:`(B, M, S, R)`.
+            Two tensors with shape :math:`(B, M, S, R)`, and the envelope, zero outside the
+            disc, with shape :math:`(B, S, R)`.
         """
         core = core[:, None, None]
-        order = math.pi * torch.arange(1, self.count + 1, dtype=xi.dtype, device=xi.device)
-        order = order[:, None, None]
-        norm = 2 * torch.asinh(0.5 / core)
-        t = torch.asinh(xi / core) / norm + 0.5
-        r2 = xi**2 + core**2
-        slope = 1 / (norm * r2.sqrt())
-        envelope = ((xi.abs() < 0.5) * (core**2 / r2) ** (FADE / 2))[:, None]
-        phase = t[:, None] * order
-        sine = envelope * torch.sin(phase)
-        fade = (-FADE * xi / r2)[:, None]
-        return sine, envelope * slope[:, None] * order * torch.cos(phase) + fade * sine
+        r2 = position.square().sum(-1)
+        radius = (r2 + TINY).sqrt()
+        stretch = torch.asinh(radius / core) / (2 * radius * torch.asinh(0.5 / core))
+        order = math.pi * torch.arange(
+            1, self.count + 1, dtype=position.dtype, device=position.device
+        )
+        warped = (position * stretch[..., None] + 0.5)[:, None]
+        x, y = torch.sin(warped * order[:, None, None, None]).unbind(-1)
+        envelope = (core**2 / (r2 + core**2)) ** FADE * (1 - 4 * r2).clamp(min=0)
+        return x, y, envelope
+
+    def draw(self, position: Tensor, core: Tensor) -> Tensor:
+        """Evaluates every mode, averaged over the rays S, with shape (B, K, R)."""
+        x, y, envelope = self.warp(position, core)
+        x = x * (envelope / x.shape[2])[:, None]
+        rows = [(x[:, m : m + 1] * y[:, :n]).sum(2) for m, n in enumerate(self.row_lengths)]
+        return torch.cat(rows, dim=1)
+
+    def slope(self, position: Tensor, core: Tensor, z: Tensor) -> Tensor:
+        """Returns the gradient of the source with coefficients z (B, K), shape (B, S, R, 2)."""
+        with torch.enable_grad():
+            position = position.detach().requires_grad_()
+            x, y, envelope = self.warp(position, core)
+            source = envelope * torch.einsum("bmsr,bmn,bnsr->bsr", x, self.square(z), y)
+            return torch.autograd.grad(source.sum(), position)[0]
 
     def square(self, z: Tensor) -> Tensor:
         """Lays coefficients (K) out as a matrix (M, M), zero where none is kept."""
@@ -215,12 +236,8 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     # Single precision leaves 1e-7 of the brightest pixel in the columns; their products, which
     # square the condition number, are made in double.
     position, core = position.to(image.precision), core.to(image.precision)
-    x, y = (modes.tables(xi, core)[0] for xi in position.unbind(-1))
-    maps = torch.cat(
-        [(x[:, m : m + 1] * y[:, :n]).sum(2) for m, n in enumerate(modes.row_lengths)], dim=1
-    )
-    maps = maps / image.subsample**2  # (B, K, H·W)
-    columns = image.blur(maps.reshape(len(position), len(modes), *image.shape)).transpose(1, 2)
+    maps = modes.draw(position, core)
+    columns = image.blur(maps.reshape(*maps.shape[:2], *image.shape)).transpose(1, 2)
     if image.templates.shape[1]:
         templates = image.templates.expand(len(position), -1, -1)
         columns = torch.cat([columns, templates], dim=2)

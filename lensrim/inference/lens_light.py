@@ -184,9 +184,7 @@ class LensLightFitter:
         )
         return result.x, self.at(result.x, image, use, whiten)
 
-    def at(
-        self, shape: Array, image: Array, use: NDArray[np.bool_], whiten: Whiten
-    ) -> LensLight:
+    def at(self, shape: Array, image: Array, use: NDArray[np.bool_], whiten: Whiten) -> LensLight:
         """Solves for the amplitudes at a given shape."""
         templates = self.templates(shape)
         amplitudes = self.amplitudes(templates, image, use, whiten)

@@ -241,7 +241,7 @@ class MacroProblem:
     def resize(self, state: MacroState) -> MacroState:
         """Fits the source square to the nearest rays that carry 99 % of the arcs' light."""
         beta, center = self.trace(state.p)
-        radius = (beta - center[:, None, None]).abs().amax((-1, 1))  # (B, H·W)
+        radius = (beta - center[:, None, None]).norm(dim=-1).amax(1)  # (B, H·W)
         order = radius.argsort(dim=-1)
         light = self.arc[order].cumsum(-1)
         index = (light < 0.99).sum(-1, keepdim=True).clamp(max=light.shape[-1] - 1)
@@ -306,11 +306,9 @@ class MacroProblem:
         precision = self.image.precision
         core = state.hyper[:, 3].exp().to(precision)
         position, jacobian = position.to(precision), jacobian.to(precision)
-        (x, dx), (y, dy) = (self.modes.tables(xi, core) for xi in position.unbind(-1))
-        z = self.modes.square(solution.mean[:, : len(self.modes)]).to(precision)
-        slope_x = torch.einsum("bmsr,bmn,bnsr->bsr", dx, z, y)
-        slope_y = torch.einsum("bmsr,bmn,bnsr->bsr", x, z, dy)
-        rays = slope_x[..., None] * jacobian[..., 0, :] + slope_y[..., None] * jacobian[..., 1, :]
+        z = solution.mean[:, : len(self.modes)].to(precision)
+        slope = self.modes.slope(position, core, z)
+        rays = (slope[..., None] * jacobian).sum(-2)
         maps = self.image.average(rays.movedim(-1, 1))
         j = self.image.blur(maps)  # (B, 8, N)
         cross = torch.matmul(j, system.columns) * solution.scale[:, None]  # (B, 8, K + Q)

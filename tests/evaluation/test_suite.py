@@ -77,7 +77,8 @@ class Method:
     mock: Callable[[int], Mock] = small
     calls: int = 0
 
-    def __call__(self, observation: Observation) -> Answer:
+    def __call__(self, observation: Observation, lens_light: bool) -> Answer:
+        assert lens_light == (self.mock(int(observation.name[-4:])).truth.lens_light.max() > 0)
         self.calls += 1
         seed = int(observation.name[-4:])
         if seed in self.fails:
@@ -120,7 +121,7 @@ def test_errors_are_those_that_were_made() -> None:
 def test_a_product_on_other_pixels_is_a_failure() -> None:
     mock = small(2)
     other = make_mock(2, shape=(SIDE, SIDE + 2))
-    row = evaluate_one(mock, 2, lambda observation: Answer(perfect(other)))
+    row = evaluate_one(mock, 2, lambda observation, lens_light: Answer(perfect(other)))
     assert row["status"].startswith("ValueError")
     assert "pixels" in row["status"]
 

@@ -68,16 +68,31 @@ def test_its_gradient_in_the_positions_of_the_rays():
     assert float((gradient * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-5)
 
 
-def test_the_modes_and_their_slopes():
+def test_the_slope_of_the_source():
     modes = SourceModes(6)
-    xi = torch.linspace(-0.499, 0.499, 7, dtype=torch.float64).reshape(1, 1, -1).requires_grad_()
-    core = torch.tensor([0.05], dtype=torch.float64)
-    values, slopes = modes.tables(xi, core)
-    for m in range(6):
-        (expected,) = torch.autograd.grad(values[:, m].sum(), xi, retain_graph=True)
-        torch.testing.assert_close(slopes[:, m], expected)
-    edge = modes.tables(torch.tensor([[[-0.5, 0.5, 0.7]]], dtype=torch.float64), core)[0]
-    assert float(edge.abs().max()) < 1e-12
+    generator = torch.Generator().manual_seed(4)
+    position = 0.6 * torch.rand(2, 1, 9, 2, generator=generator, dtype=torch.float64) - 0.3
+    z = torch.randn(2, len(modes), generator=generator, dtype=torch.float64)
+    core = torch.tensor([0.05, 0.2], dtype=torch.float64)
+    step = torch.tensor([1e-6, 0.0], dtype=torch.float64)
+    for axis, shift in enumerate((step, step.flip(0))):
+        up, down = (modes.draw(position + s * shift, core) for s in (1, -1))
+        expected = torch.einsum("bk,bkr->br", z, up - down) / 2e-6
+        slope = modes.slope(position, core, z)[:, 0, :, axis]
+        torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_modes_end_on_the_border_and_have_no_axes():
+    modes, core = SourceModes(6), torch.tensor([0.05], dtype=torch.float64)
+    angle = torch.linspace(0, 6.2, 30, dtype=torch.float64)
+    circle = torch.stack([angle.cos(), angle.sin()], dim=-1)[None, None]
+    assert float(modes.draw(0.5 * circle, core).abs().max()) < 1e-12
+    assert float(modes.draw(0.7 * circle, core).abs().max()) == 0
+    # the first mode is nearly round: coordinates are stretched along the radius
+    first = modes.draw(0.2 * circle, core)[0, 0]
+    assert float(first.max() / first.min()) < 1.2
+    middle = modes.draw(torch.zeros(1, 1, 1, 2, dtype=torch.float64), core)
+    assert bool(torch.isfinite(middle).all())
 
 
 def test_the_prior_has_the_stated_strength():

@@ -9,8 +9,8 @@ The source is a Gaussian random field on a disc of diameter :math:`S` in the sou
     P(k) \propto \frac{A^2 \ell^2}{(1 + k^2 \ell^2)^{\nu + 1}} \, ,
 
 with :math:`(u, v) = (\beta - c) / S`, :math:`r = |(u, v)|`, and :math:`k = \pi |(m, n)| / S`.
-Galaxies are cuspy: they have more structure, and more light, toward their middle. The coordinate is
-therefore stretched there, :math:`(U, V) = (u, v) R(r) / r` with
+Galaxies are cuspy: they have more structure, and more light, toward their middle. The coordinate
+is therefore stretched there, :math:`(U, V) = (u, v) R(r) / r` with
 :math:`R = \mathrm{asinh}(r / \rho) / 2\, \mathrm{asinh}(1 / 2\rho)`, and the envelope
 :math:`e = (1 + r^2/\rho^2)^{-3/4} (1 - 4 r^2)` fades outward, to zero on the border. Within the
 core :math:`\rho` the field is a Matern field with standard deviation :math:`A` and correlation

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..lensing.psf import measure_fwhm
 from .cosmos import Galaxy, half_light_radius
 from .halos import Lens, LensPrior, draw_lens
 
@@ -202,20 +203,6 @@ def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
     return Galaxy("synthetic", image, 0.03, half_light_radius(image) * 0.03)
 
 
-def stamp_fwhm(stamp: Map) -> float:
-    """Full width at half maximum: diameter of the circle of the area above it [pixels].
-
-    The stamp is interpolated five times finer first, so that narrow ones are measured, too.
-    """
-    from scipy import ndimage
-
-    row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
-    fine = np.arange(-60, 61) / 5
-    y, x = np.meshgrid(row + fine, column + fine, indexing="ij")
-    near = ndimage.map_coordinates(stamp, [y, x], order=3)
-    return float(2 * np.sqrt((near > near.max() / 2).sum() / np.pi) / 5)
-
-
 def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, tuple[Map, float]]:
     """Reads the well-sampled PSF stamps of a folder, of single images or cubes.
 
@@ -238,7 +225,7 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
         data = np.asarray(fits.getdata(path), dtype=np.float64)
         for i, stamp in enumerate(data.reshape(-1, *data.shape[-2:])):
             stamp = np.nan_to_num(stamp)
-            width = stamp_fwhm(stamp)
+            width = measure_fwhm(stamp)
             border = np.concatenate([stamp[0], stamp[-1], stamp[:, 0], stamp[:, -1]])
             # A stamp on a pedestal is a failed measurement.
             if width < min_fwhm or np.abs(border).mean() > 0.01 * stamp.max():

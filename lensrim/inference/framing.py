@@ -15,13 +15,13 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..io.observation import Observation
+from ..lensing.psf import measure_fwhm
 from .lens_light import (
     STRUCTURE,
     Array,
     Frame,
     LensLight,
     LensLightFitter,
-    full_width,
     positive_regions,
     significance,
 )
@@ -46,7 +46,7 @@ def frame_of(observation: Observation) -> Frame:
         grid=observation.grid,
         psf=observation.psf,
         psf_kind=observation.psf_kind,
-        fwhm=full_width(observation.psf) * observation.pixel_scale,
+        fwhm=measure_fwhm(observation.psf) * observation.pixel_scale,
     )
 
 
@@ -105,7 +105,7 @@ def cut(
             side = min(side, max(h, w))
             observation = observation.cutout(middle, (side, side))
     if bin is None:
-        side, width = max(observation.shape), full_width(observation.psf)
+        side, width = max(observation.shape), measure_fwhm(observation.psf)
         bin = 1
         while side / bin > LARGEST + 20 and width / (bin + 1) >= 1.2:
             bin += 1

@@ -274,12 +274,6 @@ def significance(residual: Array, noise: Array, frame: Frame) -> Array:
     return _convolve(residual * weight, kernel) / np.sqrt(np.clip(variance, 1e-300, None))
 
 
-def full_width(psf: Array) -> float:
-    """Measures the full width at half maximum [pixel], from the area above half the peak."""
-    fine = ndimage.zoom(psf, 8, order=3)
-    return float(2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) / 8)
-
-
 def _convolve(image: Array, kernel: Array) -> Array:
     from scipy.signal import fftconvolve
 

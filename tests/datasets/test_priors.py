@@ -14,7 +14,6 @@ from lensrim.datasets.priors import (
     draw_psf,
     draw_system,
     read_psf_stamps,
-    stamp_fwhm,
     synthetic_galaxy,
 )
 from lensrim.errors import InputError
@@ -92,11 +91,6 @@ def test_synthetic_galaxies_fade_before_the_border() -> None:
         assert galaxy.image.max() == 1
         assert galaxy.image.min() >= 0
         assert galaxy.image[0].max() < 1e-3
-
-
-@pytest.mark.parametrize("fwhm", [1.5, 2.7, 8.0])
-def test_width_of_a_stamp(fwhm: float) -> None:
-    assert stamp_fwhm(gaussian(fwhm)) == pytest.approx(fwhm, rel=0.06)
 
 
 def test_psf_stamps(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from lensrim.lensing.psf import (
     PSF,
     convolve_subsampled,
     gaussian_psf,
+    measure_fwhm,
     moffat_psf,
     native_kernel,
     normalize_psf,
@@ -149,6 +150,31 @@ def test_stamps_have_the_stated_width(size: int):
         assert float(psf.sum()) == pytest.approx(1.0)
         middle = size // 2
         assert float(psf[middle, middle + 2] / psf[middle, middle]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("profile", [gaussian_psf, moffat_psf])
+@pytest.mark.parametrize(("fwhm", "rel"), [(2.0, 0.01), (2.7, 0.01), (8.0, 2e-3), (30.0, 2e-3)])
+def test_the_width_of_a_stamp_is_measured(profile, fwhm: float, rel: float):
+    stamp = profile(fwhm, 1.0, 2 * int(1.5 * fwhm) + 9)
+    assert measure_fwhm(stamp) == pytest.approx(fwhm, rel=rel)
+    # Neither scale, nor type, nor the place of the peak, nor the stamp's sides matter.
+    assert measure_fwhm(1e-9 * stamp.numpy()[::-1]) == pytest.approx(fwhm, rel=rel)
+    moved = F.pad(stamp.float(), (0, 11, 3, 2)).requires_grad_()
+    assert measure_fwhm(moved) == pytest.approx(fwhm, rel=rel)
+
+
+@pytest.mark.parametrize("profile", [gaussian_psf, moffat_psf])
+@pytest.mark.parametrize(("fwhm", "rel"), [(2.0, 0.15), (3.0, 0.03), (8.0, 2e-3), (30.0, 2e-3)])
+def test_the_width_of_a_stamp_whose_peak_lies_between_pixels(profile, fwhm: float, rel: float):
+    # Every fourth sample of a finer stamp: the peak lies half a pixel off along both axes.
+    fine = profile(4 * fwhm, 1.0, 8 * int(1.5 * fwhm) + 33)
+    assert measure_fwhm(fine[2::4, 2::4]) == pytest.approx(fwhm, rel=rel)
+
+
+def test_the_width_of_an_ellipse_is_the_mean_of_its_axes():
+    x = torch.arange(-20.0, 21.0)
+    ellipse = torch.exp(-4 * math.log(2) * ((x / 4) ** 2 + (x[:, None] / 9) ** 2))
+    assert measure_fwhm(ellipse) == pytest.approx(6.0, rel=5e-3)
 
 
 @pytest.mark.parametrize("size", [4, 20])

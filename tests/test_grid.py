@@ -58,6 +58,7 @@ def test_the_type_is_that_asked_for():
     torch.testing.assert_close(single, double.float(), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("types_unchecked")
 @pytest.mark.parametrize("shape", [(0, 3), (3,), (3, 3, 3)])
 def test_a_shape_without_pixels_is_refused(shape):
     with pytest.raises(ValueError, match="two positive numbers"):

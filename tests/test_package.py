@@ -5,6 +5,7 @@ import sys
 from importlib import metadata, resources
 
 import pytest
+from jaxtyping import TypeCheckError
 
 import lensrim
 
@@ -24,6 +25,11 @@ def test_import_is_cheap() -> None:
 def test_grid_needs_no_fits_and_no_plots() -> None:
     heavy = {"scipy", "astropy", "matplotlib"}
     assert loaded_by("from lensrim import PixelGrid") & heavy == set()
+
+
+def test_annotations_hold_in_the_tests() -> None:
+    with pytest.raises(TypeCheckError, match="Expected type: tuple"):
+        lensrim.PixelGrid((3.0, 3), 1.0)
 
 
 @pytest.mark.parametrize("name", lensrim.__all__)

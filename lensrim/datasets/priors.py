@@ -9,7 +9,7 @@ tracing has no scale of its own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from .halos import Lens, LensPrior, draw_lens
 Map = NDArray[np.float64]
 
 
+@runtime_checkable
 class Galaxies(Protocol):
     """A collection of galaxies that are loaded by name."""
 

@@ -12,7 +12,7 @@ surface brightness at a point, in data units per image pixel; parameters are as 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 from .mass import CORE, Parameter, _maps
 
 
+@runtime_checkable
 class Light(Protocol):
     """What every light profile can do."""
 

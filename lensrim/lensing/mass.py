@@ -19,7 +19,7 @@ not physical.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ CORE = 1e-6
 Parameter = float | Tensor
 
 
+@runtime_checkable
 class Mass(Protocol):
     """What every mass model can do."""
 

@@ -110,9 +110,7 @@ def _sample(source: Tensor, positions: Tensor) -> Tensor:
     return F.grid_sample(source, positions, padding_mode="zeros", align_corners=False)
 
 
-def _backward(
-    grad: Tensor, source: Tensor, positions: Tensor, needed: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
+def _backward(grad: Tensor, source: Tensor, positions: Tensor, needed: tuple[bool, ...]) -> tuple:
     """Gradients in source and positions; that which is not needed is undefined."""
     # Bilinear and zero padding are both coded as 0.
     return torch.ops.aten.grid_sampler_2d_backward(

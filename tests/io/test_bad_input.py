@@ -204,6 +204,7 @@ def test_nothing_left_to_use(parts: dict, write: Callable):
     refused(write(parts), "no pixel is left to use, 1147 of 1147 pixels ignored: data quality")
 
 
+@pytest.mark.usefixtures("types_unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

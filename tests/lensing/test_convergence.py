@@ -210,6 +210,7 @@ def test_types_follow_the_operator():
     torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("types_unchecked")
 def test_unknown_samples_are_refused():
     with pytest.raises(ValueError, match="samples must be one of"):
         KappaToAlpha(PixelGrid((4, 4), H), samples="means")

@@ -191,6 +191,7 @@ def test_a_psf_without_positive_sum_is_refused(bad: Tensor):
         PSF(bad, (8, 8))
 
 
+@pytest.mark.usefixtures("types_unchecked")
 def test_unknown_kinds_and_samplings_are_refused():
     with pytest.raises(ValueError, match="psf_kind must be one of"):
         native_kernel(skewed(), 2, psf_kind="measured")

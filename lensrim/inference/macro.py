@@ -346,16 +346,28 @@ class MacroProblem:
         )
         value = self.evaluate(state.p + move, state)
         ratio = (value - state.value) / promised.clamp(min=1e-12)
-        # Residuals with structure make the quadratic model too stiff: a good step is tried longer.
-        for _ in range(2):
-            longer = (3 * move) / ((3 * move).abs() / reach).amax(-1, keepdim=True).clamp(min=1)
-            more = self.evaluate(state.p + longer, state)
-            gained = more > value
-            move = torch.where(gained[:, None], longer, move)
-            value = torch.where(gained, more, value)
-            if not gained.any():
-                break
+        move, value = self._stretched(state, move, value, ratio, reach)
         change = torch.where(ratio > 0.7, 0.2, torch.where(ratio > 0.3, 1.0, 4.0))
         damping = (damping * change).clamp(1e-6, 1e6)
         moved = replace(state, p=state.p + move, value=value, damping=damping)
         return moved.where(value > state.value, replace(state, damping=damping))
+
+    def _stretched(self, state: MacroState, move, value, ratio, reach) -> tuple[Tensor, Tensor]:
+        """Tries longer steps where a step gained more than promised, twice.
+
+        Residuals with structure make the quadratic model too stiff.
+        """
+        for _ in range(2):
+            index = (ratio > 1.2).nonzero()[:, 0]
+            if not len(index):
+                break
+            longer = 3 * move[index]
+            longer = longer / (longer.abs() / reach).amax(-1, keepdim=True).clamp(min=1)
+            some = state.select(index)
+            more = self.evaluate(some.p + longer, some)
+            gained = more > value[index]
+            index = index[gained]
+            move = move.index_copy(0, index, longer[gained])
+            value = value.index_copy(0, index, more[gained])
+            ratio = torch.zeros_like(ratio).index_fill(0, index, torch.inf)
+        return move, value

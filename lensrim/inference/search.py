@@ -40,7 +40,7 @@ class Stage:
     steps: int
     keep: int
     softening: float
-    hope: float = 500.0
+    hope: float = np.inf
     free_slope: bool = False
     free_core: bool = True
     subsample: int = 2
@@ -51,9 +51,9 @@ _FIRST = Stage(modes=7, steps=4, keep=20, softening=0.1, subsample=1, free_core=
 
 STAGES = (
     _FIRST,
-    replace(_FIRST, steps=8, keep=10, hope=np.inf),
-    Stage(modes=10, steps=8, keep=5, softening=0.03, subsample=1, coarse=True),
-    Stage(modes=14, steps=6, keep=3, softening=0.0),
+    replace(_FIRST, steps=8, keep=8, hope=500.0),
+    Stage(modes=10, steps=8, keep=4, softening=0.03, hope=300.0, subsample=1, coarse=True),
+    Stage(modes=14, steps=6, keep=2, softening=0.0, hope=200.0),
     Stage(modes=18, steps=8, keep=1, softening=0.0, free_slope=True),
 )
 

@@ -39,7 +39,6 @@ class Answer:
         arcs, lens_light: Models, convolved.
         sky: Constant sky.
         log_evidence, effective: Log-evidence and number of effective parameters.
-        magnification, magnification_std: Lensed flux over source flux.
     """
 
     kappa: Array
@@ -54,8 +53,6 @@ class Answer:
     sky: float
     log_evidence: float
     effective: float
-    magnification: float
-    magnification_std: float
 
 
 def answer(
@@ -109,12 +106,6 @@ def answer(
         alpha_x = alpha[0] + gamma[0] * x + gamma[1] * y
         alpha_y = alpha[1] + gamma[1] * x - gamma[0] * y
         arcs = torch.einsum("k,kij->ij", z, images)
-        lensed = simulator.source(source[None, None], rays).sum() / 4
-    area = (source_grid.spacing / grid.spacing) ** 2
-    flux = float(source.sum()) * area
-    # Linear error of the source's flux; that of the image is measured far better.
-    flux_std = float(half.sum(1).square().sum().sqrt()) * area
-    magnification = float(lensed) / flux if flux > 0 else float("nan")
     return Answer(
         kappa=kappa.numpy(),
         alpha_x=alpha_x.numpy(),
@@ -128,8 +119,6 @@ def answer(
         sky=sky,
         log_evidence=float(solution.log_evidence[0]),
         effective=float(solution.effective[0]),
-        magnification=magnification,
-        magnification_std=abs(magnification) * flux_std / flux if flux > 0 else float("nan"),
     )
 
 

@@ -30,6 +30,15 @@ from .search import Scene
 LARGEST = 100
 """Side [pixels] up to which a frame is fitted as it is."""
 
+COARSE = 60
+"""Side [pixels] of the coarse frame on which the search begins."""
+
+HUGE = 160
+"""Side [pixels] above which a frame is binned even if its PSF is then undersampled."""
+
+RING = 40
+"""Pixels in each ring in which the structure of the lens galaxy is measured."""
+
 FAINTEST = 5.0
 """Significance, after smoothing by the PSF, that the brightest arc must have."""
 
@@ -109,6 +118,8 @@ def cut(
         bin = 1
         while side / bin > LARGEST + 20 and width / (bin + 1) >= 1.2:
             bin += 1
+        while side / bin > HUGE:
+            bin += 1
         if bin > 1:
             notes.append(f"binned {bin} x {bin}")
     if bin > 1:
@@ -152,11 +163,12 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     else:
         light = no_light(frame)
     residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
-    # As in the fit of the light: a few per cent of the lens itself count as noise.
-    noise = np.hypot(frame.sigma, STRUCTURE * light.image)
-    found = positive_regions(residual, noise, frame)
     x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
     radius = np.hypot(x - light.center[0], y - light.center[1])
+    structure = structure_noise(residual, light.image, frame, radius)
+    # Arcs are to be clearly brighter than the structure of the lens itself.
+    noise = np.hypot(frame.sigma, np.maximum(structure, STRUCTURE * light.image))
+    found = positive_regions(residual, noise, frame)
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= radius > 1.5 * frame.fwhm
@@ -179,24 +191,55 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
         arcs=arcs & mask,
         noise_scale=float(np.clip(spread, 0.2, 5.0)),
         neighbours=neighbours,
+        structure=structure,
     )
 
 
-def coarsen(scene: Scene, observation: Observation) -> Scene | None:
-    """Bins a scene 2 x 2 for the first stages of the search; ``None`` where it is small."""
-    if min(observation.shape) < 76:
-        return None
-    binned = observation.with_mask(scene.frame.mask).binned(2)
-    frame = frame_of(binned)
-    (h, w), (top, left) = binned.shape, ((n % 2) // 2 for n in observation.shape)
+def structure_noise(residual: Array, light: Array, frame: Frame, radius: Array) -> Array:
+    """Measures how well the lens galaxy is described, as a noise that follows its light.
 
-    def blocks(maps: Array) -> Array:
-        maps = maps[..., top : top + 2 * h, left : left + 2 * w]
-        return maps.reshape(*maps.shape[:-2], h, 2, w, 2)
+    Galaxies are not sums of Gaussians. In rings about the lens, the part of the light by which
+    the residual exceeds the noise is measured on negative residuals alone: arcs are positive.
+
+    Arguments:
+        residual: Image less lens light, sky and what is known of the arcs, with shape (H, W).
+        light: Lens light, with shape (H, W).
+        frame: The image it belongs to.
+        radius: Distance from the lens [arcsec], with shape (H, W).
+
+    Returns:
+        The standard deviation, zero where the light is faint, with shape (H, W).
+    """
+    use = frame.mask & (residual < 0) & (light > 3 * frame.sigma)
+    if use.sum() < RING:
+        return np.zeros_like(light)
+    order = np.argsort(radius[use])
+    rings = np.array_split(order, max(1, len(order) // RING))
+    r, excess = residual[use], light[use]
+    variance = np.array([np.median(r[i] ** 2 / frame.sigma[use][i] ** 2) / 0.455 for i in rings])
+    level = np.array([np.median(excess[i] / frame.sigma[use][i]) for i in rings])
+    share = np.sqrt(np.clip(variance - 1, 0, None)) / level
+    middle = np.array([radius[use][i].mean() for i in rings])
+    return np.interp(radius, middle, share) * light
+
+
+def coarsen(scene: Scene, observation: Observation) -> Scene | None:
+    """Bins a scene to about ``COARSE`` pixels for the first stages; ``None`` where it is small."""
+    b = round(min(observation.shape) / COARSE)
+    if b < 2:
+        return None
+    binned = observation.with_mask(scene.frame.mask).binned(b)
+    frame = frame_of(binned)
+    (h, w), (top, left) = binned.shape, ((n % b) // 2 for n in observation.shape)
+
+    def blocks(maps: NDArray) -> NDArray:
+        maps = maps[..., top : top + b * h, left : left + b * w]
+        return maps.reshape(*maps.shape[:-2], h, b, w, b)
 
     light = replace(scene.light, templates=blocks(scene.light.templates).mean(axis=(-1, -3)))
     arcs = blocks(scene.arcs).any(axis=(-1, -3))
-    return replace(scene, frame=frame, light=light, arcs=arcs & frame.mask)
+    structure = blocks(scene.structure).mean(axis=(-1, -3))
+    return replace(scene, frame=frame, light=light, arcs=arcs & frame.mask, structure=structure)
 
 
 def no_light(frame: Frame) -> LensLight:

@@ -187,6 +187,7 @@ class MacroProblem:
         modes: Source modes.
         prior: Prior of the parameters.
         size: Range of the side of the source square [arcsec].
+        spacing: Side of a pixel [arcsec].
         free_core: Whether the core of the source's warp follows the evidence.
     """
 
@@ -197,6 +198,7 @@ class MacroProblem:
     modes: SourceModes
     prior: MacroPrior
     size: tuple[float, float]
+    spacing: float
     free_core: bool = True
 
     def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,10 +213,15 @@ class MacroProblem:
 
     def system(self, state: MacroState) -> Design:
         """Returns the normal equations of every candidate."""
-        beta, center = self.trace(state.p)
-        return design(
-            self.image, self.modes, _unit(beta, center, state.hyper), state.hyper[:, 3].exp()
-        )
+        return design(self.image, self.modes, self.positions(state), state.hyper[:, 3].exp())
+
+    def positions(self, state: MacroState) -> Tensor:
+        """Returns source positions (B, k², H·W, 2) in units of the squares."""
+        return _unit(*self.trace(state.p), state.hyper)
+
+    def covariance(self, state: MacroState) -> Tensor:
+        """Returns the covariance of the parameters (B, 8, 8) from the curvature."""
+        return torch.linalg.pinv(self.derivatives(state)[1])
 
     def marginal(self, state: MacroState) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
         r"""Returns the square root of the image's inverse covariance, source integrated out.

@@ -19,7 +19,7 @@ from ..io.product import Product, write_product
 from ..io.read import read_observation
 from ..progress import progress
 from .answer import answer
-from .framing import coarsen, cut, frame_of, observe
+from .framing import coarsen, cut, frame_of, observe, structure_noise
 from .lens_light import LensLightFitter
 from .macro import MacroPrior, MacroProblem, MacroState
 from .report import build_product, summary_of
@@ -204,11 +204,17 @@ def _together(
     scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior
 ) -> tuple[Scene, MacroProblem, MacroState]:
     """Refits the lens light jointly with the source, then the macro-model with it."""
-    fitter = LensLightFitter(scene.frame)
+    frame = scene.frame
+    fitter = LensLightFitter(replace(frame, sigma=scene.sigma))
     start = np.array([*scene.light.center, *scene.light.ellipticity.ravel()])
     whiten = current.marginal(state)
-    _, light = fitter.fit(scene.frame.image, scene.frame.mask, start, whiten=whiten)
-    scene = replace(scene, light=light)
+    _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
+    result = answer(replace(scene, light=light), current, state)
+    residual = frame.image - result.arcs - result.lens_light - result.sky
+    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
+    radius = np.hypot(x - light.center[0], y - light.center[1])
+    structure = structure_noise(residual, light.image, frame, radius)
+    scene = replace(scene, light=light, structure=structure)
     current = problem(scene, prior, STAGES[-1])
     state = replace(state, damping=torch.full_like(state.damping, 0.03))
     return scene, current, climb(current, current.tune(state, rounds=2), 4)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from .. import __version__, metrics
 from ..io.frames import position_angle
@@ -15,6 +14,7 @@ from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
 from .macro import NAMES, MacroProblem, MacroState
+from .magnification import total_magnification
 from .search import Scene
 
 
@@ -45,7 +45,10 @@ def build_product(
     chi2_arc = float((residual[arcs] ** 2).mean())
     theta_e = metrics.effective_theta_E(result.kappa, grid)
     p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
-    errors = _errors(problem, state)
+    covariance = problem.covariance(state)[0]
+    deviations = covariance.diagonal().clamp(min=0).sqrt()
+    errors = dict(zip(NAMES, deviations.tolist(), strict=True))
+    magnification, magnification_std = total_magnification(problem, state, covariance)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])
     phi = 0.5 * math.atan2(p["e2"], p["e1"])
@@ -68,8 +71,8 @@ def build_product(
         "NARC": (int(arcs.sum()), "pixels of the arcs"),
         "PEFF": (result.effective, "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
-        "MAGTOT": (result.magnification, "lensed flux over source flux"),
-        "MAGTOTER": (result.magnification_std, "its standard deviation"),
+        "MAGTOT": (magnification, "lensed flux over source flux"),
+        "MAGTOTER": (magnification_std, "its standard deviation"),
         "QUALITY": (quality(chi2_arc, scene.noise_scale), "good, fair or poor"),
         "MODEL": ("macro", "model that gave the answer"),
         "MODELSHA": ("none", "sha256 of its weights"),
@@ -89,7 +92,7 @@ def build_product(
             position_angle(shear_phi, observation.wcs, grid),
             "[deg] E of N, shear",
         )
-    header |= _magnitudes(observation, result) | _masses(redshifts, theta_e)
+    header |= _magnitudes(observation, result, magnification) | _masses(redshifts, theta_e)
     shape = grid.shape
     return Product(
         name=observation.name,
@@ -143,25 +146,20 @@ def build_product(
     )
 
 
-def _errors(problem: MacroProblem, state: MacroState) -> dict[str, float]:
-    """Standard deviations of the macro-model's parameters from the curvature at the optimum."""
-    _, curvature = problem.derivatives(state)
-    variance = torch.linalg.pinv(curvature[0]).diagonal().clamp(min=0)
-    return dict(zip(NAMES, variance.sqrt().tolist(), strict=True))
-
-
-def _magnitudes(observation: Observation, result: Answer) -> dict[str, tuple[Any, str]]:
+def _magnitudes(
+    observation: Observation, result: Answer, magnification: float
+) -> dict[str, tuple[Any, str]]:
     """Source and lensed magnitudes, where a zeropoint is known and the fluxes are positive."""
     if observation.zeropoint is None:
         return {}
     # Pixel values are means over binned pixels; the zeropoint is that of a native one.
     lensed = float(result.arcs.sum()) * observation.bin**2
-    if not (lensed > 0 and result.magnification > 0):
+    if not (lensed > 0 and magnification > 0):
         return {}
     magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
     return {
         "MAGLENS": (magnitude, "[mag] of the arcs"),
-        "MAGSRC": (magnitude + 2.5 * math.log10(result.magnification), "[mag] of the source"),
+        "MAGSRC": (magnitude + 2.5 * math.log10(magnification), "[mag] of the source"),
     }
 
 

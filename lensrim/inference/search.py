@@ -77,6 +77,7 @@ class Scene:
         arcs: Mask of the arcs, with shape (H, W).
         noise_scale: Factor on the noise, measured on the sky.
         neighbours: Mask of the neighbours, with shape (H, W).
+        structure: Noise that stands for the structure of the lens galaxy, with shape (H, W).
     """
 
     frame: Frame
@@ -84,6 +85,12 @@ class Scene:
     arcs: NDArray[np.bool_]
     noise_scale: float
     neighbours: NDArray[np.bool_]
+    structure: Array
+
+    @property
+    def sigma(self) -> Array:
+        """Noise that is fitted with: of the sky and of the lens galaxy, with shape (H, W)."""
+        return np.hypot(self.frame.sigma * self.noise_scale, self.structure)
 
     @property
     def arc_light(self) -> Array:
@@ -107,8 +114,7 @@ class Scene:
 def image_data(scene: Scene, *, subsample: int = 2, softening: float = 0.0) -> ImageData:
     """Prepares the image for the inversion; lens light and sky become templates with a prior."""
     frame, light = scene.frame, scene.light
-    sigma = frame.sigma * scene.noise_scale
-    sigma = np.hypot(sigma, softening * scene.arc_light.max())
+    sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
     used = np.flatnonzero(frame.mask)
     weight = 1 / sigma.ravel()[used]
     templates = light.templates.reshape(len(light.templates), -1)[:, used]
@@ -142,6 +148,7 @@ def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
         modes=SourceModes(stage.modes),
         prior=prior,
         size=(2 * scene.frame.fwhm, 0.8 * min(grid.fov)),
+        spacing=grid.spacing,
         free_core=stage.free_core,
     )
 

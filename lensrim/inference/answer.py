@@ -18,9 +18,10 @@ from torch import Tensor
 from ..grid import PixelGrid
 from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
+from .ascent import MacroProblem
 from .inversion import Design, Solution, SourceModes, solve
 from .lens_light import Array
-from .macro import MacroProblem, MacroState, mass_model
+from .macro import MacroState, mass_model
 from .search import Scene, image_data
 
 MODES = 22
@@ -82,7 +83,7 @@ def answer(
         grid,
         source_grid,
         torch.as_tensor(frame.psf, dtype=torch.float64),
-        psf_kind=frame.psf_kind,  # type: ignore[arg-type]
+        psf_kind=frame.psf_kind,
         dtype=torch.float64,
     )
     with torch.no_grad():

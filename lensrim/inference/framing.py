@@ -22,6 +22,7 @@ from .lens_light import (
     Frame,
     LensLight,
     LensLightFitter,
+    connected,
     positive_regions,
     significance,
 )
@@ -257,7 +258,7 @@ def _sort(
     found: NDArray[np.bool_], residual: Array, radius: Array, frame: Frame
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tells arcs from neighbours by their distance from the lens."""
-    labels, count = ndimage.label(found, structure=np.ones((3, 3)))
+    labels, count = connected(found)
     if count == 0:
         return found, np.zeros_like(found)
     index = np.arange(1, count + 1)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from ..grid import PixelGrid
-from ..lensing.psf import PSF
+from ..lensing.psf import PSF, PSFKind
 
 Array = NDArray[np.float64]
 Whiten = Callable[[Array], Array]
@@ -54,7 +54,7 @@ class Frame:
     mask: NDArray[np.bool_]
     grid: PixelGrid
     psf: Array
-    psf_kind: str
+    psf_kind: PSFKind
     fwhm: float
 
     def operator(self, subsample: int) -> PSF:
@@ -139,7 +139,8 @@ class LensLightFitter:
         lower[-1] = -np.inf
         gram, moment = columns / scale, whiten(image[use] * weight)
         # The normal equations' triangular factor keeps the bounded problem at Q x Q.
-        factor = np.linalg.qr(np.column_stack([gram, moment]), mode="r")[: len(scale) + 1]
+        factor = np.asarray(np.linalg.qr(np.column_stack([gram, moment]), mode="r"))
+        factor = factor[: len(scale) + 1]
         fit = optimize.lsq_linear(factor[:, :-1], factor[:, -1], (lower, upper), method="bvls")
         return fit.x / scale
 
@@ -258,12 +259,19 @@ def positive_regions(
         threshold: Significance.
     """
     above = (significance(residual, noise, frame) > threshold) & frame.mask
-    labels, _ = ndimage.label(above, structure=np.ones((3, 3)))
+    labels, _ = connected(above)
     width = frame.fwhm / frame.grid.spacing
     sizes = np.bincount(labels.ravel())
     keep = sizes >= 2 * np.pi / 4 * width**2
     keep[0] = False
-    return ndimage.distance_transform_edt(~keep[labels]) <= width
+    return np.asarray(ndimage.distance_transform_edt(~keep[labels])) <= width
+
+
+def connected(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
+    """Labels connected regions from 1, corners included; returns the labels and their number."""
+    labels = np.zeros(mask.shape, dtype=np.intp)
+    count = ndimage.label(mask, structure=np.ones((3, 3)), output=labels)
+    return labels, int(count)  # pyright: ignore[reportArgumentType]
 
 
 def significance(residual: Array, noise: Array, frame: Frame) -> Array:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from .ascent import MacroProblem
 from .inversion import solve
-from .macro import MacroProblem, MacroState
+from .macro import MacroState
 
 DETECTED = 3.0
 """Significance of the source above which it counts."""

@@ -19,9 +19,10 @@ from ..io.product import Product, write_product
 from ..io.read import read_observation
 from ..progress import progress
 from .answer import answer
+from .ascent import MacroProblem
 from .framing import coarsen, cut, frame_of, observe, structure_noise
 from .lens_light import LensLightFitter
-from .macro import MacroPrior, MacroProblem, MacroState
+from .macro import MacroPrior, MacroState
 from .report import build_product, summary_of
 from .search import STAGES, Scene, climb, problem, search
 

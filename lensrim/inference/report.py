@@ -13,7 +13,8 @@ from ..io.product import Product
 from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
-from .macro import NAMES, MacroProblem, MacroState
+from .ascent import MacroProblem
+from .macro import NAMES, MacroState
 from .magnification import total_magnification
 from .search import Scene
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .ascent import MacroProblem
 from .inversion import ImageData, SourceModes
 from .lens_light import Array, Frame, LensLight
-from .macro import FIELDS, MacroPrior, MacroProblem, MacroState
+from .macro import FIELDS, MacroPrior, MacroState
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def draw(
     """
     from scipy.stats import norm, qmc
 
-    sobol = qmc.Sobol(5, seed=seed).random(1 << (RADII * DRAWS - 1).bit_length())
+    sobol = qmc.Sobol(5, seed=seed)  # pyright: ignore[reportCallIssue]
+    sobol = sobol.random(1 << (RADII * DRAWS - 1).bit_length())
     unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 5)
     normal = torch.from_numpy(norm.ppf(unit[..., 1:].clip(0.02, 0.98)))
     low, high = (float(np.log(t)) for t in prior.theta_E)

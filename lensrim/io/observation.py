@@ -12,6 +12,7 @@ averages down less (``--rescale-noise``). Units stay those of one *native* pixel
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from astropy.wcs import WCS
@@ -53,7 +54,7 @@ class Observation:
     psf: np.ndarray
     mask: np.ndarray
     pixel_scale: float
-    psf_kind: str = "effective"
+    psf_kind: Literal["effective", "optical"] = "effective"
     noise_kind: str = "sigma"
     wcs: WCS | None = None
     unit: str | None = None

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lensrim.grid import PixelGrid
+from lensrim.inference.ascent import MacroProblem
 from lensrim.inference.inversion import ImageData, SourceModes
 from lensrim.inference.macro import (
     MacroPrior,
-    MacroProblem,
     MacroState,
     deflection_jacobian,
     mass_model,

@@ -190,6 +190,7 @@ def test_masks_only_take_pixels_away():
         both.with_mask(np.ones((3, 3)))
 
 
+@pytest.mark.usefixtures("types_unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

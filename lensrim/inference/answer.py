@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.mass import pixel_average
+from ..lensing.mass import Shear, pixel_average
 from ..lensing.simulator import Simulator
 from .ascent import MacroProblem
-from .inversion import Design, Solution, SourceModes, solve
+from .inversion import Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState, mass_model
 from .search import Scene, image_data
@@ -103,9 +103,8 @@ def answer(
     lens_light, sky = _lights(scene, solution.mean[0, k:].numpy())
     with torch.no_grad():
         alpha = torch.cat(simulator.kappa_to_alpha(kappa[None, None]), 1)[0]
-        x, y = grid.coordinates(dtype=torch.float64)
-        alpha_x = alpha[0] + gamma[0] * x + gamma[1] * y
-        alpha_y = alpha[1] + gamma[1] * x - gamma[0] * y
+        tide = Shear(gamma[0], gamma[1]).deflection(*grid.coordinates(dtype=torch.float64))
+        alpha_x, alpha_y = alpha[0] + tide[0], alpha[1] + tide[1]
         arcs = torch.einsum("k,kij->ij", z, images)
     return Answer(
         kappa=kappa.numpy(),
@@ -158,14 +157,7 @@ def _solve(scene, simulator, rays, modes, basis, state) -> tuple[Solution, Tenso
         images.append(simulator.trace(chunk[:, None], rays.expand(len(chunk), -1, -1, -1))[:, 0])
     maps = torch.cat(images)
     columns = (maps.reshape(len(maps), -1)[:, data.used] * data.weight).T
-    columns = torch.cat([columns, data.templates], dim=1)[None]
-    system = Design(
-        columns,
-        columns.transpose(1, 2) @ columns,
-        torch.matmul(data.data, columns),
-        data.data @ data.data,
-    )
-    return solve(system, modes, state.hyper), maps
+    return solve(assemble(data, columns[None]), modes, state.hyper), maps
 
 
 def _lights(scene: Scene, amplitudes: Array) -> tuple[Array, float]:

@@ -238,9 +238,12 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     position, core = position.to(image.precision), core.to(image.precision)
     maps = modes.draw(position, core)
     columns = image.blur(maps.reshape(*maps.shape[:2], *image.shape)).transpose(1, 2)
-    if image.templates.shape[1]:
-        templates = image.templates.expand(len(position), -1, -1)
-        columns = torch.cat([columns, templates], dim=2)
+    return assemble(image, columns)
+
+
+def assemble(image: ImageData, columns: Tensor) -> Design:
+    """Adds the templates to the columns of the source (B, N, K) and makes the normal equations."""
+    columns = torch.cat([columns, image.templates.expand(len(columns), -1, -1)], dim=2)
     moment = torch.matmul(image.data, columns)
     return Design(columns, columns.transpose(1, 2) @ columns, moment, image.data @ image.data)
 

@@ -59,8 +59,7 @@ class PixelGrid:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor]:
-        """Returns the coordinates of the pixel centres, or of the centres of their sub-pixels
-        [arcsec].
+        """Returns the coordinates of the centres of the pixels, or of their sub-pixels [arcsec].
 
         Arguments:
             subsample: Number :math:`k` of sub-pixels along each side of a pixel.

@@ -97,8 +97,8 @@ class LensPrior:
         slope_mean, slope_std: Normal distribution of the slope, cut at 1.6 and 2.5.
         q_range: Range of the axis ratio (uniform).
         shear_scale, shear_max: Rayleigh distribution of the shear's modulus, and where it is cut.
-        multipole_std: Standard deviation of each of the multipole amplitudes m = 3, 4, cut at 3
-            times.
+        multipole_std: Standard deviation of each of the multipole amplitudes m = 3, 4, which are
+            cut at 3 times that.
         subhalos_max: Largest number of subhalos (uniform from 0).
         subhalo_range: Range of a subhalo's Einstein radius, in units of the lens' (density as
             b^-2).
@@ -121,8 +121,8 @@ def _subhalos(rng: np.random.Generator, prior: LensPrior, host: Ellipsoid) -> tu
     halos = []
     low, high = prior.subhalo_range
     for _ in range(int(rng.integers(0, prior.subhalos_max + 1))):
-        # Density as b^-2: the mass function dN/dM ~ M^-1.9 with M ~ b * t ~ b^1.5, somewhat
-        # flattened.
+        # Density as b^-2: the mass function dN/dM ~ M^-1.9 with M ~ b * t ~ b^1.5,
+        # somewhat flattened.
         b = host.theta_E / (1 / low - rng.uniform() * (1 / low - 1 / high))
         radius = 3 * host.theta_E * np.sqrt(rng.uniform())
         angle = rng.uniform(0, 2 * np.pi)

@@ -334,7 +334,7 @@ def draw_system(
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
     galaxy = _draw_galaxy(rng, galaxies, names, prior.stamp_radius_min)
     # The image of the source's centre without offset is the centre of the mass, displaced by the
-    # shear.
+    # external shear.
     host, (g1, g2) = lens.ellipsoid, (lens.gamma1, lens.gamma2)
     distance, angle = prior.source_offset * theta_E * rng.uniform(), rng.uniform(0, 2 * np.pi)
     axis_x = host.center_x - (g1 * host.center_x + g2 * host.center_y)

@@ -85,8 +85,8 @@ def fine_psf(psf: Psf, *, oversample: int, reach: float = 4.5, max_radius: int =
         max_radius: See ``reach``.
 
     Returns:
-        The PSF, with a side of ``oversample`` times an odd number, its centroid in the middle, sum
-        1.
+        The PSF, with sum 1, a side of ``oversample`` times an odd number, and its centroid in the
+        middle.
     """
     radius = min(int(np.ceil(reach * psf.fwhm)), max_radius)
     half = (oversample * (2 * radius + 1) - 1) // 2

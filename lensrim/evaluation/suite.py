@@ -174,8 +174,7 @@ def evaluate_one(
 
     Returns:
         The row: facts of the mock, ``status`` (``"ok"`` or what went wrong), ``seconds`` and,
-            where all
-        went well, the values of :func:`compare`.
+        where all went well, the values of :func:`compare`.
     """
     start, row = time.perf_counter(), _facts(mock, seed)
     try:

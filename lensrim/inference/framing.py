@@ -164,16 +164,20 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     else:
         light = no_light(frame)
     residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
-    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
-    radius = np.hypot(x - light.center[0], y - light.center[1])
-    structure = structure_noise(residual, light.image, frame, radius)
+    scale = _noise_scale(residual, light.image, frame)
+    scaled = replace(frame, sigma=frame.sigma * scale)
+    center = light.center
+    structure = structure_noise(residual, light.image, scaled, _distance(frame, center))
     # Arcs are to be clearly brighter than the structure of the lens itself.
-    noise = np.hypot(frame.sigma, np.maximum(structure, STRUCTURE * light.image))
+    noise = np.hypot(scaled.sigma, np.maximum(structure, STRUCTURE * light.image))
     found = positive_regions(residual, noise, frame)
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
-        found &= radius > 1.5 * frame.fwhm
-    arcs, neighbours = _sort(found, residual, radius, frame)
+        found &= _distance(frame, center) > 1.5 * frame.fwhm
+    else:
+        center = _middle(np.where(found, residual, 0.0), frame)
+        light = replace(light, center=center)
+    arcs, neighbours = _sort(found, residual, _distance(frame, center), frame)
     peak = float(np.where(arcs, significance(residual, noise, frame), 0).max())
     if peak < FAINTEST:
         raise InputError(
@@ -182,18 +186,51 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
             "already subtracted"
         )
     mask = frame.mask & ~neighbours
-    blank = mask & ~arcs
-    spread = 1.0
-    if blank.sum() > 50:
-        spread = 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank]))
     return Scene(
         frame=replace(frame, mask=mask),
         light=light,
         arcs=arcs & mask,
-        noise_scale=float(np.clip(spread, 0.2, 5.0)),
+        noise_scale=scale,
         neighbours=neighbours,
         structure=structure,
     )
+
+
+def _noise_scale(residual: Array, light: Array, frame: Frame) -> float:
+    """Measures the noise of blank sky over the stated one, from the middle of its distribution.
+
+    Pixels with lens light, arcs or neighbours are left out; the scale is measured twice, the
+    second time without what is significant by the first.
+    """
+    scale = 1.0
+    for _ in range(2):
+        noise = frame.sigma * scale
+        blank = frame.mask & (light < noise) & ~positive_regions(residual, noise, frame)
+        if blank.sum() <= 50:
+            return scale
+        spread = 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank]))
+        scale = float(np.clip(spread, 0.2, 5.0))
+    return scale
+
+
+def _distance(frame: Frame, center: tuple[float, float]) -> Array:
+    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
+    return np.hypot(x - center[0], y - center[1])
+
+
+def _middle(arcs: Array, frame: Frame) -> tuple[float, float]:
+    """Guesses the lens's place [arcsec] from the arcs alone.
+
+    It is the middle of the frame, where observers put lenses, unless the middle of the arcs' light
+    is farther from it than half of the arcs' radius.
+    """
+    arcs = arcs.clip(0)
+    if not arcs.any():
+        return (0.0, 0.0)
+    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
+    center = (float((arcs * x).sum() / arcs.sum()), float((arcs * y).sum() / arcs.sum()))
+    radius = float((arcs * _distance(frame, center)).sum() / arcs.sum())
+    return center if np.hypot(*center) > radius / 2 else (0.0, 0.0)
 
 
 def structure_noise(residual: Array, light: Array, frame: Frame, radius: Array) -> Array:

@@ -134,6 +134,10 @@ class LensLightFitter:
         weight = 1 / self.frame.sigma[use]
         columns = whiten((templates[:, use] * weight).T)
         scale = np.linalg.norm(columns, axis=0)
+        # what no used pixel sees, as under a mask on the core, stays out
+        seen = scale > 1e-6 * scale.max()
+        scale = np.where(seen, scale, 1.0)
+        columns = columns * seen
         upper = np.full(len(templates), np.inf)
         lower = np.zeros(len(templates))
         lower[-1] = -np.inf
@@ -142,7 +146,7 @@ class LensLightFitter:
         factor = np.asarray(np.linalg.qr(np.column_stack([gram, moment]), mode="r"))
         factor = factor[: len(scale) + 1]
         fit = optimize.lsq_linear(factor[:, :-1], factor[:, -1], (lower, upper), method="bvls")
-        return fit.x / scale
+        return np.where(seen, fit.x / scale, 0.0)
 
     def fit(
         self,
@@ -264,6 +268,8 @@ def positive_regions(
     sizes = np.bincount(labels.ravel())
     keep = sizes >= 2 * np.pi / 4 * width**2
     keep[0] = False
+    if not keep.any():
+        return np.zeros_like(above)
     return np.asarray(ndimage.distance_transform_edt(~keep[labels])) <= width
 
 
@@ -275,11 +281,19 @@ def connected(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
 
 
 def significance(residual: Array, noise: Array, frame: Frame) -> Array:
-    """Returns the residual smoothed by the PSF over its own standard deviation, shape (H, W)."""
+    """Returns the residual smoothed by the PSF over its own standard deviation, shape (H, W).
+
+    Noise that is correlated, as in drizzled images, is smoothed less than white noise: where the
+    negative pixels, which hold no arcs, show more than is expected, all are scaled down.
+    """
     kernel = frame.psf / frame.psf.sum()
     weight = frame.mask.astype(float)
     variance = _convolve((noise * weight) ** 2, kernel**2)
-    return _convolve(residual * weight, kernel) / np.sqrt(np.clip(variance, 1e-300, None))
+    smooth = _convolve(residual * weight, kernel) / np.sqrt(np.clip(variance, 1e-300, None))
+    negative = smooth[frame.mask & (smooth < 0)]
+    if negative.size:
+        smooth = smooth / max(1.0, 1.48 * float(np.median(-negative)))
+    return smooth
 
 
 def _convolve(image: Array, kernel: Array) -> Array:

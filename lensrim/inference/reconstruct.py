@@ -1,6 +1,6 @@
 """The chain: from an observation to a source and a mass map.
 
-Cut-out and lens light, search for the macro-model, lens light once more with the arcs taken off,
+Cut-out and lens light, search for the macro-model, lens light once more jointly with the arcs,
 and the answer in pixels. Every stage's numbers go into the product's JSON.
 """
 
@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..io.observation import Observation
 from ..io.product import Product, write_product
 from ..io.read import read_observation
+from ..lensing.cosmology import lens_scales
 from ..progress import progress
 from .answer import answer
 from .ascent import MacroProblem
@@ -62,7 +63,7 @@ class ReconstructOptions:
     """Where to compute; this version's fit runs on the CPU, auto takes it."""
 
     seed: int = 0
-    """Seed; moves the starting radii of the search."""
+    """Seed of the candidates that the search starts from, 0 or more."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.
@@ -72,6 +73,10 @@ class ReconstructOptions:
         """
         if (self.z_lens is None) != (self.z_source is None):
             raise InputError("--z-lens and --z-source: both or neither must be given")
+        if self.z_lens is not None and self.z_source is not None:
+            lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
+        if self.seed < 0:
+            raise InputError(f"--seed: must be 0 or more, found {self.seed}")
         if self.device == "cuda":
             raise InputError(
                 "--device cuda: this version's fit runs on the CPU: give --device cpu"
@@ -189,13 +194,23 @@ def reconstruct(
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
-    """Sets the prior: the mass is centred on the light where there is some, else on the frame."""
-    spacing, fov = scene.frame.grid.spacing, min(scene.frame.grid.fov)
+    """Sets the prior: the mass is centred on the light where there is some.
+
+    Else it is near the middle of the frame, or of the arcs where they are elsewhere (``observe``),
+    and the centre is known to a part of the arcs' radius.
+    """
+    grid = scene.frame.grid
+    spacing, center = grid.spacing, scene.light.center
     low = max(2.5 * spacing, scene.frame.fwhm)
+    width = max(0.04, 0.5 * spacing)
+    if not has_light:
+        x, y = (c.numpy() for c in grid.coordinates(dtype=torch.float64))
+        radius = np.average(np.hypot(x - center[0], y - center[1]), weights=scene.arc_light)
+        width = max(3 * spacing, (0.15 if center == (0.0, 0.0) else 0.35) * float(radius))
     return MacroPrior(
-        center=scene.light.center,
-        center_width=max(0.04, 0.5 * spacing) if has_light else 3 * spacing,
-        theta_E=(low, max(0.45 * fov, 2 * low)),
+        center=center,
+        center_width=width,
+        theta_E=(low, max(0.45 * min(grid.fov), 2 * low)),
         slope=2.05,
         slope_width=0.16,
     )
@@ -214,7 +229,8 @@ def _together(
     residual = frame.image - result.arcs - result.lens_light - result.sky
     x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
     radius = np.hypot(x - light.center[0], y - light.center[1])
-    structure = structure_noise(residual, light.image, frame, radius)
+    scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
+    structure = structure_noise(residual, light.image, scaled, radius)
     scene = replace(scene, light=light, structure=structure)
     current = problem(scene, prior, STAGES[-1])
     state = replace(state, damping=torch.full_like(state.damping, 0.03))

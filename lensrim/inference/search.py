@@ -55,7 +55,7 @@ STAGES = (
     replace(_FIRST, steps=8, keep=8, hope=500.0),
     Stage(modes=10, steps=8, keep=4, softening=0.03, hope=300.0, subsample=1, coarse=True),
     Stage(modes=14, steps=6, keep=2, softening=0.0, hope=200.0),
-    Stage(modes=18, steps=8, keep=1, softening=0.0, free_slope=True),
+    Stage(modes=18, steps=8, keep=2, softening=0.0, hope=50.0, free_slope=True),
 )
 
 LEEWAY = 0.5
@@ -63,6 +63,16 @@ LEEWAY = 0.5
 
 RADII, DRAWS, SHAPES = 10, 16, 2
 """Bins of the Einstein radius, shapes that are drawn in each, and shapes that are kept of them."""
+
+FLATTEST = 0.6
+"""Largest modulus of the ellipticity of a start."""
+
+LOOSE = 1.5
+"""Width of the prior of the centre, relative to the smallest Einstein radius, above which starts
+are spread in the centre too."""
+
+PATIENCE = 1.0
+"""Damping beyond which refused steps are tiny."""
 
 CORES = (0.02, 0.1)
 """Cores of the source's warp that the search starts from, relative to the square."""
@@ -172,9 +182,9 @@ def draw(
     """
     from scipy.stats import norm, qmc
 
-    sobol = qmc.Sobol(5, seed=seed)  # pyright: ignore[reportCallIssue]
+    sobol = qmc.Sobol(7, seed=seed)  # pyright: ignore[reportCallIssue]
     sobol = sobol.random(1 << (RADII * DRAWS - 1).bit_length())
-    unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 5)
+    unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 7)
     normal = torch.from_numpy(norm.ppf(unit[..., 1:].clip(0.02, 0.98)))
     low, high = (float(np.log(t)) for t in prior.theta_E)
     p = prior.mean().repeat(RADII, DRAWS, 1)
@@ -182,12 +192,18 @@ def draw(
     p[..., 0] = torch.from_numpy(low + bins / RADII * (high - low))
     p[..., 1:3] = 0.75 * prior.ellipticity_width * normal[..., :2]
     p[:, ::2, 1:3] += torch.from_numpy(light)
-    p[..., 5:7] = 0.75 * prior.shear_width * normal[..., 2:]
+    p[..., 5:7] = 0.75 * prior.shear_width * normal[..., 2:4]
+    flat = p[..., 1:3].norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    p[..., 1:3] *= (FLATTEST / flat).clamp(max=1)
+    if prior.center_width > LOOSE * prior.theta_E[0]:
+        p[..., 3:5] += prior.center_width * normal[..., 4:]
     p[:, 0, 1:3] = p[:, 0, 5:7] = 0.0
     p[..., 7] = 2.0
     first = [np.log(amplitude), np.log(0.1), np.log(size), 0.0]
     hyper = torch.tensor(first, dtype=p.dtype).repeat(RADII, DRAWS, 1)
-    hyper[..., 3] = torch.tensor(CORES, dtype=p.dtype).log().repeat(DRAWS // len(CORES))
+    # in pairs, so that shapes about the light and about zero (every other one) get both cores
+    cores = torch.tensor(CORES, dtype=p.dtype).log().repeat_interleave(2)
+    hyper[..., 3] = cores.repeat(DRAWS // len(cores))
     zeros = torch.zeros(RADII * DRAWS, dtype=p.dtype)
     return MacroState(p.reshape(-1, 8), hyper.reshape(-1, 4), zeros, zeros + 0.1)
 
@@ -261,21 +277,23 @@ def search(
     return current, state.select(state.value.argmax()[None])
 
 
-PATIENCE = 10.0
-"""Damping beyond which a candidate that cannot step any more counts as arrived."""
-
-
 def climb(
     current: MacroProblem, state: MacroState, steps: int, *, tolerance: float = 0.1
 ) -> MacroState:
-    """Climbs until no candidate gains more than ``tolerance`` in two steps."""
-    for i in range(steps):
-        before = state.value
-        state = current.step(state)
-        if i % 2 == 1:
-            state = current.tune(state, rounds=2, step=0.25)
-            if bool(((state.value - before).abs() < tolerance).all()):
-                break
+    """Climbs; a candidate rests when it gains less than ``tolerance`` in two steps.
+
+    One whose steps were both refused goes on, with shorter ones, until they are tiny.
+    """
+    active = torch.arange(len(state.p))
+    for _ in range(0, steps, 2):
+        before = state.select(active)
+        moved = current.step(current.step(before))
+        refused = (moved.p == before.p).all(-1) & (moved.damping < PATIENCE)
+        moved = current.tune(moved, rounds=2, step=0.25)
+        state = state.replace_at(active, moved)
+        active = active[refused | ((moved.value - before.value).abs() >= tolerance)]
+        if not len(active):
+            break
     return state
 
 

@@ -62,8 +62,7 @@ def normalized(
     if np.hypot(dx, dy) > CENTERING:
         raise InputError(
             f"{where}: the PSF must be centred on its middle pixel to {CENTERING} pixel, found"
-            f" its core off by {dx:+.2f} in x and {dy:+.2f} in y:"
-            " shift or recut it"
+            f" its core off by {dx:+.2f} in x and {dy:+.2f} in y: shift or recut it"
         )
     return stamp / total
 
@@ -72,8 +71,7 @@ def center_offset(stamp: Float64[np.ndarray, "n m"]) -> tuple[float, float]:
     r"""Returns the centroid ``(x, y)`` of :math:`\max(P, 0)^2` relative to the middle pixel.
 
     The square gives the weight to the core: neither the wings and their noise, which move the
-        plain
-    centroid, nor a flat top, whose brightest pixel may be any, count.
+    plain centroid, nor a flat top, whose brightest pixel may be any, count.
     """
     weight = np.maximum(stamp, 0) ** 2
     y, x = (np.arange(n) - (n - 1) / 2 for n in stamp.shape)

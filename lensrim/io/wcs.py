@@ -4,8 +4,8 @@ The pixel scale is :math:`\sqrt{|\det CD|}`; pixels must be square to 1 %. Every
 scale (WCS, keywords, the user) must agree to 1 %. A cut-out and a binning by :math:`b` change
 
 .. math:: \mathrm{CRPIX} \to \mathrm{CRPIX} - \mathrm{corner} \, , \quad
-          \mathrm{CRPIX} \to \frac{\mathrm{CRPIX} - 1/2}{b} + \frac12 \, , \quad CD \to b \, CD \,
-          .
+          \mathrm{CRPIX} \to \frac{\mathrm{CRPIX} - 1/2}{b} + \frac12 \, , \quad
+          CD \to b \, CD \, .
 
 Distortion terms are left out: over a lens they amount to a small fraction of a pixel.
 """

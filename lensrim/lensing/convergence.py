@@ -9,9 +9,9 @@ are convolutions, done exactly (no periodic images) on a zero-padded grid. :math
 outside the map, and its values are averages over the pixels. The sums run over the pixels as if
 their mass sat in their centres. What this misses at the singular centre of the kernel is, per
 order in the spacing :math:`h`, a number of the lattice times a derivative of :math:`\kappa`, and
-is put back by changing the kernel at its centre and the four nearest pixels: :math:`\pm (1 +
-\pi/6) / 4h` is added to that of :math:`\alpha`, of which :math:`\pi/6` undoes the averaging. The
-remaining error is :math:`O(h^4)`.
+is put back by changing the kernel at its centre and the four nearest pixels:
+:math:`\pm (1 + \pi/6) / 4h` is added to that of :math:`\alpha`, of which :math:`\pi/6` undoes the
+averaging. The remaining error is :math:`O(h^4)`.
 
 Not guaranteed: accuracy within about two pixels of a singularity of :math:`\kappa`, or of the
 map's edge where :math:`\kappa` does not vanish there.
@@ -219,8 +219,8 @@ class KappaToAlpha(nn.Module):
         r"""Computes the derivatives of :math:`\alpha` by central differences.
 
         Returns:
-            :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y, \partial_y
-            \alpha_y`, each with the shape of ``kappa``, to :math:`O(h^4)`.
+            :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y,
+            \partial_y \alpha_y`, each with the shape of ``kappa``, to :math:`O(h^4)`.
         """
         alpha = self.maps(kappa, margin=True)
         dx = _difference(alpha[..., MARGIN:-MARGIN, :], -1, self.grid)
@@ -228,8 +228,11 @@ class KappaToAlpha(nn.Module):
         return dx[:, :1], dy[:, :1], dx[:, 1:], dy[:, 1:]
 
     def shear(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Computes :math:`\gamma_1 = (\partial_x \alpha_x - \partial_y \alpha_y) / 2` and
-        :math:`\gamma_2 = (\partial_y \alpha_x + \partial_x \alpha_y) / 2` of the map."""
+        r"""Computes the shear :math:`\gamma_1, \gamma_2` of the map.
+
+        .. math:: \gamma_1 = (\partial_x \alpha_x - \partial_y \alpha_y) / 2 \, , \qquad
+                  \gamma_2 = (\partial_y \alpha_x + \partial_x \alpha_y) / 2
+        """
         xx, yx, xy, yy = self.jacobian(kappa)
         return (xx - yy) / 2, (yx + xy) / 2
 

@@ -1,8 +1,8 @@
 r"""Critical curves and caustics of a deflection map.
 
 The lens maps the image plane to the source plane with the Jacobian
-:math:`A = \partial \beta / \partial \theta = 1 - \partial \alpha / \partial \theta`.
-Critical curves are the lines
+:math:`A = \partial \beta / \partial \theta = 1 - \partial \alpha / \partial \theta`. Critical
+curves are the lines
 
 .. math:: \det A(\theta) = 1 / \mu(\theta) = (1 - \kappa)^2 - |\gamma|^2 = 0 \, ,
 
@@ -85,8 +85,8 @@ def trace_to_source(
 ) -> tuple[ndarray, ...]:
     r"""Maps curves to the source plane: critical curves become caustics.
 
-    The lens equation is :math:`\beta = \theta - \alpha(\theta)`; the
-    deflection is interpolated with cubic splines.
+    The lens equation is :math:`\beta = \theta - \alpha(\theta)`; the deflection is interpolated
+    with cubic splines.
 
     Arguments:
         curves: Curves in the image plane, each :math:`(n, 2)` coordinates ``x, y`` [arcsec].

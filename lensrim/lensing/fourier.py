@@ -30,8 +30,9 @@ def transfer_function(kernel: Tensor) -> Tensor:
     """Transforms a periodic kernel, whose origin is its first pixel.
 
     Returns:
-        Real and imaginary parts in the last dimension, with shape :math:`(*, N_y, N_x // 2 + 1,
-        2)`. A real tensor, so that ``Module.to(dtype)`` treats it as any other buffer.
+        Real and imaginary parts in the last dimension, with shape
+        :math:`(*, N_y, N_x // 2 + 1, 2)`. A real tensor, so that ``Module.to(dtype)`` treats it as
+        any other buffer.
     """
     return torch.view_as_real(torch.fft.rfft2(kernel))
 
@@ -43,8 +44,9 @@ def convolve(
 
     Arguments:
         image: Maps :math:`x`, with shape :math:`(*, H, W)`.
-        transfer: Result of :func:`transfer_function`, with shape :math:`(*, N_y, N_x // 2 + 1,
-            2)`; its leading dimensions broadcast against those of ``image``.
+        transfer: Result of :func:`transfer_function`, with shape
+            :math:`(*, N_y, N_x // 2 + 1, 2)`; its leading dimensions broadcast against those of
+            ``image``.
         size: The periodic grid :math:`(N_y, N_x)`.
         shape: Shape :math:`(H', W')` of the result.
 
@@ -70,8 +72,7 @@ def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Sha
 
 
 class _Convolve(torch.autograd.Function):
-    # torch's own gradient of a real FFT goes through complex FFTs of the full plane, twice the
-    # work.
+    # torch's own gradient of a real FFT takes complex FFTs of the full plane, twice the work.
     generate_vmap_rule = True
 
     @staticmethod
@@ -111,8 +112,7 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             a, b = _rfft(image, ctx.size), _rfft(grad, ctx.size)
             product = a * b.conj() if ctx.adjoint else a.conj() * b
-            # Columns of the half plane stand for two, but for the first and, if even, the last
-            # one.
+            # Columns of the half plane stand for two, but for the first and, if even, the last.
             weight = torch.full((product.shape[-1],), 2.0, dtype=grad.dtype, device=grad.device)
             weight[0] = 1.0
             if ctx.size[1] % 2 == 0:

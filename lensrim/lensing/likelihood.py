@@ -38,7 +38,8 @@ def log_likelihood(
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images. mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
+            images.
+        mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
     """
     return GaussianNoise(sigma, mask).log_prob(model, image)
 
@@ -75,9 +76,9 @@ def score(
         simulator: Forward model :math:`F`.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images. mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
-            create_graph: Whether the score can itself be differentiated; otherwise it is a
-            constant.
+            images.
+        mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
+        create_graph: Whether the score can itself be differentiated; otherwise it is a constant.
 
     Returns:
         A function of a state. It returns the gradient, a mapping with the same names and shapes,

@@ -2,9 +2,8 @@ r"""Analytic mass models: convergence, deflection and potential in closed form.
 
 Each model is a thin class whose attributes are its parameters, Python floats or tensors with shape
 :math:`(*)`, and whose methods take coordinates [arcsec] with shape :math:`(*, H, W)` or
-:math:`(H, W)`.
-The definitions are those of COOLEST: ``theta_E`` is the intermediate-axis Einstein radius,
-``gamma`` the three-dimensional logarithmic slope (2 is isothermal), and the ellipticity is
+:math:`(H, W)`. The definitions are those of COOLEST: ``theta_E`` is the intermediate-axis Einstein
+radius, ``gamma`` the three-dimensional logarithmic slope (2 is isothermal), and the ellipticity is
 
 .. math:: \epsilon = e_1 + i e_2 = \frac{1 - q}{1 + q} \, e^{2 i \phi} \, ,
 
@@ -12,9 +11,8 @@ with :math:`\phi` the position angle of the major axis, counter-clockwise from :
 
 Positions are complex numbers :math:`z = x + i y` relative to the centre. With
 :math:`w = z - \epsilon \bar z` every formula is free of angles, so that values and derivatives
-are exact at
-:math:`q = 1`. A softening of 1e-6 arcsec keeps the singular centre finite; values within it are
-not physical.
+are exact at :math:`q = 1`. A softening of 1e-6 arcsec keeps the singular centre finite; values
+within it are not physical.
 """
 
 from collections.abc import Sequence
@@ -65,8 +63,7 @@ class EPL:
     .. math::
         \kappa = \frac{2 - t}{2} \left(\frac{b}{|w|}\right)^t , \qquad
         \alpha = b \left(\frac{b}{|w|}\right)^{t - 1} \frac{w}{|w|} \sum_{n \geq 0} \Omega_n ,
-        \qquad
-        \Omega_n = - \frac{2 n - (2 - t)}{2 n + (2 - t)} \, \bar\epsilon \,
+        \qquad \Omega_n = - \frac{2 n - (2 - t)}{2 n + (2 - t)} \, \bar\epsilon \,
         \frac{w^2}{|w|^2} \, \Omega_{n - 1} , \quad \Omega_0 = 1 \, ,
 
     and :math:`\psi = (x \alpha_x + y \alpha_y) / (2 - t)`. The series converges as
@@ -146,8 +143,9 @@ class EPL:
 
 @dataclass(frozen=True)
 class SIE:
-    r"""Creates a singular isothermal ellipsoid, :math:`\kappa = \theta_E \sqrt{1 - |\epsilon|^2}
-    / 2 |w|`.
+    r"""Creates a singular isothermal ellipsoid.
+
+    .. math:: \kappa = \frac{\theta_E \sqrt{1 - |\epsilon|^2}}{2 |w|}
 
     It is the :class:`EPL` with :math:`\gamma = 2`. The mass inside the critical ellipse does not
     depend on the axis ratio.

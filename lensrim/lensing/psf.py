@@ -245,8 +245,8 @@ def convolve_subsampled(
     if image.shape[-2] % k or image.shape[-1] % k:
         raise ValueError(f"image must have sides divisible by {k}, got {tuple(image.shape[-2:])}")
     shape = [n // k for n in image.shape[-2:]]
-    # An odd number of native pixels: a real function has no well-defined shift at the Nyquist
-    # frequency.
+    # An odd number of native pixels: at the Nyquist frequency the shift of a real function is not
+    # well defined.
     coarse = [n + -(-s // psf_subsample) for n, s in zip(shape, psf.shape[-2:], strict=True)]
     coarse = [n + 1 - n % 2 for n in coarse]
     size = (k * coarse[0], k * coarse[1])

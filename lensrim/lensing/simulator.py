@@ -90,9 +90,10 @@ class Simulator(nn.Module):
 
         Arguments:
             source: Surface brightness :math:`s`, with shape :math:`(B, 1, n_y, n_x)`.
-            kappa: Convergence :math:`\kappa`, averages over pixels, with shape :math:`(B, 1, H,
-                W)`. shear: External shear :math:`(\gamma_1, \gamma_2)`, with shape :math:`(B, 2)`.
-                source_center: Offset of the source grid [arcsec], with shape :math:`(B, 2)`.
+            kappa: Convergence :math:`\kappa`, averages over pixels, with shape
+                :math:`(B, 1, H, W)`.
+            shear: External shear :math:`(\gamma_1, \gamma_2)`, with shape :math:`(B, 2)`.
+            source_center: Offset of the source grid [arcsec], with shape :math:`(B, 2)`.
 
         Returns:
             The noise-free images, with shape :math:`(B, 1, H, W)`.

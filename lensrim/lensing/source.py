@@ -3,9 +3,10 @@ r"""Pixelated source: surface brightness on a grid, read between its pixels.
 .. math:: S(\beta) = \sum_{ij} s_{ij} \, \Lambda\!\left(\frac{\beta_x - x_j}{h_s}\right)
           \Lambda\!\left(\frac{\beta_y - y_i}{h_s}\right) , \qquad \Lambda(t) = \max(0, 1 - |t|)
 
-is linear in the source, continuous in the position :math:`\beta`, and falls to zero over the half
-pixel outside the outer edge's last pixel centre and the next one. Its gradient in :math:`\beta`
-jumps where :math:`\beta` crosses a pixel's centre line, as that of every bilinear interpolation.
+is linear in the source, continuous in the position :math:`\beta`, and falls to zero over the pixel
+beyond the outermost pixel centres, half of which lies outside the outer edge. Its gradient in
+:math:`\beta` jumps where :math:`\beta` crosses a pixel's centre line, as that of every bilinear
+interpolation.
 """
 
 from dataclasses import dataclass

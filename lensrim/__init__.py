@@ -7,15 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .errors import InputError
     from .grid import PixelGrid
-    from .inference.reconstruct import Reconstruction, reconstruct
+    from .inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
     from .io.observation import Observation
+    from .io.options import ReadOptions
     from .io.read import read_observation
 
 __version__ = "0.1.0"
 __all__ = [
     "reconstruct",
     "Reconstruction",
+    "ReconstructOptions",
+    "ReadOptions",
+    "InputError",
     "read_observation",
     "Observation",
     "PixelGrid",
@@ -25,6 +30,9 @@ __all__ = [
 _HOMES = {
     "reconstruct": ".inference.reconstruct",
     "Reconstruction": ".inference.reconstruct",
+    "ReconstructOptions": ".inference.reconstruct",
+    "ReadOptions": ".io.options",
+    "InputError": ".errors",
     "read_observation": ".io.read",
     "Observation": ".io.observation",
     "PixelGrid": ".grid",

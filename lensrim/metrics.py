@@ -37,12 +37,20 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
     if not weight.sum() > 0:
         return float("nan")
     cx, cy = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
+    # The frame's own middle draws the centre of all of it: that of the circles inside the frame is
+    # taken in its place, again and again.
+    left, right, bottom, top = grid.extent
+    for _ in range(10):
+        reach = min(cx - left, right - cx, cy - bottom, top - cy)
+        inside = np.where(np.hypot(x - cx, y - cy) < 0.5 * reach, weight, 0.0)
+        if not inside.sum() > 0:
+            break
+        cx, cy = (inside * x).sum() / inside.sum(), (inside * y).sum() / inside.sum()
     x, y = grid.from_index((np.arange(w * k) + 0.5) / k - 0.5, (np.arange(h * k) + 0.5) / k - 0.5)
     radius = np.hypot(x - cx, y[:, None] - cy).ravel()
     order = np.argsort(radius)
     radius = radius[order]
     values = np.repeat(np.repeat(kappa, k, axis=0), k, axis=1).ravel()[order]
-    left, right, bottom, top = grid.extent
     reach = min(cx - left, right - cx, cy - bottom, top - cy)
     # The area is that of the circle, not the count of sub-pixels: its noise would move the
     # crossing.

@@ -28,6 +28,12 @@ def test_effective_einstein_radius_follows_centre_and_not_slope(gamma: float) ->
     assert metrics.effective_theta_E(kappa, GRID) == pytest.approx(1.234, rel=3e-3)
 
 
+@pytest.mark.parametrize("offset", [0.3, 0.6])
+def test_effective_einstein_radius_of_a_lens_off_the_middle(offset: float) -> None:
+    kappa = kappa_of(theta_E=1.3, center_x=offset, center_y=-offset / 2)
+    assert metrics.effective_theta_E(kappa, GRID) == pytest.approx(1.3, rel=4e-3)
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5, 2.0])
 def test_no_effective_einstein_radius(level: float) -> None:
     assert np.isnan(metrics.effective_theta_E(np.full(GRID.shape, level), GRID))

@@ -70,7 +70,12 @@ def run(options: Reconstruct) -> None:
     """
     observation = read_observation(options.observation, options.read)
     # an output that cannot be written is told before the minutes of work, not after
-    planned_files(observation.name, options.output, overwrite=options.overwrite)
+    planned_files(
+        observation.name,
+        options.output,
+        overwrite=options.overwrite,
+        inputs=observation.files,
+    )
     result = reconstruct(observation, options.fit, quiet=options.quiet)
     files = result.write(options.output, overwrite=options.overwrite)
     if not options.quiet:

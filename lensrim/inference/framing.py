@@ -40,6 +40,9 @@ HUGE = 160
 RING = 40
 """Pixels in each ring in which the structure of the lens galaxy is measured."""
 
+FEWEST = 100
+"""Pixels that a fit needs."""
+
 FAINTEST = 5.0
 """Significance, after smoothing by the PSF, that the brightest arc must have."""
 
@@ -123,9 +126,13 @@ def cut(
             bin += 1
         if bin > 1:
             notes.append(f"binned {bin} x {bin}")
-    if bin > 1:
-        observation = observation.binned(bin)
-    return observation, notes
+    if min(observation.shape) // bin < 12:
+        h, w = observation.shape
+        raise InputError(
+            f"--size, --bin: the fitted frame must have 12 pixels or more along each side, found "
+            f"{w} x {h} before binning {bin} x {bin}: give a larger --size or a smaller --bin"
+        )
+    return (observation.binned(bin) if bin > 1 else observation), notes
 
 
 def _extent(
@@ -157,8 +164,13 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     """Finds lens light, sky, arcs and neighbours.
 
     Raises:
-        InputError: If nothing but lens light and sky is there.
+        InputError: If nothing but lens light and sky is there, or too few pixels.
     """
+    if frame.mask.sum() < FEWEST:
+        raise InputError(
+            f"mask: at least {FEWEST} pixels must be used, found {int(frame.mask.sum())} in the "
+            "fitted frame: check --mask, --dq and --size"
+        )
     if lens_light:
         _, light, _ = LensLightFitter(frame).fit_under_arcs()
     else:

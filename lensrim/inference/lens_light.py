@@ -164,8 +164,6 @@ class LensLightFitter:
             start: The shape's numbers to start from; guessed if ``None``.
             whiten: Takes out of pixels (N, ...) in units of their noise what else may be there.
         """
-        if start is None:
-            start = self._guess(image)
         weight = 1 / self.frame.sigma[use]
 
         def residual(shape: Array) -> Array:
@@ -173,6 +171,9 @@ class LensLightFitter:
             model = np.tensordot(self.amplitudes(templates, image, use, whiten), templates, 1)
             return whiten((image[use] - model[use]) * weight)
 
+        if start is None:
+            # the brightest pixel may be in an arc, where a galaxy fits worse
+            start = min(self._guesses(image), key=lambda s: np.log1p(residual(s) ** 2).sum())
         reach = 2 * self.frame.fwhm + 2 * self.frame.grid.spacing
         bounds = np.array([reach, reach, 0.5, 0.5, 0.5, 0.5])
         center = np.array([*start[:2], 0, 0, 0, 0])
@@ -205,16 +206,19 @@ class LensLightFitter:
             level=np.array([*(light[ring].mean() for ring in rings), 0.0]),
         )
 
-    def _guess(self, image: Array) -> Array:
-        """Finds the brightest smoothed pixel of the middle of the frame."""
+    def _guesses(self, image: Array) -> list[Array]:
+        """Finds the brightest smoothed pixels within three distances of the frame's middle."""
         frame = self.frame
         smooth = ndimage.gaussian_filter(
             np.where(frame.mask, image, 0.0), frame.fwhm / frame.grid.spacing / 2
         )
         x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
-        near = np.hypot(x, y) < 0.25 * min(frame.grid.fov)
-        peak = np.where(near & frame.mask, smooth, -np.inf).argmax()
-        return np.array([x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0])
+        found = []
+        for reach in (0.25, 0.12, 0.05):
+            near = np.hypot(x, y) < max(reach * min(frame.grid.fov), 1.5 * frame.grid.spacing)
+            peak = np.where(near & frame.mask, smooth, -np.inf).argmax()
+            found.append(np.array([x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0]))
+        return found
 
     def fit_under_arcs(self, *, rounds: int = 4) -> tuple[Array, LensLight, NDArray[np.bool_]]:
         """Fits the lens where there are no arcs, finding out where that is.

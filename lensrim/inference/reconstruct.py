@@ -178,7 +178,10 @@ def reconstruct(
         lap("lens light with arcs")
         result = answer(scene, current, state, source_fov=options.source_fov)
         lap("source")
-    settings = tuple(f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
+    settings = (
+        *observation.options,
+        *(f"{k} = {v}" for k, v in asdict(options).items() if v is not None),
+    )
     product = build_product(
         fitted,
         scene,
@@ -190,7 +193,9 @@ def reconstruct(
         settings=settings,
         redshifts=(options.z_lens, options.z_source, options.cosmology),
     )
-    return Reconstruction(product=product, summary=summary_of(product, (*fitted.notes, *notes)))
+    doubtful = (line for line in product.history if line.startswith("doubtful"))
+    shown = (*fitted.notes, *notes, *doubtful)
+    return Reconstruction(product=product, summary=summary_of(product, shown))
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:

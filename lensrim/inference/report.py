@@ -14,14 +14,39 @@ from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
 from .ascent import MacroProblem
-from .macro import NAMES, MacroState
+from .macro import NAMES, MacroPrior, MacroState
 from .magnification import total_magnification
 from .search import Scene
 
 
-def quality(chi2_arc: float, noise_scale: float) -> str:
-    """Judges a fit by the arcs' χ² in units of the noise that the sky shows."""
+def doubts(p: Mapping[str, float], prior: MacroPrior, theta_e: float) -> list[str]:
+    """Names what is implausible in a macro-model, whatever its χ²: one line each.
+
+    Arguments:
+        p: Parameters by name (``NAMES``).
+        prior: Their prior.
+        theta_e: Radius of the circle of mean κ 1 [arcsec]; NaN if there is none.
+    """
+    low, high = (math.log(t) for t in prior.theta_E)
+    center = math.hypot(p["center_x"] - prior.center[0], p["center_y"] - prior.center[1])
+    found = {
+        "the shear is above 0.3": math.hypot(p["gamma1"], p["gamma2"]) > 0.3,
+        "the axis ratio is below 0.3": math.hypot(p["e1"], p["e2"]) > 0.54,
+        "the centre of mass is more than 4 standard deviations from its prior": center
+        > 4 * prior.center_width,
+        "the Einstein radius is at the end of the range that was searched": not low + 0.02
+        < p["log_theta_E"]
+        < high - 0.02,
+        "no circle in the frame has a mean convergence of 1": math.isnan(theta_e),
+    }
+    return [f"doubtful: {what}" for what, is_so in found.items() if is_so]
+
+
+def quality(chi2_arc: float, noise_scale: float, doubtful: bool) -> str:
+    """Judges a fit by the arcs' χ² in units of the noise that the sky shows, and by its doubts."""
     ratio = chi2_arc / max(noise_scale, 1.0) ** 2
+    if doubtful:
+        return "poor"
     return "good" if ratio < 1.4 else "fair" if ratio < 2.5 else "poor"
 
 
@@ -50,6 +75,7 @@ def build_product(
     deviations = covariance.diagonal().clamp(min=0).sqrt()
     errors = dict(zip(NAMES, deviations.tolist(), strict=True))
     magnification, magnification_std = total_magnification(problem, state, covariance)
+    questions = doubts(p, problem.prior, theta_e)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])
     phi = 0.5 * math.atan2(p["e2"], p["e1"])
@@ -72,9 +98,12 @@ def build_product(
         "NARC": (int(arcs.sum()), "pixels of the arcs"),
         "PEFF": (result.effective, "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
-        "MAGTOT": (magnification, "lensed flux over source flux"),
+        "MAGTOT": (magnification, "lensed over source flux, where detected"),
         "MAGTOTER": (magnification_std, "its standard deviation"),
-        "QUALITY": (quality(chi2_arc, scene.noise_scale), "good, fair or poor"),
+        "QUALITY": (
+            quality(chi2_arc, scene.noise_scale, bool(questions)),
+            "good, fair or poor",
+        ),
         "MODEL": ("macro", "model that gave the answer"),
         "MODELSHA": ("none", "sha256 of its weights"),
         "VERSION": (__version__, "version of lensrim"),
@@ -140,7 +169,7 @@ def build_product(
                 "seconds": seconds["source"],
             },
         },
-        history=(*settings, *notes),
+        history=(*settings, *notes, *questions),
         critical_curves=curves,
         caustics=tuple(trace_to_source(curves, result.alpha_x, result.alpha_y, grid)),
         neighbours=scene.neighbours,

@@ -48,7 +48,7 @@ class Stage:
     coarse: bool = False
 
 
-_FIRST = Stage(modes=7, steps=4, keep=20, softening=0.1, subsample=1, free_core=False, coarse=True)
+_FIRST = Stage(modes=7, steps=4, keep=30, softening=0.1, subsample=1, free_core=False, coarse=True)
 
 STAGES = (
     _FIRST,
@@ -61,7 +61,7 @@ STAGES = (
 LEEWAY = 0.5
 """Change of the lens light that the prior allows at every radius, relative to the light itself."""
 
-RADII, DRAWS, SHAPES = 10, 16, 2
+RADII, DRAWS, SHAPES = 10, 16, 3
 """Bins of the Einstein radius, shapes that are drawn in each, and shapes that are kept of them."""
 
 FLATTEST = 0.6

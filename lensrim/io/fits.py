@@ -165,7 +165,7 @@ class FitsFile:
         for hdu in self.hdus:
             info = hdu.fileinfo()
             # The padding of the last block carries nothing, and some writers leave it out.
-            plain = isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU))
+            plain = type(hdu) in (fits.PrimaryHDU, fits.ImageHDU)  # compressed ones are tables
             needed = info["datLoc"] + (hdu.size if plain else info["datSpan"])
             end = info["datLoc"] + info["datSpan"]
             if size < needed:
@@ -273,6 +273,11 @@ class Files:
     ) -> None:
         for file in self._open.values():
             file.close()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that were opened."""
+        return tuple(self._open)
 
     def open(self, path: Path) -> FitsFile:
         """Returns the opened file."""

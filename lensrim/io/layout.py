@@ -14,7 +14,7 @@ from lensrim.errors import InputError
 from lensrim.io.fits import Entry, Files, FitsFile, Plane, split_reference
 from lensrim.io.noise import kind_of
 
-_SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.gz)?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
 _NAMES = {
     "noise": ("ERR", "RMS", "SIGMA", "NOISE_MAP", "VAR", "VARIANCE", "IVAR"),

@@ -12,6 +12,7 @@ averages down less (``--rescale-noise``). Units stay those of one *native* pixel
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,8 @@ class Observation:
         bin: Number of native pixels along a pixel.
         corner: Column and row, in the image of the file, of the first native pixel.
         notes: What the reader decided or counted, one line each.
+        files: Files that it was read from.
+        options: Options with which it was read, as ``name = value``.
 
     Raises:
         InputError: If shapes differ, no pixel is used, a used one holds no number or no positive
@@ -63,6 +66,8 @@ class Observation:
     bin: int = 1
     corner: tuple[int, int] = (0, 0)
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    options: tuple[str, ...] = ()
 
     def __post_init__(self):
         image, sigma = (np.array(a, dtype=np.float64) for a in (self.image, self.sigma))

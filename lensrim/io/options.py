@@ -1,6 +1,6 @@
 """The options of reading: what to take for what, and what the file does not say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -63,6 +63,14 @@ class ReadOptions:
 
     rescale_noise: float = 1.0
     """Factor on the standard deviations, for correlated noise or a map known to be wrong."""
+
+    def given(self) -> tuple[str, ...]:
+        """Returns the options that differ from their defaults, as ``name = value``."""
+        return tuple(
+            f"{f.name} = {getattr(self, f.name)}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        )
 
     def check(self) -> None:
         """Checks the values.

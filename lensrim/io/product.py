@@ -44,7 +44,7 @@ CONTENT = {
     "ALPHA_X": ("arcsec", "deflection along columns"),
     "ALPHA_Y": ("arcsec", "deflection along rows"),
     "MAGNIFICATION": ("", "signed magnification"),
-    "SOURCE": (DATA_UNIT, "surface brightness, per image pixel area"),
+    "SOURCE": (DATA_UNIT, "surface brightness, per native image pixel area"),
     "KAPPA_STD": ("", "standard deviation of KAPPA"),
     "SOURCE_STD": (DATA_UNIT, "standard deviation of SOURCE"),
     "SAMPLES_KAPPA": ("", "samples of KAPPA"),
@@ -157,7 +157,9 @@ def write_product(
 
 
 def _write_fits(product: Product, file: Path) -> None:
-    area = (product.source_grid.spacing / product.image_grid.spacing) ** 2
+    # maps are per native pixel of the image, which binning makes larger
+    native = product.image_grid.spacing / (product.value("BIN") or 1)
+    area = (product.source_grid.spacing / native) ** 2
     psf_grid = PixelGrid(product.psf.shape, product.image_grid.spacing)
     maps = {
         **{

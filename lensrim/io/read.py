@@ -67,6 +67,8 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             unit=data.unit,
             zeropoint=zeropoint,
             name=stem(data.path.resolve().parent if stem(data.path) == "data" else data.path),
+            files=files.paths,
+            options=(f"observation = {path}", *options.given()),
             notes=(
                 *layout.notes,
                 *notes,
@@ -168,6 +170,12 @@ def _psf(
             f" or file[HDU]){layout.beside('psf')}"
         )
     factor, notes = int(options.psf_oversampling), []
+    if factor > min(plane.array.shape):
+        raise InputError(
+            f"--psf-oversampling: must not exceed the stamp's side, found {factor} for"
+            f" {plane.array.shape[0]} x {plane.array.shape[1]} in {plane.label}: give the number"
+            " of its pixels along a pixel of the image"
+        )
     psf = normalized(plane.array, where=plane.label, oversampling=factor)
     total = float(plane.array.sum())
     if abs(total - 1) > 0.01:

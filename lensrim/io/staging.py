@@ -6,7 +6,7 @@ hidden folder ``.lensrim-*`` behind, which can be deleted.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,11 @@ SUFFIXES = (".fits", ".json", ".reg", ".png")
 
 
 def planned_files(
-    name: str, path: str | os.PathLike[str], *, overwrite: bool = False
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[Path] = (),
 ) -> dict[str, Path]:
     """Returns the files of a product by suffix, or raises if they cannot be written.
 
@@ -29,9 +33,10 @@ def planned_files(
         path: Folder, for ``<name>_lensrim.fits`` and the files beside it, or the FITS file itself,
             with a name that ends in ``.fits``.
         overwrite: Whether existing files may be replaced.
+        inputs: Files that were read, which are never replaced.
 
     Raises:
-        InputError: If a file exists, or the folder cannot be written to.
+        InputError: If a file exists or is an input, or the folder cannot be written to.
     """
     path = Path(path)
     if Path(name).name != name:
@@ -46,6 +51,10 @@ def planned_files(
         raise InputError(f"{existing}: output folder must be writable, it is not; choose another")
     files = {suffix: folder / f"{stem}{suffix}" for suffix in SUFFIXES}
     for file in files.values():
+        if file.exists() and any(i.exists() and file.samefile(i) for i in inputs):
+            raise InputError(
+                f"{file}: the output must not be a file that was read; choose another output"
+            )
         if os.path.lexists(file) and not (overwrite and file.is_file()):
             raise InputError(
                 f"{file}: a product is not replaced unasked, found an existing file; "

@@ -106,3 +106,11 @@ def test_existing_product_is_refused_before_the_work(
     words = [str(observation), "--pixel-scale", "0.05", "-o", str(observation.parent)]
     assert main(["reconstruct", *words]) == 2
     assert "lens_lensrim.json" in capsys.readouterr().err
+
+
+def test_the_observation_is_never_replaced(observation: Path, capsys) -> None:
+    before = observation.read_bytes()
+    words = [str(observation), "--pixel-scale", "0.05", "--overwrite", "-o", str(observation)]
+    assert main(["reconstruct", *words]) == 2
+    assert "must not be a file that was read" in capsys.readouterr().err
+    assert observation.read_bytes() == before

@@ -8,9 +8,13 @@ import pytest
 import torch
 from astropy.io import fits
 
+from lensrim.datasets.halos import LensPrior
+from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
+from lensrim.evaluation.mocks import make_mock
+from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
-from lensrim.io.read import read_observation
+from lensrim.io import ReadOptions, read_observation
 from lensrim.lensing.simulator import Simulator
 
 DATA = Path(__file__).parents[2] / "data"
@@ -87,11 +91,53 @@ def test_what_is_written(result, tmp_path):
         (ReconstructOptions(size=1e4), "--size: must be between"),
         (ReconstructOptions(bin=40), "--bin: must be between"),
         (ReconstructOptions(source_fov=-1.0), "--source-fov: must be positive"),
+        (ReconstructOptions(z_lens=1.0, z_source=0.5), "z_source|source"),
+        (ReconstructOptions(z_lens=0.3, z_source=1.0, cosmology="Plank18"), "Plank18"),
+        (ReconstructOptions(seed=-1), "--seed: must be 0 or more"),
+        (ReconstructOptions(size=1.5, bin=2), "12 pixels or more"),
     ],
 )
 def test_bad_options(options, match):
     with pytest.raises(InputError, match=match):
         reconstruct(DATA / "ring.fits", options)
+
+
+def test_too_few_pixels():
+    observation = read_observation(DATA / "ring.fits")
+    mask = np.zeros(observation.shape, dtype=bool)
+    mask[30:35, 30:35] = True
+    with pytest.raises(InputError, match="at least 100 pixels must be used, found 25"):
+        reconstruct(replace(observation, mask=mask))
+
+
+@pytest.mark.parametrize("bin", [1, 2, 3])
+def test_the_lens_light_is_on_the_lens(bin):
+    observation = read_observation(DATA / "ring.fits").binned(bin)
+    scene = observe(frame_of(observation), lens_light=True)
+    assert np.hypot(*scene.light.center) < 0.1
+
+
+def test_what_was_asked_is_in_the_history():
+    options = ReadOptions(noise="ERR", zeropoint=25.0)
+    observation = read_observation(DATA / "ring.fits", options)
+    assert "noise = ERR" in observation.options
+    assert "zeropoint = 25.0" in observation.options
+    assert observation.binned(2).files[0].samefile(DATA / "ring.fits")
+
+
+@pytest.mark.slow
+def test_a_lens_off_the_middle_is_found_without_its_light():
+    prior = SystemPrior(light_share=0.0, theta_E=(6, 12), lens=LensPrior(center_range=8.0))
+    mock = make_mock(1, shape=(64, 60), prior=prior)
+    result = reconstruct(mock.observation, ReconstructOptions(lens_light="none"))
+    assert result.product.value("MACROTE") == pytest.approx(mock.truth.macro_theta_E, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_maps(result):
+    again = reconstruct(DATA / "ring.fits", ReconstructOptions(z_lens=0.3, z_source=1.5))
+    for key, values in result.product.image_maps.items():
+        np.testing.assert_array_equal(values, again.product.image_maps[key])
 
 
 def test_an_image_without_arcs():

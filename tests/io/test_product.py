@@ -250,3 +250,9 @@ def test_maps_and_keywords_are_checked(product: Product) -> None:
         replace(product, image_maps={"KAPPA": np.ones((3, 3))})
     with pytest.raises(ValueError, match="at most 8 upper-case characters, got 'theta_E'"):
         replace(product, header={"theta_E": (1.0, "")})
+
+
+def test_the_source_flux_is_that_of_native_pixels(product: Product, tmp_path: Path) -> None:
+    binned = replace(product, header=product.header | {"BIN": (2, "")})
+    with fits.open(write_product(binned, tmp_path)[0]) as hdus:
+        assert hdus["SOURCE"].header["AREARAT"] == pytest.approx(4 / 16)

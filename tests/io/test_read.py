@@ -220,3 +220,8 @@ def test_an_oversampled_psf_is_put_on_the_image_pixels(parts: dict, write: Calla
 
 def test_psf_kind_is_passed_on(parts: dict, write: Callable):
     assert read(write(parts), psf_kind="optical").psf_kind == "optical"
+
+
+def test_an_oversampling_beyond_the_stamp_is_refused(write, parts):
+    with pytest.raises(InputError, match="--psf-oversampling: must not exceed"):
+        read(write(parts), psf_oversampling=1001)

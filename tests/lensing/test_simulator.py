@@ -263,3 +263,19 @@ def test_rendering_is_that_of_caustics(shape):
     mass = Sum([SIE(0.9, *e[0], 0.02, -0.03), Shear(0.04, -0.02)])
     ours = sim.render(Sersic(2.0, 0.3, 1.0, *e[1], 0.05, 0.03), sim.rays(mass))[0, 0]
     torch.testing.assert_close(ours, theirs.double(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_gpu_gives_the_same_images_and_gradients(moved: bool):
+    results = []
+    for device in ("cpu", "cuda"):
+        sim = simulator().to(device) if moved else simulator(device=device)
+        source, kappa = (
+            t.to(device).requires_grad_() for t in (random_source(), kappa_of((37, 31)))
+        )
+        image = sim(source, kappa, SHEAR.to(device), CENTER.to(device))
+        gradients = torch.autograd.grad(image.square().sum(), (source, kappa))
+        results.append([t.cpu() for t in (image, *gradients)])
+    for here, there in zip(*results, strict=True):
+        torch.testing.assert_close(there, here)

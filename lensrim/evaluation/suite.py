@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .. import metrics
+from .. import __version__, metrics
 from ..datasets.cosmos import GalaxyFolder
 from ..datasets.priors import read_psf_stamps
 from ..errors import InputError
@@ -246,6 +246,7 @@ def _prepare(options: EvaluateOptions) -> Path:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"suite": options.suite, "galaxies": options.galaxies, "psfs": options.psfs}
+    settings |= {"version": __version__, "side": SIDE}
     path = folder / "settings.json"
     if path.exists() and (found := json.loads(path.read_text())) != settings:
         raise InputError(

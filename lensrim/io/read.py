@@ -44,6 +44,9 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
         noise, sigma, noise_kind, notes = _noise(layout, data, options)
         psf_plane, psf, psf_notes = _psf(layout, data, options)
         mask_plane, mask = _mask(layout, data, options)
+        if mask_plane is None and options.mask_sense == "ignored":
+            seen = f" (such as {layout.masks[0]})" if layout.masks else ""
+            raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
         dq = _same_shape(layout.part("dq", options.dq), data)
         wcs, scale, scale_notes = _scale(data, noise, psf_plane, mask_plane, options)
         used, sigma, bad_notes = _used_pixels(data, sigma * options.rescale_noise, mask, dq)
@@ -150,13 +153,29 @@ def _exposure(
 ) -> tuple[Float64[np.ndarray, "h w"] | float | None, str]:
     """Returns the exposure time [s], a map or a number, and where it is from."""
     text = (options.exposure or "").strip()
-    if text.endswith("s") and text[:-1].strip().replace(".", "", 1).isdecimal():
-        return float(text[:-1]), "--exposure"
+    seconds = _number(text.removesuffix("s"))
+    if seconds is not None and (text.endswith("s") or not text.isdecimal()):
+        if not text.endswith("s"):
+            raise InputError(f"--exposure {text}: an HDU, a file or seconds: write {text}s")
+        if not 0 < seconds < float("inf"):
+            raise InputError(f"--exposure: the time must be positive, found {text}")
+        return seconds, "--exposure"
     plane = _same_shape(layout.part("exposure", options.exposure), layout.data)
     if plane is not None:
         return plane.array, plane.short
     keyword = layout.data.number("EXPTIME")
+    if keyword and keyword[1] <= 0:
+        raise InputError(
+            f"{layout.data.label}: EXPTIME must be positive, found {keyword[1]:g}: give --exposure"
+        )
     return (keyword[1], f"EXPTIME of {layout.data.short}") if keyword else (None, "")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _psf(

@@ -20,7 +20,7 @@ from lensrim.io.fits import Plane, one_line, quiet
 
 TOLERANCE = 0.01
 KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL", "SCALE")
-PLAUSIBLE = (1e-4, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
+PLAUSIBLE = (1e-3, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def stated(plane: Plane, *, factor: int = 1) -> Scale | None:
     if value <= 0:
         raise InputError(
             f"{plane.label}: keyword {keyword} must be positive, found {value:g}: correct it"
+        )
+    if not PLAUSIBLE[0] < value < PLAUSIBLE[1]:
+        raise InputError(
+            f"{plane.label}: keyword {keyword} must be a pixel scale in arcsec, found {value:g}: "
+            "correct it (is it in degrees?)"
         )
     times = f" times the oversampling {factor}" if factor > 1 else ""
     return Scale(value * factor, f"{keyword} of {plane.short}{times}")

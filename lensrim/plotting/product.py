@@ -217,7 +217,7 @@ def _write_headline(figure: Figure, product: Product) -> None:
         parts.append(rf"$\chi^2_\nu$ = {frame} in the frame{expected}")
     if arc:
         parts.append(rf"$\chi^2_\nu$ = {arc} on the arc ({product.value('NARC')} pixels)")
-    gamma = [product.value(key) for key in ("GAMMA1", "GAMMA2")]
+    gamma = [product.value(key) for key in ("MACROG1", "MACROG2")]
     if None not in gamma:
         parts.append(rf"$\gamma$ = {np.hypot(*gamma):.3f}")
     if magnification := number("MAGTOT", ".1f"):

@@ -225,3 +225,22 @@ def test_psf_kind_is_passed_on(parts: dict, write: Callable):
 def test_an_oversampling_beyond_the_stamp_is_refused(write, parts):
     with pytest.raises(InputError, match="--psf-oversampling: must not exceed"):
         read(write(parts), psf_oversampling=1001)
+
+
+def test_a_sense_without_a_mask_is_refused(write, parts):
+    with pytest.raises(InputError, match="--mask-sense: no mask is read"):
+        read(write(parts), mask_sense="ignored")
+
+
+@pytest.mark.parametrize(
+    ("exposure", "match"), [("0s", "must be positive"), ("1e3", "write 1e3s"), ("-5s", "positive")]
+)
+def test_an_exposure_that_is_no_time_is_refused(write, parts, exposure, match):
+    with pytest.raises(InputError, match=f"--exposure.*{match}"):
+        read(write(parts), exposure=exposure, background=0.1)
+
+
+def test_a_scale_in_degrees_is_refused(write, parts):
+    parts["SCI"] = (parts["SCI"][0], {"PIXSCALE": 2.5e-5})
+    with pytest.raises(InputError, match="is it in degrees"):
+        read(write(parts))

@@ -182,7 +182,8 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     structure = structure_noise(residual, light.image, scaled, _distance(frame, center))
     # Arcs are to be clearly brighter than the structure of the lens itself.
     noise = np.hypot(scaled.sigma, np.maximum(structure, STRUCTURE * light.image))
-    found = positive_regions(residual, noise, frame)
+    blank = light.image < scaled.sigma
+    found = positive_regions(residual, noise, frame, blank=blank)
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= _distance(frame, center) > 1.5 * frame.fwhm
@@ -190,7 +191,7 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
         center = _middle(np.where(found, residual, 0.0), frame)
         light = replace(light, center=center)
     arcs, neighbours = _sort(found, residual, _distance(frame, center), frame)
-    peak = float(np.where(arcs, significance(residual, noise, frame), 0).max())
+    peak = float(np.where(arcs, significance(residual, noise, frame, blank), 0).max())
     if peak < FAINTEST:
         raise InputError(
             f"no arcs found: they must rise {FAINTEST:g} sigma above lens light and sky, found "

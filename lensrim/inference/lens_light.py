@@ -253,7 +253,12 @@ class LensLightFitter:
 
 
 def positive_regions(
-    residual: Array, noise: Array, frame: Frame, *, threshold: float = 2.0
+    residual: Array,
+    noise: Array,
+    frame: Frame,
+    *,
+    threshold: float = 2.0,
+    blank: NDArray[np.bool_] | bool = False,
 ) -> NDArray[np.bool_]:
     """Finds connected regions that are significantly positive: arcs and neighbours.
 
@@ -265,8 +270,9 @@ def positive_regions(
         noise: Its standard deviation, with shape (H, W).
         frame: The image it belongs to.
         threshold: Significance.
+        blank: Sky, as in :func:`significance`.
     """
-    above = (significance(residual, noise, frame) > threshold) & frame.mask
+    above = (significance(residual, noise, frame, blank) > threshold) & frame.mask
     labels, _ = connected(above)
     width = frame.fwhm / frame.grid.spacing
     sizes = np.bincount(labels.ravel())
@@ -284,18 +290,26 @@ def connected(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
     return labels, int(count)  # pyright: ignore[reportArgumentType]
 
 
-def significance(residual: Array, noise: Array, frame: Frame) -> Array:
+def significance(
+    residual: Array, noise: Array, frame: Frame, blank: NDArray[np.bool_] | bool = False
+) -> Array:
     """Returns the residual smoothed by the PSF over its own standard deviation, shape (H, W).
 
     Noise that is correlated, as in drizzled images, is smoothed less than white noise: where the
-    negative pixels, which hold no arcs, show more than is expected, all are scaled down.
+    negative pixels of the sky, which hold no arcs, show more than expected, all are scaled down.
+
+    Arguments:
+        residual: Image less lens light and sky, with shape (H, W).
+        noise: Its standard deviation before smoothing, with shape (H, W).
+        frame: The image it belongs to.
+        blank: Sky, where the lens light is faint, with shape (H, W); nowhere by default.
     """
     kernel = frame.psf / frame.psf.sum()
     weight = frame.mask.astype(float)
     variance = _convolve((noise * weight) ** 2, kernel**2)
     smooth = _convolve(residual * weight, kernel) / np.sqrt(np.clip(variance, 1e-300, None))
-    negative = smooth[frame.mask & (smooth < 0)]
-    if negative.size:
+    negative = smooth[frame.mask & (smooth < 0) & blank]
+    if negative.size > 50:
         smooth = smooth / max(1.0, 1.48 * float(np.median(-negative)))
     return smooth
 

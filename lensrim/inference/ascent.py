@@ -41,7 +41,7 @@ REACH = (0.15, 0.15, 0.15, 0.2, 0.2, 0.1, 0.1, 0.2)
 
 
 def _unit(beta: Tensor, center: Tensor, hyper: Tensor) -> Tensor:
-    """Maps source positions (B, k², H·W, 2) [arcsec] to units of the squares centred on (B, 2)."""
+    """Maps source positions (B, k², H·W, 2) [arcsec] to units of the discs about (B, 2)."""
     return (beta - center[:, None, None]) / hyper[:, 2].exp()[:, None, None, None]
 
 
@@ -55,7 +55,7 @@ class MacroProblem:
         arc: Brightness weights of the arcs that centre the source, with shape (H·W), summing to 1.
         modes: Source modes.
         prior: Prior of the parameters.
-        size: Range of the side of the source square [arcsec].
+        size: Range of the diameter of the source disc [arcsec].
         spacing: Side of a pixel [arcsec].
         free_core: Whether the core of the source's warp follows the evidence.
     """
@@ -71,7 +71,7 @@ class MacroProblem:
     free_core: bool = True
 
     def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns source positions (B, k², H·W, 2) and square centres (B, 2) [arcsec]."""
+        """Returns source positions (B, k², H·W, 2) and disc centres (B, 2) [arcsec]."""
         ax, ay = mass_model(p).deflection(self.x, self.y)
         beta = torch.stack([self.x - ax, self.y - ay], dim=-1)
         return beta, self._arc_mean(beta.detach())
@@ -85,7 +85,7 @@ class MacroProblem:
         return design(self.image, self.modes, self.positions(state), state.hyper[:, 3].exp())
 
     def positions(self, state: MacroState) -> Tensor:
-        """Returns source positions (B, k², H·W, 2) in units of the squares."""
+        """Returns source positions (B, k², H·W, 2) in units of the discs."""
         return _unit(*self.trace(state.p), state.hyper)
 
     def covariance(self, state: MacroState) -> Tensor:
@@ -115,7 +115,7 @@ class MacroProblem:
         return lambda pixels: pixels - left @ (right.T @ pixels)
 
     def resize(self, state: MacroState) -> MacroState:
-        """Fits the source square to the nearest rays that carry 99 % of the arcs' light."""
+        """Fits the source disc to the nearest rays that carry 99 % of the arcs' light."""
         beta, center = self.trace(state.p)
         radius = (beta - center[:, None, None]).norm(dim=-1).amax(1)  # (B, H·W)
         order = radius.argsort(dim=-1)
@@ -144,7 +144,7 @@ class MacroProblem:
             [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]], dtype=torch.float64
         )
         moves = torch.cat([moves, torch.zeros(len(moves), 2)], dim=-1)
-        # Correlation lengths from what the modes resolve to half the square.
+        # Correlation lengths from what the modes resolve to half the disc.
         low, high = -math.log(2 * self.modes.count), -math.log(2)
         system, hyper, value = self.system(state), state.hyper, state.value
         for _ in range(rounds):
@@ -162,7 +162,7 @@ class MacroProblem:
         p = state.p
         free = self.prior.slope_width > 0
         jacobian = -deflection_jacobian(p, self.x, self.y, free_slope=free)
-        # The source square follows the arcs: what moves both changes nothing.
+        # The source disc follows the arcs: what moves both changes nothing.
         jacobian = jacobian - self._arc_mean(jacobian)[:, None, None]
         beta, center = self.trace(p)
         beta = beta.detach().requires_grad_()

@@ -45,7 +45,7 @@ FADE = 0.75
 """Exponent of the envelope: far out the prior's standard deviation falls as r^-1.5."""
 
 TINY = 1e-12
-"""Softening of the centre of the warp, in units of the square."""
+"""Softening of the squared radius of the warp, in units of the disc."""
 
 NU = 1.0
 """Smoothness of the source prior: spectral index 2 (nu + 1) = 4."""
@@ -224,12 +224,12 @@ class Solution:
 
 
 def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor) -> Design:
-    """Builds the normal equations for rays that land at ``beta``.
+    """Builds the normal equations for rays that land at ``position``.
 
     Arguments:
         image: The image.
         modes: The source modes.
-        position: Source-plane positions of the rays from the centre of the source square in units
+        position: Source-plane positions of the rays from the centre of the source disc in units
             of its side, with shape (B, k², H·W, 2).
         core: Core of the warp in units of the side, with shape (B).
     """

@@ -3,7 +3,8 @@ r"""The search for the macro-model: stages from coarse to fine, from many candid
 At first the noise is taken as larger than it is (by a fraction of the arcs' peak, added in
 quadrature) and the source has few modes. Both are a strong regularisation: minima are then few
 and wide. Each stage keeps the best candidates of the one before, and the last ones are compared
-by the evidence at full resolution and with the true noise.
+by the evidence at full resolution and with the true noise, each with the size of source that its
+own arcs need.
 """
 
 from collections.abc import Callable
@@ -75,7 +76,7 @@ PATIENCE = 1.0
 """Damping beyond which refused steps are tiny."""
 
 CORES = (0.02, 0.1)
-"""Cores of the source's warp that the search starts from, relative to the square."""
+"""Cores of the source's warp that the search starts from, relative to the disc."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def draw(
         light: Ellipticity (e1, e2) of the lens light, zero where there is none. Mass is likely to
             follow it, so half of the shapes are drawn about it.
         amplitude: Brightness of the source.
-        size: Side of the source square [arcsec].
+        size: Diameter of the source disc [arcsec].
         seed: Seed of the draws.
 
     Returns:

@@ -180,7 +180,9 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     scaled = replace(frame, sigma=frame.sigma * scale)
     center = light.center
     structure = structure_noise(residual, light.image, scaled, _distance(frame, center))
-    # Arcs are to be clearly brighter than the structure of the lens itself.
+    # Arcs are to be clearly brighter than the structure of the lens itself. What is measured of it
+    # may hold depressions about the arcs, so it does not decide whether there are any.
+    plain = np.hypot(scaled.sigma, STRUCTURE * light.image)
     noise = np.hypot(scaled.sigma, np.maximum(structure, STRUCTURE * light.image))
     blank = light.image < scaled.sigma
     found = positive_regions(residual, noise, frame, blank=blank)
@@ -191,7 +193,7 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
         center = _middle(np.where(found, residual, 0.0), frame)
         light = replace(light, center=center)
     arcs, neighbours = _sort(found, residual, _distance(frame, center), frame)
-    peak = float(np.where(arcs, significance(residual, noise, frame, blank), 0).max())
+    peak = float(np.where(arcs, significance(residual, plain, frame, blank), 0).max())
     if peak < FAINTEST:
         raise InputError(
             f"no arcs found: they must rise {FAINTEST:g} sigma above lens light and sky, found "

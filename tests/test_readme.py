@@ -62,6 +62,22 @@ def test_python_examples_run(code: str, root: Path, tmp_path: Path, monkeypatch)
     assert len(list((tmp_path / "results").glob("ring_lensrim.*"))) == 4
 
 
+@pytest.mark.slow
+def test_the_output_is_what_is_printed(root: Path) -> None:
+    import lensrim
+
+    def table(text: str) -> dict[str, list[float]]:
+        rows = re.findall(r"^  (\w[\w ]{12}) (.*)$", text, re.MULTILINE)
+        numbers = r"[-+]?\d+\.?\d*"
+        return {label.strip(): [float(n) for n in re.findall(numbers, v)] for label, v in rows}
+
+    promised = table(blocks("text")[0])
+    printed = table(lensrim.reconstruct(root / "data" / "ring.fits").summary)
+    assert list(printed) == list(promised)
+    for label in ("theta_E", "macro theta_E", "axis ratio", "chi2 frame"):
+        assert printed[label][0] == pytest.approx(promised[label][0], rel=0.01)
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_somewhere(target: str, root: Path) -> None:
     assert target.startswith("https://") or (root / target).exists()

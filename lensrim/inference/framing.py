@@ -189,9 +189,6 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= _distance(frame, center) > 1.5 * frame.fwhm
-    else:
-        center = _middle(np.where(found, residual, 0.0), frame)
-        light = replace(light, center=center)
     arcs, neighbours = _sort(found, residual, _distance(frame, center), frame)
     peak = float(np.where(arcs, significance(residual, plain, frame, blank), 0).max())
     if peak < FAINTEST:
@@ -231,21 +228,6 @@ def _noise_scale(residual: Array, light: Array, frame: Frame) -> float:
 def _distance(frame: Frame, center: tuple[float, float]) -> Array:
     x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
     return np.hypot(x - center[0], y - center[1])
-
-
-def _middle(arcs: Array, frame: Frame) -> tuple[float, float]:
-    """Guesses the lens's place [arcsec] from the arcs alone.
-
-    It is the middle of the frame, where observers put lenses, unless the middle of the arcs' light
-    is farther from it than half of the arcs' radius.
-    """
-    arcs = arcs.clip(0)
-    if not arcs.any():
-        return (0.0, 0.0)
-    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
-    center = (float((arcs * x).sum() / arcs.sum()), float((arcs * y).sum() / arcs.sum()))
-    radius = float((arcs * _distance(frame, center)).sum() / arcs.sum())
-    return center if np.hypot(*center) > radius / 2 else (0.0, 0.0)
 
 
 def structure_noise(residual: Array, light: Array, frame: Frame, radius: Array) -> Array:

@@ -45,7 +45,8 @@ class ReconstructOptions:
     """Pixels averaged along each side; chosen if not given."""
 
     lens_light: Literal["auto", "none"] = "auto"
-    """Fit the lens galaxy's light, or none where it is already subtracted."""
+    """Fit the lens galaxy's light, or none where it is already subtracted: the lens is then taken
+    to be within some pixels of the middle of the frame, or of --center."""
 
     source_fov: float | None = None
     """Side of the source map [arcsec]; 0.4 of the image's or what the arcs need if not given."""
@@ -199,23 +200,13 @@ def reconstruct(
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
-    """Sets the prior: the mass is centred on the light where there is some.
-
-    Else it is near the middle of the frame, or of the arcs where they are elsewhere (``observe``),
-    and the centre is known to a part of the arcs' radius.
-    """
-    grid = scene.frame.grid
-    spacing, center = grid.spacing, scene.light.center
+    """Sets the prior: the mass is centred on the light where there is some, else on the frame."""
+    spacing, fov = scene.frame.grid.spacing, min(scene.frame.grid.fov)
     low = max(2.5 * spacing, scene.frame.fwhm)
-    width = max(0.04, 0.5 * spacing)
-    if not has_light:
-        x, y = (c.numpy() for c in grid.coordinates(dtype=torch.float64))
-        radius = np.average(np.hypot(x - center[0], y - center[1]), weights=scene.arc_light)
-        width = max(3 * spacing, (0.15 if center == (0.0, 0.0) else 0.35) * float(radius))
     return MacroPrior(
-        center=center,
-        center_width=width,
-        theta_E=(low, max(0.45 * min(grid.fov), 2 * low)),
+        center=scene.light.center,
+        center_width=max(0.04, 0.5 * spacing) if has_light else 3 * spacing,
+        theta_E=(low, max(0.45 * fov, 2 * low)),
         slope=2.05,
         slope_width=0.16,
     )

@@ -68,10 +68,6 @@ RADII, DRAWS, SHAPES = 10, 16, 3
 FLATTEST = 0.6
 """Largest modulus of the ellipticity of a start."""
 
-LOOSE = 1.5
-"""Width of the prior of the centre, relative to the smallest Einstein radius, above which starts
-are spread in the centre too."""
-
 PATIENCE = 1.0
 """Damping beyond which refused steps are tiny."""
 
@@ -183,9 +179,9 @@ def draw(
     """
     from scipy.stats import norm, qmc
 
-    sobol = qmc.Sobol(7, seed=seed)  # pyright: ignore[reportCallIssue]
+    sobol = qmc.Sobol(5, seed=seed)  # pyright: ignore[reportCallIssue]
     sobol = sobol.random(1 << (RADII * DRAWS - 1).bit_length())
-    unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 7)
+    unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 5)
     normal = torch.from_numpy(norm.ppf(unit[..., 1:].clip(0.02, 0.98)))
     low, high = (float(np.log(t)) for t in prior.theta_E)
     p = prior.mean().repeat(RADII, DRAWS, 1)
@@ -193,11 +189,9 @@ def draw(
     p[..., 0] = torch.from_numpy(low + bins / RADII * (high - low))
     p[..., 1:3] = 0.75 * prior.ellipticity_width * normal[..., :2]
     p[:, ::2, 1:3] += torch.from_numpy(light)
-    p[..., 5:7] = 0.75 * prior.shear_width * normal[..., 2:4]
+    p[..., 5:7] = 0.75 * prior.shear_width * normal[..., 2:]
     flat = p[..., 1:3].norm(dim=-1, keepdim=True).clamp(min=1e-12)
     p[..., 1:3] *= (FLATTEST / flat).clamp(max=1)
-    if prior.center_width > LOOSE * prior.theta_E[0]:
-        p[..., 3:5] += prior.center_width * normal[..., 4:]
     p[:, 0, 1:3] = p[:, 0, 5:7] = 0.0
     p[..., 7] = 2.0
     first = [np.log(amplitude), np.log(0.1), np.log(size), 0.0]

@@ -178,8 +178,8 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
     scale = _noise_scale(residual, light.image, frame)
     scaled = replace(frame, sigma=frame.sigma * scale)
-    center = light.center
-    structure = structure_noise(residual, light.image, scaled, _distance(frame, center))
+    radius = frame.distance(light.center)
+    structure = structure_noise(residual, light.image, scaled, radius)
     # Arcs are to be clearly brighter than the structure of the lens itself. What is measured of it
     # may hold depressions about the arcs, so it does not decide whether there are any.
     plain = np.hypot(scaled.sigma, STRUCTURE * light.image)
@@ -188,8 +188,8 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     found = positive_regions(residual, noise, frame, blank=blank)
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
-        found &= _distance(frame, center) > 1.5 * frame.fwhm
-    arcs, neighbours = _sort(found, residual, _distance(frame, center), frame)
+        found &= radius > 1.5 * frame.fwhm
+    arcs, neighbours = _sort(found, residual, radius, frame)
     peak = float(np.where(arcs, significance(residual, plain, frame, blank), 0).max())
     if peak < FAINTEST:
         raise InputError(
@@ -223,11 +223,6 @@ def _noise_scale(residual: Array, light: Array, frame: Frame) -> float:
         spread = 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank]))
         scale = float(np.clip(spread, 0.2, 5.0))
     return scale
-
-
-def _distance(frame: Frame, center: tuple[float, float]) -> Array:
-    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
-    return np.hypot(x - center[0], y - center[1])
 
 
 def structure_noise(residual: Array, light: Array, frame: Frame, radius: Array) -> Array:

@@ -59,6 +59,11 @@ class Frame:
     psf_kind: PSFKind
     fwhm: float
 
+    def distance(self, center: tuple[float, float]) -> Array:
+        """Returns the distance of every pixel from a place [arcsec], with shape (H, W)."""
+        x, y = (c.numpy() for c in self.grid.coordinates(dtype=torch.float64))
+        return np.hypot(x - center[0], y - center[1])
+
     def operator(self, subsample: int) -> PSF:
         """Returns the convolution of averages over ``subsample²`` rays."""
         return PSF(

@@ -223,10 +223,8 @@ def _together(
     _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
     result = answer(replace(scene, light=light), current, state)
     residual = frame.image - result.arcs - result.lens_light - result.sky
-    x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
-    radius = np.hypot(x - light.center[0], y - light.center[1])
     scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
-    structure = structure_noise(residual, light.image, scaled, radius)
+    structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))
     scene = replace(scene, light=light, structure=structure)
     current = problem(scene, prior, STAGES[-1])
     state = replace(state, damping=torch.full_like(state.damping, 0.03))

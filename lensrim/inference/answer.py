@@ -9,7 +9,7 @@ F(SOURCE, KAPPA, GAMMA) holds to rounding, and mean and standard deviation of th
 from one exact linear-Gaussian posterior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,10 +68,13 @@ def answer(
         source_fov: Side of the source map [arcsec]; 0.4 of the image's, or more where the traced
             arcs need it, if ``None``.
     """
+    # One small solve in double precision: on the host, wherever the search was.
+    _, center = problem.trace(state.p)
+    center, host = center.cpu(), torch.device("cpu")
+    scene, state = replace(scene, device=host), state.to(host)
     frame, grid = scene.frame, scene.frame.grid
     mass = mass_model(state.p[0])
     kappa = pixel_average(mass, grid)
-    _, center = problem.trace(state.p)
     size = float(state.hyper[0, 2].exp())
     fov = source_fov or max(0.4 * max(grid.fov), min(size, 0.8 * min(grid.fov)))
     n = max(grid.shape)

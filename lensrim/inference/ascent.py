@@ -111,7 +111,8 @@ class MacroProblem:
         values, vectors = torch.linalg.eigh(columns.T @ columns)
         kept = values > 1e-6
         values, basis = values[kept], columns @ vectors[:, kept] / values[kept].sqrt()
-        left, right = (basis * (1 - (1 + values).rsqrt())).numpy(), basis.numpy()
+        shrunk = basis * (1 - (1 + values).rsqrt())
+        left, right = shrunk.cpu().numpy(), basis.cpu().numpy()
         return lambda pixels: pixels - left @ (right.T @ pixels)
 
     def resize(self, state: MacroState) -> MacroState:
@@ -140,10 +141,8 @@ class MacroProblem:
 
     def _tune(self, state: MacroState, rounds: int, step: float) -> MacroState:
         """Climbs in the strength and length by a pattern search."""
-        moves = torch.tensor(
-            [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]], dtype=torch.float64
-        )
-        moves = torch.cat([moves, torch.zeros(len(moves), 2)], dim=-1)
+        moves = [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]]
+        moves = torch.tensor([[*m, 0, 0] for m in moves]).to(state.hyper)
         # Correlation lengths from what the modes resolve to half the disc.
         low, high = -math.log(2 * self.modes.count), -math.log(2)
         system, hyper, value = self.system(state), state.hyper, state.value
@@ -152,7 +151,7 @@ class MacroProblem:
             trial[..., 1] = trial[..., 1].clamp(low, high)
             values = torch.stack([solve(system, self.modes, h).log_evidence for h in trial])
             value, where = values.max(0)
-            hyper = trial[where, torch.arange(len(hyper))]
+            hyper = trial[where, torch.arange(len(hyper), device=hyper.device)]
             if bool((where == 0).all()):
                 step /= 2
         return replace(state, hyper=hyper, value=value + self.prior.log_density(state.p))
@@ -174,8 +173,8 @@ class MacroProblem:
         with torch.no_grad():
             jacobian = jacobian / state.hyper[:, 2].exp()[:, None, None, None, None]
             curvature = self._curvature(state, position, jacobian, system, solution)
-        precision = self.prior.precision()
-        gradient = gradient - precision * (p - self.prior.mean())
+        precision = self.prior.precision(p)
+        gradient = gradient - precision * (p - self.prior.mean(p))
         return -gradient, curvature + torch.diag(precision)
 
     def _curvature(self, state, position, jacobian, system: Design, solution: Solution) -> Tensor:
@@ -208,7 +207,7 @@ class MacroProblem:
         """
         gradient, curvature = self.derivatives(state)
         diagonal = curvature.diagonal(dim1=-2, dim2=-1)
-        reach = torch.tensor(REACH, dtype=gradient.dtype)
+        reach = torch.tensor(REACH, dtype=gradient.dtype, device=gradient.device)
         damping = state.damping
         for _ in range(40):
             damped = curvature + torch.diag_embed(damping[:, None] * diagonal)

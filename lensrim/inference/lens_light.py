@@ -64,7 +64,7 @@ class Frame:
         x, y = (c.numpy() for c in self.grid.coordinates(dtype=torch.float64))
         return np.hypot(x - center[0], y - center[1])
 
-    def operator(self, subsample: int) -> PSF:
+    def operator(self, subsample: int, device: torch.device | None = None) -> PSF:
         """Returns the convolution of averages over ``subsample²`` rays."""
         return PSF(
             torch.as_tensor(self.psf, dtype=torch.float64),
@@ -72,6 +72,7 @@ class Frame:
             psf_kind=self.psf_kind,
             subsample=subsample,
             dtype=torch.float32,
+            device=device,
         )
 
 

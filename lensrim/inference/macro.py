@@ -40,21 +40,23 @@ class MacroPrior:
     slope: float = 2.0
     slope_width: float = 0.0
 
-    def mean(self) -> Tensor:
-        middle = torch.tensor(self.theta_E, dtype=torch.float64).log().mean()
-        rest = [0.0, 0.0, *self.center, 0.0, 0.0, self.slope]
-        return torch.cat([middle[None], torch.tensor(rest, dtype=torch.float64)])
+    def mean(self, like: Tensor) -> Tensor:
+        """Returns the means, with shape (8), on the device and in the type of ``like``."""
+        middle = sum(math.log(t) for t in self.theta_E) / 2
+        mean = [middle, 0.0, 0.0, *self.center, 0.0, 0.0, self.slope]
+        return torch.tensor(mean, dtype=like.dtype, device=like.device)
 
-    def precision(self) -> Tensor:
+    def precision(self, like: Tensor) -> Tensor:
         """Inverse variances; the Einstein radius is free, a fixed slope is held tightly."""
         e, c, g = self.ellipticity_width, self.center_width, self.shear_width
         widths = [e, e, c, c, g, g, self.slope_width or 1e-6]
-        return torch.tensor([0.0, *(w**-2 for w in widths)], dtype=torch.float64)
+        precision = [0.0, *(w**-2 for w in widths)]
+        return torch.tensor(precision, dtype=like.dtype, device=like.device)
 
     def log_density(self, p: Tensor) -> Tensor:
         """Log of the prior without its constant, and minus infinity outside the allowed range."""
-        low, high = (torch.tensor(t).log() for t in self.theta_E)
-        value = -0.5 * (self.precision() * (p - self.mean()).square()).sum(-1)
+        low, high = (math.log(t) for t in self.theta_E)
+        value = -0.5 * (self.precision(p) * (p - self.mean(p)).square()).sum(-1)
         flat = p[..., 1].hypot(p[..., 2]) > 0.7
         outside = (p[..., 0] < low) | (p[..., 0] > high) | flat | ((p[..., 7] - 2).abs() > 0.8)
         return value.masked_fill(outside, -torch.inf)
@@ -119,7 +121,11 @@ class MacroState:
     value: Tensor
     damping: Tensor
 
-    def select(self, index: Tensor) -> "MacroState":
+    def to(self, device: torch.device) -> "MacroState":
+        """Moves the candidates to a device."""
+        return MacroState(*(getattr(self, f).to(device) for f in FIELDS))
+
+    def select(self, index: Tensor | slice | list[int]) -> "MacroState":
         """Keeps the candidates with these indices."""
         return MacroState(*(getattr(self, f)[index] for f in FIELDS))
 

@@ -45,7 +45,7 @@ def total_magnification(
     axes = (vectors * values.clamp(min=0).sqrt()).T
     p = torch.cat([state.p, state.p + axes])
     hyper = state.hyper.expand(len(p), -1)
-    blank = torch.zeros(len(p), dtype=p.dtype)
+    blank = p.new_zeros(len(p))
     models = MacroState(p, hyper, blank, blank)
     with torch.no_grad():
         solution = solve(problem.system(models), problem.modes, hyper)
@@ -54,12 +54,13 @@ def total_magnification(
         best = solution.mean[:1, :k] @ basis
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn(solution.scale.shape[1], DRAWS, generator=generator, dtype=p.dtype)
+        white = white.to(p.device)  # drawn on the host: the same numbers on every device
         spread = torch.linalg.solve_triangular(solution.factor[0].T, white, upper=True)
         drawn = best + ((spread * solution.scale[0, :, None])[:k].T @ basis)
         mask = best[0] > DETECTED * (drawn - best).square().mean(0).sqrt()
         by_model = _ratio(problem, models, solution.mean[:, :k] @ basis * mask)
         by_source = _ratio(
-            problem, models.select(torch.zeros(DRAWS, dtype=torch.long)), drawn * mask
+            problem, models.select(torch.zeros_like(white[0], dtype=torch.long)), drawn * mask
         )
     variance = (by_model[1:] - by_model[0]).square().sum() + by_source.var()
     return float(by_model[0]), float(variance.sqrt())
@@ -67,7 +68,7 @@ def total_magnification(
 
 def _basis(problem: MacroProblem, state: MacroState) -> Tensor:
     """Draws the modes on a square of ``SIDE`` pixels, with shape (K, SIDE²)."""
-    axis = (torch.arange(SIDE, dtype=state.p.dtype) + 0.5) / SIDE - 0.5
+    axis = (torch.arange(SIDE).to(state.p) + 0.5) / SIDE - 0.5
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     position = torch.stack([x, y], dim=-1).reshape(1, 1, -1, 2)
     return problem.modes.draw(position, state.hyper[:, 3].exp())[0]

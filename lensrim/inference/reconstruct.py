@@ -61,7 +61,7 @@ class ReconstructOptions:
     """Name of an astropy cosmology."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; this version's fit runs on the CPU, auto takes it."""
+    """Where the macro-model is searched; auto takes the CPU, on which it was timed."""
 
     seed: int = 0
     """Seed of the candidates that the search starts from, 0 or more."""
@@ -78,9 +78,10 @@ class ReconstructOptions:
             lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
-        if self.device == "cuda":
+        if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError(
-                "--device cuda: this version's fit runs on the CPU: give --device cpu"
+                "--device cuda: torch finds no CUDA device: give --device cpu, or install a torch "
+                "that is built for this GPU"
             )
         if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
             raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
@@ -162,6 +163,7 @@ def reconstruct(
             lens_light=has_light,
         )
         scene = observe(frame_of(fitted), lens_light=has_light)
+        scene = replace(scene, device=torch.device("cuda" if options.device == "cuda" else "cpu"))
         lap("lens light")
         lines: list[str] = []
 
@@ -175,7 +177,7 @@ def reconstruct(
         )
         lap("macro")
         if has_light:
-            scene, current, state = _together(scene, current, state, prior)
+            scene, current, state = together(scene, current, state, prior)
         lap("lens light with arcs")
         result = answer(scene, current, state, source_fov=options.source_fov)
         lap("source")
@@ -212,7 +214,7 @@ def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
     )
 
 
-def _together(
+def together(
     scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior
 ) -> tuple[Scene, MacroProblem, MacroState]:
     """Refits the lens light jointly with the source, then the macro-model with it."""

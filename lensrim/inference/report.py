@@ -70,7 +70,7 @@ def build_product(
     chi2 = float((residual[frame.mask] ** 2).mean())
     chi2_arc = float((residual[arcs] ** 2).mean())
     theta_e = metrics.effective_theta_E(result.kappa, grid)
-    p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
+    p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     covariance = problem.covariance(state)[0]
     deviations = covariance.diagonal().clamp(min=0).sqrt()
     errors = dict(zip(NAMES, deviations.tolist(), strict=True))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .ascent import MacroProblem
 from .inversion import ImageData, SourceModes
@@ -86,6 +87,7 @@ class Scene:
         noise_scale: Factor on the noise, measured on the sky.
         neighbours: Mask of the neighbours, with shape (H, W).
         structure: Noise that stands for the structure of the lens galaxy, with shape (H, W).
+        device: Where the macro-model is searched.
     """
 
     frame: Frame
@@ -94,6 +96,11 @@ class Scene:
     noise_scale: float
     neighbours: NDArray[np.bool_]
     structure: Array
+    device: torch.device = torch.device("cpu")
+
+    def tensor(self, values: NDArray) -> Tensor:
+        """Puts an array on the device."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     @property
     def sigma(self) -> Array:
@@ -130,20 +137,21 @@ def image_data(scene: Scene, *, subsample: int = 2, softening: float = 0.0) -> I
     expected = (light.image + light.sky).ravel()[used]
     data = (frame.image.ravel()[used] - expected) * weight
     return ImageData(
-        data=torch.from_numpy(data),
-        weight=torch.from_numpy(weight),
-        used=torch.from_numpy(used),
+        data=scene.tensor(data),
+        weight=scene.tensor(weight),
+        used=scene.tensor(used),
         shape=frame.grid.shape,
         subsample=subsample,
-        psf=frame.operator(subsample),
-        templates=torch.from_numpy(np.ascontiguousarray(templates.T)),
+        psf=frame.operator(subsample, scene.device),
+        templates=scene.tensor(templates.T),
     )
 
 
 def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
     """Sets up one stage."""
     grid, k = scene.frame.grid, stage.subsample
-    (h, w), (x, y) = grid.shape, grid.coordinates(k, dtype=torch.float64)
+    (h, w) = grid.shape
+    x, y = grid.coordinates(k, dtype=torch.float64, device=scene.device)
     x, y = (c.reshape(h, k, w, k).permute(1, 3, 0, 2).reshape(k * k, h * w) for c in (x, y))
     arc = scene.arc_light
     if not stage.free_slope:
@@ -152,7 +160,7 @@ def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
         image=image_data(scene, subsample=k, softening=stage.softening),
         x=x,
         y=y,
-        arc=torch.from_numpy((arc / arc.sum()).ravel()),
+        arc=scene.tensor((arc / arc.sum()).ravel()),
         modes=SourceModes(stage.modes),
         prior=prior,
         size=(2 * scene.frame.fwhm, 0.8 * min(grid.fov)),
@@ -184,7 +192,7 @@ def draw(
     unit = sobol[: RADII * DRAWS].reshape(RADII, DRAWS, 5)
     normal = torch.from_numpy(norm.ppf(unit[..., 1:].clip(0.02, 0.98)))
     low, high = (float(np.log(t)) for t in prior.theta_E)
-    p = prior.mean().repeat(RADII, DRAWS, 1)
+    p = prior.mean(normal).repeat(RADII, DRAWS, 1)
     bins = np.arange(RADII)[:, None] + unit[..., 0]
     p[..., 0] = torch.from_numpy(low + bins / RADII * (high - low))
     p[..., 1:3] = 0.75 * prior.ellipticity_width * normal[..., :2]
@@ -207,7 +215,7 @@ def best_of_bins(current: MacroProblem, state: MacroState) -> MacroState:
     """Keeps the ``SHAPES`` best shapes of every bin of the radius, their source prior tuned."""
     kept = []
     for i in range(0, len(state.p), DRAWS):
-        tuned = current.tune(state.select(torch.arange(i, i + DRAWS)), rounds=4)
+        tuned = current.tune(state.select(slice(i, i + DRAWS)), rounds=4)
         kept.append(tuned.select(tuned.value.argsort(descending=True)[:SHAPES]))
     return MacroState(*(torch.cat([getattr(k, f) for k in kept]) for f in FIELDS))
 
@@ -229,7 +237,7 @@ def distinct(state: MacroState, keep: int, hope: float) -> MacroState:
             chosen.append(i)
         if len(chosen) == keep:
             break
-    return state.select(torch.tensor(chosen))
+    return state.select(chosen)
 
 
 def search(
@@ -260,7 +268,7 @@ def search(
         amplitude=scene.arc_light.max(),
         size=0.3 * min(scene.frame.grid.fov),
         seed=seed,
-    )
+    ).to(scene.device)
     current = None
     for i, stage in enumerate(stages):
         current = problem(coarse if coarse and stage.coarse else scene, prior, stage)
@@ -279,7 +287,7 @@ def climb(
 
     One whose steps were both refused goes on, with shorter ones, until they are tiny.
     """
-    active = torch.arange(len(state.p))
+    active = torch.arange(len(state.p), device=state.p.device)
     for _ in range(0, steps, 2):
         before = state.select(active)
         moved = current.step(current.step(before))
@@ -294,7 +302,6 @@ def climb(
 
 def describe(stage: Stage, state: MacroState) -> str:
     """Puts a stage's candidates on a line."""
-    radii = " ".join(
-        f"{t:.3f}({v:.0f})" for t, v in zip(state.p[:, 0].exp(), state.value, strict=True)
-    )
+    pairs = zip(state.p[:, 0].exp().tolist(), state.value.tolist(), strict=True)
+    radii = " ".join(f"{t:.3f}({v:.0f})" for t, v in pairs)
     return f"{stage.modes} modes: {radii}"

@@ -86,7 +86,6 @@ def test_what_is_written(result, tmp_path):
     ("options", "match"),
     [
         (ReconstructOptions(z_lens=0.3), "both or neither"),
-        (ReconstructOptions(device="cuda"), "runs on the CPU"),
         (ReconstructOptions(center=(500.0, 3.0)), "--center: must lie in the frame"),
         (ReconstructOptions(size=1e4), "--size: must be between"),
         (ReconstructOptions(bin=40), "--bin: must be between"),

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pretend import pretended_device
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
@@ -263,6 +264,22 @@ def test_rendering_is_that_of_caustics(shape):
     mass = Sum([SIE(0.9, *e[0], 0.02, -0.03), Shear(0.04, -0.02)])
     ours = sim.render(Sersic(2.0, 0.3, 1.0, *e[1], 0.05, 0.03), sim.rays(mass))[0, 0]
     torch.testing.assert_close(ours, theirs.double(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_all_of_it_lives_on_one_device(moved: bool):
+    here = simulator()(random_source(), kappa_of((37, 31)), SHEAR, CENTER)
+    with pretended_device() as device:
+        sim = simulator().to(device) if moved else simulator(device=device)
+        source, kappa, shear, center = (
+            t.to(device).requires_grad_()
+            for t in (random_source(), kappa_of((37, 31)), SHEAR, CENTER)
+        )
+        image = sim(source, kappa, shear, center)
+        gradients = torch.autograd.grad(image.square().sum(), (source, kappa, shear, center))
+        assert all(g.device == device for g in gradients)
+        there = image.detach().cpu()
+    torch.testing.assert_close(there, here)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,143 @@
+"""Files of weights, and their only reader and writer.
+
+A file holds named tensors in the safetensors format, and a header: JSON under the key ``lensrim``
+of the format's own metadata, which says what the tensors belong to. Nothing that is read is ever
+executed. A file takes the place of an older one whole or not at all; what is not guaranteed: a
+process that is killed leaves a hidden file ``.<name>.<process>`` behind, which can be deleted.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .errors import InputError
+
+KEY = "lensrim"
+"""Of the header in the metadata."""
+
+
+def write_weights(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> str:
+    """Writes tensors and a header into a file, in place of the one that is there.
+
+    Equal arguments give equal bytes.
+
+    Arguments:
+        path: The file; its folder must exist.
+        tensors: Tensors of any shape, by name. Those that share memory are written out each.
+        header: What JSON can hold: a tuple comes back as a list, NaN and infinity are refused.
+        half: Whether to store floating tensors as float16, with a relative error of 5e-4; what is
+            smaller than 6e-8 becomes coarse, and then zero.
+
+    Returns:
+        The SHA-256 of the file, in hexadecimal digits.
+
+    Raises:
+        InputError: If a tensor has values beyond those of float16 and ``half`` is asked for.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        if half and kept.is_floating_point():
+            short = kept.half()
+            if bool((short.isinf() & ~kept.isinf()).any()):
+                raise InputError(
+                    f"{path}: values stored in half precision must be below 65 520, found "
+                    f"{kept.abs().max().item():.3g} in {name}; write them without half"
+                )
+            kept = short
+        stored[name] = kept
+    data = save(stored, metadata={KEY: json.dumps(dict(header), allow_nan=False)})
+    with replacing(Path(path)) as file:
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_weights(
+    path: str | os.PathLike[str], *, dtype: torch.dtype | None = torch.float32
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what :func:`write_weights` wrote.
+
+    Arguments:
+        path: The file.
+        dtype: Type of the floating tensors; ``None`` for the types in the file.
+
+    Returns:
+        The tensors, on the CPU, and the header.
+
+    Raises:
+        InputError: If the file is missing, is not a safetensors file or has no header of ours.
+    """
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            # Copies: what the format returns may be a view of the file on the disk.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: weights must be a safetensors file, found another or a damaged one "
+            f"({error}); give a file that lensrim wrote, or fetch it again"
+        ) from error
+    try:
+        header = json.loads(metadata[KEY])
+    except (KeyError, ValueError):
+        header = None
+    if not isinstance(header, dict):
+        raise InputError(
+            f"{path}: weights must have a header under the key {KEY!r}, found "
+            f"{sorted(metadata) or 'no metadata'}; give a file that lensrim wrote"
+        )
+    if dtype is not None:
+        tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+    return tensors, header
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Computes the SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that takes the place of ``path`` when all is on the disk.
+
+    After a failure, inside the ``with`` statement or at its end, the old file is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
+    reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+    return InputError(f"{path}: weights must be a readable file, found {reason}; check the path")

@@ -1,0 +1,72 @@
+"""Batches: made ahead by other processes if asked to, and moved to the device."""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+Batch = Any
+"""Tensors, in dictionaries, lists and tuples to any depth."""
+
+
+class _Steps(Dataset):
+    """Creates the list of the batches that are left; each is made when it is asked for."""
+
+    def __init__(self, batches: Callable[[int], Batch], first: int, steps: int):
+        self.batches, self.first, self.steps = batches, first, steps
+
+    def __len__(self) -> int:
+        return self.steps - self.first
+
+    def __getitem__(self, index: int) -> Batch:
+        # Made here or in another process: the random numbers of the steps must not notice.
+        with torch.random.fork_rng([]):
+            return self.batches(self.first + index)
+
+
+def feed(
+    batches: Callable[[int], Batch],
+    first: int,
+    steps: int,
+    *,
+    device: torch.device,
+    workers: int = 0,
+) -> Generator[Batch, None, None]:
+    """Serves the batches of the steps ``first`` to ``steps - 1``, in this order.
+
+    Close it, or let it go, to end the processes.
+
+    Arguments:
+        batches: Makes the batch of a step.
+        first: The first step.
+        steps: Number of all steps.
+        device: Where the batches go.
+        workers: Processes that make them ahead; 0 to make each in this one when it is due.
+    """
+    loader = DataLoader(
+        _Steps(batches, first, steps),
+        batch_size=None,
+        num_workers=workers,
+        # A fork would copy the locks of torch's threads in whatever state they are.
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        # Its own: it would take a number from those of the steps.
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        yield to_device(batch, device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Moves all tensors of a batch."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: to_device(part, device) for name, part in batch.items()}
+    if isinstance(batch, list | tuple):
+        moved = [to_device(part, device) for part in batch]
+        return moved if isinstance(batch, list) else tuple(moved)
+    return batch

@@ -1,0 +1,56 @@
+"""Batches, in order and from any step on, made here or elsewhere."""
+
+from contextlib import closing
+from functools import partial
+from operator import getitem
+
+import pytest
+import torch
+
+from lensrim.training.feed import feed, to_device
+
+CPU = torch.device("cpu")
+BATCHES = [{"x": torch.full((2,), float(step)), "step": torch.tensor(step)} for step in range(6)]
+
+
+def test_from_any_step() -> None:
+    asked = []
+
+    def batches(step: int):
+        asked.append(step)
+        return BATCHES[step]
+
+    served = feed(batches, 2, 6, device=CPU)
+    assert int(next(served)["step"]) == 2
+    assert asked == [2]  # in this process nothing is made before its time
+    assert [int(batch["step"]) for batch in served] == [3, 4, 5]
+
+
+def test_random_numbers_are_left_alone() -> None:
+    def batches(step: int):
+        torch.manual_seed(step)
+        return torch.rand(3)
+
+    state = torch.get_rng_state()
+    first = list(feed(batches, 0, 4, device=CPU))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.stack(first[2:]), torch.stack([*feed(batches, 2, 4, device=CPU)]))
+
+
+@pytest.mark.slow
+def test_from_other_processes() -> None:
+    state = torch.get_rng_state()
+    with closing(feed(partial(getitem, BATCHES), 1, 6, device=CPU, workers=2)) as served:
+        assert [int(batch["x"][1]) for batch in served] == [1, 2, 3, 4, 5]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_moved_to_any_depth() -> None:
+    tensor = torch.zeros(2)
+    batch = {"a": tensor, "b": {"c": [tensor, (tensor, "name")]}, "n": 3, "none": None}
+    moved = to_device(batch, torch.device("meta"))
+    assert moved["a"].device.type == "meta"
+    assert isinstance(moved["b"]["c"], list) and isinstance(moved["b"]["c"][1], tuple)
+    assert moved["b"]["c"][1][0].device.type == "meta"
+    assert moved["b"]["c"][1][1] == "name" and moved["n"] == 3 and moved["none"] is None
+    assert to_device(batch, CPU)["a"] is tensor

@@ -1,0 +1,1 @@
+"""The recurrent inference machine: a learnt optimiser with memory, for any score."""

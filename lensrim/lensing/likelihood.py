@@ -15,6 +15,7 @@ over the used pixels. A *state* is a mapping of named plain tensors, with the ba
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -44,13 +45,37 @@ def log_likelihood(
     return GaussianNoise(sigma, mask).log_prob(model, image)
 
 
-def simulate(simulator: Simulator, state: State) -> Tensor:
+@dataclass(frozen=True)
+class Setting:
+    r"""Holds what is known of each sample of a batch beside its state.
+
+    Arguments:
+        arc: Weights of pixels with sum 1, with shape :math:`(B, 1, H, W)`: the source grid stays
+            centred on the weighted mean of the traced rays (beside ``source_center``), so that a
+            constant deflection, which no image knows, changes nothing.
+        scale: Factors by which the source grid is larger than that of the simulator, with shape
+            :math:`(B)`.
+        beyond: Deflection of the mass beyond the map, as in :meth:`Simulator.kappa_rays`.
+    """
+
+    arc: Tensor | None = None
+    scale: Tensor | None = None
+    beyond: Tensor | None = None
+
+
+def simulate(simulator: Simulator, state: State, setting: Setting = Setting()) -> Tensor:
     r"""Computes :math:`F(x)` for a state.
 
     Raises:
         ValueError: If the state has an unknown variable, or not exactly one of ``kappa`` and
             ``log_kappa``, or no source.
     """
+    rays, center = _rays(simulator, state, setting)
+    return simulator.trace(state["source"], rays, center)
+
+
+def _rays(simulator: Simulator, state: State, setting: Setting) -> tuple[Tensor, Tensor | None]:
+    """Returns the traced rays and the centre of the source grid, of a state that is checked."""
     unknown = sorted(set(state) - set(VARIABLES))
     if unknown:
         raise ValueError(f"a state has the variables {VARIABLES}, got {unknown}")
@@ -59,7 +84,20 @@ def simulate(simulator: Simulator, state: State) -> Tensor:
             f"a state needs source and either kappa or log_kappa, got {sorted(state)}"
         )
     kappa = state["kappa"] if "kappa" in state else (state["log_kappa"] * math.log(10)).exp()
-    return simulator(state["source"], kappa, state.get("shear"), state.get("source_center"))
+    rays = simulator.kappa_rays(kappa, state.get("shear"), setting.beyond)
+    center = state.get("source_center")
+    if setting.arc is not None:
+        mean = (_pixels(rays, simulator.subsample) * setting.arc).sum((-2, -1))
+        center = mean if center is None else center + mean
+    if setting.scale is not None:
+        rays = rays / setting.scale[:, None, None, None]
+        center = None if center is None else center / setting.scale[:, None]
+    return rays, center
+
+
+def _pixels(rays: Tensor, k: int) -> Tensor:
+    """Averages values at the rays over the pixels."""
+    return rays.unflatten(-1, (-1, k)).unflatten(-3, (-1, k)).mean((-3, -1))
 
 
 def score(
@@ -68,6 +106,7 @@ def score(
     sigma: Tensor,
     mask: Tensor | None = None,
     *,
+    setting: Setting = Setting(),
     create_graph: bool = False,
 ) -> ScoreFn:
     r"""Creates the function :math:`x \mapsto \nabla_x \log p(y | x)`.
@@ -78,12 +117,16 @@ def score(
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
             images.
         mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
+        setting: What else is known of each sample.
         create_graph: Whether the score can itself be differentiated; otherwise it is a constant.
 
     Returns:
         A function of a state. It returns the gradient, a mapping with the same names and shapes,
         and the maps that it met on the way: ``residual`` :math:`(y - F(x)) / \sigma` (zero on
-        ignored pixels) and ``model`` :math:`F(x)`. Samples of a batch do not know each other.
+        ignored pixels), ``model`` :math:`F(x)`, ``pull``, the score of the rays' positions in the
+        source grid, summed over each pixel, with shape :math:`(B, 2, H, W)`, and
+        ``information``, the sum of :math:`1 / \sigma^2` of the pixels that see a pixel of the
+        source, with its shape. Samples of a batch do not know each other.
     """
     noise = GaussianNoise(sigma, mask)
 
@@ -96,12 +139,25 @@ def score(
                 else value.detach().requires_grad_()
                 for name, value in state.items()
             }
-            model = simulate(simulator, x)
+            rays, center = _rays(simulator, x, setting)
+            model = simulator.trace(x["source"], rays, center)
             residual = noise.residual(model, image)
             energy = 0.5 * residual.square().sum()
-            gradient = torch.autograd.grad(-energy, list(x.values()), create_graph=create_graph)
+            *gradient, pull = torch.autograd.grad(
+                -energy, [*x.values(), rays], create_graph=create_graph
+            )
         if not create_graph:
             model, residual = model.detach(), residual.detach()
-        return dict(zip(x, gradient, strict=True)), {"residual": residual, "model": model}
+            pull = pull.detach()
+        k = simulator.subsample
+        with torch.no_grad():
+            information = simulator.spread(noise.precision(model.shape), rays, center)
+        aux = {
+            "residual": residual,
+            "model": model,
+            "pull": k**2 * _pixels(pull, k),
+            "information": information,
+        }
+        return dict(zip(x, gradient, strict=True)), aux
 
     return score_fn

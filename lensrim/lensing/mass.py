@@ -312,19 +312,29 @@ def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.fl
         The map of :math:`\kappa`, with shape :math:`(H, W)`.
     """
     h, w = grid.shape
-    kappa = _flux(mass, grid, nodes, dtype)
+    kappa = flux_average(mass, grid, nodes, dtype)
     peak = int(kappa.argmax())
     row, column = min(max(peak // w, 2), h - 3), min(max(peak % w, 2), w - 3)
     if row < 2 or column < 2:  # a map smaller than the patch: refine all of it
-        return _flux(mass, grid, 128, dtype)
+        return flux_average(mass, grid, 128, dtype)
     patch = PixelGrid((5, 5), grid.spacing, grid.from_index(column, row))
-    kappa[row - 2 : row + 3, column - 2 : column + 3] = _flux(mass, patch, 128, dtype)
+    kappa[row - 2 : row + 3, column - 2 : column + 3] = flux_average(mass, patch, 128, dtype)
     return kappa
 
 
-def _flux(mass: Mass, grid: PixelGrid, n: int, dtype: torch.dtype) -> Tensor:
-    """Returns the flux of the deflection out of every pixel over twice the pixel's area."""
-    (h, w), (left, right, bottom, top) = grid.shape, grid.extent
+def flux_average(mass: Mass, grid: PixelGrid, nodes: int, dtype=torch.float64) -> Tensor:
+    r"""Averages the convergence over pixels as :func:`pixel_average` does, all edges alike.
+
+    Arguments:
+        mass: Mass model, its parameters unbatched or of shape (B).
+        grid: Pixels to average over.
+        nodes: Gauss-Legendre points along an edge.
+        dtype: Type of the result.
+
+    Returns:
+        The map of :math:`\kappa`, with shape (H, W) or (B, H, W).
+    """
+    (h, w), (left, right, bottom, top), n = grid.shape, grid.extent, nodes
     points, weights = (torch.as_tensor(a, dtype=dtype) for a in _gauss_legendre(n))
     along_x, along_y = (
         ((torch.arange(k, dtype=dtype)[:, None] + points) * grid.spacing).reshape(-1) + start
@@ -334,9 +344,9 @@ def _flux(mass: Mass, grid: PixelGrid, n: int, dtype: torch.dtype) -> Tensor:
     edge_y = torch.linspace(bottom, top, h + 1, dtype=dtype)
     across = mass.deflection(edge_x[None, :].expand(h * n, -1), along_y[:, None])[0]
     upward = mass.deflection(along_x[None, :], edge_y[:, None].expand(-1, w * n))[1]
-    flux_x = torch.einsum("hne,n->he", across.reshape(h, n, w + 1), weights)
-    flux_y = torch.einsum("ewn,n->ew", upward.reshape(h + 1, w, n), weights)
-    return (flux_x.diff(dim=1) + flux_y.diff(dim=0)) / (2 * grid.spacing)
+    flux_x = torch.einsum("...hne,n->...he", across.unflatten(-2, (h, n)), weights)
+    flux_y = torch.einsum("...ewn,n->...ew", upward.unflatten(-1, (w, n)), weights)
+    return (flux_x.diff(dim=-1) + flux_y.diff(dim=-2)) / (2 * grid.spacing)
 
 
 def _gauss_legendre(n: int):

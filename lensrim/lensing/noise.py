@@ -54,6 +54,10 @@ class GaussianNoise:
         """Counts the used pixels of each image of a batch with shape ``(B, 1, H, W)``."""
         return self.mask.expand(shape).flatten(1).sum(1)
 
+    def precision(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        r"""Returns :math:`1 / \sigma^2`, zero on ignored pixels, with shape ``(B, 1, H, W)``."""
+        return self._inverse.square().expand(shape)
+
     def log_prob(self, model: Tensor, image: Tensor) -> Tensor:
         r"""Computes :math:`-\chi^2 / 2 - \sum_p \log \sqrt{2 \pi} \sigma_p`, shape :math:`(B)`."""
         norm = torch.where(self.mask, self.sigma.log() + 0.5 * math.log(2 * math.pi), 0.0)

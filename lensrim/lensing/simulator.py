@@ -100,8 +100,18 @@ class Simulator(nn.Module):
         """
         return self.trace(source, self.kappa_rays(kappa, shear), source_center)
 
-    def kappa_rays(self, kappa: Tensor, shear: Tensor | None = None) -> Tensor:
+    def kappa_rays(
+        self, kappa: Tensor, shear: Tensor | None = None, beyond: Tensor | None = None
+    ) -> Tensor:
         r"""Traces the rays back through a map of :math:`\kappa` and an external shear.
+
+        Arguments:
+            kappa: Convergence, with shape :math:`(B, 1, H, W)`.
+            shear: External shear, with shape :math:`(B, 2)`.
+            beyond: Deflection of mass beyond the map at the pixels' centres [arcsec], with shape
+                :math:`(B, 2, H, W)`. A shear does not stand for all of it: the mass of an
+                isothermal lens outside a frame of four Einstein radii bends what is left at the
+                arcs by a tenth of a pixel.
 
         Returns:
             Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.
@@ -112,6 +122,8 @@ class Simulator(nn.Module):
             g1, g2 = shear[..., None, None].unbind(-3)
             x, y = theta[:, 0], theta[:, 1]
             beta = beta - torch.stack((g1 * x + g2 * y, g2 * x - g1 * y), 1)
+        if beyond is not None:
+            beta = beta - beyond
         # The interpolation is exact for what is linear in position.
         return self.kappa_to_alpha.interpolate(beta)
 
@@ -136,10 +148,13 @@ class Simulator(nn.Module):
         self, image: Tensor, beta: Tensor, source_center: Tensor | None = None
     ) -> Tensor:
         r"""Applies :math:`L^T A^T B^T` to images with shape :math:`(B, 1, H, W)`."""
-        k = self.subsample
         if self.psf is not None:
             image = self.psf.adjoint(image)
-        return self.source.adjoint(_spread(image, k), beta, center=source_center)
+        return self.spread(image, beta, source_center)
+
+    def spread(self, image: Tensor, beta: Tensor, source_center: Tensor | None = None) -> Tensor:
+        r"""Applies :math:`L^T A^T`: adds pixels up where the source is seen by them."""
+        return self.source.adjoint(_spread(image, self.subsample), beta, center=source_center)
 
     def observe(self, surface_brightness: Tensor) -> Tensor:
         r"""Applies :math:`B A` to values at the rays, with shape :math:`(B, 1, kH, kW)`."""

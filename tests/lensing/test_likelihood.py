@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
-from lensrim.lensing.likelihood import log_likelihood, score, simulate
+from lensrim.lensing.likelihood import Setting, log_likelihood, score, simulate
 from lensrim.lensing.mass import SIE, pixel_average
 from lensrim.lensing.psf import gaussian_psf
 from lensrim.lensing.simulator import Simulator
@@ -167,3 +167,64 @@ def test_a_wrong_state_is_refused(sim: Simulator, change, message: str):
     state = {k: v for k, v in {**truth(), **change}.items() if v is not None}
     with pytest.raises(ValueError, match=message):
         simulate(sim, state)
+
+
+def arc_weights(batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.rand(batch, 1, *SHAPE, generator=generator, dtype=torch.float64)
+    return weights / weights.sum((1, 2, 3), keepdim=True)
+
+
+def test_a_constant_deflection_does_not_matter_where_the_source_follows_the_arcs(sim: Simulator):
+    state, arc = truth(), arc_weights()
+    constant = torch.tensor([0.3, -0.2]).double()[None, :, None, None].expand(2, 2, *SHAPE)
+    still = simulate(sim, state, Setting(arc=arc))
+    moved = simulate(sim, state, Setting(arc=arc, beyond=constant))
+    torch.testing.assert_close(moved, still)
+    unfollowed = simulate(sim, state, Setting(beyond=constant))
+    assert float((unfollowed - simulate(sim, state)).abs().max()) > 0.01
+
+
+def test_mass_beyond_the_map_may_be_a_shear(sim: Simulator):
+    state = truth()
+    x, y = PixelGrid(SHAPE, 0.2).coordinates(dtype=torch.float64)
+    g1, g2 = (g[:, None, None] for g in state["shear"].unbind(-1))
+    field = torch.stack([g1 * x + g2 * y, g2 * x - g1 * y], 1)
+    unsheared = {**state, "shear": torch.zeros_like(state["shear"])}
+    torch.testing.assert_close(
+        simulate(sim, unsheared, Setting(beyond=field)), simulate(sim, state)
+    )
+
+
+def test_the_scale_is_that_of_a_larger_source_grid(sim: Simulator):
+    state, scale = truth(), torch.tensor([1.0, 1.7]).double()
+    state["source_center"] = torch.tensor([[0.05, -0.02], [0.1, 0.03]]).double()
+    scaled = simulate(sim, state, Setting(scale=scale))
+    for i, factor in enumerate(scale):
+        grid = PixelGrid((9, 10), 0.15 * float(factor))
+        psf = gaussian_psf(0.5, 0.2, 7)
+        larger = Simulator(PixelGrid(SHAPE, 0.2), grid, psf, dtype=torch.float64)
+        one = simulate(larger, {k: v[i : i + 1] for k, v in state.items()})
+        torch.testing.assert_close(scaled[i : i + 1], one)
+
+
+def test_the_pull_of_all_pixels_is_that_of_the_source_centre(sim: Simulator):
+    state = guess(truth())
+    state["source_center"] = torch.zeros(2, 2).double()
+    image, sigma, mask = observation(sim, truth())
+    gradient, aux = score(sim, image, sigma, mask)(state)
+    # to move all rays is to move the source the other way
+    torch.testing.assert_close(aux["pull"].sum((-2, -1)), -gradient["source_center"])
+
+
+def test_the_information_is_the_sum_of_inverse_variances(sim: Simulator):
+    state = guess(truth())
+    image, sigma, mask = observation(sim, truth())
+    _, aux = score(sim, image, sigma, mask)(state)
+    assert aux["information"].shape == state["source"].shape
+    # A source of ones is seen at 1 where rays land inside: its image without PSF is the share.
+    seen = Simulator(sim.image_grid, sim.source_grid, dtype=torch.float64)
+    ones = torch.ones_like(state["source"])
+    share = simulate(seen, {**state, "source": ones})
+    expected = (share * torch.where(mask, sigma**-2, 0.0)).sum((1, 2, 3))
+    torch.testing.assert_close(aux["information"].sum((1, 2, 3)), expected)

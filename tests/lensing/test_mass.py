@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lensrim.grid import PixelGrid
 from lensrim.lensing.mass import EPL, SIE, Mass, Multipole, Shear, Sum, pixel_average
+from lensrim.lensing.subhalos import Subhalos
 
 MASSES: dict[str, Mass] = {
     "SIE": SIE(1.2, 0.15, -0.1, 0.03, -0.05),
@@ -17,6 +18,12 @@ MASSES: dict[str, Mass] = {
     "shear": Shear(0.05, -0.08),
     "multipole 3": Multipole(3, 0.02, -0.01, 0.01, 0.02),
     "multipole 4": Multipole(4, -0.03, 0.01),
+    "subhalos": Subhalos(
+        torch.tensor([0.1, 0.02]),
+        torch.tensor([0.3, 0.1]),
+        torch.tensor([0.05, -1.0]),
+        torch.tensor([0.0, 0.4]),
+    ),
     "sum": Sum([EPL(1.0, 2.1, 0.1, 0.1), Shear(0.03, 0.02), Multipole(4, 0.02, 0.01)]),
 }
 EVERY = pytest.mark.parametrize("mass", MASSES.values(), ids=MASSES.keys())

@@ -8,16 +8,15 @@ tracing has no scale of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..lensing.psf import measure_fwhm
 from .cosmos import Galaxy, half_light_radius
 from .halos import Lens, LensPrior, draw_lens
+from .psfs import Psf, draw_psf
 
 Map = NDArray[np.float64]
 
@@ -70,28 +69,6 @@ class SersicLight:
     center_x: float
     center_y: float
     brightness: float
-
-
-@dataclass(frozen=True)
-class Psf:
-    """Creates an optical point spread function (without the pixel's response).
-
-    Arguments:
-        kind: ``"gaussian"``, ``"moffat"``, or the name of a stamp.
-        fwhm: Full width at half maximum, geometric mean of both axes [pixels].
-        beta: Moffat's exponent; not used by others.
-        q, phi: Axis ratio and position angle of the major axis [rad]; not used by stamps.
-        stamp: Oversampled stamp, square and odd; none for analytic kinds.
-        stamp_fwhm: Its full width at half maximum [stamp pixels].
-    """
-
-    kind: str
-    fwhm: float
-    beta: float = 3.5
-    q: float = 1.0
-    phi: float = 0.0
-    stamp: Map | None = None
-    stamp_fwhm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -204,70 +181,6 @@ def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
     return Galaxy("synthetic", image, 0.03, half_light_radius(image) * 0.03)
 
 
-def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, tuple[Map, float]]:
-    """Reads the well-sampled PSF stamps of a folder, of single images or cubes.
-
-    Arguments:
-        folder: Folder of FITS files.
-        min_fwhm: Stamps narrower than this [pixels] cannot be interpolated and are left out.
-
-    Returns:
-        Stamps (odd, centred on their peak to a pixel, sum 1) and their widths [pixels], by name.
-
-    Raises:
-        InputError: If the folder has no such stamp.
-    """
-    from astropy.io import fits
-
-    stamps = {}
-    for path in sorted(
-        p for p in Path(folder).glob("*") if p.name.endswith((".fits", ".fits.gz"))
-    ):
-        data = np.asarray(fits.getdata(path), dtype=np.float64)
-        for i, stamp in enumerate(data.reshape(-1, *data.shape[-2:])):
-            stamp = np.nan_to_num(stamp)
-            width = measure_fwhm(stamp)
-            border = np.concatenate([stamp[0], stamp[-1], stamp[:, 0], stamp[:, -1]])
-            # A stamp on a pedestal is a failed measurement.
-            if width < min_fwhm or np.abs(border).mean() > 0.01 * stamp.max():
-                continue
-            half = int(min(12 * width, (min(stamp.shape) - 1) // 2))
-            row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
-            padded = np.pad(np.clip(stamp, 0, None), half)
-            cut = padded[row : row + 2 * half + 1, column : column + 2 * half + 1]
-            stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), width)
-    if not stamps:
-        raise InputError(
-            f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more,"
-            " found none"
-        )
-    return stamps
-
-
-def draw_psf(
-    rng: np.random.Generator,
-    *,
-    fwhm: tuple[float, float],
-    stamps: dict[str, tuple[Map, float]] | None = None,
-) -> Psf:
-    """Draws a PSF: a Gaussian, a Moffat, or (half of the time where there are any) a stamp."""
-    width = float(rng.uniform(*fwhm))
-    if stamps and rng.uniform() < 0.5:
-        # Files first, so that one cube of many positions does not crowd out all other instruments.
-        files = sorted({name.split("[")[0] for name in stamps})
-        file = files[int(rng.integers(len(files)))]
-        names = [name for name in stamps if name.split("[")[0] == file]
-        name = names[int(rng.integers(len(names)))]
-        return Psf(kind=name, fwhm=width, stamp=stamps[name][0], stamp_fwhm=stamps[name][1])
-    return Psf(
-        kind="gaussian" if rng.uniform() < 0.5 else "moffat",
-        fwhm=width,
-        beta=float(rng.uniform(2.5, 5.0)),
-        q=float(rng.uniform(0.9, 1.0)),
-        phi=float(rng.uniform(0, np.pi)),
-    )
-
-
 def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> SersicLight:
     """Draws the light of the lens galaxy: almost as elliptical as the mass and aligned."""
     host = lens.ellipsoid
@@ -318,7 +231,8 @@ def draw_system(
         rng: Source of random numbers; the result depends on its state and the arguments only.
         galaxies: Real galaxies; synthetic ones by default.
         names: Those of them to draw from; all by default.
-        psfs: Real PSFs, drawn for half of the systems, from :func:`read_psf_stamps`.
+        psfs: Real PSFs, drawn for half of the systems, from
+            :func:`lensrim.datasets.psfs.read_psf_stamps`.
         shape: Shape of the frame that the Einstein ring has to fit in, (H, W).
         prior: The population.
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.cosmos import GalaxyFolder
-from ..datasets.priors import Galaxies, System, SystemPrior, draw_system, read_psf_stamps
+from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
+from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E
 from .deflection import average_convergence, deflection, pixel_coordinates
-from .rendering import Canvas, TrueSource, fine_psf, native_psf, sersic
+from .rendering import Canvas, TrueSource, sersic
 
 Map = NDArray[np.float64]
 
@@ -181,7 +182,7 @@ def make_mock(
             faster from a :class:`lensrim.datasets.cosmos.GalaxyFolder`, which remembers what it
             has read.
         names: Names of the galaxies to draw from; all by default.
-        psfs: PSF stamps from :func:`lensrim.datasets.priors.read_psf_stamps`, or a folder of them,
+        psfs: PSF stamps from :func:`lensrim.datasets.psfs.read_psf_stamps`, or a folder of them,
             used for half of the mocks; analytic ones by default.
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).

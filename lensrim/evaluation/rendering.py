@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..datasets.cosmos import Galaxy
 from ..datasets.halos import Lens
-from ..datasets.priors import Placement, Psf, SersicLight
+from ..datasets.priors import Placement, SersicLight
+from ..datasets.psfs import block_mean
 from ..grid import PixelGrid
 from .deflection import deflection, pixel_coordinates
 
@@ -67,60 +68,6 @@ class TrueSource:
         """Computes the mean surface brightness of each pixel of a grid in the source plane."""
         k = int(np.clip(np.ceil(2 * grid.spacing / self.stamp_scale), 4, 24))
         return block_mean(self.brightness(*pixel_coordinates(grid, k)), k)
-
-
-def block_mean(image: Map, k: int) -> Map:
-    """Averages blocks of k x k pixels."""
-    h, w = image.shape
-    return image.reshape(h // k, k, w // k, k).mean((1, 3))
-
-
-def fine_psf(psf: Psf, *, oversample: int, reach: float = 4.5, max_radius: int = 15) -> Map:
-    """Computes an optical PSF on pixels ``oversample`` times finer than the image's.
-
-    Arguments:
-        psf: The description.
-        oversample: Fine pixels along a native pixel (odd).
-        reach: Radius of the stamp in units of the FWHM, up to ``max_radius`` native pixels.
-        max_radius: See ``reach``.
-
-    Returns:
-        The PSF, with sum 1, a side of ``oversample`` times an odd number, and its centroid in the
-        middle.
-    """
-    radius = min(int(np.ceil(reach * psf.fwhm)), max_radius)
-    half = (oversample * (2 * radius + 1) - 1) // 2
-    y, x = np.mgrid[-half : half + 1, -half : half + 1] / oversample
-    if psf.stamp is not None:
-        return _stamp_psf(psf.stamp, psf.stamp_fwhm / psf.fwhm, x, y)
-    major = x * np.cos(psf.phi) + y * np.sin(psf.phi)
-    minor = y * np.cos(psf.phi) - x * np.sin(psf.phi)
-    r2 = (psf.q * major**2 + minor**2 / psf.q) / psf.fwhm**2
-    if psf.kind == "gaussian":
-        kernel = np.exp(-4 * np.log(2) * r2)
-    else:
-        kernel = (1 + 4 * (2 ** (1 / psf.beta) - 1) * r2) ** -psf.beta
-    return kernel / kernel.sum()
-
-
-def _stamp_psf(stamp: Map, scale: float, x: Map, y: Map) -> Map:
-    """Interpolates a PSF stamp of ``scale`` pixels to a native one, about its centroid."""
-    from scipy import ndimage
-
-    half = (stamp.shape[0] - 1) / 2
-    shift_x = shift_y = 0.0
-    # The centroid depends on what the frame cuts off: three passes leave less than 1e-3 pixels.
-    for _ in range(4):
-        index = [(y + shift_y) * scale + half, (x + shift_x) * scale + half]
-        kernel = np.clip(ndimage.map_coordinates(stamp, index, order=3, cval=0.0), 0, None)
-        kernel = kernel / kernel.sum()
-        shift_x, shift_y = shift_x + (kernel * x).sum(), shift_y + (kernel * y).sum()
-    return kernel
-
-
-def native_psf(fine: Map, oversample: int) -> Map:
-    """Integrates a fine optical PSF over native pixels: the effective PSF, with sum 1."""
-    return block_mean(fine, oversample) * oversample**2
 
 
 def sersic(light: SersicLight, grid: PixelGrid, oversample: int) -> Map:

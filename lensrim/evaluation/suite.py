@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import __version__, metrics
 from ..datasets.cosmos import GalaxyFolder
-from ..datasets.priors import read_psf_stamps
+from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..io.observation import Observation

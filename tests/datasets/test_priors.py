@@ -11,11 +11,10 @@ from lensrim.datasets.cosmos import Galaxy
 from lensrim.datasets.halos import Lens, LensPrior, draw_lens
 from lensrim.datasets.priors import (
     SystemPrior,
-    draw_psf,
     draw_system,
-    read_psf_stamps,
     synthetic_galaxy,
 )
+from lensrim.datasets.psfs import draw_psf, read_psf_stamps
 from lensrim.errors import InputError
 
 SEEDS = range(40)

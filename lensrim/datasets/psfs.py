@@ -1,0 +1,156 @@
+"""Point spread functions: their description, where they come from, and their stamps.
+
+A :class:`Psf` is optical, without the pixel's response; :func:`native_psf` integrates it over the
+pixels, which gives what a measurement on stars would (``psf_kind = "effective"``).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..lensing.psf import measure_fwhm
+
+Map = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Psf:
+    """Creates an optical point spread function (without the pixel's response).
+
+    Arguments:
+        kind: ``"gaussian"``, ``"moffat"``, or the name of a stamp.
+        fwhm: Full width at half maximum, geometric mean of both axes [pixels].
+        beta: Moffat's exponent; not used by others.
+        q, phi: Axis ratio and position angle of the major axis [rad]; not used by stamps.
+        stamp: Oversampled stamp, square and odd; none for analytic kinds.
+        stamp_fwhm: Its full width at half maximum [stamp pixels].
+    """
+
+    kind: str
+    fwhm: float
+    beta: float = 3.5
+    q: float = 1.0
+    phi: float = 0.0
+    stamp: Map | None = None
+    stamp_fwhm: float = 0.0
+
+
+def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, tuple[Map, float]]:
+    """Reads the well-sampled PSF stamps of a folder, of single images or cubes.
+
+    Arguments:
+        folder: Folder of FITS files.
+        min_fwhm: Stamps narrower than this [pixels] cannot be interpolated and are left out.
+
+    Returns:
+        Stamps (odd, centred on their peak to a pixel, sum 1) and their widths [pixels], by name.
+
+    Raises:
+        InputError: If the folder has no such stamp.
+    """
+    from astropy.io import fits
+
+    stamps = {}
+    for path in sorted(
+        p for p in Path(folder).glob("*") if p.name.endswith((".fits", ".fits.gz"))
+    ):
+        data = np.asarray(fits.getdata(path), dtype=np.float64)
+        for i, stamp in enumerate(data.reshape(-1, *data.shape[-2:])):
+            stamp = np.nan_to_num(stamp)
+            width = measure_fwhm(stamp)
+            border = np.concatenate([stamp[0], stamp[-1], stamp[:, 0], stamp[:, -1]])
+            # A stamp on a pedestal is a failed measurement.
+            if width < min_fwhm or np.abs(border).mean() > 0.01 * stamp.max():
+                continue
+            half = int(min(12 * width, (min(stamp.shape) - 1) // 2))
+            row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
+            padded = np.pad(np.clip(stamp, 0, None), half)
+            cut = padded[row : row + 2 * half + 1, column : column + 2 * half + 1]
+            stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), width)
+    if not stamps:
+        raise InputError(
+            f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more,"
+            " found none"
+        )
+    return stamps
+
+
+def draw_psf(
+    rng: np.random.Generator,
+    *,
+    fwhm: tuple[float, float],
+    stamps: dict[str, tuple[Map, float]] | None = None,
+) -> Psf:
+    """Draws a PSF: a Gaussian, a Moffat, or (half of the time where there are any) a stamp."""
+    width = float(rng.uniform(*fwhm))
+    if stamps and rng.uniform() < 0.5:
+        # Files first, so that one cube of many positions does not crowd out all other instruments.
+        files = sorted({name.split("[")[0] for name in stamps})
+        file = files[int(rng.integers(len(files)))]
+        names = [name for name in stamps if name.split("[")[0] == file]
+        name = names[int(rng.integers(len(names)))]
+        return Psf(kind=name, fwhm=width, stamp=stamps[name][0], stamp_fwhm=stamps[name][1])
+    return Psf(
+        kind="gaussian" if rng.uniform() < 0.5 else "moffat",
+        fwhm=width,
+        beta=float(rng.uniform(2.5, 5.0)),
+        q=float(rng.uniform(0.9, 1.0)),
+        phi=float(rng.uniform(0, np.pi)),
+    )
+
+
+def block_mean(image: Map, k: int) -> Map:
+    """Averages blocks of k x k pixels."""
+    h, w = image.shape
+    return image.reshape(h // k, k, w // k, k).mean((1, 3))
+
+
+def fine_psf(psf: Psf, *, oversample: int, reach: float = 4.5, max_radius: int = 15) -> Map:
+    """Computes an optical PSF on pixels ``oversample`` times finer than the image's.
+
+    Arguments:
+        psf: The description.
+        oversample: Fine pixels along a native pixel (odd).
+        reach: Radius of the stamp in units of the FWHM, up to ``max_radius`` native pixels.
+        max_radius: See ``reach``.
+
+    Returns:
+        The PSF, with sum 1, a side of ``oversample`` times an odd number, and its centroid in the
+        middle.
+    """
+    radius = min(int(np.ceil(reach * psf.fwhm)), max_radius)
+    half = (oversample * (2 * radius + 1) - 1) // 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1] / oversample
+    if psf.stamp is not None:
+        return _stamp_psf(psf.stamp, psf.stamp_fwhm / psf.fwhm, x, y)
+    major = x * np.cos(psf.phi) + y * np.sin(psf.phi)
+    minor = y * np.cos(psf.phi) - x * np.sin(psf.phi)
+    r2 = (psf.q * major**2 + minor**2 / psf.q) / psf.fwhm**2
+    if psf.kind == "gaussian":
+        kernel = np.exp(-4 * np.log(2) * r2)
+    else:
+        kernel = (1 + 4 * (2 ** (1 / psf.beta) - 1) * r2) ** -psf.beta
+    return kernel / kernel.sum()
+
+
+def _stamp_psf(stamp: Map, scale: float, x: Map, y: Map) -> Map:
+    """Interpolates a PSF stamp of ``scale`` pixels to a native one, about its centroid."""
+    from scipy import ndimage
+
+    half = (stamp.shape[0] - 1) / 2
+    shift_x = shift_y = 0.0
+    # The centroid depends on what the frame cuts off: three passes leave less than 1e-3 pixels.
+    for _ in range(4):
+        index = [(y + shift_y) * scale + half, (x + shift_x) * scale + half]
+        kernel = np.clip(ndimage.map_coordinates(stamp, index, order=3, cval=0.0), 0, None)
+        kernel = kernel / kernel.sum()
+        shift_x, shift_y = shift_x + (kernel * x).sum(), shift_y + (kernel * y).sum()
+    return kernel
+
+
+def native_psf(fine: Map, oversample: int) -> Map:
+    """Integrates a fine optical PSF over native pixels: the effective PSF, with sum 1."""
+    return block_mean(fine, oversample) * oversample**2

@@ -1,0 +1,129 @@
+"""Training pairs: a pure function of their number, and the same lenses as the mocks' own code."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lensrim.datasets.halos import LensPrior
+from lensrim.datasets.pairs import FINE, PairPrior, Pairs, arc_weights, lens_models
+from lensrim.datasets.priors import SystemPrior
+from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
+from lensrim.evaluation.mocks import render
+from lensrim.grid import PixelGrid
+
+SYSTEMS = SystemPrior(
+    pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
+)
+PRIOR = PairPrior(system=SYSTEMS, rough=0.0, masked=0.0)
+PAIRS = Pairs(3, shape=(48, 48), prior=PRIOR, psf_side=15)
+
+
+def test_a_batch_is_a_function_of_its_number_and_the_seed():
+    one, again, other = PAIRS(4), PAIRS(4), PAIRS(5)
+    seeded = replace(PAIRS, seed=1)(4)
+    for name, value in one.items():
+        assert torch.equal(value, again[name])
+    assert not torch.equal(one["image"], other["image"])
+    assert not torch.equal(one["image"], seeded["image"])
+
+
+def test_a_batch_holds_what_it_says():
+    prior = replace(PRIOR, rough=1.0, masked=1.0)
+    batch = replace(PAIRS, prior=prior)(0)
+    for name in ("image", "sigma", "mask", "arc", "clean", "kappa"):
+        assert batch[name].shape == (3, 1, 48, 48)
+    assert batch["alpha"].shape == (3, 2, 48, 48)
+    assert batch["psf"].shape == (3, 15, 15)
+    assert batch["macro"].shape == (3, 8)
+    for name, value in batch.items():
+        assert bool(value.isfinite().all()), name
+    assert set(batch["mask"].unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(batch["clean"].amax((1, 2, 3)), torch.ones(3))
+    torch.testing.assert_close(batch["arc"].sum((1, 2, 3)), torch.ones(3))
+    torch.testing.assert_close(batch["psf"].sum((1, 2)), torch.ones(3))
+    assert bool((batch["kappa"] > 0).all()) and bool((batch["sigma"] > 0).all())
+
+
+@pytest.fixture(scope="module")
+def both():
+    """Systems, the batch made of them, and their independent renderings without noise."""
+    rng = np.random.default_rng(3)
+    systems = [PAIRS._system(rng) for _ in range(3)]
+    batch = PAIRS._render(systems, rng, torch.Generator().manual_seed(0))
+    return systems, batch, [render(s, shape=(48, 48), oversample=5) for s in systems]
+
+
+def test_the_deflection_is_that_of_an_independent_code(both):
+    systems, batch, _ = both
+    grid = PixelGrid((48, 48), 1.0)
+    for system, alpha in zip(systems, batch["alpha"].double().numpy(), strict=True):
+        expected = np.stack(deflection(system.lens, *pixel_coordinates(grid)))
+        far = np.hypot(*pixel_coordinates(grid)) > 3
+        assert np.abs(alpha - expected)[:, far].max() < 1e-3
+
+
+def test_the_convergence_is_that_of_an_independent_code(both):
+    systems, batch, _ = both
+    grid = PixelGrid((48, 48), 1.0)
+    for system, kappa in zip(systems, batch["kappa"][:, 0].double().numpy(), strict=True):
+        expected = average_convergence(system.lens, grid)
+        ratio = kappa / expected
+        # a subhalo's own pixel, and the ones beside it, are right in their sum only
+        assert np.quantile(np.abs(ratio - 1), 0.97) < 5e-3
+        assert kappa.sum() == pytest.approx(expected.sum(), rel=2e-3)
+
+
+def test_the_arcs_are_those_of_an_independent_code(both):
+    _, batch, mocks = both
+    for clean, mock in zip(batch["clean"][:, 0].numpy(), mocks, strict=True):
+        expected = mock.truth.arcs / mock.truth.arcs.max()
+        # linear interpolation of the stamp here, cubic there
+        assert np.abs(clean - expected).max() < 0.05
+        assert np.abs(clean - expected).mean() < 3e-3
+
+
+def test_the_noise_is_that_of_the_system(both):
+    systems, batch, mocks = both
+    for i, system in enumerate(systems):
+        if system.lens_light is None:
+            expected = mocks[i].observation.sigma / mocks[i].truth.arcs.max()
+            np.testing.assert_allclose(batch["sigma"][i, 0], expected, rtol=0.02)
+    assert any(s.lens_light is None for s in systems)
+
+
+def test_the_source_lies_where_it_is_said_to(both):
+    systems, batch, _ = both
+    n = batch["source"].shape[-1]
+    x, y = PixelGrid((n, n), FINE).coordinates()
+    for system, source, origin in zip(systems, batch["source"], batch["origin"], strict=True):
+        light = source[0] / source.sum()
+        middle = torch.stack([(light * x).sum(), (light * y).sum()])
+        # a galaxy's stamp is centred on its centroid to half a stamp's pixel
+        scale = system.placement.half_light_radius / system.galaxy.half_light_radius
+        assert float(middle.abs().max()) < 0.6 * scale * system.galaxy.pixel_scale + FINE
+        place = system.placement
+        torch.testing.assert_close(origin, torch.tensor([place.center_x, place.center_y]).float())
+
+
+def test_arcs_are_weighed_where_they_are_significant():
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(1, 1, 32, 32, generator=generator)
+    image[..., 10:14, 8:20] += 20
+    psf = torch.zeros(1, 5, 5)
+    psf[0, 1:4, 1:4] = 1 / 9
+    arc, amplitude = arc_weights(image, torch.ones_like(image), torch.ones_like(image), psf)
+    assert float(arc[..., 8:16, 6:22].sum()) > 0.97
+    assert 18 < float(amplitude) < 25
+
+
+def test_a_lens_without_structure_has_no_subhalos():
+    plain = replace(SYSTEMS, lens=LensPrior(multipole_std=0.0, subhalos_max=0))
+    rng = np.random.default_rng(0)
+    pairs = replace(PAIRS, prior=replace(PRIOR, system=plain))
+    macro, mass = lens_models([pairs._system(rng) for _ in range(2)])
+    x, y = PixelGrid((9, 9), 1.0).coordinates()
+    halos = mass.components[-1]
+    assert macro.shape == (2, 8)
+    assert float(halos.convergence(x, y).abs().max()) == 0

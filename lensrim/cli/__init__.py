@@ -16,6 +16,7 @@ from ..errors import InputError
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
+    "train": "a machine for lenses, from a recipe",
 }
 """The commands; each one is the module of this package that bears its name, loaded when chosen."""
 

@@ -1,12 +1,13 @@
 r"""The macro-model's answer in pixels: :math:`\kappa` map, source map, model image, with their
 errors.
 
-The macro-model becomes a map of pixel-averaged :math:`\kappa`; what lies outside the map is
-absorbed by the shear that belongs to it, found by least squares on the deflection of the arcs.
-The source is then solved for once more through the forward model :math:`F` itself: every mode of
-the source prior is drawn on the source's pixels and sent through :math:`F`, so that MODEL =
-F(SOURCE, KAPPA, GAMMA) holds to rounding, and mean and standard deviation of the source follow
-from one exact linear-Gaussian posterior.
+The macro-model becomes a map of pixel-averaged :math:`\kappa`. Of the mass outside the map a shear
+stands for what it can (the one that belongs to the map, found by least squares on the deflection
+of the arcs); the rest of its deflection, a tenth of a pixel at the arcs of a typical frame, is
+kept as a field beside the map. The source is then solved for once more through the forward model
+:math:`F` itself: every mode of the source prior is drawn on the source's pixels and sent through
+:math:`F`, so that MODEL is SOURCE seen through ALPHA to rounding, and mean and standard deviation
+of the source follow from one exact linear-Gaussian posterior.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.mass import Shear, pixel_average
+from ..lensing.mass import Mass, Shear, pixel_average
 from ..lensing.simulator import Simulator
 from .ascent import MacroProblem
 from .inversion import Solution, SourceModes, assemble, solve
@@ -79,9 +80,8 @@ def answer(
     fov = source_fov or max(0.4 * max(grid.fov), min(size, 0.8 * min(grid.fov)))
     n = max(grid.shape)
     first = Simulator(grid, PixelGrid((n, n), fov / n), None, dtype=torch.float64)
-    gamma, gauge = _shear_of_map(scene, first, kappa, mass)
-    offset = center[0] + gauge
-    source_grid = PixelGrid((n, n), fov / n, (float(offset[0]), float(offset[1])))
+    gamma, beyond = _beyond_the_map(scene, first, kappa, mass)
+    source_grid = PixelGrid((n, n), fov / n, (float(center[0, 0]), float(center[0, 1])))
     simulator = Simulator(
         grid,
         source_grid,
@@ -90,7 +90,7 @@ def answer(
         dtype=torch.float64,
     )
     with torch.no_grad():
-        rays = simulator.kappa_rays(kappa[None, None], gamma[None])
+        rays = simulator.kappa_rays(kappa[None, None], gamma[None], beyond[None])
         modes = SourceModes(MODES)
         basis = _draw(modes, state, source_grid)
         solution, images = _solve(scene, simulator, rays, modes, basis, state)
@@ -107,7 +107,7 @@ def answer(
     with torch.no_grad():
         alpha = torch.cat(simulator.kappa_to_alpha(kappa[None, None]), 1)[0]
         tide = Shear(gamma[0], gamma[1]).deflection(*grid.coordinates(dtype=torch.float64))
-        alpha_x, alpha_y = alpha[0] + tide[0], alpha[1] + tide[1]
+        alpha_x, alpha_y = alpha + torch.stack(tide) + beyond
         arcs = torch.einsum("k,kij->ij", z, images)
     return Answer(
         kappa=kappa.numpy(),
@@ -125,22 +125,24 @@ def answer(
     )
 
 
-def _shear_of_map(
-    scene: Scene, simulator: Simulator, kappa: Tensor, mass
+def _beyond_the_map(
+    scene: Scene, simulator: Simulator, kappa: Tensor, mass: Mass
 ) -> tuple[Tensor, Tensor]:
-    """Fits shear and constant to what the map's deflection lacks where the arcs are."""
+    """Finds what the map's deflection lacks: a shear, fitted where the arcs are, and the rest.
+
+    Returns:
+        The shear, with shape (2), and the rest at the pixels' centres [arcsec], (2, H, W).
+    """
     x, y = scene.frame.grid.coordinates(dtype=torch.float64)
     with torch.no_grad():
-        ax, ay = (a[0, 0] for a in simulator.kappa_to_alpha(kappa[None, None]))
-        tx, ty = mass.deflection(x, y)
-    keep = torch.from_numpy(scene.arc_light > 0)
-    x, y, dx, dy = (t[keep] for t in (x, y, tx - ax, ty - ay))
+        missing = torch.stack(mass.deflection(x, y))
+        missing = missing - torch.cat(simulator.kappa_to_alpha(kappa[None, None]))[:, 0]
+    weight = torch.from_numpy(scene.arc_light).sqrt()
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    rows = torch.cat([torch.stack([x, y, one, zero], 1), torch.stack([-y, x, zero, one], 1)])
-    weight = torch.from_numpy(scene.arc_light)[keep].sqrt().repeat(2)[:, None]
-    right = torch.cat([dx, dy])[:, None]
-    fit = torch.linalg.lstsq(rows * weight, right * weight).solution[:, 0]
-    return fit[:2], fit[2:]
+    rows = torch.stack([torch.stack([x, y, one, zero]), torch.stack([-y, x, zero, one])])
+    left = (rows * weight).permute(0, 2, 3, 1).reshape(-1, 4)
+    gamma = torch.linalg.lstsq(left, (missing * weight).reshape(-1, 1)).solution[:2, 0]
+    return gamma, missing - torch.einsum("cpij,p->cij", rows[:, :2], gamma)
 
 
 def _draw(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:

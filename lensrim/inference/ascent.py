@@ -52,7 +52,8 @@ class MacroProblem:
     Arguments:
         image: The image.
         x, y: Rays [arcsec], each with shape (k², H·W).
-        arc: Brightness weights of the arcs that centre the source, with shape (H·W), summing to 1.
+        arc: Brightness weights of the arcs that centre the source, with shape (H·W) or (B, H·W),
+            summing to 1.
         modes: Source modes.
         prior: Prior of the parameters.
         size: Range of the diameter of the source disc [arcsec].
@@ -78,7 +79,8 @@ class MacroProblem:
 
     def _arc_mean(self, rays: Tensor) -> Tensor:
         """Averages rays (B, k², H·W, ...) over the light of the arcs."""
-        return torch.einsum("r,bsr...->b...", self.arc, rays) / rays.shape[1]
+        arc = self.arc.expand(len(rays), -1)
+        return torch.einsum("br,bsr...->b...", arc, rays) / rays.shape[1]
 
     def system(self, state: MacroState) -> Design:
         """Returns the normal equations of every candidate."""
@@ -120,7 +122,7 @@ class MacroProblem:
         beta, center = self.trace(state.p)
         radius = (beta - center[:, None, None]).norm(dim=-1).amax(1)  # (B, H·W)
         order = radius.argsort(dim=-1)
-        light = self.arc[order].cumsum(-1)
+        light = self.arc.expand_as(order).gather(-1, order).cumsum(-1)
         index = (light < 0.99).sum(-1, keepdim=True).clamp(max=light.shape[-1] - 1)
         half = radius.gather(-1, order.gather(-1, index))[:, 0]
         size = (2.4 * half).clamp(*self.size)
@@ -175,7 +177,7 @@ class MacroProblem:
             curvature = self._curvature(state, position, jacobian, system, solution)
         precision = self.prior.precision(p)
         gradient = gradient - precision * (p - self.prior.mean(p))
-        return -gradient, curvature + torch.diag(precision)
+        return -gradient, curvature + torch.diag_embed(precision)
 
     def _curvature(self, state, position, jacobian, system: Design, solution: Solution) -> Tensor:
         precision = self.image.precision
@@ -221,7 +223,8 @@ class MacroProblem:
         )
         value = self.evaluate(state.p + move, state)
         ratio = (value - state.value) / promised.clamp(min=1e-12)
-        move, value = self._stretched(state, move, value, ratio, reach)
+        if self.image.data.ndim == 1:
+            move, value = self._stretched(state, move, value, ratio, reach)
         change = torch.where(ratio > 0.7, 0.2, torch.where(ratio > 0.3, 1.0, 4.0))
         damping = (damping * change).clamp(1e-6, 1e6)
         moved = replace(state, p=state.p + move, value=value, damping=damping)
@@ -230,7 +233,8 @@ class MacroProblem:
     def _stretched(self, state: MacroState, move, value, ratio, reach) -> tuple[Tensor, Tensor]:
         """Tries longer steps where a step gained more than promised, twice.
 
-        Residuals with structure make the quadratic model too stiff.
+        Residuals with structure make the quadratic model too stiff. Not for a batch of images,
+        whose deflections cannot be evaluated one without the other.
         """
         for _ in range(2):
             index = (ratio > 1.2).nonzero()[:, 0]

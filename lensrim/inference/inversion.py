@@ -145,9 +145,12 @@ class SourceModes:
 class ImageData:
     """Holds an image in units of its noise, with what is linear in it besides the source.
 
+    A batch of images, each for the deflection of the same index, has B before the other
+    dimensions of ``data``, ``weight``, ``templates`` and the PSF.
+
     Arguments:
         data: Pixels divided by their noise, less the expected templates, with shape (N).
-        weight: One over the noise, with shape (N).
+        weight: One over the noise, with shape (N); 0 where a pixel is ignored.
         used: Indices of the N pixels that are used in the flattened frame.
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
@@ -173,8 +176,10 @@ class ImageData:
     def blur(self, maps: Tensor) -> Tensor:
         """Convolves maps (B, C, H, W) and divides the used pixels by the noise: (B, C, N)."""
         b, c = maps.shape[:2]
-        maps = maps.reshape(b * c, 1, *self.shape).to(self.precision)
-        return self.psf(maps).reshape(b, c, -1)[..., self.used] * self.weight
+        if self.data.ndim == 1:  # one PSF for all: faster as one long batch
+            maps = maps.reshape(b * c, 1, *self.shape)
+        seen = self.psf(maps.to(self.precision)).reshape(b, c, -1)
+        return seen[..., self.used] * self.weight.unsqueeze(-2)
 
     def average(self, rays: Tensor) -> Tensor:
         """Averages rays (*, k², H·W) over the pixel and lays them out as maps (*, H, W)."""
@@ -189,7 +194,7 @@ class Design:
         columns: :math:`C = [\\Phi, T]`, with shape (B, N, K + Q).
         gram: :math:`C^T C`, with shape (B, K + Q, K + Q).
         moment: :math:`C^T d`, with shape (B, K + Q).
-        energy: :math:`d^T d`, a number.
+        energy: :math:`d^T d`, a number or one per image.
     """
 
     columns: Tensor
@@ -244,8 +249,9 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
 def assemble(image: ImageData, columns: Tensor) -> Design:
     """Adds the templates to the columns of the source (B, N, K) and makes the normal equations."""
     columns = torch.cat([columns, image.templates.expand(len(columns), -1, -1)], dim=2)
-    moment = torch.matmul(image.data, columns)
-    return Design(columns, columns.transpose(1, 2) @ columns, moment, image.data @ image.data)
+    moment = (image.data.unsqueeze(-2) @ columns).squeeze(-2)
+    energy = image.data.square().sum(-1)
+    return Design(columns, columns.transpose(1, 2) @ columns, moment, energy)
 
 
 def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:

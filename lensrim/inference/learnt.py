@@ -1,0 +1,287 @@
+r"""The recurrent inference machine for lenses: source, log10 κ and shear together.
+
+It begins with the answer of a macro-model (:mod:`lensrim.inference.start`) and sees, at every
+step, the state, its score in two encodings, and maps that tell where the score comes from: the
+normalised residual, the model image, the score of the rays' positions in the source plane, how
+much information each pixel of the source receives, and the source's score divided by it (a Newton
+step). Brightness is in units of the arcs' brightest pixel, lengths in pixels of the image, so that
+one machine serves every instrument.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..grid import PixelGrid
+from ..lensing.likelihood import ScoreFn, Setting, State, score, simulate
+from ..lensing.simulator import Simulator
+from ..lensing.source import PixelatedSource
+from ..rim.core import RIM, sizes
+from ..rim.fields import Aux, Field, Log10
+from ..rim.losses import trajectory_loss
+from ..rim.networks import UNet
+from ..rim.preconditioning import Arcsinh, Normalized
+from .start import Start, shear_of_map, source_grid, start_of_pairs
+
+Batch = Mapping[str, Tensor]
+
+FIELDS = {
+    "source": Field(1, 2, spread=1.0, step=0.05),
+    "log_kappa": Field(1, 2, spread=0.5, step=0.03, link=Log10()),
+    "shear": Field(2, 0, spread=0.05, step=0.01),
+}
+"""The state; steps are the typical errors of a macro-model's answer."""
+
+ENCODINGS = (Normalized(), Arcsinh(0.01))
+
+AUX = {"residual": 1, "model": 1, "pull": 2, "information": 1, "newton": 1}
+
+OBSERVATION = 4
+"""Channels that do not change: image, log of its signal over noise, mask, arcs."""
+
+CONDITIONING = 5
+"""Numbers that describe an observation: see :func:`describe`."""
+
+SOFT = 0.1
+"""Prior standard deviation of the source in the Newton step."""
+
+
+@dataclass(frozen=True)
+class LensConfig:
+    """Describes a machine for lenses; it is stored with its weights.
+
+    Arguments:
+        steps: Steps it is trained with.
+        widths: Channels of the levels of its U-Net.
+        lift: Channels at full size.
+        embedding: Length of the embedded vectors.
+    """
+
+    steps: int = 6
+    widths: tuple[int, ...] = (32, 64, 96)
+    lift: int = 16
+    embedding: int = 64
+
+
+def build(config: LensConfig) -> RIM:
+    """Creates an untrained machine."""
+    shape = sizes(
+        FIELDS,
+        encodings=len(ENCODINGS),
+        observation=OBSERVATION,
+        aux=AUX,
+        conditioning=CONDITIONING,
+    )
+    network = UNet(2, **shape, widths=config.widths, lift=config.lift, embedding=config.embedding)
+    return RIM(
+        network,
+        FIELDS,
+        steps=config.steps,
+        precondition=ENCODINGS,
+        observation=OBSERVATION,
+        aux=AUX,
+        conditioning=CONDITIONING,
+    )
+
+
+def describe(batch: Batch, theta_E: Tensor) -> Tensor:
+    """Describes observations by numbers of order 1, with shape (B, CONDITIONING).
+
+    The signal over noise of the brightest pixel, the width of the PSF, whether the image held its
+    lens, the Einstein radius of the start, and how much of the noise is the same everywhere.
+    """
+    noise = batch["sigma"].flatten(1)
+    middle, low = noise.median(1).values, noise.amin(1)
+    return torch.stack(
+        [
+            (batch["amplitude"] / middle).log10() - 1.5,
+            batch["fwhm"] / 2 - 1,
+            batch["lit"],
+            theta_E.log() - 2.5,
+            (middle / low).log(),
+        ],
+        1,
+    ).float()
+
+
+def prepare(batch: Batch, start: Start) -> dict[str, Tensor]:
+    """Puts a batch and its starts into the units of the machine.
+
+    Arguments:
+        batch: ``image``, ``sigma``, ``mask``, ``psf``, ``fwhm``, ``lit``, ``arc`` and
+            ``amplitude`` of :mod:`lensrim.datasets.pairs`.
+        start: The starts.
+
+    Returns:
+        Tensors, each with the batch first: ``image``, ``sigma``, ``mask``, ``psf``, ``arc``,
+        ``amplitude``, ``observation``, ``conditioning``, and the start's ``source``,
+        ``log_kappa`` and ``shear``.
+    """
+    unit = batch["amplitude"].float()[:, None, None, None]
+    image, sigma = batch["image"] / unit, batch["sigma"] / unit
+    mask, arc = batch["mask"], batch["arc"]
+    peak = arc.amax((1, 2, 3), keepdim=True)
+    channels = [image.clamp(-1, 2), -sigma.log10() - 1.5, mask, arc / peak]
+    return {
+        "image": image,
+        "sigma": sigma,
+        "mask": mask,
+        "psf": batch["psf"],
+        "arc": arc,
+        "amplitude": batch["amplitude"],
+        "observation": torch.cat(channels, 1),
+        "conditioning": describe(batch, start.p[:, 0].exp()),
+        "source": start.source / unit,
+        "log_kappa": start.kappa.log10(),
+        "shear": start.shear,
+        "fov": start.fov,
+        "beyond": start.beyond,
+    }
+
+
+def start_state(prepared: Batch) -> dict[str, Tensor]:
+    """Returns the start of a prepared batch."""
+    return {name: prepared[name] for name in FIELDS}
+
+
+def simulator_of(prepared: Batch) -> Simulator:
+    """Creates the forward model of a prepared batch."""
+    image = prepared["image"]
+    shape = (image.shape[-2], image.shape[-1])
+    return Simulator(
+        PixelGrid(shape, 1.0), source_grid(shape), prepared["psf"], device=image.device
+    )
+
+
+def setting_of(prepared: Batch) -> Setting:
+    """Returns what is known of each sample."""
+    return Setting(prepared["arc"], prepared["fov"], prepared["beyond"])
+
+
+def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
+    """Creates the score of a prepared batch, with the maps of ``AUX``."""
+    plain = score(
+        simulator,
+        prepared["image"],
+        prepared["sigma"],
+        prepared["mask"],
+        setting=setting_of(prepared),
+    )
+
+    def score_fn(state: State) -> tuple[State, Aux]:
+        gradient, seen = plain(state)
+        information = seen["information"]
+        return gradient, {
+            "residual": torch.asinh(seen["residual"]),
+            "model": seen["model"],
+            "pull": torch.asinh(0.3 * seen["pull"]),
+            "information": 0.3 * torch.log1p(information),
+            "newton": gradient["source"] / (information + SOFT**-2),
+        }
+
+    return score_fn
+
+
+@dataclass(frozen=True)
+class LensPairs:
+    """Creates prepared training batches: ``pairs(i)`` is the i-th, with its start and its truth.
+
+    Arguments:
+        pairs: The raw ones: :class:`lensrim.datasets.pairs.Pairs`.
+    """
+
+    pairs: Callable[[int], dict[str, Tensor]]
+
+    def __call__(self, index: int) -> dict[str, Tensor]:
+        batch = self.pairs(index)
+        start = start_of_pairs(batch, seed=index)
+        return prepare(batch, start) | truth_of(batch, start)
+
+
+def truth_of(batch: Batch, start: Start) -> dict[str, Tensor]:
+    """Returns the true state in the units of the machine, and what the loss needs.
+
+    The source is seen about the mean of the truly traced arcs, as the machine's own source is
+    about the mean of its own: an image does not know a constant deflection.
+    """
+    unit = batch["amplitude"].float()[:, None, None, None]
+    shape = (batch["image"].shape[-2], batch["image"].shape[-1])
+    theta = torch.stack(PixelGrid(shape, 1.0).coordinates())
+    center = ((theta - batch["alpha"]) * batch["arc"]).sum((-2, -1))
+    fine = PixelatedSource(PixelGrid((batch["source"].shape[-1],) * 2, _fine(batch, shape)))
+    x, y = source_grid(shape).coordinates(2)
+    places = torch.stack([x, y]) * start.fov[:, None, None, None] + center[:, :, None, None]
+    source = F.avg_pool2d(fine(batch["source"], places, center=batch["origin"]), 2)
+    macro = batch["macro"].float()
+    x, y = PixelGrid(shape, 1.0).coordinates()
+    radius = torch.hypot(x - macro[:, 3, None, None], y - macro[:, 4, None, None])
+    radius = radius / macro[:, 0].exp()[:, None, None]
+    region = (radius > 0.3) & (radius < 2.0)
+    return {
+        "true_source": source / unit,
+        "true_log_kappa": batch["kappa"].log10(),
+        "true_shear": shear_of_map(batch["alpha"] - start.beyond, batch["kappa"], batch["arc"])[0],
+        "clean": batch["clean"] / unit,
+        "kappa_weight": 0.05 + region[:, None].float(),
+    }
+
+
+def _fine(batch: Batch, shape: tuple[int, int]) -> float:
+    from ..datasets.pairs import FINE
+
+    return FINE
+
+
+def misfit(model: Tensor, prepared: Batch) -> Tensor:
+    """Computes D, the noise-free misfit on the true arcs, with shape (B)."""
+    arcs = (prepared["clean"] > prepared["sigma"]).float() * prepared["mask"]
+    square = ((model - prepared["clean"]) / prepared["sigma"]).square() * arcs
+    return square.sum((1, 2, 3)) / arcs.sum((1, 2, 3)).clamp(min=1)
+
+
+FLOOR = 0.003
+"""Floor of the mean square errors, in units of the fields' steps."""
+
+WEIGHTS = {"source": 0.5, "log_kappa": 0.5, "shear": 0.1}
+MISFIT_WEIGHT = 0.5
+MISFIT_FLOOR = 0.02
+
+
+def loss_of(rim: RIM, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Computes the loss of a machine on a prepared batch with truth, and its errors.
+
+    Returns:
+        The loss: logarithms of the mean square errors of the fields at all steps, and of the
+        misfit D at the last; and medians over the batch of errors at the end and at the start.
+    """
+    simulator = simulator_of(batch)
+    start = start_state(batch)
+    trajectory = rim(
+        batch["observation"], score_of(batch, simulator), start, batch["conditioning"]
+    )
+    truth = {name: batch[f"true_{name}"] for name in FIELDS}
+    loss, _ = trajectory_loss(
+        trajectory,
+        truth,
+        fields=WEIGHTS,
+        elements={"log_kappa": batch["kappa_weight"]},
+        floor=FLOOR,
+    )
+    setting = setting_of(batch)
+    seen = misfit(simulate(simulator, trajectory.last, setting), batch)
+    loss = loss + MISFIT_WEIGHT * (seen + MISFIT_FLOOR).log().mean()
+    with torch.no_grad():
+        before = misfit(simulate(simulator, start, setting), batch)
+        region = batch["kappa_weight"] > 0.5
+        metrics = {"misfit": float(seen.median()), "misfit_start": float(before.median())}
+        for label, state in (("", trajectory.last), ("_start", start)):
+            source = (state["source"] - truth["source"]).flatten(1).norm(dim=1)
+            kappa = (state["log_kappa"] - truth["log_kappa"]).square() * region
+            kappa = (kappa.flatten(1).sum(1) / region.flatten(1).sum(1)).sqrt()
+            norm = truth["source"].flatten(1).norm(dim=1)
+            metrics[f"source{label}"] = float((source / norm).median())
+            metrics[f"kappa{label}"] = float(kappa.median())
+    return loss, metrics

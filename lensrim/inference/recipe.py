@@ -1,0 +1,226 @@
+"""Recipes: everything that decides how a machine for lenses is trained, in one TOML file.
+
+::
+
+    [data]
+    galaxies = "sources"        # folder of FITS stamps; synthetic galaxies where it is left out
+    psfs = "psfs"               # folder of PSF stamps; analytic PSFs where it is left out
+    shape = 64
+
+    [data.duplicates]           # which stamps show one galaxy: they go into one set
+    file = "sources/duplicate_pairs.json"
+    folders = { cand = "candels/f814w_gal" }
+    digits = { cand = 3 }
+
+    [model]
+    steps = 6
+    widths = [32, 64, 96]
+
+    [train]
+    steps = 6000
+    batch_size = 16
+
+    [validation]
+    batches = 2
+    batch_size = 32
+
+Paths are relative to the folder of the recipe. Galaxies are split by the hash of their names, four
+fifths for training, before anything else is done with them.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..datasets.cosmos import GalaxyFolder, read_duplicate_pairs, split
+from ..datasets.pairs import PairPrior, Pairs
+from ..datasets.psfs import read_psf_stamps
+from ..errors import InputError
+from ..training.config import TrainConfig
+from .learnt import LensConfig, LensPairs
+
+SETS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Creates the description of a list of stamps that show the same galaxy.
+
+    Arguments:
+        file: JSON file, as :func:`lensrim.datasets.cosmos.read_duplicate_pairs` takes it.
+        folders: What precedes the number in the names of the stamps, by kind.
+        digits: Digits to which the number is padded, by kind.
+    """
+
+    file: str
+    folders: Mapping[str, str]
+    digits: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Creates the description of the training data.
+
+    Arguments:
+        galaxies: Folder of FITS stamps of galaxies; synthetic ones only by default.
+        psfs: Folder of FITS stamps of PSFs; analytic ones only by default.
+        duplicates: Which stamps show the same galaxy.
+        shape: Side of the images [pixels].
+        seed: Seed of the sequence of batches.
+    """
+
+    galaxies: str | None = None
+    psfs: str | None = None
+    duplicates: Duplicates | None = None
+    shape: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Creates the description of the validation batches.
+
+    Arguments:
+        batches: Their number.
+        batch_size: Samples in each.
+        seed: Seed of their sequence.
+    """
+
+    batches: int = 2
+    batch_size: int = 32
+    seed: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Creates a recipe.
+
+    Arguments:
+        data, model, train, validation: Its parts.
+    """
+
+    data: DataConfig = DataConfig()
+    model: LensConfig = LensConfig()
+    train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it as JSON can hold it."""
+        return asdict(self) | {"train": self.train.to_dict()}
+
+    def batches(self, which: str = "train") -> "Batches":
+        """Returns the sequence of batches of a set: ``train``, ``validation`` or ``test``."""
+        size, seed = self.train.batch_size, self.data.seed
+        if which != "train":
+            size, seed = self.validation.batch_size, self.validation.seed
+        return Batches(self.data, which, size, seed)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Creates a sequence of batches that is light to send to another process.
+
+    Arguments:
+        data: Where they come from.
+        which: Set of galaxies: ``train``, ``validation`` or ``test``.
+        batch_size: Samples in a batch.
+        seed: Seed of the sequence.
+    """
+
+    data: DataConfig
+    which: str
+    batch_size: int
+    seed: int
+
+    def __call__(self, index: int) -> dict[str, Tensor]:
+        """Makes a batch; each process reads the ingredients once."""
+        return _ingredients(_Key(self))(index)
+
+
+class _Key:
+    """Makes a description hashable by what it says."""
+
+    def __init__(self, batches: Batches):
+        self.batches, self.text = batches, repr(batches)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.text == self.text
+
+
+@lru_cache(maxsize=4)
+def _ingredients(key: _Key) -> LensPairs:
+    batches, data = key.batches, key.batches.data
+    galaxies, names = None, None
+    if data.galaxies is not None:
+        galaxies = GalaxyFolder(data.galaxies)
+        pairs = []
+        if data.duplicates is not None:
+            same = data.duplicates
+            pairs = read_duplicate_pairs(same.file, same.folders, digits=same.digits)
+        names = split(galaxies.names, pairs)[batches.which]
+        if not names:
+            raise InputError(
+                f"{data.galaxies}: must hold galaxies for the {batches.which} set, found none of "
+                f"{len(galaxies)}; give more stamps"
+            )
+    psfs = None if data.psfs is None else read_psf_stamps(data.psfs)
+    return LensPairs(
+        Pairs(
+            batches.batch_size,
+            galaxies,
+            names=names,
+            psfs=psfs,
+            shape=(data.shape, data.shape),
+            prior=PairPrior(),
+            seed=batches.seed,
+        )
+    )
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Reads a recipe.
+
+    Raises:
+        InputError: If the file is no TOML, or has a table, a key or a value that it cannot have.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
+    known = [f.name for f in fields(Recipe)]
+    if unknown := sorted(set(content) - set(known)):
+        raise InputError(
+            f"{path}: a recipe has the tables {', '.join(known)}, found {', '.join(unknown)}; "
+            "remove or rename them"
+        )
+    try:
+        data = dict(content.get("data", {}))
+        if "duplicates" in data:
+            same = dict(data["duplicates"])
+            same["file"] = str(path.parent / same["file"])
+            data["duplicates"] = Duplicates(**same)
+        for name in ("galaxies", "psfs"):
+            if name in data:
+                data[name] = str(path.parent / data[name])
+        model = dict(content.get("model", {}))
+        if "widths" in model:
+            model["widths"] = tuple(model["widths"])
+        return Recipe(
+            data=DataConfig(**data),
+            model=LensConfig(**model),
+            train=TrainConfig.from_dict(content.get("train", {})),
+            validation=ValidationConfig(**content.get("validation", {})),
+        )
+    except (TypeError, KeyError, InputError) as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,270 @@
+r"""The start of the recurrent inference machine: the answer of the macro-model, for batches.
+
+In the chain the macro-model is searched. In training nothing is searched: a converged fit is one
+Gauss-Newton step away from the true macro-model, whose noise, substructure and angular structure
+push it off; that step, with the source integrated out as in the search, gives the errors that a
+fit would have, with their correlations. A share of the samples is pushed further off, as fits
+with a heavy tail are.
+
+All lengths are in pixels of the image, as in :mod:`lensrim.datasets.pairs`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..grid import PixelGrid
+from ..lensing.convergence import KappaToAlpha
+from ..lensing.mass import flux_average
+from ..lensing.psf import PSF
+from .ascent import REACH, MacroProblem
+from .inversion import ImageData, SourceModes, solve
+from .macro import MacroPrior, MacroState, mass_model
+
+MODES = 10
+"""Highest order of the source modes of a start."""
+
+PUSHED = 0.15
+"""Share of the samples that are pushed off."""
+
+PUSH = (0.02, 0.03, 0.03, 0.3, 0.3, 0.02, 0.02, 0.1)
+"""Standard deviations of the push, in the parameters of the macro-model."""
+
+
+@dataclass(frozen=True)
+class Centers(MacroPrior):
+    """Creates the prior of a batch: each sample has a centre and a width of its own.
+
+    Arguments:
+        centers: Expected centres, with shape (B, 2).
+        widths: Their standard deviations, with shape (B).
+    """
+
+    centers: Tensor | None = None
+    widths: Tensor | None = None
+
+    def mean(self, like: Tensor) -> Tensor:
+        assert self.centers is not None
+        mean = super().mean(like).repeat(len(self.centers), 1)
+        mean[:, 3:5] = self.centers.to(like)
+        return mean
+
+    def precision(self, like: Tensor) -> Tensor:
+        assert self.widths is not None
+        precision = super().precision(like).repeat(len(self.widths), 1)
+        precision[:, 3:5] = self.widths.to(like)[:, None] ** -2
+        return precision
+
+
+@dataclass(frozen=True)
+class Start:
+    """Holds the macro-model's answer on pixels, for B lenses.
+
+    Arguments:
+        p: Parameters, with shape (B, 8).
+        source: Source map about the centre of the traced arcs, (B, 1, n, n).
+        fov: Side of the source map [pixel of the image], (B).
+        kappa: Convergence, (B, 1, H, W).
+        shear: External shear that belongs to the map, (B, 2).
+        beyond: Rest of the deflection, of mass beyond the map, (B, 2, H, W).
+    """
+
+    p: Tensor
+    source: Tensor
+    fov: Tensor
+    kappa: Tensor
+    shear: Tensor
+    beyond: Tensor
+
+
+def source_grid(shape: tuple[int, int]) -> PixelGrid:
+    """Returns the source's pixels for an image of some shape; the side of the map is 1."""
+    n = max(shape)
+    return PixelGrid((n, n), 1 / n)
+
+
+def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int, subsample: int = 1) -> Start:
+    """Makes the starts of a batch of training pairs.
+
+    Arguments:
+        batch: From :class:`lensrim.datasets.pairs.Pairs`.
+        seed: Seed of the pushes.
+        subsample: Rays along each side of a pixel.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    p = batch["macro"]
+    lit = batch["lit"].double()
+    noise = torch.randn(len(p), 2, generator=generator, dtype=torch.float64)
+    # Where there is light, its centre is the prior's; else the middle of the frame.
+    near = torch.where(lit > 0, 0.5, 3.0)
+    centers = torch.where(lit[:, None] > 0, p[:, 3:5] + 0.3 * noise, torch.zeros_like(noise))
+    prior = Centers((0.0, 0.0), 1.0, (2.5, 30.0), slope=2.05, slope_width=0.16)
+    prior = replace(prior, centers=centers, widths=near)
+    problem = problem_of(batch, prior, subsample)
+    state = problem.tune(first_state(p, batch, problem), rounds=5)
+    gradient, curvature = problem.derivatives(state)
+    damped = curvature + 0.01 * torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
+    reach = torch.tensor(REACH, dtype=p.dtype)
+    move = -torch.linalg.solve(damped, gradient)
+    move = move / (move.abs() / reach).amax(-1, keepdim=True).clamp(min=1)
+    push = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+    pushed = torch.rand(len(p), generator=generator) < PUSHED
+    push = push * torch.tensor(PUSH, dtype=torch.float64) * pushed[:, None]
+    moved = p + move + push
+    ok = torch.isfinite(prior.log_density(moved))
+    state = replace(state, p=torch.where(ok[:, None], moved, p))
+    return answer_of(problem, state, batch)
+
+
+def problem_of(
+    batch: Mapping[str, Tensor], prior: MacroPrior, subsample: int, modes: int = MODES
+) -> MacroProblem:
+    """Sets up the macro-model's problem for a batch of images, a constant sky free."""
+    image = batch["image"]
+    (h, w), k = (image.shape[-2], image.shape[-1]), subsample
+    grid = PixelGrid((h, w), 1.0)
+    x, y = grid.coordinates(k, dtype=torch.float64)
+    x, y = (c.reshape(h, k, w, k).permute(1, 3, 0, 2).reshape(k * k, h * w) for c in (x, y))
+    weight = (batch["mask"] / batch["sigma"]).double().flatten(1)
+    sky = weight * batch["sigma"].double().flatten(1).median(1).values[:, None] / 2
+    data = ImageData(
+        data=image.double().flatten(1) * weight,
+        weight=weight,
+        used=torch.arange(h * w),
+        shape=(h, w),
+        subsample=k,
+        psf=PSF(batch["psf"], (h, w), subsample=k),
+        templates=sky[..., None],
+    )
+    return MacroProblem(
+        image=data,
+        x=x,
+        y=y,
+        arc=batch["arc"].double().flatten(1),
+        modes=SourceModes(modes),
+        prior=prior,
+        size=(2 * float(batch["fwhm"].mean()), 0.8 * min(h, w)),
+        spacing=1.0,
+        free_core=False,
+    )
+
+
+def first_state(p: Tensor, batch: Mapping[str, Tensor], problem: MacroProblem) -> MacroState:
+    """Returns candidates with a first guess of the source prior."""
+    amplitude = batch["amplitude"].double().log()
+    h = problem.image.shape[0]
+    hyper = torch.stack(
+        [
+            amplitude,
+            torch.full_like(amplitude, math.log(0.1)),
+            torch.full_like(amplitude, math.log(0.3 * h)),
+            torch.full_like(amplitude, math.log(0.05)),
+        ],
+        1,
+    )
+    return MacroState(p, hyper, torch.zeros_like(amplitude), torch.full_like(amplitude, 0.03))
+
+
+def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tensor]) -> Start:
+    """Puts macro-models and their sources on pixels."""
+    shape = problem.image.shape
+    with torch.no_grad():
+        solution = solve(problem.system(state), problem.modes, state.hyper)
+        z = solution.mean[:, : len(problem.modes)].float()
+        core, size = state.hyper[:, 2:].exp().float().flip(1).unbind(1)
+        grid = source_grid(shape)
+        whole = draw_source(problem.modes, z, core, grid, torch.ones_like(size))
+        share = extent(whole) + batch["fwhm"].to(size) / size
+        share = share.clamp(max=1.0)
+        source = draw_source(problem.modes, z, core, grid, share)
+        size = size * share
+        mass = mass_model(state.p.float())
+        image_grid = PixelGrid(shape, 1.0)
+        kappa = batch_convergence(mass, image_grid, state.p)
+        alpha = torch.stack(mass.deflection(*image_grid.coordinates()), 1)
+        shear, beyond = shear_of_map(alpha, kappa, batch["arc"])
+    return Start(state.p, source, size, kappa, shear, beyond)
+
+
+def draw_source(
+    modes: SourceModes, z: Tensor, core: Tensor, grid: PixelGrid, share: Tensor
+) -> Tensor:
+    """Draws sources on the middle of their discs.
+
+    Arguments:
+        modes: The modes.
+        z: Their coefficients, with shape (B, K).
+        core: Cores of the warp, with shape (B).
+        grid: Pixels of a square of side 1.
+        share: Side of the square in units of the disc, with shape (B).
+
+    Returns:
+        The sources, with shape (B, 1, n, n).
+    """
+    x, y = torch.broadcast_tensors(*grid.coordinates())
+    position = torch.stack([x, y], -1).reshape(1, 1, -1, 2) * share[:, None, None, None]
+    sx, sy, envelope = modes.warp(position, core)
+    source = torch.einsum("bmsr,bmn,bnsr->bsr", sx, modes.square(z), sy) * envelope
+    return source.reshape(-1, 1, *grid.shape)
+
+
+def extent(source: Tensor, *, light: float = 0.98, margin: float = 1.3) -> Tensor:
+    """Measures the side of the middle square that holds a source, relative to the map: (B).
+
+    It reaches ``margin`` times as far as the pixel beyond which, ordered by distance from the
+    middle, 1 - ``light`` of the flux above a fiftieth of the peak is found.
+    """
+    n = source.shape[-1]
+    bright = (source - 0.02 * source.amax((1, 2, 3), keepdim=True)).clamp(min=0).flatten(1)
+    x, y = torch.broadcast_tensors(*source_grid((n, n)).coordinates(device=source.device))
+    radius, order = torch.maximum(x.abs(), y.abs()).flatten().sort(stable=True)
+    flux = bright[:, order].cumsum(1)
+    index = (flux < light * flux[:, -1:]).sum(1).clamp(max=n * n - 1)
+    return 2 * margin * radius[index]
+
+
+def batch_convergence(mass, grid: PixelGrid, p: Tensor, *, core: int = 9) -> Tensor:
+    """Averages the convergence over pixels, more finely about each centre: (B, 1, H, W)."""
+    kappa = flux_average(mass, grid, 2, torch.float32)
+    (h, w), half = grid.shape, core // 2
+    column, row = (
+        (c.round().long().clamp(half, n - 1 - half))
+        for c, n in zip(grid.to_index(p[:, 3], p[:, 4]), (w, h), strict=True)
+    )
+    for r, c in {(int(r), int(c)) for r, c in zip(row, column, strict=True)}:
+        patch = PixelGrid((core, core), grid.spacing, grid.from_index(c, r))
+        here = (row == r) & (column == c)
+        inner = flux_average(mass, patch, 24, torch.float32)[here]
+        kappa[here, r - half : r + half + 1, c - half : c + half + 1] = inner
+    return kappa[:, None].clamp(min=1e-4)
+
+
+def shear_of_map(alpha: Tensor, kappa: Tensor, arc: Tensor) -> tuple[Tensor, Tensor]:
+    """Fits the shear that a map's deflection lacks where the arcs are.
+
+    Arguments:
+        alpha: The whole deflection at the pixels' centres, with shape (B, 2, H, W).
+        kappa: The map, with shape (B, 1, H, W).
+        arc: Weights, with shape (B, 1, H, W).
+
+    Returns:
+        The shear, with shape (B, 2), and the deflection that is left, with shape (B, 2, H, W).
+    """
+    grid = PixelGrid((alpha.shape[-2], alpha.shape[-1]), 1.0)
+    missing = alpha - KappaToAlpha(grid).maps(kappa)
+    x, y = grid.coordinates()
+    rows = torch.stack(
+        [
+            torch.stack([x, y, torch.ones_like(x), torch.zeros_like(x)], -1),
+            torch.stack([-y, x, torch.zeros_like(x), torch.ones_like(x)], -1),
+        ]
+    ).double()
+    weight = arc.double().expand(-1, 2, -1, -1)
+    normal = torch.einsum("cijp,bcij,cijq->bpq", rows, weight, rows)
+    right = torch.einsum("cijp,bcij,bcij->bp", rows, weight, missing.double())
+    fit = torch.linalg.solve(normal, right)[:, :2].float()
+    made = torch.einsum("cijp,bp->bcij", rows[..., :2].float(), fit)
+    return fit, missing - made

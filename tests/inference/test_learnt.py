@@ -1,0 +1,79 @@
+"""The machine for lenses: what it is shown, what it is asked for, and that it can learn."""
+
+import pytest
+import torch
+
+from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.priors import SystemPrior
+from lensrim.inference.learnt import (
+    AUX,
+    FIELDS,
+    LensConfig,
+    LensPairs,
+    build,
+    loss_of,
+    prepare,
+    score_of,
+    simulator_of,
+    start_state,
+)
+from lensrim.inference.start import start_of_pairs
+
+SYSTEMS = SystemPrior(
+    pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
+)
+PAIRS = Pairs(3, shape=(32, 32), prior=PairPrior(system=SYSTEMS), psf_side=15)
+SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return LensPairs(PAIRS)(0)
+
+
+def test_an_untrained_machine_returns_its_start(batch):
+    rim, start = build(SMALL), start_state(batch)
+    score_fn = score_of(batch, simulator_of(batch))
+    last = rim.predict(batch["observation"], score_fn, start, batch["conditioning"])
+    for name in FIELDS:
+        assert torch.equal(last[name], start[name])
+
+
+def test_the_unit_of_brightness_does_not_matter():
+    raw = PAIRS(1)
+    bright = {k: v * (50 if k in ("image", "sigma", "amplitude") else 1) for k, v in raw.items()}
+    one, other = (prepare(b, start_of_pairs(b, seed=0)) for b in (raw, bright))
+    for name in ("observation", "conditioning", "source", "log_kappa", "shear"):
+        torch.testing.assert_close(other[name], one[name], rtol=2e-3, atol=2e-3)
+
+
+def test_the_maps_that_are_shown_have_their_channels_and_an_order_of_one(batch):
+    gradient, aux = score_of(batch, simulator_of(batch))(start_state(batch))
+    assert list(aux) == list(AUX)
+    for name, value in aux.items():
+        assert value.shape == (3, AUX[name], 32, 32)
+        assert float(value.abs().max()) < 30, name
+    for name in FIELDS:
+        assert gradient[name].shape == batch[name].shape
+
+
+def test_the_loss_of_the_start_is_that_of_its_errors(batch):
+    loss, metrics = loss_of(build(SMALL), batch)
+    assert bool(loss.isfinite())
+    for name in ("misfit", "source", "kappa"):
+        assert metrics[name] == pytest.approx(metrics[f"{name}_start"], rel=1e-5)
+
+
+def test_it_can_learn_a_batch(batch):
+    torch.manual_seed(0)
+    rim = build(SMALL)
+    optimiser = torch.optim.Adam(rim.parameters(), lr=3e-3)
+    first = float(loss_of(rim, batch)[0].detach())
+    for _ in range(25):
+        loss, metrics = loss_of(rim, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(rim.parameters(), 1.0)
+        optimiser.step()
+    assert float(loss.detach()) < first - 0.1
+    assert metrics["misfit"] < metrics["misfit_start"]

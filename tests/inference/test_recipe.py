@@ -1,0 +1,81 @@
+"""Recipes: what they say, and what they may not say."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from lensrim.errors import InputError
+from lensrim.inference.recipe import DataConfig, Recipe, read_recipe
+
+TEXT = """
+[data]
+galaxies = "stamps"
+shape = 32
+seed = 3
+
+[data.duplicates]
+file = "pairs.json"
+folders = { cand = "candels/gal" }
+
+[model]
+steps = 2
+widths = [8, 12]
+
+[train]
+steps = 4
+warmup = 1
+batch_size = 2
+
+[validation]
+batches = 1
+batch_size = 2
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read_with_paths_beside_it(tmp_path: Path):
+    recipe = read_recipe(write(tmp_path, TEXT))
+    assert recipe.data.galaxies == str(tmp_path / "stamps")
+    assert recipe.data.duplicates is not None
+    assert recipe.data.duplicates.file == str(tmp_path / "pairs.json")
+    assert recipe.model.widths == (8, 12)
+    assert recipe.train.batch_size == recipe.validation.batch_size == 2
+    assert read_recipe(write(tmp_path, "")) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[date]", "a recipe has the tables data, model, train, validation, found date"),
+        ("[data]\ngalaxy = 'x'", "galaxy"),
+        ("[train]\nstep = 3", "step: must be fields of TrainConfig"),
+        ("[model]\ndepth = 3", "depth"),
+        ("[data", "must be a TOML file"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, match: str):
+    with pytest.raises(InputError, match=match):
+        read_recipe(write(tmp_path, text))
+
+
+def test_a_missing_recipe_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="No such file"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_batches_travel_and_are_functions_of_their_number():
+    recipe = Recipe(data=DataConfig(shape=32))
+    batches = recipe.batches("validation")
+    small = pickle.loads(pickle.dumps(type(batches)(recipe.data, "train", 2, 0)))
+    one, again = small(1), small(1)
+    assert one["observation"].shape == (2, 4, 32, 32)
+    for name, value in one.items():
+        assert torch.equal(value, again[name])
+    assert batches.batch_size == 32 and batches.seed != recipe.batches().seed

@@ -1,0 +1,95 @@
+"""Starts of batches: as a fit of each image alone, and consistent with their own truth."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lensrim.datasets.halos import LensPrior
+from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.priors import SystemPrior
+from lensrim.grid import PixelGrid
+from lensrim.inference import start as starts
+from lensrim.inference.learnt import (
+    FIELDS,
+    LensPairs,
+    misfit,
+    setting_of,
+    simulator_of,
+    start_state,
+)
+from lensrim.inference.start import extent, shear_of_map, start_of_pairs
+from lensrim.lensing.convergence import KappaToAlpha
+from lensrim.lensing.likelihood import simulate
+from lensrim.lensing.mass import SIE, Sum, flux_average
+
+SYSTEMS = SystemPrior(
+    pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
+)
+PLAIN = replace(SYSTEMS, lens=LensPrior(multipole_std=0.0, subhalos_max=0), light_share=0.0)
+SMOOTH = PairPrior(system=PLAIN, rough=0.0, masked=0.0)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return Pairs(3, shape=(48, 48), prior=SMOOTH, psf_side=15)(1)
+
+
+def test_samples_do_not_know_each_other(batch, monkeypatch):
+    monkeypatch.setattr(starts, "PUSHED", 0.0)
+    together = start_of_pairs(batch, seed=0)
+    for i in range(3):
+        alone = start_of_pairs({k: v[i : i + 1] for k, v in batch.items()}, seed=0)
+        torch.testing.assert_close(alone.p[0], together.p[i], rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(alone.kappa[0], together.kappa[i], rtol=2e-2, atol=1e-3)
+
+
+def test_a_start_is_off_by_the_noise_alone_where_the_model_is_true(batch, monkeypatch):
+    monkeypatch.setattr(starts, "PUSHED", 0.0)
+    error = start_of_pairs(batch, seed=0).p - batch["macro"]
+    assert float(error[:, 0].abs().max()) < 0.02  # Einstein radius
+    assert float(error.abs().max()) > 1e-5
+
+
+def test_pushed_starts_are_farther_off(batch, monkeypatch):
+    def distance(share: float) -> float:
+        monkeypatch.setattr(starts, "PUSHED", share)
+        return float((start_of_pairs(batch, seed=0).p - batch["macro"])[:, 0].abs().mean())
+
+    assert distance(1.0) > 2 * distance(0.0)
+
+
+def test_the_truth_explains_the_image_far_better_than_the_start():
+    prior = PairPrior(system=SYSTEMS, rough=0.5)
+    prepared = LensPairs(Pairs(6, shape=(48, 48), prior=prior, psf_side=15))(0)
+    simulator, setting = simulator_of(prepared), setting_of(prepared)
+    truth = {name: prepared[f"true_{name}"] for name in FIELDS}
+    true = misfit(simulate(simulator, truth, setting), prepared)
+    start = misfit(simulate(simulator, start_state(prepared), setting), prepared)
+    assert float(true.median()) < 0.3 * float(start.median())
+    assert float(start.median()) < 3
+
+
+def test_shear_and_the_rest_make_up_for_the_mass_beyond_the_map():
+    grid = PixelGrid((32, 32), 1.0)
+    lens = Sum([SIE(torch.tensor([8.0, 10.0]), 0.0, 0.0)])
+    kappa = flux_average(lens, grid, 8, torch.float32)[:, None]
+    x, y = grid.coordinates()
+    field = 0.03 * x - 0.02 * y, -0.02 * x - 0.03 * y
+    alpha = torch.stack(lens.deflection(x, y), 1) + torch.stack(field)
+    arc = ((x**2 + y**2).sqrt() < 12).float().expand(2, 1, -1, -1) / 400
+    shear, beyond = shear_of_map(alpha, kappa, arc)
+    made = KappaToAlpha(grid).maps(kappa)
+    g1, g2 = (g[:, None, None] for g in shear.unbind(1))
+    tide = torch.stack([g1 * x + g2 * y, g2 * x - g1 * y], 1)
+    torch.testing.assert_close(made + tide + beyond, alpha, rtol=1e-5, atol=1e-4)
+    # of a round lens in a square frame nothing that is missing is a shear
+    assert float((shear - torch.tensor([0.03, -0.02])).abs().max()) < 1e-3
+
+
+def test_the_extent_holds_the_source():
+    x, y = PixelGrid((64, 64), 1 / 64).coordinates()
+    source = torch.exp(-(x**2 + y**2) / (2 * 0.05**2))[None, None]
+    side = float(extent(source))
+    # 98 % of the flux above a fiftieth of the peak lies within 2.6 standard deviations
+    assert side == pytest.approx(2 * 1.3 * 0.12, rel=0.15)

@@ -10,6 +10,7 @@ import tyro
 from ..inference.reconstruct import ReconstructOptions, reconstruct
 from ..io import ReadOptions, read_observation
 from ..io.staging import planned_files
+from ..progress import Stages
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def run(options: Reconstruct) -> None:
         InputError: If the observation cannot be used, or its product exists.
         OSError: If the product cannot be written.
     """
-    observation = read_observation(options.observation, options.read)
+    shown = not options.quiet
+    with Stages({"reading": 1}, enabled=shown) as stages, stages("reading"):
+        observation = read_observation(options.observation, options.read)
     # an output that cannot be written is told before the minutes of work, not after
     planned_files(
         observation.name,
@@ -77,7 +80,8 @@ def run(options: Reconstruct) -> None:
         inputs=observation.files,
     )
     result = reconstruct(observation, options.fit, quiet=options.quiet)
-    files = result.write(options.output, overwrite=options.overwrite)
-    if not options.quiet:
+    with Stages({"plot and files": 1}, enabled=shown) as stages, stages("plot and files"):
+        files = result.write(options.output, overwrite=options.overwrite)
+    if shown:
         print(result.summary)
         print("Written:", *files, sep="\n  ")

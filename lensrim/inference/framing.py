@@ -2,16 +2,15 @@ r"""From an observation to the scene that is fitted: cut-out, bin, lens light, a
 
 The arc mask is made once, from the data, before any model is judged: the image less lens light
 and sky, smoothed by the PSF, above two standard deviations, in connected regions of at least two
-PSF areas, grown by one FWHM. Regions whose light lies farther out than ``REACH`` times the radius
-of the brightest region are taken for neighbours and masked.
+PSF areas, grown by one FWHM. Neighbours (:mod:`lensrim.inference.neighbours`) are masked.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..errors import InputError
 from ..io.observation import Observation
@@ -20,13 +19,13 @@ from .lens_light import (
     STRUCTURE,
     Array,
     Frame,
-    LensLight,
     LensLightFitter,
-    connected,
     positive_regions,
     significance,
 )
+from .neighbours import part_neighbours
 from .search import Scene
+from .sky import no_light, noise_scale
 
 LARGEST = 100
 """Side [pixels] up to which a frame is fitted as it is."""
@@ -45,9 +44,6 @@ FEWEST = 100
 
 FAINTEST = 5.0
 """Significance, after smoothing by the PSF, that the brightest arc must have."""
-
-REACH = 1.9
-"""Radius beyond which regions are neighbours, relative to that of the brightest region."""
 
 
 def frame_of(observation: Observation) -> Frame:
@@ -70,16 +66,18 @@ def cut(
     size: float | None,
     bin: int | None,
     lens_light: bool,
+    tick: Callable[[], None] = lambda: None,
 ) -> tuple[Observation, list[str]]:
     """Cuts out the lens and bins the pixels.
 
     Arguments:
         observation: What was read.
-        center: Middle of the cut-out [pixel indices x, y, from 0]; that of the frame, or the lens
-            found near it, if ``None``.
+        center: Middle of the cut-out [pixel indices x, y, from 0]; the lens, found near the middle
+            of the frame, if ``None``.
         size: Side of the cut-out [arcsec]; found from the arcs if ``None``.
         bin: Number of pixels that are averaged along each side; chosen if ``None``.
         lens_light: Whether the image holds its lens galaxy.
+        tick: Called now and then while it works.
 
     Returns:
         The observation to fit, and what was decided, a line each.
@@ -107,16 +105,18 @@ def cut(
             f"--bin: must be between 1 and {min(h, w) // 12} for this frame, found {bin}"
         )
     middle = center or ((w - 1) / 2, (h - 1) / 2)
-    if size is None and (center is not None or max(h, w) > LARGEST):
-        size, middle = _extent(observation, middle, center is None, lens_light)
+    side = LARGEST if size is None else max(12, round(size / scale))
+    # without lens light the lens is taken to be in the middle: nothing else to look for
+    seek = size is None or (center is None and lens_light)
+    if seek and (center is not None or max(h, w) > side):
+        found, middle = _extent(observation, middle, center is None, lens_light, tick)
+        side = side if size is not None else max(12, round(found / scale))
+    if center is not None or max(h, w) > side:
+        side = min(side, max(h, w))
+        observation = observation.cutout(middle, (side, side))
         notes.append(
-            f"cut out to {size:.2f} arcsec about pixel ({middle[0]:.0f}, {middle[1]:.0f})"
+            f"cut out to {side * scale:.2f} arcsec about pixel ({middle[0]:.0f}, {middle[1]:.0f})"
         )
-    if size is not None:
-        side = max(12, round(size / scale))
-        if side < min(h, w) or center is not None:
-            side = min(side, max(h, w))
-            observation = observation.cutout(middle, (side, side))
     if bin is None:
         side, width = max(observation.shape), measure_fwhm(observation.psf)
         bin = 1
@@ -136,7 +136,11 @@ def cut(
 
 
 def _extent(
-    observation: Observation, middle: tuple[float, float], locate: bool, lens_light: bool
+    observation: Observation,
+    middle: tuple[float, float],
+    locate: bool,
+    lens_light: bool,
+    tick: Callable[[], None],
 ) -> tuple[float, tuple[float, float]]:
     """Finds side [arcsec] and middle of a square that holds the arcs, on a coarse frame."""
     h, w = observation.shape
@@ -144,7 +148,7 @@ def _extent(
     square = observation.cutout(middle, (side, side)) if (h != w or not locate) else observation
     b = max(1, int(np.ceil(side / LARGEST)))
     coarse = square.binned(b) if b > 1 else square
-    scene = observe(frame_of(coarse), lens_light=lens_light)
+    scene = observe(frame_of(coarse), lens_light=lens_light, tick=tick)
     x, y = (c.numpy() for c in coarse.grid.coordinates(dtype=torch.float64))
     cx, cy = scene.light.center
     radius = np.hypot(x - cx, y - cy)[scene.arc_light > 0]
@@ -160,8 +164,13 @@ def _extent(
     return size, middle
 
 
-def observe(frame: Frame, *, lens_light: bool) -> Scene:
+def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda: None) -> Scene:
     """Finds lens light, sky, arcs and neighbours.
+
+    Arguments:
+        frame: The image.
+        lens_light: Whether it holds its lens galaxy.
+        tick: Called after every round of the lens light's fit.
 
     Raises:
         InputError: If nothing but lens light and sky is there, or too few pixels.
@@ -172,11 +181,11 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
             "fitted frame: check --mask, --dq and --size"
         )
     if lens_light:
-        _, light, _ = LensLightFitter(frame).fit_under_arcs()
+        _, light, _ = LensLightFitter(frame).fit_under_arcs(tick=tick)
     else:
         light = no_light(frame)
     residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
-    scale = _noise_scale(residual, light.image, frame)
+    scale = noise_scale(residual, light.image, frame)
     scaled = replace(frame, sigma=frame.sigma * scale)
     radius = frame.distance(light.center)
     structure = structure_noise(residual, light.image, scaled, radius)
@@ -189,13 +198,17 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= radius > 1.5 * frame.fwhm
-    arcs, neighbours = _sort(found, residual, radius, frame)
+    arcs, neighbours = part_neighbours(found, residual, radius, frame)
     peak = float(np.where(arcs, significance(residual, plain, frame, blank), 0).max())
     if peak < FAINTEST:
+        below, advice = (
+            ("lens light and sky", "none if the lens is already subtracted")
+            if lens_light
+            else ("the sky", "auto if the lens galaxy is in the image")
+        )
         raise InputError(
-            f"no arcs found: they must rise {FAINTEST:g} sigma above lens light and sky, found "
-            f"{peak:.1f}: check --noise and --center, or give --lens-light none if the lens is "
-            "already subtracted"
+            f"no arcs found: they must rise {FAINTEST:g} sigma above {below}, found {peak:.1f}:"
+            f" check --noise, --mask and --center, or give --lens-light {advice}"
         )
     mask = frame.mask & ~neighbours
     return Scene(
@@ -206,23 +219,6 @@ def observe(frame: Frame, *, lens_light: bool) -> Scene:
         neighbours=neighbours,
         structure=structure,
     )
-
-
-def _noise_scale(residual: Array, light: Array, frame: Frame) -> float:
-    """Measures the noise of blank sky over the stated one, from the middle of its distribution.
-
-    Pixels with lens light, arcs or neighbours are left out; the scale is measured twice, the
-    second time without what is significant by the first.
-    """
-    scale = 1.0
-    for _ in range(2):
-        noise = frame.sigma * scale
-        blank = frame.mask & (light < noise) & ~positive_regions(residual, noise, frame)
-        if blank.sum() <= 50:
-            return scale
-        spread = 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank]))
-        scale = float(np.clip(spread, 0.2, 5.0))
-    return scale
 
 
 def structure_noise(residual: Array, light: Array, frame: Frame, radius: Array) -> Array:
@@ -270,32 +266,3 @@ def coarsen(scene: Scene, observation: Observation) -> Scene | None:
     arcs = blocks(scene.arcs).any(axis=(-1, -3))
     structure = blocks(scene.structure).mean(axis=(-1, -3))
     return replace(scene, frame=frame, light=light, arcs=arcs & frame.mask, structure=structure)
-
-
-def no_light(frame: Frame) -> LensLight:
-    """Returns the absence of a lens galaxy: a sky of zero."""
-    return LensLight(
-        center=(0.0, 0.0),
-        ellipticity=np.zeros((2, 2)),
-        templates=np.ones((1, *frame.grid.shape)),
-        amplitudes=np.zeros(1),
-        level=np.zeros(1),
-    )
-
-
-def _sort(
-    found: NDArray[np.bool_], residual: Array, radius: Array, frame: Frame
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tells arcs from neighbours by their distance from the lens."""
-    labels, count = connected(found)
-    if count == 0:
-        return found, np.zeros_like(found)
-    index = np.arange(1, count + 1)
-    flux = np.maximum(ndimage.sum_labels(residual * frame.mask, labels, index), 0)
-    distance = ndimage.sum_labels(residual.clip(0) * radius, labels, index)
-    distance = distance / np.maximum(ndimage.sum_labels(residual.clip(0), labels, index), 1e-300)
-    # Bright counts most, then near: the core's own structure is near, neighbours are far.
-    main = int(np.argmax(flux / np.sqrt(np.maximum(distance, 4 * frame.fwhm))))
-    far = distance > REACH * max(distance[main], 2 * frame.fwhm)
-    neighbours = np.isin(labels, index[far])
-    return found & ~neighbours, neighbours

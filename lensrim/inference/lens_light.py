@@ -228,12 +228,18 @@ class LensLightFitter:
             found.append(np.array([x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0]))
         return found
 
-    def fit_under_arcs(self, *, rounds: int = 4) -> tuple[Array, LensLight, NDArray[np.bool_]]:
+    def fit_under_arcs(
+        self, *, rounds: int = 4, tick: Callable[[], None] = lambda: None
+    ) -> tuple[Array, LensLight, NDArray[np.bool_]]:
         """Fits the lens where there are no arcs, finding out where that is.
 
         Galaxies are not sums of Gaussians: a few per cent of the light itself (``STRUCTURE``)
         count as noise here, or the mask of a bright lens would eat its way inwards round after
         round.
+
+        Arguments:
+            rounds: Rounds, at most.
+            tick: Called after every round.
 
         Returns:
             The shape's numbers, the fit, and the mask of pixels that were left out as arcs or
@@ -245,6 +251,7 @@ class LensLightFitter:
         shape, light = None, None
         for _ in range(rounds):
             shape, light = self.fit(frame.image, frame.mask & ~outlier, shape)
+            tick()
             residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
             blank = frame.mask & ~outlier
             excess = max(1.0, 1.48 * float(np.median(np.abs(residual / frame.sigma)[blank])))

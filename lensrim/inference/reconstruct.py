@@ -5,30 +5,43 @@ and the answer in pixels. Every stage's numbers go into the product's JSON.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
 from ..errors import InputError
+from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product, write_product
 from ..io.read import read_observation
 from ..lensing.cosmology import lens_scales
-from ..progress import progress
+from ..progress import Stages
 from .answer import answer
 from .ascent import MacroProblem
 from .framing import coarsen, cut, frame_of, observe, structure_noise
 from .lens_light import LensLightFitter
 from .macro import MacroPrior, MacroState
-from .report import build_product, summary_of
+from .neighbours import describe_neighbours
+from .report import build_product, summary_of, timed
 from .search import STAGES, Scene, climb, problem, search
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SHARES = {
+    "reading": 1,
+    "lens light": 29,
+    "search": 55,
+    "lens light with arcs": 10,
+    "source": 2,
+    "report": 3,
+}
+"""Stages, with the per cent of the time that they usually take."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,28 @@ class ReconstructOptions:
             lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                "--device cuda: torch finds no CUDA device: give --device cpu, or install a torch "
-                "that is built for this GPU"
-            )
+        if self.device == "cuda":
+            check_cuda()
         if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
             raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
+
+
+def check_cuda() -> None:
+    """Makes sure that there is a CUDA device, and that it computes.
+
+    Raises:
+        InputError: If there is none, or it does not.
+    """
+    advice = "give --device cpu, or install a torch that is built for this GPU"
+    if not torch.cuda.is_available():
+        raise InputError(f"--device cuda: torch finds no CUDA device: {advice}")
+    try:
+        # a device that is found may be of a kind that this torch has no kernels for, or taken
+        (torch.zeros(1, device="cuda") + 1).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device cuda: the CUDA device must compute, it fails ({one_line(error)}): {advice}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -94,10 +122,12 @@ class Reconstruction:
     Arguments:
         product: Maps, grids and numbers.
         summary: A short table of the numbers.
+        files: Files of the observation, which are never replaced.
     """
 
     product: Product
     summary: str
+    files: tuple[Path, ...] = ()
 
     def plot(self) -> "Figure":
         """Draws data, model, residual, source and convergence, without showing it."""
@@ -111,9 +141,13 @@ class Reconstruction:
         """Writes FITS, JSON, PNG and DS9 regions into a folder, all or none.
 
         Raises:
-            InputError: If the product exists and ``overwrite`` is false, or cannot be written.
+            InputError: If the product exists and ``overwrite`` is false, or cannot be written, or
+                would replace the observation.
         """
-        return write_product(self.product, path, figure=self.plot(), overwrite=overwrite)
+        figure = self.plot()
+        return write_product(
+            self.product, path, figure=figure, overwrite=overwrite, inputs=self.files
+        )
 
     def _repr_png_(self) -> bytes:
         from io import BytesIO
@@ -141,64 +175,72 @@ def reconstruct(
         InputError: If the observation or an option cannot be used.
     """
     options.check()
-    if not isinstance(observation, Observation):
-        observation = read_observation(Path(observation))
-    seconds: dict[str, float] = {}
-    clock = perf_counter()
-
-    def lap(name: str) -> None:
-        nonlocal clock
-        now = perf_counter()
-        seconds[name] = seconds.get(name, 0.0) + now - clock
-        clock = now
-        bar.update()
-
-    with progress("reconstruct", total=len(STAGES) + 4, enabled=not quiet) as bar:
-        has_light = options.lens_light != "none"
-        fitted, notes = cut(
-            observation,
-            center=options.center,
-            size=options.size,
-            bin=options.bin,
-            lens_light=has_light,
-        )
-        scene = observe(frame_of(fitted), lens_light=has_light)
-        scene = replace(scene, device=torch.device("cuda" if options.device == "cuda" else "cpu"))
-        lap("lens light")
-        lines: list[str] = []
-
-        def report(line: str) -> None:
-            lines.append(line)
-            bar.update()
-
+    has_light, device = options.lens_light != "none", options.device
+    lines: list[str] = []
+    with Stages(SHARES, enabled=not quiet) as stages:
+        if not isinstance(observation, Observation):
+            with stages("reading"):
+                observation = read_observation(Path(observation))
+        # four rounds of the lens light at most, twice where the lens must be found first
+        with stages("lens light", parts=8) as tick:
+            fitted, notes = cut(
+                observation,
+                center=options.center,
+                size=options.size,
+                bin=options.bin,
+                lens_light=has_light,
+                tick=tick,
+            )
+            scene = observe(frame_of(fitted), lens_light=has_light, tick=tick)
+        notes = [*notes, *describe_neighbours(scene.neighbours, fitted)]
+        scene = replace(scene, device=torch.device("cuda" if device == "cuda" else "cpu"))
         prior = prior_of(scene, has_light)
-        current, state = search(
-            scene, prior, coarse=coarsen(scene, fitted), seed=options.seed, report=report
-        )
-        lap("macro")
+        with enough_memory(scene), stages("search", parts=len(STAGES)) as tick:
+
+            def report(line: str) -> None:
+                lines.append(line)
+                tick()
+
+            coarse = coarsen(scene, fitted)
+            current, state = search(scene, prior, coarse=coarse, seed=options.seed, report=report)
         if has_light:
-            scene, current, state = together(scene, current, state, prior)
-        lap("lens light with arcs")
-        result = answer(scene, current, state, source_fov=options.source_fov)
-        lap("source")
-    settings = (
-        *observation.options,
-        *(f"{k} = {v}" for k, v in asdict(options).items() if v is not None),
-    )
-    product = build_product(
-        fitted,
-        scene,
-        current,
-        state,
-        result,
-        seconds=seconds,
-        notes=(*fitted.notes, *notes, *lines),
-        settings=settings,
-        redshifts=(options.z_lens, options.z_source, options.cosmology),
-    )
+            with enough_memory(scene), stages("lens light with arcs"):
+                scene, current, state = together(scene, current, state, prior)
+        with stages("source"):
+            result = answer(scene, current, state, source_fov=options.source_fov)
+        settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
+        with stages("report"):
+            product = build_product(
+                fitted,
+                scene,
+                current,
+                state,
+                result,
+                notes=(*fitted.notes, *notes, *lines),
+                settings=(*observation.options, *settings),
+                redshifts=(options.z_lens, options.z_source, options.cosmology),
+            )
+    product = timed(product, stages.seconds)
     doubtful = (line for line in product.history if line.startswith("doubtful"))
-    shown = (*fitted.notes, *notes, *doubtful)
-    return Reconstruction(product=product, summary=summary_of(product, shown))
+    summary = summary_of(product, (*fitted.notes, *notes, *doubtful))
+    return Reconstruction(product=product, summary=summary, files=observation.files)
+
+
+@contextmanager
+def enough_memory(scene: Scene) -> Iterator[None]:
+    """Says what to do where the memory of the device does not suffice.
+
+    Raises:
+        InputError: If it does not.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        h, w = scene.frame.grid.shape
+        raise InputError(
+            f"--device cuda: the GPU must have the memory for {w} x {h} pixels, found too little"
+            f" ({one_line(error)}): give --device cpu"
+        ) from error
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,20 @@ def doubts(p: Mapping[str, float], prior: MacroPrior, theta_e: float) -> list[st
     return [f"doubtful: {what}" for what, is_so in found.items() if is_so]
 
 
-def quality(chi2_arc: float, noise_scale: float, doubtful: bool) -> str:
-    """Judges a fit by the arcs' χ² in units of the noise that the sky shows, and by its doubts."""
-    ratio = chi2_arc / max(noise_scale, 1.0) ** 2
+def quality(chi2_arc: float, chi2_fit: float, noise_scale: float, doubtful: bool) -> str:
+    """Judges a fit by the arcs' χ², in two units of noise, and by its doubts.
+
+    The noise that was fitted with follows the sky where less is stated or more, but it holds the
+    structure of the lens galaxy as well, which is measured on what the fit leaves over: a bad fit
+    makes it large. So the arcs must be fitted in units of the stated noise, too.
+
+    Arguments:
+        chi2_arc: χ² per pixel of the arcs with the stated noise.
+        chi2_fit: The same with the noise that was fitted with.
+        noise_scale: Noise of the sky over the stated one; above 1, the sky's counts as stated.
+        doubtful: Whether the macro-model is implausible.
+    """
+    ratio = max(chi2_arc / max(noise_scale, 1.0) ** 2, chi2_fit)
     if doubtful:
         return "poor"
     return "good" if ratio < 1.4 else "fair" if ratio < 2.5 else "poor"
@@ -57,7 +69,6 @@ def build_product(
     state: MacroState,
     result: Answer,
     *,
-    seconds: Mapping[str, float],
     notes: tuple[str, ...],
     settings: tuple[str, ...],
     redshifts: tuple[float | None, float | None, str],
@@ -69,6 +80,7 @@ def build_product(
     arcs = scene.arcs & frame.mask
     chi2 = float((residual[frame.mask] ** 2).mean())
     chi2_arc = float((residual[arcs] ** 2).mean())
+    chi2_fit = float(((residual * frame.sigma / scene.sigma)[arcs] ** 2).mean())
     theta_e = metrics.effective_theta_E(result.kappa, grid)
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     covariance = problem.covariance(state)[0]
@@ -96,12 +108,16 @@ def build_product(
         "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
         "CHI2ARC": (chi2_arc, "chi2 per pixel of the arcs"),
         "NARC": (int(arcs.sum()), "pixels of the arcs"),
+        "NNEIGH": (
+            int((scene.neighbours & observation.mask).sum()),
+            "pixels masked as neighbours",
+        ),
         "PEFF": (result.effective, "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
         "MAGTOT": (magnification, "lensed over source flux, where detected"),
         "MAGTOTER": (magnification_std, "its standard deviation"),
         "QUALITY": (
-            quality(chi2_arc, scene.noise_scale, bool(questions)),
+            quality(chi2_arc, chi2_fit, scene.noise_scale, bool(questions)),
             "good, fair or poor",
         ),
         "MODEL": ("macro", "model that gave the answer"),
@@ -111,7 +127,6 @@ def build_product(
         "PSFKIND": (observation.psf_kind, "whether the PSF holds the pixel"),
         "BIN": (observation.bin, "native pixels along a pixel"),
         "STAGE": ("macro", "last stage"),
-        "SECONDS": (round(sum(seconds.values()), 2), "[s] wall time"),
     }
     if observation.wcs is not None:
         header["MACROPA"] = (
@@ -152,21 +167,19 @@ def build_product(
                 "ellipticity": scene.light.ellipticity.tolist(),
                 "sky": result.sky,
                 "noise_scale": scene.noise_scale,
-                "seconds": seconds["lens light"],
             },
             "macro": {
                 **p,
                 "errors": errors,
                 "log_evidence": float(state.value[0]),
                 "log_strength_length_size_core": state.hyper[0].tolist(),
-                "seconds": seconds["macro"] + seconds["lens light with arcs"],
             },
             "inversion": {
                 "log_evidence": result.log_evidence,
                 "chi2nu": chi2,
                 "chi2arc": chi2_arc,
+                "chi2arc_fitted_noise": chi2_fit,
                 "peff": result.effective,
-                "seconds": seconds["source"],
             },
         },
         history=(*settings, *notes, *questions),
@@ -176,21 +189,42 @@ def build_product(
     )
 
 
+def timed(product: Product, seconds: Mapping[str, float]) -> Product:
+    """Adds the times of the stages, and their sum.
+
+    Arguments:
+        product: What :func:`build_product` returned.
+        seconds: Time of each stage of the chain [s]; reading does not count.
+    """
+    spent = {
+        "lens_light": seconds["lens light"],
+        "macro": seconds["search"] + seconds.get("lens light with arcs", 0.0),
+        "inversion": seconds["source"],
+        "report": seconds["report"],
+    }
+    total = round(sum(spent.values()), 2)
+    return replace(
+        product,
+        header={**product.header, "SECONDS": (total, "[s] wall time, less reading and writing")},
+        stages={k: {**product.stages.get(k, {}), "seconds": v} for k, v in spent.items()},
+    )
+
+
 def _magnitudes(
     observation: Observation, result: Answer, magnification: float
 ) -> dict[str, tuple[Any, str]]:
-    """Source and lensed magnitudes, where a zeropoint is known and the fluxes are positive."""
+    """Lensed and source magnitude, where a zeropoint is known, each where its flux is positive."""
     if observation.zeropoint is None:
         return {}
     # Pixel values are means over binned pixels; the zeropoint is that of a native one.
     lensed = float(result.arcs.sum()) * observation.bin**2
-    if not (lensed > 0 and magnification > 0):
+    if not lensed > 0:
         return {}
     magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
-    return {
-        "MAGLENS": (magnitude, "[mag] of the arcs"),
-        "MAGSRC": (magnitude + 2.5 * math.log10(magnification), "[mag] of the source"),
-    }
+    found = {"MAGLENS": (magnitude, "[mag] of the arcs")}
+    if magnification > 0:
+        found["MAGSRC"] = (magnitude + 2.5 * math.log10(magnification), "[mag] of the source")
+    return found
 
 
 def _masses(redshifts, theta_e: float) -> dict[str, tuple[Any, str]]:
@@ -211,23 +245,38 @@ def _masses(redshifts, theta_e: float) -> dict[str, tuple[Any, str]]:
 
 
 def summary_of(product: Product, notes: tuple[str, ...]) -> str:
-    """Writes the table that a person reads first."""
+    """Writes the table that a person reads first; of what was not found it says so."""
     v = product.value
+
+    def known(key: str) -> bool:
+        return v(key) is not None and math.isfinite(v(key))
+
     expected = 1 - v("PEFF") / int(product.image_maps["MASK"].sum())
     slope, sky = v("MACROSL"), v("SKYNOISE") ** 2
     rows = [
-        ("theta_E", f"{v('THETAE'):.4f} arcsec (circle of mean kappa 1)"),
+        (
+            "theta_E",
+            f"{v('THETAE'):.4f} arcsec (circle of mean kappa 1)"
+            if known("THETAE")
+            else "none (no circle in the frame has a mean kappa of 1)",
+        ),
         ("macro theta_E", f"{v('MACROTE'):.4f} +- {v('MACROTER'):.4f} arcsec, slope {slope:.2f}"),
         ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
         ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
         ("chi2 frame", f"{v('CHI2NU'):.3f} (expected {expected:.3f}; sky alone {sky:.3f})"),
         ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels, p_eff {v('PEFF'):.0f}"),
-        ("magnification", f"{v('MAGTOT'):.2f} +- {v('MAGTOTER'):.2f}"),
+        (
+            "magnification",
+            f"{v('MAGTOT'):.2f} +- {v('MAGTOTER'):.2f}"
+            if known("MAGTOT")
+            else "none (no part of the source is detected)",
+        ),
     ]
-    if v("MEINST") is not None:
+    if known("MEINST"):
         rows.append(("mass", f"{v('MEINST'):.3e} M_sun in {v('THETAKPC'):.2f} kpc"))
-    if v("MAGSRC") is not None:
-        rows.append(("magnitudes", f"source {v('MAGSRC'):.2f}, lensed {v('MAGLENS'):.2f}"))
+    if known("MAGLENS"):
+        source = f"{v('MAGSRC'):.2f}" if known("MAGSRC") else "none"
+        rows.append(("magnitudes", f"source {source}, lensed {v('MAGLENS'):.2f}"))
     times = ", ".join(f"{name} {stage['seconds']:.1f}" for name, stage in product.stages.items())
     rows += [("quality", str(v("QUALITY"))), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
     (h, w), spacing = product.image_grid.shape, product.image_grid.spacing

@@ -17,7 +17,7 @@ from lensrim.io.noise import kind_of
 _SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
 _NAMES = {
-    "noise": ("ERR", "RMS", "SIGMA", "NOISE_MAP", "VAR", "VARIANCE", "IVAR"),
+    "noise": ("ERR", "RMS", "SIGMA", "NOISE_MAP", "VAR", "VARIANCE", "IVAR", "INVVAR", "INV_VAR"),
     "weight": ("WHT", "WEIGHT"),
     "psf": ("PSF",),
     "mask": ("MASK",),
@@ -65,12 +65,13 @@ class Layout:
         """The image."""
         return self.main.plane(self.image)
 
-    def part(self, role: str, reference: str | None) -> Plane | None:
+    def part(self, role: str, reference: str | None, *, kind: str | None = None) -> Plane | None:
         """Reads the part with this role (noise, weight, psf, mask, dq, exposure).
 
         Arguments:
             role: The part.
             reference: What the user says: an HDU, a file, ``file[HDU]``, or None to look for it.
+            kind: Kind of noise that the name of the HDU must state; any if ``None``.
 
         Returns:
             The image, or None where nothing is named and nothing found.
@@ -80,7 +81,7 @@ class Layout:
         """
         if reference is not None:
             return self._named(role, reference)
-        found = self._companion(self.main, role, self.image)
+        found = self._companion(self.main, role, self.image, kind)
         if found is not None:
             return self.main.plane(found)
         name = {"noise": "noise_map", "psf": "psf"}.get(role)
@@ -111,12 +112,15 @@ class Layout:
         file = self.files.open(path)
         return file.plane(file.entry(hdu) if hdu is not None else _only(file, role))
 
-    def _companion(self, file: FitsFile, role: str, image: Entry) -> Entry | None:
-        """Returns the HDU named like the image for this role."""
+    def _companion(
+        self, file: FitsFile, role: str, image: Entry, kind: str | None
+    ) -> Entry | None:
+        """Returns the HDU named like the image for this role, and for this kind of noise."""
         images = [e for e in file.entries if e.is_image and e != image]
         prefixes = [f"{image.name}_", f"{image.name.rpartition('_')[0]}_", ""]
         for prefix in dict.fromkeys(p for p in prefixes if p != "_"):
-            names = [prefix + name for name in _NAMES[role]]
+            known = [n for n in _NAMES[role] if kind is None or kind_of(n) == kind]
+            names = [prefix + name for name in known]
             found = [e for e in images if e.name in names]
             if len(found) > 1:
                 same = [e for e in found if e.version == image.version]

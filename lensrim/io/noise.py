@@ -5,14 +5,15 @@ kind                :math:`\sigma`                    recognised by the name
 =================== ================================= =======================
 sigma               the map                           ERR, RMS, SIGMA, NOISE_MAP
 variance            :math:`\sqrt{v}`                  VAR*
-weight              :math:`1/\sqrt{w}`                IVAR
+weight              :math:`1/\sqrt{w}`                IVAR, INV_VAR*, INVERSE_VAR*
 background+exposure :math:`\sqrt{b^2 + \max(d, 0)/t}` BKGRMS with EXPTIME
 =================== ================================= =======================
 
 The name is the HDU's EXTNAME or the file's, with any prefix (``VIS_RMS``). WHT is ambiguous
 (weights are inverse variances in some pipelines, exposure times in others) and asks; what is not
-recognised is never guessed. The last kind needs :math:`d` and :math:`b` in electrons per second,
-:math:`t` in seconds.
+recognised is never guessed. A kind that the user states must not contradict the name; only
+NOISE_MAP, which may be called so whatever it holds, gives way. The last kind needs :math:`d` and
+:math:`b` in electrons per second, :math:`t` in seconds.
 """
 
 import re
@@ -37,28 +38,42 @@ def kind_of(name: str) -> str | None:
     name = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
     if re.search(r"(^|_)(ERR|RMS|SIGMA|NOISE_MAP)$", name):
         return "sigma"
+    # before VAR, which an inverse variance has in its name too
+    if re.search(r"(^|_)(INV(ERSE)?_?VAR|IVAR)", name):
+        return "weight"
     if re.search(r"(^|_)VAR", name):
         return "variance"
-    if re.search(r"(^|_)IVAR", name):
-        return "weight"
     if re.search(r"(^|_)(WHT|WEIGHT)", name):
         return "ambiguous"
     return None
 
 
-def recognised(noise: Plane, *, separate: bool) -> str:
-    """Returns the kind of a noise map from its EXTNAME, or its file's name.
+def recognised(noise: Plane, *, separate: bool, stated: NoiseKind | None = None) -> str:
+    """Returns the kind of a noise map: what the user states, or its EXTNAME or its file's name.
 
     Arguments:
         noise: The map.
         separate: Whether the map has a file of its own, whose name then counts.
+        stated: What the user says that it is.
 
     Raises:
-        InputError: If the names state no kind, an ambiguous one, or two different ones.
+        InputError: If nothing is stated and the names state no kind, an ambiguous one, or two
+            different ones; or if they state a kind, and none of them the user's.
     """
     advice = "say what it is with --noise-kind sigma, variance or weight (1/sigma^2)"
     stem = noise.path.name.split(".fit")[0] if separate else ""
     kinds = {kind: name for name in (stem, noise.name) if (kind := kind_of(name))}
+    if stated is not None:
+        role = re.compile(r"NOISE[^A-Z0-9]MAP$", re.IGNORECASE)
+        others = {k: n for k, n in kinds.items() if not role.search(n)}
+        if others and not {stated, "ambiguous"} & set(kinds):
+            kind, name = next(iter(others.items()))
+            raise InputError(
+                f"{noise.label}: a noise map must be of one kind, found {name} ({kind}) and"
+                f" --noise-kind {stated}: leave the option out, name another map by --noise, or"
+                " rename this one if its name is wrong"
+            )
+        return stated
     if len(kinds) > 1:
         said = " and ".join(f"{name} ({kind})" for kind, name in kinds.items())
         raise InputError(
@@ -73,7 +88,7 @@ def recognised(noise: Plane, *, separate: bool) -> str:
         found = noise.name or noise.path.name
         raise InputError(
             f"{noise.label}: the noise kind must be clear from the name (ERR, RMS, SIGMA,"
-            f" NOISE_MAP, VAR*, IVAR), found {found}: {advice}"
+            f" NOISE_MAP, VAR*, IVAR, INV_VAR*), found {found}: {advice}"
         )
     return next(iter(kinds))
 

@@ -41,13 +41,16 @@ class ReadOptions:
     """Whether the pixel response is in the PSF (effective: measured ones) or not (optical)."""
 
     psf_oversampling: int = 1
-    """Number of the PSF's pixels along a pixel of the image."""
+    """Number k of the PSF's pixels along a pixel of the image. Such a stamp holds the response of
+    its own small pixels (effective) or none (optical), and is averaged over the image's. Of one
+    that holds the image pixel's response already, give every k-th pixel, from the middle."""
 
     mask: str | None = None
     """A mask of 0 and 1: HDU, file or file[HDU]."""
 
-    mask_sense: Literal["used", "ignored"] = "used"
-    """What 1 means in the mask."""
+    mask_sense: Literal["used", "ignored"] | None = None
+    """What 1 means in the mask; used if not given, unless that leaves fewer than half of the
+    pixels: it is then asked for."""
 
     dq: str | None = None
     """Data quality flags, 0 where good: HDU, file or file[HDU]."""
@@ -56,7 +59,7 @@ class ReadOptions:
     """Pixel scale [arcsec]."""
 
     trust_scale: bool = False
-    """Take --pixel-scale even where a header contradicts it."""
+    """Take --pixel-scale even where a header contradicts it or makes no sense."""
 
     zeropoint: float | None = None
     """Magnitude of one data unit."""
@@ -92,8 +95,13 @@ class ReadOptions:
             raise InputError(
                 "--trust-scale: needs the scale to trust, found none: give --pixel-scale in arcsec"
             )
+        others = [n for n in ("background", "exposure") if getattr(self, n) is not None]
+        if others and self.noise_kind not in (None, "background+exposure"):
+            raise InputError(
+                f"--noise-kind {self.noise_kind} and --{others[0]}: the noise is given twice:"
+                " leave one out"
+            )
         if self.noise is not None:
-            others = [n for n in ("background", "exposure") if getattr(self, n) is not None]
             if self.noise_kind == "background+exposure":
                 others.append("noise-kind background+exposure")
             if others:

@@ -9,7 +9,7 @@ FITS header, which cannot hold it.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,6 +124,7 @@ def write_product(
     *,
     figure: "Figure | None" = None,
     overwrite: bool = False,
+    inputs: Iterable[Path] = (),
 ) -> list[Path]:
     """Writes all files of a product, or none.
 
@@ -132,14 +133,15 @@ def write_product(
         path: As for :func:`planned_files`; a missing folder is made.
         figure: The picture; no PNG without it.
         overwrite: Whether an existing product is replaced, as a whole.
+        inputs: Files that were read, which are never replaced.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: If the product exists already, or cannot be written.
+        InputError: If the product exists already, cannot be written, or would replace an input.
     """
-    files = planned_files(product.name, path, overwrite=overwrite)
+    files = planned_files(product.name, path, overwrite=overwrite, inputs=inputs)
     writers: dict[str, Callable[[Path], object]] = {
         ".fits": lambda file: _write_fits(product, file),
         ".json": lambda file: file.write_text(_to_json(product), encoding="utf-8"),

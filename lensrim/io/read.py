@@ -19,7 +19,7 @@ from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.psf import normalized, rebinned
-from lensrim.io.wcs import celestial, choose_scale, stated
+from lensrim.io.wcs import Scale, celestial, choose_scale, stated
 
 
 def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> Observation:
@@ -43,8 +43,8 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             )
         noise, sigma, noise_kind, notes = _noise(layout, data, options)
         psf_plane, psf, psf_notes = _psf(layout, data, options)
-        mask_plane, mask = _mask(layout, data, options)
-        if mask_plane is None and options.mask_sense == "ignored":
+        mask_plane, mask, mask_notes = _mask(layout, data, options)
+        if mask_plane is None and options.mask_sense is not None:
             seen = f" (such as {layout.masks[0]})" if layout.masks else ""
             raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
         dq = _same_shape(layout.part("dq", options.dq), data)
@@ -76,6 +76,7 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
                 *layout.notes,
                 *notes,
                 *psf_notes,
+                *mask_notes,
                 *scale_notes,
                 *([zeropoint_note] if zeropoint_note else []),
                 *bad_notes,
@@ -100,14 +101,19 @@ def _noise(
     """Returns the noise's plane (if any), sigma (NaN where there is none), its kind, and notes."""
     forced = options.noise_kind == "background+exposure"
     pieces = forced or options.background is not None or options.exposure is not None
-    noise = None if pieces else layout.part("noise", options.noise)
-    if noise is None and not pieces and options.noise_kind is not None:
+    stated = options.noise_kind
+    noise = None if pieces else layout.part("noise", options.noise, kind=stated)
+    if noise is None and not pieces and stated is not None:
         noise = layout.part("weight", None)  # no longer ambiguous
+        if noise is None:
+            raise InputError(
+                f"{data.path}: no noise map that may hold {stated}, as --noise-kind says, the file"
+                f" holds {layout.main.contents}: name it by --noise, or leave --noise-kind out"
+            )
     noise = _same_shape(noise, data)
     if noise is None:
         return _noise_from_pieces(layout, data, options)
-    separate = noise.path != data.path
-    kind = options.noise_kind or noises.recognised(noise, separate=separate)
+    kind = noises.recognised(noise, separate=noise.path != data.path, stated=stated)
     sigma = noises.sigma_of(noise, kind)
     noises.check_positive(sigma, noise, data.label)
     return noise, sigma, kind, [f"noise: {noise.short} read as {kind}"]
@@ -215,24 +221,32 @@ def _psf(
 
 def _mask(
     layout: Layout, data: Plane, options: ReadOptions
-) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None]:
-    """Returns the mask's plane and the mask, True where used."""
+) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
+    """Returns the mask's plane, the mask, True where used, and notes."""
     plane = _same_shape(layout.part("mask", options.mask), data)
     if plane is None:
-        return None, None
+        return None, None, []
     if not np.isin(plane.array, (0, 1)).all():
         odd = plane.array[~np.isin(plane.array, (0, 1))]
         raise InputError(
             f"{plane.label}: a mask must hold 0 and 1 only, found {odd[0]:g} ({odd.size}"
             " pixels): give flags as --dq (0 is good)"
         )
-    used = (plane.array == 1) == (options.mask_sense == "used")
+    used = (plane.array == 1) == (options.mask_sense != "ignored")
+    if options.mask_sense is None and 2 * used.sum() < used.size:
+        raise InputError(
+            f"{plane.label}: the mask must say what 1 means where 1 is in fewer than half of the"
+            f" pixels, found {used.sum()} of {used.size}: give --mask-sense used or ignored"
+        )
     if not used.any():
         raise InputError(
             f"{plane.label}: the mask ignores every pixel with --mask-sense"
             f" {options.mask_sense}: turn it round"
         )
-    return plane, used
+    if options.mask_sense is not None:
+        return plane, used, []
+    note = f"mask: {plane.short} read, 1 = used (--mask-sense ignored for the opposite)"
+    return plane, used, [note]
 
 
 def _scale(
@@ -240,11 +254,19 @@ def _scale(
 ) -> tuple[WCS | None, float, list[str]]:
     """Returns the WCS (None if its scale is overridden), the pixel scale [arcsec], and notes."""
     wcs, from_wcs, notes = celestial(data)
-    giving = [s for s in (from_wcs, stated(data), stated(noise) if noise else None) if s]
-    factor = int(options.psf_oversampling)
-    checking = [s for s in (stated(psf, factor=factor), stated(mask) if mask else None) if s]
+    factor, trust = int(options.psf_oversampling), options.trust_scale
+
+    def statement(plane: Plane | None, factor: int = 1) -> list[Scale]:
+        if plane is None:
+            return []
+        found, note = stated(plane, factor=factor, trust=trust)
+        notes.extend([note] if note else [])
+        return [found] if found else []
+
+    giving = [*([from_wcs] if from_wcs else []), *statement(data), *statement(noise)]
+    checking = [*statement(psf, factor), *statement(mask)]
     scale, chosen = choose_scale(
-        options.pixel_scale, giving, checking, trust=options.trust_scale, label=data.label
+        options.pixel_scale, giving, checking, trust=trust, label=data.label
     )
     notes += chosen
     if from_wcs is not None and abs(from_wcs.value / scale - 1) > 0.01:

@@ -21,6 +21,7 @@ from lensrim.io.fits import Plane, one_line, quiet
 TOLERANCE = 0.01
 KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL", "SCALE")
 PLAUSIBLE = (1e-3, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
+OVERRIDE = "--pixel-scale and --trust-scale"
 
 
 @dataclass(frozen=True)
@@ -85,27 +86,37 @@ def _plain(wcs: WCS, matrix: np.ndarray) -> WCS:
     return plain
 
 
-def stated(plane: Plane, *, factor: int = 1) -> Scale | None:
-    """Returns the scale that a keyword states, times ``factor``.
+def stated(
+    plane: Plane, *, factor: int = 1, trust: bool = False
+) -> tuple[Scale | None, str | None]:
+    """Returns the scale that a keyword states, times ``factor``, and a note.
+
+    Arguments:
+        plane: The image whose headers are searched for ``KEYWORDS``.
+        factor: Oversampling of the image.
+        trust: Whether the user's value stands, and a keyword that makes no sense is ignored.
 
     Raises:
-        InputError: If the keyword does not hold a positive number.
+        InputError: If the keyword does not hold a plausible number.
     """
-    found = plane.number(*KEYWORDS)
-    if found is None:
-        return None
-    keyword, value = found
-    if value <= 0:
-        raise InputError(
-            f"{plane.label}: keyword {keyword} must be positive, found {value:g}: correct it"
-        )
-    if not PLAUSIBLE[0] < value < PLAUSIBLE[1]:
-        raise InputError(
-            f"{plane.label}: keyword {keyword} must be a pixel scale in arcsec, found {value:g}: "
-            "correct it (is it in degrees?)"
-        )
+    try:
+        found = plane.number(*KEYWORDS)
+        if found is None:
+            return None, None
+        keyword, value = found
+        if not PLAUSIBLE[0] < value < PLAUSIBLE[1]:
+            hint = " (is it in degrees?)" if 0 < value <= PLAUSIBLE[0] else ""
+            raise InputError(
+                f"{plane.label}: keyword {keyword} must be a pixel scale in arcsec, found"
+                f" {value:g}: correct it{hint}"
+            )
+    except InputError as error:
+        if not trust:
+            raise InputError(f"{error}, or override it with {OVERRIDE}") from None
+        reason = str(error).removeprefix(f"{plane.label}: ").rpartition(": ")[0]
+        return None, f"{plane.short}: {reason}; ignored, --pixel-scale is trusted"
     times = f" times the oversampling {factor}" if factor > 1 else ""
-    return Scale(value * factor, f"{keyword} of {plane.short}{times}")
+    return Scale(value * factor, f"{keyword} of {plane.short}{times}"), None
 
 
 def choose_scale(
@@ -147,7 +158,7 @@ def choose_scale(
         if not trust:
             raise InputError(
                 f"{label}: pixel scales must agree to 1 %: {contradiction}: correct the wrong"
-                " one, or override with --pixel-scale and --trust-scale"
+                f" one, or override with {OVERRIDE}"
             )
         notes.append(f"pixel scale: {contradiction}; the first is trusted")
     if not own:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_help_names_the_degeneracy_and_each_form(capsys) -> None:
     shown = capsys.readouterr().out
     assert "kappa -> lambda kappa + 1 - lambda" in shown
     assert shown.count("$ lensrim reconstruct") == 4
+
+
+def test_help_says_what_an_oversampled_psf_holds(capsys) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["reconstruct", "--help"])
+    shown = " ".join(re.sub("[─-╿]", " ", capsys.readouterr().out).split())
+    assert "holds the response of its own small pixels (effective) or none (optical)" in shown
+    assert "that holds the image pixel's response already, give every k-th pixel" in shown
 
 
 def test_unknown_option(capsys) -> None:
@@ -114,3 +123,34 @@ def test_the_observation_is_never_replaced(observation: Path, capsys) -> None:
     assert main(["reconstruct", *words]) == 2
     assert "must not be a file that was read" in capsys.readouterr().err
     assert observation.read_bytes() == before
+
+
+def test_reading_and_writing_are_shown_to_people(
+    observation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    class Result:
+        summary = "a table"
+
+        def write(self, *_: object, **__: object) -> list[Path]:
+            seen["writing"] = sys.stderr.getvalue()
+            return [tmp_path / "out.fits"]
+
+    def read(*args: object):
+        seen["reading"] = sys.stderr.getvalue()
+        return read_observation(*args)
+
+    seen: dict[str, str] = {}
+    read_observation = command.read_observation
+    monkeypatch.setattr(command, "read_observation", read)
+    monkeypatch.setattr(command, "reconstruct", lambda *_, **__: Result())
+    for quiet in (False, True):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        words = [str(observation), "--pixel-scale", "0.05", "-o", str(tmp_path / "new")]
+        assert main(["reconstruct", *words, *(["--quiet"] if quiet else [])]) == 0
+        assert ("reading: " in seen["reading"]) is not quiet
+        assert ("plot and files: " in seen["writing"]) is not quiet
+        assert bool(sys.stderr.getvalue()) is not quiet

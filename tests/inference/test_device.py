@@ -10,14 +10,17 @@ from pretend import pretended_device
 
 import lensrim
 from lensrim import ReconstructOptions
+from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
+from lensrim.inference import reconstruct as chain
 from lensrim.inference.answer import Answer, answer
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
 from lensrim.inference.magnification import total_magnification
 from lensrim.inference.reconstruct import prior_of, together
 from lensrim.inference.search import STAGES, Scene, search
+from lensrim.io.observation import Observation
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +66,73 @@ def test_a_missing_gpu_is_said():
         ReconstructOptions(device="cuda").check()
 
 
+def test_a_gpu_that_does_not_compute_is_said(monkeypatch: pytest.MonkeyPatch):
+    def zeros(*_: object, **__: object):
+        raise RuntimeError("no kernel image is available for execution on the device\nhint")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(
+        InputError,
+        match=r"--device cuda: the CUDA device must compute, it fails \(no kernel image is .* hint"
+        r"\): give --device cpu",
+    ):
+        ReconstructOptions(device="cuda").check()
+
+
+@pytest.fixture(scope="module")
+def large() -> Observation:
+    """Large enough for a coarse frame; without lens light, which takes no time then."""
+    prior = SystemPrior(light_share=0.0)
+    return make_mock(1, shape=(96, 96), oversample=3, prior=prior).observation
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", "cuda"), ("cpu", "cpu")])
+def test_the_search_is_given_the_device(
+    large: Observation, monkeypatch: pytest.MonkeyPatch, device: str, expected: str
+):
+    given = {}
+
+    class Given(Exception):
+        pass
+
+    def search(scene: Scene, *_: object, coarse: Scene | None, **__: object):
+        given.update(scene=scene, coarse=coarse)
+        raise Given("the search")
+
+    monkeypatch.setattr(chain, "check_cuda", lambda: None)
+    monkeypatch.setattr(chain, "search", search)
+    with pytest.raises(Given, match="the search"):
+        lensrim.reconstruct(large, ReconstructOptions(device=device, lens_light="none"))
+    assert {name: scene.device.type for name, scene in given.items()} == {
+        "scene": expected,
+        "coarse": expected,
+    }
+
+
+def test_a_gpu_without_the_memory_is_said(large: Observation, monkeypatch: pytest.MonkeyPatch):
+    def search(*_: object, **__: object):
+        raise torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(chain, "check_cuda", lambda: None)
+    monkeypatch.setattr(chain, "search", search)
+    with pytest.raises(
+        InputError,
+        match=r"--device cuda: .* the memory for 96 x 96 pixels, found too little \(tried to"
+        r" allocate 2.00 GiB\): give --device cpu",
+    ):
+        lensrim.reconstruct(large, ReconstructOptions(device="cuda", lens_light="none"))
+
+
 @pytest.mark.gpu
 def test_a_gpu_finds_the_same_lens(root: Path):
-    here, there = (
-        lensrim.reconstruct(root / "data/ring.fits", ReconstructOptions(device=device)).product
-        for device in ("cpu", "cuda")
-    )
+    def product(device: str):
+        options = ReconstructOptions(device=device)
+        return lensrim.reconstruct(root / "data/ring.fits", options).product
+
+    here = product("cpu")
+    torch.cuda.reset_peak_memory_stats()
+    there = product("cuda")
+    assert torch.cuda.max_memory_allocated() > 0
     np.testing.assert_allclose(there.value("MACROTE"), here.value("MACROTE"), rtol=2e-3)
     np.testing.assert_allclose(there.value("CHI2NU"), here.value("CHI2NU"), rtol=0.02)

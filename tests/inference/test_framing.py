@@ -1,12 +1,18 @@
-"""What is measured before the fit: the structure of the lens galaxy."""
+"""What is done before the fit: the cut-out, and the structure of the lens galaxy."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from lensrim.errors import InputError
+from lensrim.evaluation.mocks import make_mock
 from lensrim.grid import PixelGrid
-from lensrim.inference.framing import structure_noise
+from lensrim.inference import framing
+from lensrim.inference.framing import cut, frame_of, observe, structure_noise
 from lensrim.inference.lens_light import Frame
+from lensrim.io.observation import Observation
 
 GRID = PixelGrid((61, 60), 0.05)
 X, Y = (c.numpy() for c in GRID.coordinates(dtype=torch.float64))
@@ -43,3 +49,84 @@ def test_a_galaxy_without_structure_adds_little_noise():
 def test_no_light_adds_no_noise():
     dark = np.zeros_like(LIGHT)
     assert not structure_noise(noise(0.0), dark, frame(), RADIUS).any()
+
+
+MOCK = make_mock(3, shape=(32, 32), oversample=3)
+
+
+def wide(shape: tuple[int, int], corner: tuple[int, int]) -> Observation:
+    """The mock with its first pixel at ``corner`` (x, y) of a frame of noise."""
+    mock = MOCK.observation
+    sigma = np.full(shape, mock.sigma.min())
+    image = sigma * np.random.default_rng(0).standard_normal(shape)
+    (x, y), inner = corner, mock.shape
+    place = (slice(y, y + inner[0]), slice(x, x + inner[1]))
+    image[place], sigma[place] = mock.image, mock.sigma
+    return Observation(image, sigma, mock.psf, np.ones(shape, dtype=bool), mock.pixel_scale)
+
+
+def cut_to(observation: Observation, **options) -> tuple[Observation, list[str]]:
+    choices = {"center": None, "size": None, "bin": None, "lens_light": True}
+    return cut(observation, **(choices | options))
+
+
+def test_a_size_alone_is_cut_about_the_lens():
+    observation = wide((50, 54), (18, 5))
+    galaxy = MOCK.truth.system.lens_light
+    place = MOCK.observation.grid.to_index(galaxy.center_x, galaxy.center_y)
+    column, row = place[0] + 18, place[1] + 5
+    assert np.hypot(column - 26.5, row - 24.5) > 7  # from the middle of the frame
+    fitted, notes = cut_to(observation, size=30 * observation.pixel_scale)
+    assert fitted.shape == (30, 30)
+    x, y = (c + (30 - 1) / 2 for c in fitted.corner)
+    assert np.hypot(x - column, y - row) < 1.5
+    size = 30 * observation.pixel_scale
+    assert len(notes) == 1
+    assert notes[0].startswith(f"cut out to {size:.2f} arcsec about pixel (3")
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "shape", "corner"),
+    [
+        ({}, True, (20, 20), (21, 6)),  # what is found decides
+        ({"size": 24}, True, (24, 24), (19, 4)),  # the place is found, the side is the user's
+        ({"size": 24, "center": (40.0, 20.0)}, False, (24, 24), (29, 9)),
+        ({"size": 24, "lens_light": False}, False, (24, 24), (49, 40)),  # in the middle, as said
+        ({"center": (40.0, 20.0)}, True, (20, 20), (31, 11)),
+        ({"size": 122}, False, (104, 121), (0, 0)),  # nothing to cut
+    ],
+)
+def test_what_is_cut_and_said(monkeypatch, options, asked, shape, corner):
+    """The lens stands at (30, 15) of a frame of 121 x 104, and needs a side of 20 pixels."""
+    calls = []
+
+    def extent(observation, middle, locate, *_):
+        calls.append(locate)
+        return 20 * observation.pixel_scale, (30.0, 15.0) if locate else middle
+
+    monkeypatch.setattr(framing, "_extent", extent)
+    observation = wide((104, 121), (5, 5))
+    options = dict(options)
+    if "size" in options:
+        options["size"] *= observation.pixel_scale
+    fitted, notes = cut_to(observation, **options, bin=1)
+    assert bool(calls) is asked
+    assert (fitted.shape, fitted.corner) == (shape, corner)
+    said = [n for n in notes if n.startswith("cut out to")]
+    assert len(said) == (shape != observation.shape)
+    if said:
+        assert f"cut out to {shape[0] * observation.pixel_scale:.2f} arcsec about pixel" in said[0]
+
+
+@pytest.mark.parametrize(("lens_light", "advice"), [(True, "none if the"), (False, "auto if the")])
+def test_the_advice_without_arcs_is_the_other_option(lens_light: bool, advice: str):
+    mock = MOCK.observation
+    noise = mock.sigma.min() * np.random.default_rng(0).standard_normal(mock.shape)
+    with pytest.raises(InputError, match=f"no arcs found.* or give --lens-light {advice} lens"):
+        observe(frame_of(replace(mock, image=noise)), lens_light=lens_light)
+
+
+def test_every_round_of_the_lens_light_is_announced():
+    rounds = []
+    observe(frame_of(MOCK.observation), lens_light=True, tick=lambda: rounds.append(1))
+    assert 1 <= len(rounds) <= 4

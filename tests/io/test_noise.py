@@ -12,7 +12,7 @@ from lensrim.io.noise import kind_of
 NAMES = {
     "sigma": ["ERR", "RMS", "SIGMA", "NOISE_MAP", "VIS_RMS", "noise_map", "lens-rms"],
     "variance": ["VAR", "VARIANCE", "VAR_POISSON", "F814W_VAR"],
-    "weight": ["IVAR", "g_ivar"],
+    "weight": ["IVAR", "g_ivar", "INVVAR", "INVERSE_VARIANCE", "VIS_INV_VAR", "lens-inv-var"],
     "ambiguous": ["WHT", "WEIGHT", "lens_drz_wht"],
     None: ["NOISE", "SCI", "TERR", "", "RMS_SCI", "BGSUB", "covar"],
 }
@@ -25,7 +25,12 @@ def test_kinds_are_read_from_names(kind: str | None, name: str):
 
 @pytest.mark.parametrize(
     ("name", "power", "kind"),
-    [("RMS", 1, "sigma"), ("VAR", 2, "variance"), ("IVAR", -2, "weight")],
+    [
+        ("RMS", 1, "sigma"),
+        ("VAR", 2, "variance"),
+        ("IVAR", -2, "weight"),
+        ("INV_VAR", -2, "weight"),
+    ],
 )
 def test_kinds_are_brought_to_sigma(
     parts: dict, write: Callable, name: str, power: int, kind: str
@@ -54,6 +59,43 @@ def test_weights_are_used_once_stated(parts: dict, write: Callable):
 def test_an_error_map_is_preferred_to_weights(parts: dict, write: Callable):
     parts["WHT"] = (np.full((31, 37), 7.0), {})
     np.testing.assert_allclose(read_observation(write(parts)).sigma, 0.1)
+
+
+def test_a_stated_kind_chooses_the_map_that_may_be_of_it(parts: dict, write: Callable):
+    """Of SCI, ERR and WHT, weights are WHT, and standard deviations ERR."""
+    parts["WHT"] = (np.full((31, 37), 25.0), {})
+    path = write(parts)
+    weights = read_observation(path, ReadOptions(noise_kind="weight"))
+    np.testing.assert_allclose(weights.sigma, 0.2)
+    assert "noise: obs.fits[WHT] read as weight" in weights.notes
+    np.testing.assert_allclose(read_observation(path, ReadOptions(noise_kind="sigma")).sigma, 0.1)
+    parts["VAR"] = (np.full((31, 37), 0.09), {})
+    both = write(parts, "both.fits")
+    np.testing.assert_allclose(
+        read_observation(both, ReadOptions(noise_kind="variance")).sigma, 0.3
+    )
+
+
+def test_a_stated_kind_is_not_applied_to_a_map_of_another(parts: dict, write: Callable):
+    path = write(parts)
+    with pytest.raises(InputError, match=r"no noise map that may hold weight, as --noise-kind.*"):
+        read_observation(path, ReadOptions(noise_kind="weight"))
+    with pytest.raises(
+        InputError,
+        match=r"\[ERR\]: a noise map must be of one kind, found ERR \(sigma\) and --noise-kind"
+        r" variance: leave the option out, name another map by --noise, or rename",
+    ):
+        read_observation(path, ReadOptions(noise="ERR", noise_kind="variance"))
+
+
+def test_a_stated_kind_decides_between_names(parts: dict, write: Callable, write_folder: Callable):
+    other = write({"VAR": parts["ERR"]}, "noise_rms.fits")
+    options = ReadOptions(noise=str(other), noise_kind="variance")
+    np.testing.assert_allclose(read_observation(write(parts), options).sigma, np.sqrt(0.1))
+    names = ("data.fits", "noise_map.fits", "psf.fits")
+    folder = write_folder(dict(zip(names, (p[0] for p in parts.values()), strict=True)))
+    options = ReadOptions(noise_kind="variance", pixel_scale=0.05)  # noise_map is but a role
+    np.testing.assert_allclose(read_observation(folder, options).sigma, np.sqrt(0.1))
 
 
 def test_unknown_names_are_not_guessed(parts: dict, write: Callable):
@@ -111,6 +153,10 @@ def test_a_missing_unit_must_be_stated(parts: dict, write: Callable):
             "--noise and --background: the noise is given twice",
         ),
         ({"noise": "ERR", "noise_kind": "background+exposure"}, "the noise is given twice"),
+        (
+            {"noise_kind": "weight", "background": 0.1},
+            "--noise-kind weight and --background: the noise is given twice",
+        ),
         ({"background": -1.0}, "--background: must be positive, got -1"),
         ({"rescale_noise": 0.0}, "--rescale-noise: must be positive, got 0"),
     ],

@@ -1,11 +1,19 @@
 """PSF stamps against the moments of a Gaussian."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy.special import erf
 
 from lensrim.errors import InputError
+from lensrim.io import ReadOptions, read_observation
 from lensrim.io.psf import center_offset, normalized, rebinned
+from lensrim.lensing.psf import measure_fwhm
+
+STAMPS = Path(__file__).parents[3] / "shared" / "data" / "psfs"
 
 
 def stamp(size: int, width: float, pixel: float = 0.0, x: float = 0.0) -> np.ndarray:
@@ -58,6 +66,47 @@ def test_an_oversampled_stamp_becomes_the_native_one(factor: int):
     margin = (psf.shape[0] - native.shape[0]) // 2
     inner = psf[margin:-margin, margin:-margin] if margin else psf
     np.testing.assert_allclose(inner, native, atol=2e-3 * native.max())
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["effective", "optical"])
+def test_an_oversampled_stamp_is_read_with_the_box_of_the_image_pixel(
+    parts: dict, write: Callable, factor: int, kind: str
+):
+    """An effective one holds its own pixel, an optical one none; both end up the same."""
+    fine = stamp(8 * factor + 1, 1.3 * factor, pixel=1.0 if kind == "effective" else 0.0)
+    parts["PSF"] = (fine, {})
+    options = ReadOptions(psf_oversampling=factor, psf_kind=kind)
+    observation = read_observation(write(parts), options)
+    assert observation.psf_kind == "effective"
+    expected = stamp(observation.psf.shape[0], 1.3, pixel=1.0)
+    np.testing.assert_allclose(observation.psf, expected, atol=5e-3 * expected.max())
+
+
+@pytest.mark.skipif(not STAMPS.is_dir(), reason="needs ../shared/data/psfs")
+@pytest.mark.parametrize(
+    ("native", "fine", "factor"),
+    [
+        ("emp_psf_f814w_1x", "emp_psf_f814w_2x", 2),
+        ("emp_psf_f814w_1x", "emp_psf_f814w_4x", 4),
+        (
+            "psf_kernel_NIRCam_F444W_STARRED_super1",
+            "psf_kernel_NIRCam_F444W_STARRED_super3",
+            3,
+        ),
+    ],
+)
+def test_oversampled_stamps_that_others_made_hold_their_own_pixel(
+    native: str, fine: str, factor: int
+):
+    """Averaged over the native pixel they have the native width, and sampled they have not."""
+    coarse, stamp = (fits.getdata(STAMPS / f"{n}.fits").astype(float) for n in (native, fine))
+    if coarse.ndim == 3:  # one for each place on the detector
+        coarse, stamp = coarse[0], stamp[0]
+    width = measure_fwhm(coarse)
+    assert measure_fwhm(rebinned(stamp, factor)) == pytest.approx(width, rel=0.02)
+    first = stamp.shape[0] // 2 % factor
+    assert measure_fwhm(stamp[first::factor, first::factor]) < 0.97 * width
 
 
 def test_rebinning_by_one_changes_nothing():

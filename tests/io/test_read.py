@@ -222,14 +222,43 @@ def test_psf_kind_is_passed_on(parts: dict, write: Callable):
     assert read(write(parts), psf_kind="optical").psf_kind == "optical"
 
 
+def test_a_mask_is_read_unasked_with_a_note(parts: dict, write: Callable):
+    mask = np.ones((31, 37), dtype=np.uint8)
+    mask[:10] = 0
+    parts["MASK"] = (mask, {})
+    path = write(parts)
+    note = "mask: obs.fits[MASK] read, 1 = used (--mask-sense ignored for the opposite)"
+    for options in ({}, {"mask": "MASK"}):
+        observation = read(path, **options)
+        np.testing.assert_array_equal(observation.mask, mask == 1)
+        assert note in observation.notes
+    assert note not in read(path, mask_sense="used").notes
+
+
+def test_a_mask_that_would_leave_the_lesser_part_must_say_its_sense(parts: dict, write: Callable):
+    mask = np.zeros((31, 37), dtype=np.uint8)
+    mask[:15] = 1
+    parts["MASK"] = (mask, {})
+    path = write(parts)
+    with pytest.raises(
+        InputError,
+        match=r"\[MASK\]: the mask must say what 1 means where 1 is in fewer than half of the"
+        r" pixels, found 555 of 1147: give --mask-sense used or ignored",
+    ):
+        read(path)
+    for sense, used in (("used", 1), ("ignored", 0)):
+        np.testing.assert_array_equal(read(path, mask_sense=sense).mask, mask == used)
+
+
 def test_an_oversampling_beyond_the_stamp_is_refused(write, parts):
     with pytest.raises(InputError, match="--psf-oversampling: must not exceed"):
         read(write(parts), psf_oversampling=1001)
 
 
-def test_a_sense_without_a_mask_is_refused(write, parts):
+@pytest.mark.parametrize("sense", ["used", "ignored"])
+def test_a_sense_without_a_mask_is_refused(write, parts, sense):
     with pytest.raises(InputError, match="--mask-sense: no mask is read"):
-        read(write(parts), mask_sense="ignored")
+        read(write(parts), mask_sense=sense)
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,31 @@ def test_impossible_scales(parts: dict, write: Callable, options: dict, message:
         read_observation(write(parts), ReadOptions(**options))
 
 
-@pytest.mark.parametrize(("value", "message"), [(-0.1, "positive"), ("x", "a finite number")])
-def test_senseless_keywords(parts: dict, write: Callable, value, message: str):
-    parts["SCI"][1]["PIXSCALE"] = value
-    with pytest.raises(InputError, match=f"keyword PIXSCALE must be {message}"):
-        read_observation(write(parts))
+@pytest.mark.parametrize("part", ["SCI", "ERR", "PSF"])
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("PIXSCALE", -0.1, "must be a pixel scale in arcsec, found -0.1"),
+        ("PIXSCALE", 1.39e-5, r"must be a pixel scale in arcsec, found 1.39e-05"),
+        ("SCALE", "LINEAR", "must be a finite number, found 'LINEAR'"),
+    ],
+)
+def test_senseless_keywords(
+    parts: dict, write: Callable, part: str, keyword: str, value, message: str
+):
+    parts[part][1][keyword] = value
+    path = write(parts)
+    with pytest.raises(
+        InputError,
+        match=rf"\[{part}\]: keyword {keyword} {message}: correct .*, or override it with"
+        r" --pixel-scale and --trust-scale",
+    ):
+        read_observation(path, ReadOptions(pixel_scale=0.05))
+    trusted = read_observation(path, ReadOptions(pixel_scale=0.05, trust_scale=True))
+    assert trusted.pixel_scale == 0.05
+    assert trusted.wcs is not None
+    note = f"obs.fits[{part}]: keyword {keyword} {message}; ignored, --pixel-scale is trusted"
+    assert note in trusted.notes
 
 
 def test_pixels_must_be_square(parts: dict, write: Callable):

@@ -1,0 +1,162 @@
+"""What is reported, of a small mock that is read from a file and searched in few steps."""
+
+import re
+import sys
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from lensrim import metrics
+from lensrim.datasets.priors import SystemPrior
+from lensrim.errors import InputError
+from lensrim.evaluation.mocks import make_mock
+from lensrim.inference import reconstruct as chain
+from lensrim.inference import report
+from lensrim.inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
+from lensrim.inference.report import quality, summary_of
+from lensrim.inference.search import STAGES, search
+
+OPTIONS = ReconstructOptions(lens_light="none", z_lens=0.3, z_source=1.5)
+QUICK = (
+    replace(STAGES[0], modes=4, steps=2, keep=2),
+    replace(STAGES[-1], modes=6, steps=2, keep=1),
+)
+
+
+class Terminal(StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Run:
+    """A reconstruction, the file that it read, what was built of what, and what was shown."""
+
+    result: Reconstruction
+    path: Path
+    built: tuple[tuple[Any, ...], dict[str, Any]]
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    prior = SystemPrior(light_share=0.0, theta_E=(6, 8))
+    mock = make_mock(1, shape=(40, 40), oversample=3, prior=prior).observation
+    image = mock.image.copy()
+    image[:6, :6] += 10 * mock.sigma.min()  # a neighbour
+    path = tmp_path_factory.mktemp("lens") / "lens_lensrim.fits"
+    keywords = fits.Header({"PIXSCALE": mock.pixel_scale, "MAGZERO": 25.0})
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(image, keywords, name="SCI"),
+        fits.ImageHDU(mock.sigma, name="ERR"),
+        fits.ImageHDU(mock.psf, name="PSF"),
+    ]
+    fits.HDUList(hdus).writeto(path)
+    built = []
+
+    def build(*args: Any, **options: Any):
+        built.append((args, options))
+        return report.build_product(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain, "search", lambda *a, **k: search(*a, **k, stages=QUICK))
+        patch.setattr(chain, "build_product", build)
+        patch.setattr(sys, "stderr", Terminal())
+        result = reconstruct(path, OPTIONS, quiet=False)
+        shown = sys.stderr.getvalue()
+    return Run(result, path, built[0], shown)
+
+
+def test_every_stage_is_named_in_its_order(run: Run):
+    places = [run.shown.find(f"{name}: ") for name in chain.SHARES if "arcs" not in name]
+    assert places == sorted(places)
+    assert min(places) >= 0
+
+
+def test_the_seconds_are_those_of_the_stages(run: Run):
+    product = run.result.product
+    spent = {name: stage["seconds"] for name, stage in product.stages.items()}
+    assert list(spent) == ["lens_light", "macro", "inversion", "report"]
+    assert product.value("SECONDS") == pytest.approx(sum(spent.values()), abs=0.01)
+    assert f"report {spent['report']:.1f})" in run.result.summary
+
+
+def test_neighbours_are_said(run: Run):
+    product = run.result.product
+    assert product.neighbours is not None
+    count = product.value("NNEIGH")
+    assert count == product.neighbours.sum() > 30
+    said = rf"{count} pixels in 1 region masked as neighbours, about pixel \((\d+), (\d+)\), x y"
+    found = re.search(said, run.result.summary)
+    assert found
+    assert all(abs(int(n) - 3) <= 1 for n in found.groups())
+    assert any(re.match(said, line) for line in product.history)
+
+
+def test_the_observation_is_never_replaced(run: Run):
+    before = run.path.read_bytes()
+    for target in (run.path, run.path.parent):
+        name = replace(run.result.product, name="lens")
+        with pytest.raises(InputError, match="the output must not be a file that was read"):
+            replace(run.result, product=name).write(target, overwrite=True)
+    assert run.path.read_bytes() == before
+    assert [p.name for p in run.path.parent.iterdir()] == [run.path.name]
+
+
+def test_what_is_not_detected_is_said(run: Run, monkeypatch: pytest.MonkeyPatch):
+    args, options = run.built
+    nan = float("nan")
+    monkeypatch.setattr(report, "total_magnification", lambda *_: (nan, nan))
+    monkeypatch.setattr(metrics, "effective_theta_E", lambda *_: nan)
+    product = report.timed(
+        report.build_product(*args, **options),
+        dict.fromkeys(("lens light", "search", "source", "report"), 1.0),
+    )
+    assert product.value("MAGLENS") == run.result.product.value("MAGLENS")
+    summary = summary_of(product, ())
+    assert "nan" not in summary
+    assert "theta_E       none (no circle in the frame has a mean kappa of 1)" in summary
+    assert "magnification none (no part of the source is detected)" in summary
+    assert f"magnitudes    source none, lensed {product.value('MAGLENS'):.2f}" in summary
+    assert "M_sun" not in summary
+
+
+def test_what_is_detected_is_given(run: Run):
+    value, summary = run.result.product.value, run.result.summary
+    assert f"magnification {value('MAGTOT'):.2f} +- {value('MAGTOTER'):.2f}" in summary
+    assert f"source {value('MAGSRC'):.2f}, lensed {value('MAGLENS'):.2f}" in summary
+    assert value("MAGSRC") > value("MAGLENS")
+    assert "M_sun" in summary
+
+
+@pytest.mark.parametrize(
+    ("chi2_arc", "chi2_fit", "noise_scale", "doubtful", "expected"),
+    [
+        (1.0, 1.0, 1.0, False, "good"),
+        (1.0, 4.0, 0.5, False, "poor"),  # as large as the stated noise, which is twice too large
+        (1.0, 1.5, 0.8, False, "fair"),
+        (4.0, 1.0, 2.0, False, "good"),  # the stated noise is too small
+        (4.0, 0.5, 1.0, False, "poor"),  # all of it called structure of the lens galaxy
+        (1.0, 1.0, 1.0, True, "poor"),
+    ],
+)
+def test_quality(
+    chi2_arc: float, chi2_fit: float, noise_scale: float, doubtful: bool, expected: str
+):
+    assert quality(chi2_arc, chi2_fit, noise_scale, doubtful) == expected
+
+
+def test_the_judged_misfit_is_in_the_noise_of_the_fit(run: Run):
+    """Without lens light the noise of the fit is the sky's, and nothing else."""
+    product = run.result.product
+    stage = product.stages["inversion"]
+    expected = product.value("CHI2ARC") / product.value("SKYNOISE") ** 2
+    np.testing.assert_allclose(stage["chi2arc_fitted_noise"], expected)

@@ -152,7 +152,8 @@ class Pairs:
         fine_alpha = fine_alpha + operator.interpolate(more)
         alpha = torch.stack(mass.deflection(*grid.coordinates()), 1) + more
         source, origin = self._sources(systems)
-        reader = PixelatedSource(PixelGrid((source.shape[-1],) * 2, FINE))
+        n = source.shape[-1]
+        reader = PixelatedSource(PixelGrid((n, n), FINE))
         rays = torch.stack(grid.coordinates(RAYS)) - fine_alpha
         seen = F.avg_pool2d(reader(source, rays, center=origin), RAYS)
         psf = torch.stack([stamp(s.psf, self.psf_side) for s in systems])

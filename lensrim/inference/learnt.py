@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..datasets.pairs import FINE
 from ..grid import PixelGrid
 from ..lensing.likelihood import ScoreFn, Setting, State, score, simulate
 from ..lensing.simulator import Simulator
@@ -211,7 +212,8 @@ def truth_of(batch: Batch, start: Start) -> dict[str, Tensor]:
     shape = (batch["image"].shape[-2], batch["image"].shape[-1])
     theta = torch.stack(PixelGrid(shape, 1.0).coordinates())
     center = ((theta - batch["alpha"]) * batch["arc"]).sum((-2, -1))
-    fine = PixelatedSource(PixelGrid((batch["source"].shape[-1],) * 2, _fine(batch, shape)))
+    n = batch["source"].shape[-1]
+    fine = PixelatedSource(PixelGrid((n, n), FINE))
     x, y = source_grid(shape).coordinates(2)
     places = torch.stack([x, y]) * start.fov[:, None, None, None] + center[:, :, None, None]
     source = F.avg_pool2d(fine(batch["source"], places, center=batch["origin"]), 2)
@@ -229,12 +231,6 @@ def truth_of(batch: Batch, start: Start) -> dict[str, Tensor]:
     }
 
 
-def _fine(batch: Batch, shape: tuple[int, int]) -> float:
-    from ..datasets.pairs import FINE
-
-    return FINE
-
-
 def misfit(model: Tensor, prepared: Batch) -> Tensor:
     """Computes D, the noise-free misfit on the true arcs, with shape (B)."""
     arcs = (prepared["clean"] > prepared["sigma"]).float() * prepared["mask"]
@@ -250,7 +246,7 @@ MISFIT_WEIGHT = 0.5
 MISFIT_FLOOR = 0.02
 
 
-def loss_of(rim: RIM, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+def loss_of(rim: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Computes the loss of a machine on a prepared batch with truth, and its errors.
 
     Returns:

@@ -33,6 +33,7 @@ def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, stride: int =
 
 def group_norm(channels: int, *, groups: int = 8) -> nn.GroupNorm:
     """Creates a group normalisation with at most ``groups`` groups: no sample sees another."""
+    groups = min(groups, max(channels // 2, 1))  # one channel at one pixel has no variance
     while channels % groups:
         groups -= 1
     return nn.GroupNorm(groups, channels)

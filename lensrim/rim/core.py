@@ -106,6 +106,12 @@ class RIM(nn.Module):
         self.precondition = tuple(precondition)
         self.observation, self.aux = observation, dict(aux or {})
         self.conditioning = conditioning
+        dims = {field.dims for field in fields.values() if field.dims}
+        if dims != {network.dims}:
+            raise ValueError(
+                f"the network must have the one number of dimensions of all maps, {sorted(dims)}, "
+                f"got {network.dims}"
+            )
         wanted = sizes(
             fields,
             encodings=len(self.precondition),
@@ -135,7 +141,7 @@ class RIM(nn.Module):
             conditioning: Descriptions of the observations, with shape :math:`(B, K)`.
             steps: Number of steps, those of the training by default.
         """
-        progress = self.begin(start)
+        progress = self.begin(start, conditioning)
         states, scores = [progress.state], []
         for _ in range(self.steps if steps is None else steps):
             score, aux = score_fn({name: x.detach() for name, x in progress.state.items()})
@@ -155,15 +161,25 @@ class RIM(nn.Module):
         steps: int | None = None,
     ) -> State:
         """Runs the machine and keeps only the last state, without a graph: see :meth:`forward`."""
-        progress = self.begin(start)
+        progress = self.begin(start, conditioning)
         for _ in range(self.steps if steps is None else steps):
-            score, aux = score_fn(progress.state)
+            with torch.enable_grad():
+                score, aux = score_fn({name: x.detach() for name, x in progress.state.items()})
             progress = self.step(progress, observation, score, aux, conditioning)
         return progress.state
 
-    def begin(self, start: State) -> Progress:
-        """Returns what the first step needs."""
+    def begin(self, start: State, conditioning: Tensor | None = None) -> Progress:
+        """Checks what a run is given, and returns what its first step needs.
+
+        Raises:
+            ValueError: If the start or the conditioning is not of the machine's form.
+        """
         check_state(start, self.fields)
+        given = 0 if conditioning is None else conditioning.shape[-1]
+        if given != self.conditioning:
+            raise ValueError(
+                f"conditioning must have {self.conditioning} numbers for each sample, got {given}"
+            )
         memories = {
             name: tuple(p.init(start[name]) for p in self.precondition) for name in self.fields
         }
@@ -192,8 +208,7 @@ class RIM(nn.Module):
             memories[name] = tuple(memory for memory, _ in encoded)
             into += [direction for _, direction in encoded]
         maps += [aux[name] for name in self.aux]
-        if self.conditioning:
-            assert conditioning is not None, "this machine needs a conditioning vector"
+        if conditioning is not None:
             vectors.append(conditioning)
         out_maps, out_vectors, hidden = self.network(
             torch.cat(maps, 1), torch.cat(vectors, 1), progress.hidden

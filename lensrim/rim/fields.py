@@ -110,6 +110,13 @@ def check_state(state: State, fields: Fields) -> None:
             raise ValueError(
                 f"{name} must have shape (batch, {field.channels}{dims}), got {shape}"
             )
+    sizes = {len(value) for value in state.values()}
+    if len(sizes) > 1:
+        raise ValueError(f"all fields must have one batch size, got {sorted(sizes)}")
+    for dims in (1, 2, 3):
+        maps = {tuple(state[name].shape[2:]) for name, f in fields.items() if f.dims == dims}
+        if len(maps) > 1:
+            raise ValueError(f"all maps must have one size, got {sorted(maps)}")
 
 
 def to_physical(state: State, fields: Fields) -> dict[str, Tensor]:
@@ -157,7 +164,9 @@ def score_of(log_prob: Callable[[State], Tensor]) -> ScoreFn:
     def score_fn(state: State) -> tuple[State, Aux]:
         with torch.enable_grad():
             x = {name: value.detach().requires_grad_() for name, value in state.items()}
-            score = torch.autograd.grad(log_prob(x).sum(), list(x.values()))
+            score = torch.autograd.grad(
+                log_prob(x).sum(), list(x.values()), allow_unused=True, materialize_grads=True
+            )
         return dict(zip(x, score, strict=True)), {}
 
     return score_fn

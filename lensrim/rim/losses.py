@@ -51,11 +51,16 @@ def trajectory_loss(
         :math:`\Delta_f^2`, with shape :math:`(T, B)`.
 
     Raises:
-        ValueError: If there are not as many times as steps.
+        ValueError: If there are not as many times as steps, or a weight or the floor is wrong.
     """
     states = trajectory.states[1:]
     weights = [1.0] * len(states) if times is None else list(times)
-    if len(weights) != len(states) or not sum(weights) > 0:
+    unknown = sorted({*(fields or {}), *(elements or {})} - set(trajectory.fields))
+    if unknown:
+        raise ValueError(f"weights must be those of {sorted(trajectory.fields)}, got {unknown}")
+    if floor is not None and not floor > 0:
+        raise ValueError(f"floor must be positive, got {floor}")
+    if len(weights) != len(states) or min(weights, default=0) < 0 or not sum(weights) > 0:
         raise ValueError(
             f"times must have one weight for each of the {len(states)} steps and a positive sum, "
             f"got {weights}"
@@ -77,4 +82,6 @@ def _mean_square(error: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return square.flatten(1).mean(1)
     weight = weight.expand_as(square)
-    return (weight * square).flatten(1).sum(1) / weight.flatten(1).sum(1)
+    total = weight.flatten(1).sum(1)
+    # A sample without any weight has no error to speak of, rather than none that is a number.
+    return (weight * square).flatten(1).sum(1) / torch.where(total > 0, total, 1.0)

@@ -102,8 +102,8 @@ class UNet(nn.Module):
         self.merge = _Block(dims, lift + widths[0], lift, embedding)
         self.last = conv(dims, lift, maps_out)
         self.vector_memory = nn.GRUCell(widths[-1] + embedding, embedding)
-        self.vector_last = nn.Linear(embedding, vectors_out)
-        for layer in (self.last, self.vector_last):
+        self.vector_last = nn.Linear(embedding, vectors_out) if vectors_out else None
+        for layer in filter(None, (self.last, self.vector_last)):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
@@ -137,7 +137,8 @@ class UNet(nn.Module):
         for block, skip in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
             x = block(torch.cat([skip, self._grow(x, skip)], 1), context)
         x = self.merge(torch.cat([full, self._grow(x, full)], 1), context)
-        return self.last(x), self.vector_last(inner), (*kept, inner)
+        out = inner[:, :0] if self.vector_last is None else self.vector_last(inner)
+        return self.last(x), out, (*kept, inner)
 
     def _grow(self, x: Tensor, like: Tensor) -> Tensor:
         mode = UPSAMPLING[self.dims]

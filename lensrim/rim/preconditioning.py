@@ -78,8 +78,11 @@ class Normalized:
         return ()
 
     def update(self, memory: Memory, score: Tensor) -> tuple[Memory, Tensor]:
-        square = score.square().flatten(1).mean(1)
-        rms = square.sqrt().reshape(-1, *[1] * (score.ndim - 1))
+        shape = (-1, *[1] * (score.ndim - 1))
+        # In units of the largest, so that no square leaves the range of single precision.
+        largest = score.abs().flatten(1).amax(1).reshape(shape)
+        unit = score / torch.where(largest > 0, largest, 1.0)
+        rms = largest * unit.square().flatten(1).mean(1).sqrt().reshape(shape)
         return memory, score / (rms + self.eps)
 
 
@@ -123,7 +126,9 @@ class Adam:
     eps: float = 1e-8
 
     def init(self, x: Tensor) -> Memory:
-        return torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(())
+        # In single precision, 1 - beta2 would be wrong by 1e-5.
+        count = torch.zeros((), dtype=torch.float64)
+        return torch.zeros_like(x), torch.zeros_like(x), count
 
     def update(self, memory: Memory, score: Tensor) -> tuple[Memory, Tensor]:
         m, v, count = memory

@@ -231,6 +231,38 @@ def truth_of(batch: Batch, start: Start) -> dict[str, Tensor]:
     }
 
 
+SHEARS = ("shear", "true_shear")
+STILL = ("amplitude", "conditioning", "fov")
+"""What of a prepared batch turns as a shear does, and what does not turn."""
+
+
+def turned(prepared: Batch, turns: int, flip: bool) -> dict[str, Tensor]:
+    """Mirrors a prepared batch along x, if asked to, and turns it clockwise by right angles.
+
+    Arguments:
+        prepared: The batch, of square images.
+        turns: Number of right angles.
+        flip: Whether to mirror it first.
+    """
+    out = dict(prepared)
+    for name, value in prepared.items():
+        if name in STILL:
+            continue
+        if name in SHEARS:
+            sign = value.new_tensor([1.0, -1.0 if flip else 1.0])
+            out[name] = value * sign * (-1) ** turns
+            continue
+        value = torch.rot90(value.flip(-1) if flip else value, turns, (-2, -1))
+        if name == "beyond":
+            x, y = value.unbind(1)
+            x = -x if flip else x
+            for _ in range(turns % 4):
+                x, y = y, -x
+            value = torch.stack([x, y], 1)
+        out[name] = value.contiguous()
+    return out
+
+
 def misfit(model: Tensor, prepared: Batch) -> Tensor:
     """Computes D, the noise-free misfit on the true arcs, with shape (B)."""
     arcs = (prepared["clean"] > prepared["sigma"]).float() * prepared["mask"]

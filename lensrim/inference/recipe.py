@@ -6,6 +6,8 @@
     galaxies = "sources"        # folder of FITS stamps; synthetic galaxies where it is left out
     psfs = "psfs"               # folder of PSF stamps; analytic PSFs where it is left out
     shape = 64
+    stock = "stock"             # folder of batches that are used again; made afresh without it
+    stocked = 1000
 
     [data.duplicates]           # which stamps show one galaxy: they go into one set
     file = "sources/duplicate_pairs.json"
@@ -35,14 +37,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from .._weights import read_weights, write_weights
 from ..datasets.cosmos import GalaxyFolder, read_duplicate_pairs, split
 from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
 from ..training.config import TrainConfig
-from .learnt import LensConfig, LensPairs
+from .learnt import LensConfig, LensPairs, turned
 
 SETS = ("train", "validation", "test")
 
@@ -72,6 +76,9 @@ class DataConfig:
         duplicates: Which stamps show the same galaxy.
         shape: Side of the images [pixels].
         seed: Seed of the sequence of batches.
+        stock: Folder that keeps the first ``stocked`` batches; they are then used again and again,
+            mirrored and turned at random. To make a batch costs more than to train on it.
+        stocked: Number of batches in it.
     """
 
     galaxies: str | None = None
@@ -79,6 +86,8 @@ class DataConfig:
     duplicates: Duplicates | None = None
     shape: int = 64
     seed: int = 0
+    stock: str | None = None
+    stocked: int = 1000
 
 
 @dataclass(frozen=True)
@@ -138,8 +147,31 @@ class Batches:
     seed: int
 
     def __call__(self, index: int) -> dict[str, Tensor]:
-        """Makes a batch; each process reads the ingredients once."""
-        return _ingredients(_Key(self))(index)
+        """Makes a batch, or takes it from the stock; each process reads the ingredients once."""
+        if self.data.stock is None or self.which != "train":
+            return _ingredients(_Key(self))(index)
+        which = index % self.data.stocked
+        rng = np.random.default_rng([self.seed, index])
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        return turned(self.stocked(which), turns, flip)
+
+    def stocked(self, which: int) -> dict[str, Tensor]:
+        """Reads a batch of the stock, and makes it first where it is missing."""
+        assert self.data.stock is not None
+        path = Path(self.data.stock) / f"{which:06d}.safetensors"
+        described = {"data": repr(self.data), "batch_size": self.batch_size, "seed": self.seed}
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            batch = _ingredients(_Key(self))(which)
+            write_weights(path, batch, described)
+            return batch
+        batch, header = read_weights(path)
+        if header != described:
+            raise InputError(
+                f"{path}: the stock must be that of the recipe, {described}, found {header}; give "
+                "another folder"
+            )
+        return batch
 
 
 class _Key:
@@ -210,7 +242,7 @@ def read_recipe(path: str | Path) -> Recipe:
             same = dict(data["duplicates"])
             same["file"] = str(path.parent / same["file"])
             data["duplicates"] = Duplicates(**same)
-        for name in ("galaxies", "psfs"):
+        for name in ("galaxies", "psfs", "stock"):
             if name in data:
                 data[name] = str(path.parent / data[name])
         model = dict(content.get("model", {}))

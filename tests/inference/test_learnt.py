@@ -14,10 +14,13 @@ from lensrim.inference.learnt import (
     loss_of,
     prepare,
     score_of,
+    setting_of,
     simulator_of,
     start_state,
+    turned,
 )
 from lensrim.inference.start import start_of_pairs
+from lensrim.lensing.likelihood import simulate
 
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
@@ -77,3 +80,21 @@ def test_it_can_learn_a_batch(batch):
         optimiser.step()
     assert float(loss.detach()) < first - 0.1
     assert metrics["misfit"] < metrics["misfit_start"]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turned_batch_is_the_same_physics(batch, turns: int, flip: bool):
+    turn = turned(batch, turns, flip)
+    assert turn.keys() == batch.keys()
+    for prefix in ("", "true_"):
+        seen = [
+            simulate(simulator_of(b), {name: b[prefix + name] for name in FIELDS}, setting_of(b))
+            for b in (batch, turn)
+        ]
+        expected = torch.rot90(seen[0].flip(-1) if flip else seen[0], turns, (-2, -1))
+        torch.testing.assert_close(seen[1], expected, rtol=1e-3, atol=2e-4)
+    before, after = (score_of(b, simulator_of(b))(start_state(b))[0] for b in (batch, turn))
+    torch.testing.assert_close(
+        after["log_kappa"].norm(), before["log_kappa"].norm(), rtol=1e-2, atol=0.1
+    )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lensrim.errors import InputError
-from lensrim.inference.recipe import DataConfig, Recipe, read_recipe
+from lensrim.inference.recipe import Batches, DataConfig, Recipe, read_recipe
 
 TEXT = """
 [data]
@@ -79,3 +79,20 @@ def test_batches_travel_and_are_functions_of_their_number():
     for name, value in one.items():
         assert torch.equal(value, again[name])
     assert batches.batch_size == 32 and batches.seed != recipe.batches().seed
+
+
+def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = DataConfig(shape=32, stock=str(tmp_path / "stock"), stocked=2)
+    batches = Batches(data, "train", 2, 0)
+    first, second = batches(0), batches(1)
+    assert len(list((tmp_path / "stock").iterdir())) == 2
+    monkeypatch.setattr("lensrim.inference.recipe._ingredients", None)  # nothing is made any more
+    for name, value in batches(0).items():
+        torch.testing.assert_close(value, first[name])
+    again = [batches(i) for i in range(2, 10)]
+    # the same lenses, in other orientations
+    amplitudes = {tuple(b["amplitude"].tolist()) for b in again}
+    assert amplitudes == {tuple(b["amplitude"].tolist()) for b in (first, second)}
+    assert len({tuple(b["image"][0, 0, 0, :4].tolist()) for b in again}) > 2
+    with pytest.raises(InputError, match="the stock must be that of the recipe"):
+        Batches(data, "train", 3, 0)(0)

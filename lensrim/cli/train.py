@@ -1,7 +1,7 @@
 """``lensrim train``: train a machine for lenses from a recipe, or go on with it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ import tyro
 from ..errors import InputError
 from ..inference.learnt import build, loss_of
 from ..inference.recipe import read_recipe
+from ..inference.reconstruct import check_cuda
 from ..training.loop import fit
 
 
@@ -52,10 +53,11 @@ def run(options: TrainOptions) -> None:
         InputError: If the recipe, the folder or the device cannot be used.
     """
     recipe = read_recipe(options.recipe)
-    gpu = torch.cuda.is_available()
-    if options.device == "cuda" and not gpu:
-        raise InputError("--device cuda: torch finds no CUDA device: give --device cpu")
-    device = "cuda" if gpu and options.device != "cpu" else "cpu"
+    if options.max_minutes is not None and not options.max_minutes >= 0:
+        raise InputError(f"--max-minutes: must be 0 or more, found {options.max_minutes}")
+    if options.device == "cuda":
+        check_cuda()
+    gpu = options.device != "cpu" and torch.cuda.is_available()
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.model)
     validation = recipe.batches("validation")
@@ -69,8 +71,8 @@ def run(options: TrainOptions) -> None:
         folder=Path(options.output),
         validation=[validation(i) for i in range(recipe.validation.batches)],
         max_minutes=options.max_minutes,
-        device=device,
-        header={"model": asdict(recipe.model), "recipe": recipe.to_dict()},
+        device="cuda" if gpu else "cpu",
+        header=recipe.identity(),
         report=say,
         quiet=options.quiet,
     )

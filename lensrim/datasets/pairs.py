@@ -12,7 +12,7 @@ A batch is a mapping of tensors, with B samples of H × W pixels:
 ``sigma``      standard deviation of the noise                                      (B, 1, H, W)
 ``mask``       1 where a pixel is used                                              (B, 1, H, W)
 ``psf``        effective PSF                                                        (B, P, P)
-``fwhm``       width of the PSF [pixel]                                             (B)
+``fwhm``       measured width of the PSF [pixel]                                           (B)
 ``lit``        1 where the system has lens light                                    (B)
 ``arc``        weights of the arcs, as measured on the image, with sum 1            (B, 1, H, W)
 ``amplitude``  brightness of the arcs' brightest pixel, as measured                 (B)
@@ -27,7 +27,7 @@ A batch is a mapping of tensors, with B samples of H × W pixels:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.mass import EPL, Multipole, Shear, Sum, flux_average
-from ..lensing.psf import PSF
+from ..lensing.psf import PSF, measure_fwhm
 from ..lensing.source import PixelatedSource
 from ..lensing.subhalos import Subhalos
 from .cosmos import Galaxy
@@ -144,7 +144,7 @@ class Pairs:
         grid, size = self.grid, len(systems)
         macro, mass = lens_models(systems)
         operator = KappaToAlpha(grid, subsample=RAYS)
-        kappa = convergence(mass, grid)
+        kappa = convergence(mass, grid, macro[:, 3:5])
         rough = kappa * self._roughness(size, rng, noise)
         kappa = kappa + rough
         more = operator.maps(rough)
@@ -169,19 +169,21 @@ class Pairs:
             :, None, None, None
         ]
         waves = _waves(size, self.shape, torch.full((size,), 3.0), noise)
+        image = clean + left * light * waves + sigma * torch.randn(clean.shape, generator=noise)
+        # What is left of the lens light is known to the fit as a noise, not as what it is.
         sigma = torch.hypot(sigma, left * light)
-        white = torch.randn(clean.shape, generator=noise)
-        image = clean + left * light * waves + sigma * white
         mask = self._masks(size, rng)
-        fwhm = torch.tensor([s.psf.fwhm for s in systems], dtype=torch.float32)
-        arc, amplitude = arc_weights(image, sigma, mask, psf)
+        fwhm = torch.tensor([measure_fwhm(each) for each in psf], dtype=torch.float32)
+        lit = torch.tensor([float(s.lens_light is not None) for s in systems])
+        center = macro[:, 3:5].float()
+        arc, amplitude = arc_weights(image, sigma, mask, psf, center=center, hole=1.5 * fwhm * lit)
         return {
             "image": image,
             "sigma": sigma,
             "mask": mask,
             "psf": psf.float(),
             "fwhm": fwhm,
-            "lit": torch.tensor([float(s.lens_light is not None) for s in systems]),
+            "lit": lit,
             "arc": arc,
             "amplitude": amplitude,
             "clean": clean,
@@ -261,17 +263,31 @@ def lens_models(systems: Sequence[System]) -> tuple[Tensor, Sum]:
     return macro, Sum(parts)
 
 
-def convergence(mass: Sum, grid: PixelGrid, *, core: int = 9) -> Tensor:
-    """Averages the convergence of a batch over pixels, more finely about the centre: (B, 1, H, W).
+def convergence(mass: Sum, grid: PixelGrid, center: Tensor, *, core: int = 9) -> Tensor:
+    """Averages the convergence of a batch over pixels, more finely about each centre.
 
     Subhalos between the edges' points come out right in total, not to the pixel.
+
+    Arguments:
+        mass: Mass model, its parameters of shape (B).
+        grid: The pixels.
+        center: The centres, with shape (B, 2).
+        core: Odd side of the square of pixels about the centre [pixels].
+
+    Returns:
+        The maps, with shape (B, 1, H, W).
     """
     kappa = flux_average(mass, grid, 2, torch.float32)
     (h, w), half = grid.shape, core // 2
-    row, column = h // 2, w // 2
-    patch = PixelGrid((core, core), grid.spacing, grid.from_index(column, row))
-    inner = flux_average(mass, patch, 24, torch.float32)
-    kappa[:, row - half : row + half + 1, column - half : column + half + 1] = inner
+    column, row = (
+        c.round().long().clamp(half, n - 1 - half)
+        for c, n in zip(grid.to_index(*center.unbind(1)), (w, h), strict=True)
+    )
+    for r, c in {(int(r), int(c)) for r, c in zip(row, column, strict=True)}:
+        patch = PixelGrid((core, core), grid.spacing, grid.from_index(c, r))
+        here = (row == r) & (column == c)
+        inner = flux_average(mass, patch, 24, torch.float32)[here]
+        kappa[here, r - half : r + half + 1, c - half : c + half + 1] = inner
     return kappa[:, None].clamp(min=1e-4)
 
 
@@ -337,13 +353,22 @@ def noise_maps(systems: Sequence[System], arcs: Tensor, light: Tensor) -> Tensor
 
 
 def arc_weights(
-    image: Tensor, sigma: Tensor, mask: Tensor, psf: Tensor, *, level: float = 3.0
+    image: Tensor,
+    sigma: Tensor,
+    mask: Tensor,
+    psf: Tensor,
+    *,
+    center: Tensor,
+    hole: Tensor,
+    level: float = 3.0,
 ) -> tuple[Tensor, Tensor]:
-    """Measures the arcs on an image without lens light.
+    """Measures the arcs on an image without lens light, in training and in use.
 
     Arguments:
         image, sigma, mask: The image, with shape (B, 1, H, W).
         psf: Its PSF, with shape (B, P, P).
+        center: Centre of the lens [pixel of the image, from its middle], with shape (B, 2).
+        hole: Radius about it within which nothing is an arc [pixel], with shape (B).
         level: Significance after smoothing by the PSF above which a pixel is lit.
 
     Returns:
@@ -355,8 +380,10 @@ def arc_weights(
     variance = variance * psf.square().sum((-2, -1))[:, None, None, None]
     lit = smooth > level * variance.clamp(min=1e-20).sqrt()
     grown = F.max_pool2d(lit.float(), 3, stride=1, padding=1)
-    light = (image * mask).clamp(min=0) * grown
-    light = light + 1e-12 * mask
+    x, y = PixelGrid(shape, 1.0).coordinates()
+    cx, cy = center[:, :, None, None].unbind(1)
+    use = mask * (torch.hypot(x - cx, y - cy) >= hole[:, None, None])[:, None]
+    light = (image * use).clamp(min=0) * grown + 1e-12 * use
     return light / light.sum((1, 2, 3), keepdim=True), light.amax((1, 2, 3))
 
 
@@ -371,8 +398,3 @@ def _waves(size: int, shape: tuple[int, int], length: Tensor, noise: torch.Gener
     maps = maps[:, None, : shape[0], : shape[1]]
     maps = maps - maps.mean((-2, -1), keepdim=True)
     return maps / maps.std((-2, -1), keepdim=True)
-
-
-def with_seed(pairs: Pairs, seed: int) -> Pairs:
-    """Returns the same population from another seed, for validation."""
-    return replace(pairs, seed=seed)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
+from ..lensing.beyond import part_shear
 from ..lensing.mass import Mass, Shear, pixel_average
 from ..lensing.simulator import Simulator
 from .ascent import MacroProblem
@@ -128,21 +129,13 @@ def answer(
 def _beyond_the_map(
     scene: Scene, simulator: Simulator, kappa: Tensor, mass: Mass
 ) -> tuple[Tensor, Tensor]:
-    """Finds what the map's deflection lacks: a shear, fitted where the arcs are, and the rest.
-
-    Returns:
-        The shear, with shape (2), and the rest at the pixels' centres [arcsec], (2, H, W).
-    """
-    x, y = scene.frame.grid.coordinates(dtype=torch.float64)
+    """Finds what the map's deflection lacks: a shear (2), and the rest (2, H, W) [arcsec]."""
+    grid = scene.frame.grid
     with torch.no_grad():
-        missing = torch.stack(mass.deflection(x, y))
-        missing = missing - torch.cat(simulator.kappa_to_alpha(kappa[None, None]))[:, 0]
-    weight = torch.from_numpy(scene.arc_light).sqrt()
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    rows = torch.stack([torch.stack([x, y, one, zero]), torch.stack([-y, x, zero, one])])
-    left = (rows * weight).permute(0, 2, 3, 1).reshape(-1, 4)
-    gamma = torch.linalg.lstsq(left, (missing * weight).reshape(-1, 1)).solution[:2, 0]
-    return gamma, missing - torch.einsum("cpij,p->cij", rows[:, :2], gamma)
+        missing = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
+        missing = missing - simulator.kappa_to_alpha.maps(kappa[None, None])[0]
+    gamma, rest = part_shear(missing[None], grid, torch.from_numpy(scene.arc_light)[None, None])
+    return gamma[0], rest[0]
 
 
 def _draw(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..lensing.psf import native_kernel
+from ..datasets.pairs import arc_weights
+from ..lensing.psf import measure_fwhm, native_kernel
 from ..rim.core import RIM
 from .answer import Answer
 from .learnt import prepare, score_of, simulator_of, start_state
@@ -43,20 +44,25 @@ def batch_of(scene: Scene, result: Answer, has_light: bool) -> dict[str, Tensor]
     frame = scene.frame
     image = np.where(frame.mask, frame.image - result.lens_light - result.sky, 0.0)
     psf = torch.as_tensor(frame.psf, dtype=torch.float64)
-    arc = scene.arc_light
-
-    def maps(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values)[None, None].float()
-
+    psf = native_kernel(psf, 1, psf_kind=frame.psf_kind)[None].float()
+    image, sigma, mask = (
+        torch.from_numpy(each)[None, None].float()
+        for each in (image, scene.sigma, frame.mask.astype(float))
+    )
+    fwhm, lit = torch.tensor([measure_fwhm(psf[0])]), torch.tensor([float(has_light)])
+    center = torch.tensor([scene.light.center]) / frame.grid.spacing
+    arc, amplitude = arc_weights(
+        image, sigma, mask, psf, center=center.float(), hole=1.5 * fwhm * lit
+    )
     return {
-        "image": maps(image),
-        "sigma": maps(scene.sigma),
-        "mask": maps(frame.mask.astype(float)),
-        "psf": native_kernel(psf, 1, psf_kind=frame.psf_kind)[None].float(),
-        "fwhm": torch.tensor([frame.fwhm / frame.grid.spacing]),
-        "lit": torch.tensor([float(has_light)]),
-        "arc": maps(arc / arc.sum()),
-        "amplitude": torch.tensor([float(arc.max())]),
+        "image": image,
+        "sigma": sigma,
+        "mask": mask,
+        "psf": psf,
+        "fwhm": fwhm,
+        "lit": lit,
+        "arc": arc,
+        "amplitude": amplitude,
     }
 
 

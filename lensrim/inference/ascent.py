@@ -56,7 +56,8 @@ class MacroProblem:
             summing to 1.
         modes: Source modes.
         prior: Prior of the parameters.
-        size: Range of the diameter of the source disc [arcsec].
+        size: Range of the diameter of the source disc [arcsec], its lower end one for all or with
+            shape (B).
         spacing: Side of a pixel [arcsec].
         free_core: Whether the core of the source's warp follows the evidence.
     """
@@ -67,7 +68,7 @@ class MacroProblem:
     arc: Tensor
     modes: SourceModes
     prior: MacroPrior
-    size: tuple[float, float]
+    size: tuple[float | Tensor, float]
     spacing: float
     free_core: bool = True
 
@@ -125,7 +126,8 @@ class MacroProblem:
         light = self.arc.expand_as(order).gather(-1, order).cumsum(-1)
         index = (light < 0.99).sum(-1, keepdim=True).clamp(max=light.shape[-1] - 1)
         half = radius.gather(-1, order.gather(-1, index))[:, 0]
-        size = (2.4 * half).clamp(*self.size)
+        low, high = self.size
+        size = torch.maximum(2.4 * half, torch.as_tensor(low).to(half)).clamp(max=high)
         hyper = state.hyper.clone()
         hyper[:, 2] = size.log()
         return replace(state, hyper=hyper)

@@ -3,9 +3,9 @@ r"""The recurrent inference machine for lenses: source, log10 κ and shear toget
 It begins with the answer of a macro-model (:mod:`lensrim.inference.start`) and sees, at every
 step, the state, its score in two encodings, and maps that tell where the score comes from: the
 normalised residual, the model image, the score of the rays' positions in the source plane, how
-much information each pixel of the source receives, and the source's score divided by it (a Newton
-step). Brightness is in units of the arcs' brightest pixel, lengths in pixels of the image, so that
-one machine serves every instrument.
+much information each pixel of the source receives, and the source's score divided by it (as a
+Newton step would, but for the PSF). Brightness is in units of the arcs' brightest pixel, lengths
+in pixels of the image, so that one machine serves every instrument.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..datasets.pairs import FINE
+from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.likelihood import ScoreFn, Setting, State, score, simulate
 from ..lensing.simulator import Simulator
@@ -65,6 +66,14 @@ class LensConfig:
     widths: tuple[int, ...] = (32, 64, 96)
     lift: int = 16
     embedding: int = 64
+
+    def __post_init__(self):
+        numbers = (self.steps, *self.widths, self.lift, self.embedding)
+        if not self.widths or not all(isinstance(n, int) and n >= 1 for n in numbers):
+            raise InputError(
+                "steps, widths, lift and embedding must be whole numbers, 1 or more, found "
+                f"{self.steps}, {self.widths}, {self.lift} and {self.embedding}"
+            )
 
 
 def build(config: LensConfig) -> RIM:
@@ -122,8 +131,11 @@ def prepare(batch: Batch, start: Start) -> dict[str, Tensor]:
         ``log_kappa`` and ``shear``.
     """
     unit = batch["amplitude"].float()[:, None, None, None]
-    image, sigma = batch["image"] / unit, batch["sigma"] / unit
     mask, arc = batch["mask"], batch["arc"]
+    # Nothing of what is masked is shown: in use it may be a neighbour, or no number.
+    image, sigma = batch["image"] / unit * mask, batch["sigma"] / unit
+    typical = sigma.flatten(1).median(1).values[:, None, None, None]
+    sigma = torch.where(mask > 0, sigma, typical)
     peak = arc.amax((1, 2, 3), keepdim=True)
     channels = [image.clamp(-1, 2), -sigma.log10() - 1.5, mask, arc / peak]
     return {

@@ -26,6 +26,9 @@
     batches = 2
     batch_size = 32
 
+A stock costs variety: its lenses, noise and masks come again, in eight orientations, where without
+it every step sees new ones. Compare the training's errors with the validation's.
+
 Paths are relative to the folder of the recipe. Galaxies are split by the hash of their names, four
 fifths for training, before anything else is done with them.
 """
@@ -48,7 +51,20 @@ from ..errors import InputError
 from ..training.config import TrainConfig
 from .learnt import LensConfig, LensPairs, turned
 
-SETS = ("train", "validation", "test")
+STOCK_FORMAT = 1
+"""Number of the way in which batches are made: a change of it makes every stock worthless."""
+
+
+def _check_numbers(settings: object, **least: int) -> None:
+    """Checks that settings are whole numbers, not too small.
+
+    Raises:
+        InputError: If one is not.
+    """
+    for name, low in least.items():
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise InputError(f"{name}: must be a whole number, {low} or more, found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,9 @@ class DataConfig:
     stock: str | None = None
     stocked: int = 1000
 
+    def __post_init__(self):
+        _check_numbers(self, shape=16, seed=0, stocked=1)
+
 
 @dataclass(frozen=True)
 class ValidationConfig:
@@ -104,6 +123,9 @@ class ValidationConfig:
     batch_size: int = 32
     seed: int = 1_000_000
 
+    def __post_init__(self):
+        _check_numbers(self, batches=1, batch_size=1, seed=0)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -118,9 +140,14 @@ class Recipe:
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns all of it as JSON can hold it."""
-        return asdict(self) | {"train": self.train.to_dict()}
+    def identity(self) -> dict[str, Any]:
+        """Returns what must not change while a training goes on, beside its own settings.
+
+        Folders are left out: they have other names on other machines.
+        """
+        data = {k: v for k, v in asdict(self.data).items() if k in ("shape", "seed", "stocked")}
+        data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
+        return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
 
     def batches(self, which: str = "train") -> "Batches":
         """Returns the sequence of batches of a set: ``train``, ``validation`` or ``test``."""
@@ -150,19 +177,24 @@ class Batches:
         """Makes a batch, or takes it from the stock; each process reads the ingredients once."""
         if self.data.stock is None or self.which != "train":
             return _ingredients(_Key(self))(index)
-        which = index % self.data.stocked
         rng = np.random.default_rng([self.seed, index])
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return turned(self.stocked(which), turns, flip)
+        return turned(self.stocked(index % self.data.stocked), turns, flip)
 
-    def stocked(self, which: int) -> dict[str, Tensor]:
+    def stocked(self, number: int) -> dict[str, Tensor]:
         """Reads a batch of the stock, and makes it first where it is missing."""
         assert self.data.stock is not None
-        path = Path(self.data.stock) / f"{which:06d}.safetensors"
-        described = {"data": repr(self.data), "batch_size": self.batch_size, "seed": self.seed}
+        path = Path(self.data.stock) / f"{number:06d}.safetensors"
+        described = {
+            "format": STOCK_FORMAT,
+            "shape": self.data.shape,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "real": [self.data.galaxies is not None, self.data.psfs is not None],
+        }
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            batch = _ingredients(_Key(self))(which)
+            batch = _ingredients(_Key(self))(number)
             write_weights(path, batch, described)
             return batch
         batch, header = read_weights(path)
@@ -254,5 +286,5 @@ def read_recipe(path: str | Path) -> Recipe:
             train=TrainConfig.from_dict(content.get("train", {})),
             validation=ValidationConfig(**content.get("validation", {})),
         )
-    except (TypeError, KeyError, InputError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error

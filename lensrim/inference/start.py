@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..datasets.pairs import convergence
 from ..grid import PixelGrid
+from ..lensing.beyond import part_shear
 from ..lensing.convergence import KappaToAlpha
-from ..lensing.mass import flux_average
 from ..lensing.psf import PSF
 from .ascent import REACH, MacroProblem
 from .inversion import ImageData, SourceModes, solve
@@ -113,9 +114,13 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int, subsample: int = 1
     push = torch.randn(p.shape, generator=generator, dtype=torch.float64)
     pushed = torch.rand(len(p), generator=generator) < PUSHED
     push = push * torch.tensor(PUSH, dtype=torch.float64) * pushed[:, None]
-    moved = p + move + push
-    ok = torch.isfinite(prior.log_density(moved))
-    state = replace(state, p=torch.where(ok[:, None], moved, p))
+    whole = move + push
+    for _ in range(5):
+        # A move out of the prior's range is shortened, never taken back: starts have errors.
+        ok = torch.isfinite(prior.log_density(p + whole))
+        whole = torch.where(ok[:, None], whole, whole / 2)
+    # The source prior is tuned at the model that is used, as it is in the chain.
+    state = problem.tune(first_state(p + whole, batch, problem), rounds=5)
     return answer_of(problem, state, batch)
 
 
@@ -146,7 +151,7 @@ def problem_of(
         arc=batch["arc"].double().flatten(1),
         modes=SourceModes(modes),
         prior=prior,
-        size=(2 * float(batch["fwhm"].mean()), 0.8 * min(h, w)),
+        size=(2 * batch["fwhm"].double(), 0.8 * min(h, w)),
         spacing=1.0,
         free_core=False,
     )
@@ -183,7 +188,7 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         size = size * share
         mass = mass_model(state.p.float())
         image_grid = PixelGrid(shape, 1.0)
-        kappa = batch_convergence(mass, image_grid, state.p)
+        kappa = convergence(mass, image_grid, state.p[:, 3:5])
         alpha = torch.stack(mass.deflection(*image_grid.coordinates()), 1)
         shear, beyond = shear_of_map(alpha, kappa, batch["arc"])
     return Start(state.p, source, size, kappa, shear, beyond)
@@ -226,45 +231,17 @@ def extent(source: Tensor, *, light: float = 0.98, margin: float = 1.3) -> Tenso
     return 2 * margin * radius[index]
 
 
-def batch_convergence(mass, grid: PixelGrid, p: Tensor, *, core: int = 9) -> Tensor:
-    """Averages the convergence over pixels, more finely about each centre: (B, 1, H, W)."""
-    kappa = flux_average(mass, grid, 2, torch.float32)
-    (h, w), half = grid.shape, core // 2
-    column, row = (
-        (c.round().long().clamp(half, n - 1 - half))
-        for c, n in zip(grid.to_index(p[:, 3], p[:, 4]), (w, h), strict=True)
-    )
-    for r, c in {(int(r), int(c)) for r, c in zip(row, column, strict=True)}:
-        patch = PixelGrid((core, core), grid.spacing, grid.from_index(c, r))
-        here = (row == r) & (column == c)
-        inner = flux_average(mass, patch, 24, torch.float32)[here]
-        kappa[here, r - half : r + half + 1, c - half : c + half + 1] = inner
-    return kappa[:, None].clamp(min=1e-4)
-
-
 def shear_of_map(alpha: Tensor, kappa: Tensor, arc: Tensor) -> tuple[Tensor, Tensor]:
-    """Fits the shear that a map's deflection lacks where the arcs are.
+    """Finds what a map's deflection lacks: a shear, and the rest.
 
     Arguments:
-        alpha: The whole deflection at the pixels' centres, with shape (B, 2, H, W).
+        alpha: The whole deflection at the pixels' centres [pixel], with shape (B, 2, H, W).
         kappa: The map, with shape (B, 1, H, W).
-        arc: Weights, with shape (B, 1, H, W).
+        arc: Weights of the arcs, where the shear is fitted, with shape (B, 1, H, W).
 
     Returns:
         The shear, with shape (B, 2), and the deflection that is left, with shape (B, 2, H, W).
     """
     grid = PixelGrid((alpha.shape[-2], alpha.shape[-1]), 1.0)
-    missing = alpha - KappaToAlpha(grid).maps(kappa)
-    x, y = grid.coordinates()
-    rows = torch.stack(
-        [
-            torch.stack([x, y, torch.ones_like(x), torch.zeros_like(x)], -1),
-            torch.stack([-y, x, torch.zeros_like(x), torch.ones_like(x)], -1),
-        ]
-    ).double()
-    weight = arc.double().expand(-1, 2, -1, -1)
-    normal = torch.einsum("cijp,bcij,cijq->bpq", rows, weight, rows)
-    right = torch.einsum("cijp,bcij,bcij->bp", rows, weight, missing.double())
-    fit = torch.linalg.solve(normal, right)[:, :2].float()
-    made = torch.einsum("cijp,bp->bcij", rows[..., :2].float(), fit)
-    return fit, missing - made
+    shear, rest = part_shear(alpha - KappaToAlpha(grid).maps(kappa), grid, arc)
+    return shear.float(), rest.float()

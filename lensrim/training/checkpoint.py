@@ -49,6 +49,7 @@ class Run:
         average: Moving average of its weights.
         optimiser: Its optimiser.
         config: How it is trained.
+        header: What is trained, and on what, as JSON can hold it.
         step: Number of steps made.
         random: State of torch's random numbers after the last step: the CPU's, then the GPU's.
         lines: The history, one line per validation.
@@ -65,6 +66,7 @@ class Run:
     average: AveragedModel
     optimiser: Optimizer
     config: TrainConfig
+    header: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     random: list[Tensor] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Run:
         content = {
             "format": FORMAT,
             "config": self.config.to_dict(),
+            "header": self.header,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -120,10 +123,16 @@ class Run:
 
         Raises:
             InputError: If the file is damaged or not a checkpoint, or is one of another model or
-                of a configuration that differs in more than :data:`MAY_CHANGE`.
+                of a configuration that differs in more than :data:`MAY_CHANGE`, or of another
+                header.
         """
         content = _read(path)
         _check_config(path, content["config"], self.config.to_dict())
+        if content["header"] != self.header:
+            raise InputError(
+                f"{path}: the training must be of what it began with, {content['header']}, found "
+                f"{self.header}; set it back, or choose another folder"
+            )
         try:
             self.model.load_state_dict(content["model"])
             self.average.load_state_dict(content["average"])
@@ -202,7 +211,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: checkpoint must be whole, found a damaged file or one of another kind; "
             "remove it to begin anew, or choose another folder"
         ) from error
-    wanted = {"config", "model", "average", "optimiser", *KEPT}
+    wanted = {"config", "header", "model", "average", "optimiser", *KEPT}
     if (
         not isinstance(content, dict)
         or content.get("format") != FORMAT

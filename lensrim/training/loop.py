@@ -92,7 +92,8 @@ def fit(
         max_minutes: Time after which no step is started.
         device: Where to train; where the model is by default.
         header: What the headers of the weights say beside ``step``, ``validation_loss`` (of the
-            best) and ``config``: above all what the model is made of.
+            best) and ``config``: above all what the model is made of, and of what the batches
+            are. A training is not resumed with another one.
         report: Called with a line of text for each validation.
         quiet: Whether to show no progress bar.
 
@@ -112,12 +113,13 @@ def fit(
     device = next(model.parameters()).device if device is None else torch.device(device)
     with surroundings(config, device):
         run = begin(model.to(device), config)
+        run.header = json.loads(json.dumps(dict(header or {})))
         if resumed := (folder / LAST).exists():
             run.load(folder / LAST)
         stopped = run.stopped()
         if stopped and not run.line_due:
             return History(run.lines, run.step, run.best, stopped)
-        loop = _Loop(run, loss_fn, validation, folder, dict(header or {}), report)
+        loop = _Loop(run, loss_fn, validation, folder, run.header, report)
         limit = math.inf if max_minutes is None else run.seconds + 60 * max_minutes
         origin = begun - run.seconds
         loop.prepare(resumed)

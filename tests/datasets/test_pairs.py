@@ -113,8 +113,10 @@ def test_arcs_are_weighed_where_they_are_significant():
     image[..., 10:14, 8:20] += 20
     psf = torch.zeros(1, 5, 5)
     psf[0, 1:4, 1:4] = 1 / 9
-    arc, amplitude = arc_weights(image, torch.ones_like(image), torch.ones_like(image), psf)
-    assert float(arc[..., 8:16, 6:22].sum()) > 0.97
+    image[..., 20:23, 20:23] += 50  # the core of a lens
+    one, center = torch.ones_like(image), torch.tensor([[5.5, 5.5]])
+    arc, amplitude = arc_weights(image, one, one, psf, center=center, hole=torch.tensor([4.0]))
+    assert float(arc[..., 8:16, 6:22].sum()) > 0.96
     assert 18 < float(amplitude) < 25
 
 
@@ -127,3 +129,12 @@ def test_a_lens_without_structure_has_no_subhalos():
     halos = mass.components[-1]
     assert macro.shape == (2, 8)
     assert float(halos.convergence(x, y).abs().max()) == 0
+
+
+def test_what_is_left_of_the_lens_light_is_in_the_noise_once():
+    bright = replace(SYSTEMS, light_share=1.0, light_brightness=(30.0, 50.0))
+    prior = PairPrior(system=bright, rough=0.0, masked=0.0, light_residual=(0.1, 0.2))
+    batch = Pairs(16, shape=(48, 48), prior=prior, psf_side=15)(0)
+    residual = (batch["image"] - batch["clean"]) / batch["sigma"]
+    # half of it a field that is smooth over some pixels: it scatters from lens to lens
+    assert float(residual.square().mean()) == pytest.approx(1, abs=0.1)

@@ -96,3 +96,19 @@ def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest
     assert len({tuple(b["image"][0, 0, 0, :4].tolist()) for b in again}) > 2
     with pytest.raises(InputError, match="the stock must be that of the recipe"):
         Batches(data, "train", 3, 0)(0)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[data]\nshape = '64'", "shape: must be a whole number, 16 or more, found '64'"),
+        ("[data]\nstocked = 0", "stocked: must be a whole number, 1 or more, found 0"),
+        ("[model]\nwidths = []", "must be whole numbers, 1 or more"),
+        ("[validation]\nbatches = 0", "batches: must be a whole number, 1 or more"),
+        ("data = 'x'", "recipe.toml"),
+    ],
+)
+def test_wrong_values_are_refused(tmp_path: Path, text: str, match: str):
+    with pytest.raises(InputError, match=match):
+        read_recipe(write(tmp_path, text))

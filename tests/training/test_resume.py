@@ -274,3 +274,16 @@ def test_with_another_process(training: Training, straight: Path, tmp_path: Path
     training.go(folder, made, config, seed=2)
     for name in set(checkpoint(folder)) - {"config"}:
         assert_same(checkpoint(folder)[name], checkpoint(straight)[name])
+
+
+def test_another_header_is_refused(tmp_path: Path) -> None:
+    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        return (model(batch["x"]) - batch["y"]).square().mean(), {}
+
+    def go(data: int) -> History:
+        model, header = nn.Linear(3, 1), {"data": data}
+        return fit(model, batches, loss, CONFIG, folder=tmp_path, header=header, max_minutes=0)
+
+    assert go(1).step == go(1).step == 0
+    with pytest.raises(InputError, match=r"must be of what it began with, .*'data': 1.*'data': 2"):
+        go(2)

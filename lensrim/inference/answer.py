@@ -80,8 +80,6 @@ def answer(
     size = float(state.hyper[0, 2].exp())
     fov = source_fov or max(0.4 * max(grid.fov), min(size, 0.8 * min(grid.fov)))
     n = max(grid.shape)
-    first = Simulator(grid, PixelGrid((n, n), fov / n), None, dtype=torch.float64)
-    gamma, beyond = _beyond_the_map(scene, first, kappa, mass)
     source_grid = PixelGrid((n, n), fov / n, (float(center[0, 0]), float(center[0, 1])))
     simulator = Simulator(
         grid,
@@ -90,6 +88,7 @@ def answer(
         psf_kind=frame.psf_kind,
         dtype=torch.float64,
     )
+    gamma, beyond = _beyond_the_map(scene, simulator, kappa, mass)
     with torch.no_grad():
         rays = simulator.kappa_rays(kappa[None, None], gamma[None], beyond[None])
         modes = SourceModes(MODES)

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..grid import PixelGrid
 from .inversion import Design, ImageData, Solution, SourceModes, design, solve
 from .macro import MacroPrior, MacroState, deflection_jacobian, mass_model
 
@@ -43,6 +44,18 @@ REACH = (0.15, 0.15, 0.15, 0.2, 0.2, 0.1, 0.1, 0.2)
 def _unit(beta: Tensor, center: Tensor, hyper: Tensor) -> Tensor:
     """Maps source positions (B, k², H·W, 2) [arcsec] to units of the discs about (B, 2)."""
     return (beta - center[:, None, None]) / hyper[:, 2].exp()[:, None, None, None]
+
+
+def ray_coordinates(
+    grid: PixelGrid, k: int, *, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Returns the rays' coordinates [arcsec], those of a pixel together: each (k², H·W)."""
+    h, w = grid.shape
+    x, y = (
+        c.reshape(h, k, w, k).permute(1, 3, 0, 2).reshape(k * k, h * w)
+        for c in grid.coordinates(k, dtype=torch.float64, device=device)
+    )
+    return x, y
 
 
 @dataclass(frozen=True)

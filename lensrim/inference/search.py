@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .ascent import MacroProblem
+from .ascent import MacroProblem, ray_coordinates
 from .inversion import ImageData, SourceModes
 from .lens_light import Array, Frame, LensLight
 from .macro import FIELDS, MacroPrior, MacroState
@@ -150,9 +150,7 @@ def image_data(scene: Scene, *, subsample: int = 2, softening: float = 0.0) -> I
 def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
     """Sets up one stage."""
     grid, k = scene.frame.grid, stage.subsample
-    (h, w) = grid.shape
-    x, y = grid.coordinates(k, dtype=torch.float64, device=scene.device)
-    x, y = (c.reshape(h, k, w, k).permute(1, 3, 0, 2).reshape(k * k, h * w) for c in (x, y))
+    x, y = ray_coordinates(grid, k, device=scene.device)
     arc = scene.arc_light
     if not stage.free_slope:
         prior = replace(prior, slope=2.0, slope_width=0.0)

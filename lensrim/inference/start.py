@@ -21,7 +21,7 @@ from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.psf import PSF
-from .ascent import REACH, MacroProblem
+from .ascent import REACH, MacroProblem, ray_coordinates
 from .inversion import ImageData, SourceModes, solve
 from .macro import MacroPrior, MacroState, mass_model
 
@@ -130,9 +130,7 @@ def problem_of(
     """Sets up the macro-model's problem for a batch of images, a constant sky free."""
     image = batch["image"]
     (h, w), k = (image.shape[-2], image.shape[-1]), subsample
-    grid = PixelGrid((h, w), 1.0)
-    x, y = grid.coordinates(k, dtype=torch.float64)
-    x, y = (c.reshape(h, k, w, k).permute(1, 3, 0, 2).reshape(k * k, h * w) for c in (x, y))
+    x, y = ray_coordinates(PixelGrid((h, w), 1.0), k)
     weight = (batch["mask"] / batch["sigma"]).double().flatten(1)
     sky = weight * batch["sigma"].double().flatten(1).median(1).values[:, None] / 2
     data = ImageData(

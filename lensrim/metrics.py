@@ -120,6 +120,39 @@ def deflection_gauge(
     return x, y
 
 
+def deflection_scale(
+    alpha: tuple[ArrayLike, ArrayLike],
+    truth: tuple[ArrayLike, ArrayLike],
+    weights: ArrayLike,
+    grid: PixelGrid,
+) -> float:
+    r"""Factor by which the true rays are stretched against those of a deflection.
+
+    .. math:: \lambda = \frac{\sum_\theta w \, \beta^* \cdot \beta}{\sum_\theta w \, \beta^2} ,
+
+    both rays :math:`\beta = \theta - \alpha` about their weighted mean. By the mass-sheet
+    degeneracy an image does not tell :math:`(1 - \kappa, s(\beta))` from
+    :math:`((1 - \kappa) / \lambda, s(\lambda \beta))`: the true source at
+    :math:`\lambda \beta` is to be compared with the fitted one at :math:`\beta`, where what no
+    image knows shall not count.
+
+    Arguments:
+        alpha: Deflection along x and y [arcsec].
+        truth: True deflection.
+        weights: Weights, such as the brightness of the arcs.
+        grid: The pixels.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    (h, w), pairs = grid.shape, []
+    theta = grid.from_index(np.arange(w)[None, :], np.arange(h)[:, None])
+    for position, own, true in zip(theta, alpha, truth, strict=True):
+        rays = np.stack([position - np.asarray(own), position - np.asarray(true)])
+        mean = (weights * rays).sum((1, 2)) / weights.sum()
+        pairs.append(rays - mean[:, None, None])
+    own, true = np.stack(pairs, axis=1)
+    return float((weights * own * true).sum() / (weights * own**2).sum())
+
+
 def deflection_error(
     alpha: tuple[ArrayLike, ArrayLike], truth: tuple[ArrayLike, ArrayLike], mask: Mask
 ) -> float:

@@ -17,6 +17,7 @@ COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
     "train": "a machine for lenses, from a recipe",
+    "pack": "a training, into one small file that others can use",
 }
 """The commands; each one is the module of this package that bears its name, loaded when chosen."""
 

@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
+from torch import nn
 
 from ..errors import InputError
-from ..inference.learnt import build, loss_of
+from ..inference.learnt import build
+from ..inference.machine import load_machine
+from ..inference.objective import loss_of
 from ..inference.recipe import read_recipe
 from ..inference.reconstruct import check_cuda
 from ..training.loop import fit
@@ -60,6 +63,8 @@ def run(options: TrainOptions) -> None:
     gpu = options.device != "cpu" and torch.cuda.is_available()
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.model)
+    if recipe.start is not None:
+        begin_with(model, recipe.start)
     validation = recipe.batches("validation")
     say = (lambda line: None) if options.quiet else print
     say(f"making {recipe.validation.batches} validation batches")
@@ -77,3 +82,19 @@ def run(options: TrainOptions) -> None:
         quiet=options.quiet,
     )
     print(f"stopped after step {history.step} ({history.stopped}): {options.output}")
+
+
+def begin_with(model: nn.Module, start: str) -> None:
+    """Gives a model the weights of a file.
+
+    Raises:
+        InputError: If they are those of a machine of other sizes.
+    """
+    weights = load_machine(start).rim.state_dict()
+    sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if sizes != {name: tuple(value.shape) for name, value in weights.items()}:
+        raise InputError(
+            f"{start}: the weights to start with must be those of a machine with the widths, lift "
+            "and embedding of the recipe, found other sizes; change [model], or start at random"
+        )
+    model.load_state_dict(weights)

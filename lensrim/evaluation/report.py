@@ -47,6 +47,7 @@ COLUMNS = {
     "kappa_sheet_50": ("-sheet", "{:.3f}"),
     "alpha_50": ("dalpha", "{:.4f}"),
     "source_l2_50": ("src L2", "{:.3f}"),
+    "source_sheet_50": ("-sheet", "{:.3f}"),
     "source_rmse_50": ("src RMSE", "{:.4f}"),
     "seconds_50": ("seconds", "{:.1f}"),
 }
@@ -57,7 +58,7 @@ medians, p90: 90th percentile. dMACROTE, dTHETAE: relative errors of the Einstei
 wrong: share with dMACROTE > 10 % or failed, with its 95 % interval. D: noise-free misfit on the
 true arcs. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]; -sheet: after the best mass
 sheet. dalpha: rms deflection error on the arcs [theta_E]. src L2, src RMSE: source error relative
-to its norm, and to its peak."""
+to its norm (-sheet: after the best mass sheet), and to its peak."""
 
 
 def _values(rows: Sequence[Row], key: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +23,16 @@ from ..datasets.cosmos import GalaxyFolder
 from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
 from ..grid import PixelGrid
+from ..inference.learning import StageName
+from ..inference.recipe import read_recipe
 from ..io.observation import Observation
 from ..io.product import Product
 from ..progress import progress
+from ..zoo import DEFAULT
+from .deflection import average_convergence
 from .mocks import Mock, make_mock
 from .report import format_table, summarise, worst_cases, write_csv
+from .stages import format_stages
 
 Reconstruct = Callable[[Observation, bool], Any]
 """Takes an observation and whether it holds lens light, as a user would say by ``--lens-light``;
@@ -43,6 +48,10 @@ class EvaluateOptions:
 
     Arguments:
         suite: Which suite.
+        recipe: Recipe of a training (TOML), in place of ``galaxies`` and ``psfs``: the galaxies of
+            its test set, which no machine of that recipe has seen, and its PSFs.
+        model: Trained machine, as for ``lensrim reconstruct``.
+        stage: Last stage of the chain, as for ``lensrim reconstruct``.
         galaxies: Folder of FITS stamps of galaxies; synthetic galaxies by default.
         psfs: Folder of FITS stamps of PSFs, used for half of the mocks; analytic ones by default.
         n: Number of mocks.
@@ -56,6 +65,9 @@ class EvaluateOptions:
     """
 
     suite: Literal["first-light"] = "first-light"
+    recipe: str | None = None
+    model: str = DEFAULT
+    stage: StageName = "macro"
     galaxies: str | None = None
     psfs: str | None = None
     n: int = 200
@@ -68,6 +80,10 @@ class EvaluateOptions:
         if self.n < 1 or self.seed < 0:
             raise InputError(
                 f"--n must be 1 or more and --seed 0 or more, got {self.n}, {self.seed}"
+            )
+        if self.recipe is not None and (self.galaxies or self.psfs):
+            raise InputError(
+                "--recipe: stands in place of --galaxies and --psfs; give one of them"
             )
         self.seeds()
 
@@ -92,53 +108,127 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
         By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
         ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
         ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
-        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2`` and
-        ``source_rmse``.
+        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
+        ``source_rmse`` and ``source_sheet`` (relative L2 after the best mass sheet).
 
     Raises:
         ValueError: If the product is not on the mock's pixels.
     """
-    truth, observation = mock.truth, mock.observation
     maps, value = product.image_maps, {key: entry[0] for key, entry in product.header.items()}
-    if np.shape(maps["MODEL"]) != observation.image.shape:
+    truth = mock.truth
+    if np.shape(maps["MODEL"]) != mock.observation.image.shape:
         raise ValueError(
             f"the product has {np.shape(maps['MODEL'])} pixels, not those of the mock"
         )
+    return {
+        "macro_error": abs(float(value["MACROTE"]) / truth.macro_theta_E - 1),
+        "theta_error": abs(float(value["THETAE"]) / truth.theta_E - 1),
+        "chi2nu": float(value["CHI2NU"]),
+        "chi2arc": float(value["CHI2ARC"]),
+        "peff": float(value["PEFF"]),
+    } | compare_maps(mock, maps_of(product))
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Creates the maps that are compared with the truth.
+
+    Arguments:
+        model: Noise-free arcs, with shape (H, W).
+        kappa: Convergence, with shape (H, W).
+        alpha: Deflection [arcsec], two maps with shape (H, W).
+        source, source_grid: The source and its pixels.
+    """
+
+    model: np.ndarray
+    kappa: np.ndarray
+    alpha: tuple[np.ndarray, np.ndarray]
+    source: np.ndarray
+    source_grid: PixelGrid
+
+
+def maps_of(product: Product) -> Maps:
+    """Takes the maps out of a product."""
+    maps = product.image_maps
+    return Maps(
+        maps["MODEL"],
+        maps["KAPPA"],
+        (maps["ALPHA_X"], maps["ALPHA_Y"]),
+        product.source_maps["SOURCE"],
+        product.source_grid,
+    )
+
+
+def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
+    """Computes the errors of maps: those that :func:`compare` names which need no header."""
+    truth, observation = mock.truth, mock.observation
     host = truth.system.lens.ellipsoid
     region = metrics.annulus(
         observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
     )
-    alpha = (maps["ALPHA_X"], maps["ALPHA_Y"])
-    true_alpha = (truth.alpha_x, truth.alpha_y)
-    source_l2, source_rmse = metrics.source_errors(
-        product.source_maps["SOURCE"], true_source(mock, product)
-    )
-    kappa = maps["KAPPA"]
+    alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
+    source_l2, source_rmse = metrics.source_errors(maps.source, true_source(mock, maps))
+    sheet, _ = metrics.source_errors(maps.source, true_source(mock, maps, mass_sheet=True))
     return {
-        "macro_error": abs(float(value["MACROTE"]) / truth.macro_theta_E - 1),
-        "theta_error": abs(float(value["THETAE"]) / truth.theta_E - 1),
-        "misfit": metrics.misfit(maps["MODEL"], truth.arcs, observation.sigma, truth.arc_mask),
-        "chi2nu": float(value["CHI2NU"]),
-        "chi2arc": float(value["CHI2ARC"]),
-        "peff": float(value["PEFF"]),
-        "kappa": metrics.log_kappa_rmse(kappa, truth.kappa, region),
-        "kappa_sheet": metrics.log_kappa_rmse(kappa, truth.kappa, region, mass_sheet=True),
-        "alpha": metrics.deflection_error(alpha, true_alpha, truth.arc_mask) / host.theta_E,
+        "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
+        "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
+        "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region, mass_sheet=True),
+        "alpha": alpha / host.theta_E,
         "source_l2": source_l2,
         "source_rmse": source_rmse,
+        "source_sheet": sheet,
     }
 
 
-def true_source(mock: Mock, product: Product) -> np.ndarray:
-    """The true source on the product's source pixels, in the product's gauge of the deflection."""
-    truth, maps, grid = mock.truth, product.image_maps, product.source_grid
-    shift = metrics.deflection_gauge(
-        (maps["ALPHA_X"], maps["ALPHA_Y"]),
-        (truth.alpha_x, truth.alpha_y),
-        truth.arcs * truth.arc_mask,
-    )
-    center = (grid.center[0] + shift[0], grid.center[1] + shift[1])
-    return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing, center))
+def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
+    """Computes the errors of every stage of a chain, by its name; none where it has no stages."""
+    found, product = {}, result.product
+    for name, each in getattr(result, "answers", {}).items():
+        maps = Maps(
+            each.arcs, each.kappa, (each.alpha_x, each.alpha_y), each.source, each.source_grid
+        )
+        numbers = product.stages["inversion" if name == "macro" else name]
+        found[name] = compare_maps(mock, maps) | {
+            "theta_error": abs(numbers["theta_E"] / mock.truth.theta_E - 1),
+            "chi2nu": numbers["chi2nu"],
+            "chi2arc": numbers["chi2arc"],
+            "peff": numbers["peff"],
+        }
+    return found
+
+
+def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarray:
+    """The true source on the maps' source pixels, in the maps' gauge of the deflection.
+
+    Arguments:
+        mock: The mock.
+        maps: What is compared with it.
+        mass_sheet: Whether to stretch it by what no image tells, about the mean of the arcs.
+    """
+    truth, grid, weights = mock.truth, maps.source_grid, mock.truth.arcs * mock.truth.arc_mask
+    alpha = (truth.alpha_x, truth.alpha_y)
+    shift, scale = metrics.deflection_gauge(maps.alpha, alpha, weights), 1.0
+    center = np.array(grid.center)
+    if mass_sheet:
+        image = mock.observation.grid
+        scale = metrics.deflection_scale(maps.alpha, alpha, weights, image)
+        theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
+        middle = [
+            float((weights * (t - a)).sum() / weights.sum())
+            for t, a in zip(theta, maps.alpha, strict=True)
+        ]
+        center = middle + scale * (center - middle)
+    place = (float(center[0] + shift[0]), float(center[1] + shift[1]))
+    return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing * scale, place))
+
+
+def structure(mock: Mock) -> float:
+    """How far the true convergence is from its ellipsoid's: rms of log10 in 0.3 to 2 radii."""
+    lens, grid = mock.truth.system.lens, mock.observation.grid
+    host = lens.ellipsoid
+    smooth = average_convergence(replace(lens, multipoles=(), subhalos=()), grid, order=3)
+    region = metrics.annulus(grid, theta_E=host.theta_E, center=(host.center_x, host.center_y))
+    return metrics.log_kappa_rmse(smooth, mock.truth.kappa, region)
 
 
 def _facts(mock: Mock, seed: int) -> dict[str, Any]:
@@ -158,6 +248,7 @@ def _facts(mock: Mock, seed: int) -> dict[str, Any]:
         "q": system.lens.ellipsoid.q,
         "magnification": truth.magnification,
         "narc": int(truth.arc_mask.sum()),
+        "structure": structure(mock),
     }
 
 
@@ -178,9 +269,11 @@ def evaluate_one(
     """
     start, row = time.perf_counter(), _facts(mock, seed)
     try:
-        product = reconstruct(mock.observation, row["lens_light"]).product
+        result = reconstruct(mock.observation, row["lens_light"])
+        product = result.product
         row["seconds"] = time.perf_counter() - start
         row |= {"macrote": float(product.header["MACROTE"][0])} | compare(mock, product)
+        row["stages"] = compare_stages(mock, result)
         row["status"] = "ok"
     # The suite counts failures of the method; whatever they are, the other mocks go on.
     except Exception as error:
@@ -201,7 +294,7 @@ def _save_maps(path: Path, mock: Mock, product: Product) -> None:
         "residual": fit["RESIDUAL"],
         "true_kappa": truth.kappa,
         "kappa": fit["KAPPA"],
-        "true_source": true_source(mock, product),
+        "true_source": true_source(mock, maps_of(product)),
         "source": product.source_maps["SOURCE"],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,10 +304,13 @@ def _save_maps(path: Path, mock: Mock, product: Product) -> None:
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     """Replaces NaN and infinity, which JSON does not know, by null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+
+    def known(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _finite(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: known(value) for key, value in row.items()}
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -246,6 +342,7 @@ def _prepare(options: EvaluateOptions) -> Path:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"suite": options.suite, "galaxies": options.galaxies, "psfs": options.psfs}
+    settings |= {"recipe": options.recipe, "model": options.model, "stage": options.stage}
     settings |= {"version": __version__, "side": SIDE}
     path = folder / "settings.json"
     if path.exists() and (found := json.loads(path.read_text())) != settings:
@@ -257,11 +354,25 @@ def _prepare(options: EvaluateOptions) -> Path:
     return folder
 
 
-def _whole_chain(observation: Observation, lens_light: bool) -> Any:
+def _whole_chain(options: EvaluateOptions) -> Reconstruct:
     from ..inference.reconstruct import ReconstructOptions, reconstruct
 
-    light = "auto" if lens_light else "none"
-    return reconstruct(observation, ReconstructOptions(lens_light=light))
+    chain = ReconstructOptions(model=options.model, stage=options.stage)
+
+    def run_chain(observation: Observation, lens_light: bool) -> Any:
+        light = "auto" if lens_light else "none"
+        return reconstruct(observation, replace(chain, lens_light=light))
+
+    return run_chain
+
+
+def _ingredients(options: EvaluateOptions) -> tuple[Any, Any, Any]:
+    """Returns the galaxies, the names of those to draw from, and the PSFs."""
+    if options.recipe is not None:
+        return read_recipe(options.recipe).data.read("test")
+    galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
+    psfs = read_psf_stamps(options.psfs) if options.psfs else None
+    return galaxies, None, psfs
 
 
 def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> list[dict[str, Any]]:
@@ -277,24 +388,21 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
     Raises:
         InputError: If a folder cannot be used.
     """
-    if reconstruct is None:
-        reconstruct = _whole_chain
-    method: Reconstruct = reconstruct
+    method = _whole_chain(options) if reconstruct is None else reconstruct
     folder = _prepare(options)
-    galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
-    psfs = read_psf_stamps(options.psfs) if options.psfs else None
+    galaxies, names, psfs = _ingredients(options)
     done = {row["seed"] for row in read_rows(folder)}
     todo = [seed for seed in options.seeds() if seed not in done]
     part = options.shard.replace("/", "of")
     with progress("mocks", total=len(todo), enabled=not options.quiet) as bar:
         for seed in todo:
-            mock = make_mock(seed, galaxies=galaxies, psfs=psfs, shape=(SIDE, SIDE))
+            mock = make_mock(seed, galaxies=galaxies, names=names, psfs=psfs, shape=(SIDE, SIDE))
             row = evaluate_one(mock, seed, method, folder / "maps" / f"mock{seed:04d}.npz")
             _append(folder / f"results-{part}.jsonl", row)
             bar.update()
     rows = read_rows(folder)
     summary = summarise(rows)
-    table = format_table(summary)
+    table = "\n\n".join(filter(None, [format_table(summary), format_stages(rows)]))
     (folder / "summary.txt").write_text(table + "\n")
     write_csv(summary, folder / "summary.csv")
     figure = worst_cases(rows, folder / "maps")

@@ -1,13 +1,14 @@
-r"""The macro-model's answer in pixels: :math:`\kappa` map, source map, model image, with their
-errors.
+r"""An answer in pixels: :math:`\kappa` map, source map, model image, with their errors.
 
-The macro-model becomes a map of pixel-averaged :math:`\kappa`. Of the mass outside the map a shear
+What bends the rays, be it a macro-model or what a recurrent inference machine made of it, is a map
+of pixel-averaged :math:`\kappa` and a deflection. Of the mass outside the map a shear
 stands for what it can (the one that belongs to the map, found by least squares on the deflection
 of the arcs); the rest of its deflection, a tenth of a pixel at the arcs of a typical frame, is
 kept as a field beside the map. The source is then solved for once more through the forward model
 :math:`F` itself: every mode of the source prior is drawn on the source's pixels and sent through
 :math:`F`, so that MODEL is SOURCE seen through ALPHA to rounding, and mean and standard deviation
-of the source follow from one exact linear-Gaussian posterior.
+of the source follow from one exact linear-Gaussian posterior. Its prior has a mean where a source
+is already known, and is then one of what that source lacks.
 """
 
 from dataclasses import dataclass, replace
@@ -17,22 +18,21 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.beyond import part_shear
-from ..lensing.mass import Mass, Shear, pixel_average
-from ..lensing.simulator import Simulator
-from .ascent import MacroProblem
+from ..lensing.mass import pixel_average
 from .inversion import Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState, mass_model
 from .search import Scene, image_data
+from .start import extent
+from .view import Deflector, Known, View, draw_modes, resample
 
 MODES = 22
-"""Highest order of the source modes in the final solve."""
+"""Highest order of the source modes."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Holds maps and numbers of the final stage.
+    """Holds maps and numbers of a stage.
 
     Arguments:
         kappa, alpha_x, alpha_y: Maps of the image plane; the deflection holds the shear [arcsec].
@@ -58,66 +58,87 @@ class Answer:
     effective: float
 
 
+def deflector_of(scene: Scene, state: MacroState) -> Deflector:
+    """Puts a macro-model on the pixels of a scene."""
+    grid, mass = scene.frame.grid, mass_model(state.p[0].cpu())
+    with torch.no_grad():
+        alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
+        return Deflector(pixel_average(mass, grid), alpha)
+
+
 def answer(
-    scene: Scene, problem: MacroProblem, state: MacroState, *, source_fov: float | None = None
+    scene: Scene,
+    deflector: Deflector,
+    state: MacroState,
+    *,
+    source_fov: float | None = None,
+    known: Known | None = None,
+    tune: int = 0,
 ) -> Answer:
-    """Turns a macro-model into maps.
+    """Solves for the source, given what bends the rays, and puts all into maps.
 
     Arguments:
         scene: The observation.
-        problem: The last stage of the search.
-        state: Its only candidate.
-        source_fov: Side of the source map [arcsec]; 0.4 of the image's, or more where the traced
-            arcs need it, if ``None``.
+        deflector: What bends the rays.
+        state: The only candidate of the search, whose source prior is used.
+        source_fov: Side of the source map [arcsec]; if ``None`` that of the known source, or else
+            what the source needs, which is found on a larger map: its pixels are bilinear, and
+            those of a map that is mostly empty are too coarse for what is seen magnified.
+        known: A source that the prior is about.
+        tune: Rounds in which the source prior climbs the evidence first.
     """
-    # One small solve in double precision: on the host, wherever the search was.
-    _, center = problem.trace(state.p)
-    center, host = center.cpu(), torch.device("cpu")
+    # A small solve in double precision: on the host, wherever the search was.
+    host = torch.device("cpu")
     scene, state = replace(scene, device=host), state.to(host)
-    frame, grid = scene.frame, scene.frame.grid
-    mass = mass_model(state.p[0])
-    kappa = pixel_average(mass, grid)
-    size = float(state.hyper[0, 2].exp())
-    fov = source_fov or max(0.4 * max(grid.fov), min(size, 0.8 * min(grid.fov)))
-    n = max(grid.shape)
-    source_grid = PixelGrid((n, n), fov / n, (float(center[0, 0]), float(center[0, 1])))
-    simulator = Simulator(
-        grid,
-        source_grid,
-        torch.as_tensor(frame.psf, dtype=torch.float64),
-        psf_kind=frame.psf_kind,
-        dtype=torch.float64,
-    )
-    gamma, beyond = _beyond_the_map(scene, simulator, kappa, mass)
+    if known is not None:
+        view = View.of(scene, deflector, source_fov or known.fov, known.center)
+        return _solved(scene, deflector, state, view, known, tune)
+    view = View.of(scene, deflector, source_fov or _side(scene, state))
+    found = _solved(scene, deflector, state, view, None, tune)
+    if source_fov is None:
+        whole = view.grid.fov[0]
+        share = float(extent(torch.from_numpy(found.source)[None, None]))
+        fov = min(whole, share * whole + scene.frame.fwhm)
+        view = View.of(scene, deflector, fov, view.center)
+        found = _solved(scene, deflector, state, view, None, tune)
+    return found
+
+
+def _solved(
+    scene: Scene,
+    deflector: Deflector,
+    state: MacroState,
+    view: View,
+    known: Known | None,
+    tune: int,
+) -> Answer:
     with torch.no_grad():
-        rays = simulator.kappa_rays(kappa[None, None], gamma[None], beyond[None])
+        expected = torch.zeros(*view.grid.shape, dtype=torch.float64)
+        if known is not None:
+            expected = resample(known, view.grid)
+        image = image_data(scene)
+        seen = view.see(expected[None])[0]
+        image = replace(image, data=image.data - seen.flatten()[image.used] * image.weight)
+        if tune:
+            state = view.tuned(scene, image, state, tune)
         modes = SourceModes(MODES)
-        basis = _draw(modes, state, source_grid)
-        solution, images = _solve(scene, simulator, rays, modes, basis, state)
+        basis = draw_modes(modes, state, view.grid)
+        images = view.see(basis)
+        columns = (images.reshape(len(images), -1)[:, image.used] * image.weight).T
+        solution = solve(assemble(image, columns[None]), modes, state.hyper)
     k = len(modes)
     z = solution.mean[0, :k]
-    source = torch.einsum("k,kij->ij", z, basis)
-    whitened = basis.reshape(k, -1) * solution.scale[0, :k, None]
-    padded = torch.cat(
-        [whitened, whitened.new_zeros(solution.scale.shape[1] - k, whitened.shape[1])]
-    )
-    half = torch.linalg.solve_triangular(solution.factor[0], padded, upper=False)
-    std = half.square().sum(0).sqrt().reshape(n, n)
     lens_light, sky = _lights(scene, solution.mean[0, k:].numpy())
-    with torch.no_grad():
-        alpha = torch.cat(simulator.kappa_to_alpha(kappa[None, None]), 1)[0]
-        tide = Shear(gamma[0], gamma[1]).deflection(*grid.coordinates(dtype=torch.float64))
-        alpha_x, alpha_y = alpha + torch.stack(tide) + beyond
-        arcs = torch.einsum("k,kij->ij", z, images)
+    alpha_x, alpha_y = view.alpha
     return Answer(
-        kappa=kappa.numpy(),
+        kappa=deflector.kappa.numpy(),
         alpha_x=alpha_x.numpy(),
         alpha_y=alpha_y.numpy(),
-        gamma=(float(gamma[0]), float(gamma[1])),
-        source=source.numpy(),
-        source_std=std.numpy(),
-        source_grid=source_grid,
-        arcs=arcs.numpy(),
+        gamma=(float(view.gamma[0]), float(view.gamma[1])),
+        source=(expected + torch.einsum("k,kij->ij", z, basis)).numpy(),
+        source_std=_deviation(solution, basis).numpy(),
+        source_grid=replace(view.grid, center=view.center),
+        arcs=(seen + torch.einsum("k,kij->ij", z, images)).numpy(),
         lens_light=lens_light,
         sky=sky,
         log_evidence=float(solution.log_evidence[0]),
@@ -125,36 +146,40 @@ def answer(
     )
 
 
-def _beyond_the_map(
-    scene: Scene, simulator: Simulator, kappa: Tensor, mass: Mass
-) -> tuple[Tensor, Tensor]:
-    """Finds what the map's deflection lacks: a shear (2), and the rest (2, H, W) [arcsec]."""
-    grid = scene.frame.grid
+def with_source(scene: Scene, deflector: Deflector, solved: Answer, known: Known) -> Answer:
+    """Returns an answer with a known source in place of the one that was solved for.
+
+    Lens light, sky and errors stay those of the solved one; evidence and effective parameters are
+    not known.
+    """
+    view = View.of(scene, deflector, solved.source_grid.fov[0], known.center)
+    source = resample(known, view.grid)
     with torch.no_grad():
-        missing = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
-        missing = missing - simulator.kappa_to_alpha.maps(kappa[None, None])[0]
-    gamma, rest = part_shear(missing[None], grid, torch.from_numpy(scene.arc_light)[None, None])
-    return gamma[0], rest[0]
-
-
-def _draw(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:
-    """Draws every mode on the pixels of the source, with shape (K, n, n)."""
-    x, y = torch.broadcast_tensors(*grid.coordinates(dtype=torch.float64))
-    middle, size = torch.tensor(grid.center, dtype=x.dtype), state.hyper[0, 2].exp()
-    position = (torch.stack([x, y], dim=-1) - middle) / size
-    return modes.draw(position.reshape(1, 1, -1, 2), state.hyper[:1, 3].exp())[0].reshape(
-        len(modes), *grid.shape
+        arcs = view.see(source[None])[0]
+    return replace(
+        solved,
+        source=source.numpy(),
+        arcs=arcs.numpy(),
+        log_evidence=float("nan"),
+        effective=float("nan"),
     )
 
 
-def _solve(scene, simulator, rays, modes, basis, state) -> tuple[Solution, Tensor]:
-    data = image_data(scene)
-    images = []
-    for chunk in basis.split(64):  # bounds the memory: rays are shared by the modes of a chunk
-        images.append(simulator.trace(chunk[:, None], rays.expand(len(chunk), -1, -1, -1))[:, 0])
-    maps = torch.cat(images)
-    columns = (maps.reshape(len(maps), -1)[:, data.used] * data.weight).T
-    return solve(assemble(data, columns[None]), modes, state.hyper), maps
+def _side(scene: Scene, state: MacroState) -> float:
+    """Side of a source map that misses nothing [arcsec]: 0.4 of the image's or the whole disc."""
+    size, fov = float(state.hyper[0, 2].exp()), scene.frame.grid.fov
+    return max(0.4 * max(fov), min(size, 0.8 * min(fov)))
+
+
+def _deviation(solution: Solution, basis: Tensor) -> Tensor:
+    """Standard deviation of the source in each pixel of a basis (K, n, n)."""
+    k = len(basis)
+    whitened = basis.reshape(k, -1) * solution.scale[0, :k, None]
+    padded = torch.cat(
+        [whitened, whitened.new_zeros(solution.scale.shape[1] - k, whitened.shape[1])]
+    )
+    half = torch.linalg.solve_triangular(solution.factor[0], padded, upper=False)
+    return half.square().sum(0).sqrt().reshape(basis.shape[1:])
 
 
 def _lights(scene: Scene, amplitudes: Array) -> tuple[Array, float]:

@@ -1,56 +1,83 @@
 """A trained machine applied to a scene: from the macro-model's answer to maps of its own.
 
-The machine works in pixels and in units of the arcs' peak; here the scene is put into them, and
-what it returns is put back.
+The machine works in pixels, in units of the arcs' peak, and on square frames; here the scene is
+put into them, and what it returns is put back.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..datasets.pairs import arc_weights
+from ..datasets.arcs import arc_weights
+from ..grid import PixelGrid
+from ..lensing.convergence import KappaToAlpha
+from ..lensing.likelihood import rays_of
+from ..lensing.mass import Shear
 from ..lensing.psf import measure_fwhm, native_kernel
-from ..rim.core import RIM
 from .answer import Answer
-from .learnt import prepare, score_of, simulator_of, start_state
+from .learnt import prepare, score_of, setting_of, simulator_of, start_state
+from .lens_light import Array
+from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
 from .search import Scene
 from .start import Start, answer_of, first_state, problem_of
+from .view import Deflector, Known
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """Holds what a machine made of a scene.
+class Square:
+    """Holds how a frame lies in a square.
 
     Arguments:
-        kappa: Convergence, with shape (H, W), double precision.
-        gamma: External shear that belongs to the map, with shape (2).
-        beyond: Rest of the deflection, of mass beyond the map [arcsec], with shape (2, H, W).
-        source: Source map, with shape (n, n), in the data's units.
-        source_fov: Side of the source map [arcsec].
+        shape: Shape of the frame (H, W).
     """
 
-    kappa: Tensor
-    gamma: Tensor
-    beyond: Tensor
-    source: Tensor
-    source_fov: float
+    shape: tuple[int, int]
+
+    @property
+    def side(self) -> int:
+        """Side of the square [pixels]."""
+        return max(self.shape)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the frame's first pixel."""
+        h, w = self.shape
+        return (self.side - h) // 2, (self.side - w) // 2
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """Middle of the square from that of the frame, x and y [pixel]."""
+        (h, w), (row, column) = self.shape, self.corner
+        return (self.side - w) / 2 - column, (self.side - h) / 2 - row
+
+    def pad(self, values: Array, fill: float) -> torch.Tensor:
+        """Puts a map into the square: (1, 1, side, side), single precision."""
+        out = np.full((self.side, self.side), fill, dtype=np.float32)
+        (h, w), (row, column) = self.shape, self.corner
+        out[row : row + h, column : column + w] = values
+        return torch.from_numpy(out)[None, None]
+
+    def cut(self, maps: torch.Tensor) -> torch.Tensor:
+        """Takes the frame out of maps of the square (..., side, side)."""
+        (h, w), (row, column) = self.shape, self.corner
+        return maps[..., row : row + h, column : column + w]
 
 
-def batch_of(scene: Scene, result: Answer, has_light: bool) -> dict[str, Tensor]:
+def batch_of(scene: Scene, result: Answer, has_light: bool) -> dict[str, torch.Tensor]:
     """Puts a scene into the form of the training pairs, less lens light and sky of an answer."""
-    frame = scene.frame
+    frame, square = scene.frame, Square(scene.frame.grid.shape)
     image = np.where(frame.mask, frame.image - result.lens_light - result.sky, 0.0)
+    typical = float(np.median(scene.sigma[frame.mask]))
+    sigma = np.where(frame.mask, scene.sigma, typical)
     psf = torch.as_tensor(frame.psf, dtype=torch.float64)
     psf = native_kernel(psf, 1, psf_kind=frame.psf_kind)[None].float()
-    image, sigma, mask = (
-        torch.from_numpy(each)[None, None].float()
-        for each in (image, scene.sigma, frame.mask.astype(float))
-    )
+    image, mask = square.pad(image, 0.0), square.pad(frame.mask.astype(float), 0.0)
+    sigma = square.pad(sigma, typical)
     fwhm, lit = torch.tensor([measure_fwhm(psf[0])]), torch.tensor([float(has_light)])
     center = torch.tensor([scene.light.center]) / frame.grid.spacing
+    center = center - torch.tensor([square.offset])
     arc, amplitude = arc_weights(
         image, sigma, mask, psf, center=center.float(), hole=1.5 * fwhm * lit
     )
@@ -66,40 +93,75 @@ def batch_of(scene: Scene, result: Answer, has_light: bool) -> dict[str, Tensor]
     }
 
 
-def start_of(batch: dict[str, Tensor], state: MacroState, spacing: float) -> Start:
+def measured(batch: dict[str, torch.Tensor], p: torch.Tensor, spacing: float) -> dict[str, float]:
+    """Measures what decides whether a machine may be used: the quantities of its ranges."""
+    snr = batch["amplitude"] / batch["sigma"].flatten(1).median(1).values
+    return {
+        "side": float(batch["image"].shape[-1]),
+        "theta_E": float(p[0, 0].exp()) / spacing,
+        "fwhm": float(batch["fwhm"]),
+        "snr": float(snr),
+    }
+
+
+def start_of(
+    batch: dict[str, torch.Tensor], state: MacroState, spacing: float, square: Square
+) -> Start:
     """Makes the start from a macro-model [arcsec], as those of the training were made."""
     p = state.p.cpu().clone()
     p[:, 0] -= float(np.log(spacing))
-    p[:, 3:5] /= spacing
+    p[:, 3:5] = p[:, 3:5] / spacing - torch.tensor(square.offset, dtype=p.dtype)
     prior = MacroPrior((0.0, 0.0), 1.0, (1.0, 100.0), slope=2.05, slope_width=0.16)
-    problem = problem_of(batch, prior, 1)
+    problem = problem_of(batch, prior)
     return answer_of(problem, problem.tune(first_state(p, batch, problem), rounds=5), batch)
 
 
-def apply(rim: RIM, scene: Scene, state: MacroState, result: Answer, has_light: bool) -> Learnt:
+def apply(
+    machine: Machine,
+    scene: Scene,
+    batch: dict[str, torch.Tensor],
+    state: MacroState,
+    *,
+    steps: int | None = None,
+) -> tuple[Deflector, Known]:
     """Runs a machine on a scene.
 
     Arguments:
-        rim: The machine.
+        machine: The machine.
         scene: The observation.
+        batch: The same in the machine's form, of :func:`batch_of`.
         state: Its macro-model.
-        result: The macro-model's answer, whose lens light and sky are subtracted.
-        has_light: Whether the image holds its lens galaxy.
+        steps: Steps of the machine, those of its training by default.
+
+    Returns:
+        What bends the rays, and the source.
     """
-    spacing = scene.frame.grid.spacing
-    batch = batch_of(scene, result, has_light)
-    start = start_of(batch, state, spacing)
-    prepared = prepare(batch, start)
+    rim, spacing = machine.rim, scene.frame.grid.spacing
+    square = Square(scene.frame.grid.shape)
+    start = start_of(batch, state, spacing, square)
+    prepared = {k: v.to(device_of(rim)) for k, v in prepare(batch, start).items()}
+    simulator = simulator_of(prepared)
     last = rim.predict(
         prepared["observation"],
-        score_of(prepared, simulator_of(prepared)),
+        score_of(prepared, simulator),
         start_state(prepared),
         prepared["conditioning"],
+        steps=steps,
     )
-    return Learnt(
-        kappa=(last["log_kappa"][0, 0].double() * np.log(10)).exp(),
-        gamma=last["shear"][0].double(),
-        beyond=start.beyond[0].double() * spacing,
-        source=last["source"][0, 0].double() * float(batch["amplitude"]),
-        source_fov=float(start.fov[0]) * spacing,
+    _, center = rays_of(simulator, last, setting_of(prepared))
+    assert center is not None
+    middle = center[0].cpu().double() * float(start.fov[0]) + torch.tensor(square.offset)
+    last = {name: value.cpu().double() for name, value in last.items()}
+    grid = PixelGrid((square.side, square.side), 1.0)
+    kappa = (last["log_kappa"] * np.log(10)).exp()
+    alpha = KappaToAlpha(grid, dtype=torch.float64).maps(kappa)[0]
+    tide = Shear(*last["shear"][0]).deflection(*grid.coordinates(dtype=torch.float64))
+    alpha = alpha + torch.stack(tide) + start.beyond[0].double()
+    return (
+        Deflector(square.cut(kappa[0, 0]), spacing * square.cut(alpha)),
+        Known(
+            source=last["source"][0, 0] * float(batch["amplitude"]),
+            fov=float(start.fov[0]) * spacing,
+            center=(float(middle[0]) * spacing, float(middle[1]) * spacing),
+        ),
     )

@@ -12,18 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..datasets.pairs import FINE
+from ..datasets.systems import FINE
 from ..errors import InputError
 from ..grid import PixelGrid
-from ..lensing.likelihood import ScoreFn, Setting, State, score, simulate
+from ..lensing.likelihood import ScoreFn, Setting, State, score
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from ..rim.core import RIM, sizes
 from ..rim.fields import Aux, Field, Log10
-from ..rim.losses import trajectory_loss
 from ..rim.networks import UNet
 from ..rim.preconditioning import Arcsinh, Normalized
 from .start import Start, shear_of_map, source_grid, start_of_pairs
@@ -273,55 +272,3 @@ def turned(prepared: Batch, turns: int, flip: bool) -> dict[str, Tensor]:
             value = torch.stack([x, y], 1)
         out[name] = value.contiguous()
     return out
-
-
-def misfit(model: Tensor, prepared: Batch) -> Tensor:
-    """Computes D, the noise-free misfit on the true arcs, with shape (B)."""
-    arcs = (prepared["clean"] > prepared["sigma"]).float() * prepared["mask"]
-    square = ((model - prepared["clean"]) / prepared["sigma"]).square() * arcs
-    return square.sum((1, 2, 3)) / arcs.sum((1, 2, 3)).clamp(min=1)
-
-
-FLOOR = 0.003
-"""Floor of the mean square errors, in units of the fields' steps."""
-
-WEIGHTS = {"source": 0.5, "log_kappa": 0.5, "shear": 0.1}
-MISFIT_WEIGHT = 0.5
-MISFIT_FLOOR = 0.02
-
-
-def loss_of(rim: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Computes the loss of a machine on a prepared batch with truth, and its errors.
-
-    Returns:
-        The loss: logarithms of the mean square errors of the fields at all steps, and of the
-        misfit D at the last; and medians over the batch of errors at the end and at the start.
-    """
-    simulator = simulator_of(batch)
-    start = start_state(batch)
-    trajectory = rim(
-        batch["observation"], score_of(batch, simulator), start, batch["conditioning"]
-    )
-    truth = {name: batch[f"true_{name}"] for name in FIELDS}
-    loss, _ = trajectory_loss(
-        trajectory,
-        truth,
-        fields=WEIGHTS,
-        elements={"log_kappa": batch["kappa_weight"]},
-        floor=FLOOR,
-    )
-    setting = setting_of(batch)
-    seen = misfit(simulate(simulator, trajectory.last, setting), batch)
-    loss = loss + MISFIT_WEIGHT * (seen + MISFIT_FLOOR).log().mean()
-    with torch.no_grad():
-        before = misfit(simulate(simulator, start, setting), batch)
-        region = batch["kappa_weight"] > 0.5
-        metrics = {"misfit": float(seen.median()), "misfit_start": float(before.median())}
-        for label, state in (("", trajectory.last), ("_start", start)):
-            source = (state["source"] - truth["source"]).flatten(1).norm(dim=1)
-            kappa = (state["log_kappa"] - truth["log_kappa"]).square() * region
-            kappa = (kappa.flatten(1).sum(1) / region.flatten(1).sum(1)).sqrt()
-            norm = truth["source"].flatten(1).norm(dim=1)
-            metrics[f"source{label}"] = float((source / norm).median())
-            metrics[f"kappa{label}"] = float(kappa.median())
-    return loss, metrics

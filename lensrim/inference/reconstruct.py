@@ -1,13 +1,14 @@
 """The chain: from an observation to a source and a mass map.
 
 Cut-out and lens light, search for the macro-model, lens light once more jointly with the arcs,
-and the answer in pixels. Every stage's numbers go into the product's JSON.
+and the answer in pixels: of the macro-model, and of a trained machine that begins with it. Every
+stage's numbers go into the product's JSON.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,10 +22,13 @@ from ..io.product import Product, write_product
 from ..io.read import read_observation
 from ..lensing.cosmology import lens_scales
 from ..progress import Stages
-from .answer import answer
+from ..zoo import DEFAULT
+from .answer import Answer, answer, deflector_of
 from .ascent import MacroProblem
 from .framing import coarsen, cut, frame_of, observe, structure_noise
+from .learning import Outcome, StageName, learn
 from .lens_light import LensLightFitter
+from .machine import load_machine
 from .macro import MacroPrior, MacroState
 from .neighbours import describe_neighbours
 from .report import build_product, summary_of, timed
@@ -36,9 +40,10 @@ if TYPE_CHECKING:
 SHARES = {
     "reading": 1,
     "lens light": 29,
-    "search": 55,
+    "search": 50,
     "lens light with arcs": 10,
     "source": 2,
+    "machine": 5,
     "report": 3,
 }
 """Stages, with the per cent of the time that they usually take."""
@@ -73,8 +78,20 @@ class ReconstructOptions:
     cosmology: str = "Planck18"
     """Name of an astropy cosmology."""
 
+    model: str = DEFAULT
+    """Trained machine: name of a packaged one, or file of weights from lensrim train."""
+
+    stage: StageName = "macro"
+    """Last stage: macro (no machine), rim (what the machine returns), or final (the source solved
+    for once more, given the machine's mass)."""
+
+    strict: bool = False
+    """End with an error, instead of the macro-model's answer and a note, where the machine is not
+    valid or fits worse."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the macro-model is searched; auto takes the CPU, on which it was timed."""
+    """Where the macro-model is searched and the machine runs; auto takes the CPU, on which the
+    search was timed."""
 
     seed: int = 0
     """Seed of the candidates that the search starts from, 0 or more."""
@@ -123,11 +140,13 @@ class Reconstruction:
         product: Maps, grids and numbers.
         summary: A short table of the numbers.
         files: Files of the observation, which are never replaced.
+        answers: Maps of every stage, by its name, in their order.
     """
 
     product: Product
     summary: str
     files: tuple[Path, ...] = ()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
     def plot(self) -> "Figure":
         """Draws data, model, residual, source and convergence, without showing it."""
@@ -176,6 +195,8 @@ def reconstruct(
     """
     options.check()
     has_light, device = options.lens_light != "none", options.device
+    # A model that cannot be loaded is told before the work.
+    machine = None if options.stage == "macro" else load_machine(options.model)
     lines: list[str] = []
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
@@ -207,7 +228,22 @@ def reconstruct(
             with enough_memory(scene), stages("lens light with arcs"):
                 scene, current, state = together(scene, current, state, prior)
         with stages("source"):
-            result = answer(scene, current, state, source_fov=options.source_fov)
+            first = answer(scene, deflector_of(scene, state), state, source_fov=options.source_fov)
+        outcome = Outcome({"macro": first})
+        if machine is not None:
+            machine.rim.to(scene.device)
+            with enough_memory(scene), stages("machine"):
+                outcome = learn(
+                    machine,
+                    scene,
+                    state,
+                    first,
+                    has_light=has_light,
+                    until=options.stage,
+                    strict=options.strict,
+                    source_fov=options.source_fov,
+                )
+        notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
         with stages("report"):
             product = build_product(
@@ -215,7 +251,8 @@ def reconstruct(
                 scene,
                 current,
                 state,
-                result,
+                outcome,
+                machine,
                 notes=(*fitted.notes, *notes, *lines),
                 settings=(*observation.options, *settings),
                 redshifts=(options.z_lens, options.z_source, options.cosmology),
@@ -223,7 +260,7 @@ def reconstruct(
     product = timed(product, stages.seconds)
     doubtful = (line for line in product.history if line.startswith("doubtful"))
     summary = summary_of(product, (*fitted.notes, *notes, *doubtful))
-    return Reconstruction(product=product, summary=summary, files=observation.files)
+    return Reconstruction(product, summary, observation.files, outcome.answers)
 
 
 @contextmanager
@@ -265,11 +302,12 @@ def together(
     start = np.array([*scene.light.center, *scene.light.ellipticity.ravel()])
     whiten = current.marginal(state)
     _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
-    result = answer(replace(scene, light=light), current, state)
+    scene = replace(scene, light=light)
+    result = answer(scene, deflector_of(scene, state), state)
     residual = frame.image - result.arcs - result.lens_light - result.sky
     scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
     structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))
-    scene = replace(scene, light=light, structure=structure)
+    scene = replace(scene, structure=structure)
     current = problem(scene, prior, STAGES[-1])
     state = replace(state, damping=torch.full_like(state.damping, 0.03))
     return scene, current, climb(current, current.tune(state, rounds=2), 4)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, metrics
+from .. import __version__
 from ..io.frames import position_angle
 from ..io.observation import Observation
 from ..io.product import Product
@@ -15,51 +15,12 @@ from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
 from .ascent import MacroProblem
-from .macro import NAMES, MacroPrior, MacroState
+from .judgement import doubts, numbers_of, quality, residual_of
+from .learning import Outcome
+from .machine import Machine
+from .macro import NAMES, MacroState
 from .magnification import total_magnification
 from .search import Scene
-
-
-def doubts(p: Mapping[str, float], prior: MacroPrior, theta_e: float) -> list[str]:
-    """Names what is implausible in a macro-model, whatever its χ²: one line each.
-
-    Arguments:
-        p: Parameters by name (``NAMES``).
-        prior: Their prior.
-        theta_e: Radius of the circle of mean κ 1 [arcsec]; NaN if there is none.
-    """
-    low, high = (math.log(t) for t in prior.theta_E)
-    center = math.hypot(p["center_x"] - prior.center[0], p["center_y"] - prior.center[1])
-    found = {
-        "the shear is above 0.3": math.hypot(p["gamma1"], p["gamma2"]) > 0.3,
-        "the axis ratio is below 0.3": math.hypot(p["e1"], p["e2"]) > 0.54,
-        "the centre of mass is more than 4 standard deviations from its prior": center
-        > 4 * prior.center_width,
-        "the Einstein radius is at the end of the range that was searched": not low + 0.02
-        < p["log_theta_E"]
-        < high - 0.02,
-        "no circle in the frame has a mean convergence of 1": math.isnan(theta_e),
-    }
-    return [f"doubtful: {what}" for what, is_so in found.items() if is_so]
-
-
-def quality(chi2_arc: float, chi2_fit: float, noise_scale: float, doubtful: bool) -> str:
-    """Judges a fit by the arcs' χ², in two units of noise, and by its doubts.
-
-    The noise that was fitted with follows the sky where less is stated or more, but it holds the
-    structure of the lens galaxy as well, which is measured on what the fit leaves over: a bad fit
-    makes it large. So the arcs must be fitted in units of the stated noise, too.
-
-    Arguments:
-        chi2_arc: χ² per pixel of the arcs with the stated noise.
-        chi2_fit: The same with the noise that was fitted with.
-        noise_scale: Noise of the sky over the stated one; above 1, the sky's counts as stated.
-        doubtful: Whether the macro-model is implausible.
-    """
-    ratio = max(chi2_arc / max(noise_scale, 1.0) ** 2, chi2_fit)
-    if doubtful:
-        return "poor"
-    return "good" if ratio < 1.4 else "fair" if ratio < 2.5 else "poor"
 
 
 def build_product(
@@ -67,21 +28,32 @@ def build_product(
     scene: Scene,
     problem: MacroProblem,
     state: MacroState,
-    result: Answer,
+    outcome: Outcome,
+    machine: Machine | None,
     *,
     notes: tuple[str, ...],
     settings: tuple[str, ...],
     redshifts: tuple[float | None, float | None, str],
 ) -> Product:
-    """Puts maps and numbers into the product of the contract."""
-    frame, grid = scene.frame, scene.frame.grid
-    residual = (observation.image - result.arcs - result.lens_light - result.sky) / frame.sigma
-    residual = np.where(frame.mask, residual, 0.0)
+    """Puts maps and numbers into the product of the contract.
+
+    Arguments:
+        observation: As it was fitted.
+        scene: The same, with lens light and noise.
+        problem, state: The macro-model.
+        outcome: The answers of the stages.
+        machine: The machine that was asked for.
+        notes, settings: Lines for the history.
+        redshifts: Of lens and source, and the cosmology's name.
+    """
+    frame, grid, result = scene.frame, scene.frame.grid, outcome.last
+    residual = residual_of(scene, result)
     arcs = scene.arcs & frame.mask
-    chi2 = float((residual[frame.mask] ** 2).mean())
-    chi2_arc = float((residual[arcs] ** 2).mean())
-    chi2_fit = float(((residual * frame.sigma / scene.sigma)[arcs] ** 2).mean())
-    theta_e = metrics.effective_theta_E(result.kappa, grid)
+    numbers = {name: numbers_of(scene, each) for name, each in outcome.answers.items()}
+    number = numbers[outcome.stage]
+    chi2, chi2_arc = number["chi2nu"], number["chi2arc"]
+    chi2_fit, theta_e = number["chi2arc_fitted_noise"], number["theta_E"]
+    used = machine if outcome.stage != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     covariance = problem.covariance(state)[0]
     deviations = covariance.diagonal().clamp(min=0).sqrt()
@@ -112,7 +84,7 @@ def build_product(
             int((scene.neighbours & observation.mask).sum()),
             "pixels masked as neighbours",
         ),
-        "PEFF": (result.effective, "effective number of linear parameters"),
+        "PEFF": (number["peff"], "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
         "MAGTOT": (magnification, "lensed over source flux, where detected"),
         "MAGTOTER": (magnification_std, "its standard deviation"),
@@ -120,13 +92,13 @@ def build_product(
             quality(chi2_arc, chi2_fit, scene.noise_scale, bool(questions)),
             "good, fair or poor",
         ),
-        "MODEL": ("macro", "model that gave the answer"),
-        "MODELSHA": ("none", "sha256 of its weights"),
+        "MODEL": (used.name if used else "macro", "model that gave the answer"),
+        "MODELSHA": (used.sha256 if used else "none", "sha256 of its weights"),
         "VERSION": (__version__, "version of lensrim"),
         "NOISKIND": (observation.noise_kind, "kind of noise that was read"),
         "PSFKIND": (observation.psf_kind, "whether the PSF holds the pixel"),
         "BIN": (observation.bin, "native pixels along a pixel"),
-        "STAGE": ("macro", "last stage"),
+        "STAGE": (outcome.stage, "last stage"),
     }
     if observation.wcs is not None:
         header["MACROPA"] = (
@@ -174,13 +146,9 @@ def build_product(
                 "log_evidence": float(state.value[0]),
                 "log_strength_length_size_core": state.hyper[0].tolist(),
             },
-            "inversion": {
-                "log_evidence": result.log_evidence,
-                "chi2nu": chi2,
-                "chi2arc": chi2_arc,
-                "chi2arc_fitted_noise": chi2_fit,
-                "peff": result.effective,
-            },
+            # the macro-model's own inversion, which is always kept for comparison
+            "inversion": numbers.pop("macro"),
+            **numbers,
         },
         history=(*settings, *notes, *questions),
         critical_curves=curves,
@@ -202,11 +170,15 @@ def timed(product: Product, seconds: Mapping[str, float]) -> Product:
         "inversion": seconds["source"],
         "report": seconds["report"],
     }
+    last = product.header["STAGE"][0]
+    if "machine" in seconds:
+        spent[last if last != "macro" else "machine"] = seconds["machine"]
     total = round(sum(spent.values()), 2)
     return replace(
         product,
         header={**product.header, "SECONDS": (total, "[s] wall time, less reading and writing")},
-        stages={k: {**product.stages.get(k, {}), "seconds": v} for k, v in spent.items()},
+        stages={**product.stages}
+        | {k: {**product.stages.get(k, {}), "seconds": v} for k, v in spent.items()},
     )
 
 
@@ -251,7 +223,9 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     def known(key: str) -> bool:
         return v(key) is not None and math.isfinite(v(key))
 
-    expected = 1 - v("PEFF") / int(product.image_maps["MASK"].sum())
+    used = int(product.image_maps["MASK"].sum())
+    expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
+    p_eff = f", p_eff {v('PEFF'):.0f}" if known("PEFF") else ""
     slope, sky = v("MACROSL"), v("SKYNOISE") ** 2
     rows = [
         (
@@ -263,8 +237,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
         ("macro theta_E", f"{v('MACROTE'):.4f} +- {v('MACROTER'):.4f} arcsec, slope {slope:.2f}"),
         ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
         ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
-        ("chi2 frame", f"{v('CHI2NU'):.3f} (expected {expected:.3f}; sky alone {sky:.3f})"),
-        ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels, p_eff {v('PEFF'):.0f}"),
+        ("chi2 frame", f"{v('CHI2NU'):.3f} ({expected}sky alone {sky:.3f})"),
+        ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
         (
             "magnification",
             f"{v('MAGTOT'):.2f} +- {v('MAGTOTER'):.2f}"
@@ -277,7 +251,11 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     if known("MAGLENS"):
         source = f"{v('MAGSRC'):.2f}" if known("MAGSRC") else "none"
         rows.append(("magnitudes", f"source {source}, lensed {v('MAGLENS'):.2f}"))
-    times = ", ".join(f"{name} {stage['seconds']:.1f}" for name, stage in product.stages.items())
+    times = ", ".join(
+        f"{name} {stage['seconds']:.1f}"
+        for name, stage in product.stages.items()
+        if "seconds" in stage
+    )
     rows += [("quality", str(v("QUALITY"))), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
     (h, w), spacing = product.image_grid.shape, product.image_grid.spacing
     return "\n".join(

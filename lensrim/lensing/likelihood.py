@@ -70,12 +70,23 @@ def simulate(simulator: Simulator, state: State, setting: Setting = Setting()) -
         ValueError: If the state has an unknown variable, or not exactly one of ``kappa`` and
             ``log_kappa``, or no source.
     """
-    rays, center = _rays(simulator, state, setting)
+    rays, center = rays_of(simulator, state, setting)
     return simulator.trace(state["source"], rays, center)
 
 
-def _rays(simulator: Simulator, state: State, setting: Setting) -> tuple[Tensor, Tensor | None]:
-    """Returns the traced rays and the centre of the source grid, of a state that is checked."""
+def rays_of(
+    simulator: Simulator, state: State, setting: Setting = Setting()
+) -> tuple[Tensor, Tensor | None]:
+    r"""Traces the rays of a state.
+
+    Returns:
+        Their positions in the source plane, with shape :math:`(B, 2, kH, kW)`, and the centre of
+        the source grid, with shape :math:`(B, 2)`, where it is not zero; both divided by the
+        setting's ``scale``.
+
+    Raises:
+        ValueError: As :func:`simulate`.
+    """
     unknown = sorted(set(state) - set(VARIABLES))
     if unknown:
         raise ValueError(f"a state has the variables {VARIABLES}, got {unknown}")
@@ -87,7 +98,7 @@ def _rays(simulator: Simulator, state: State, setting: Setting) -> tuple[Tensor,
     rays = simulator.kappa_rays(kappa, state.get("shear"), setting.beyond)
     center = state.get("source_center")
     if setting.arc is not None:
-        mean = (_pixels(rays, simulator.subsample) * setting.arc).sum((-2, -1))
+        mean = (pixels_of(rays, simulator.subsample) * setting.arc).sum((-2, -1))
         center = mean if center is None else center + mean
     if setting.scale is not None:
         rays = rays / setting.scale[:, None, None, None]
@@ -95,8 +106,8 @@ def _rays(simulator: Simulator, state: State, setting: Setting) -> tuple[Tensor,
     return rays, center
 
 
-def _pixels(rays: Tensor, k: int) -> Tensor:
-    """Averages values at the rays over the pixels."""
+def pixels_of(rays: Tensor, k: int) -> Tensor:
+    """Averages values at k x k rays a pixel over the pixels."""
     return rays.unflatten(-1, (-1, k)).unflatten(-3, (-1, k)).mean((-3, -1))
 
 
@@ -139,7 +150,7 @@ def score(
                 else value.detach().requires_grad_()
                 for name, value in state.items()
             }
-            rays, center = _rays(simulator, x, setting)
+            rays, center = rays_of(simulator, x, setting)
             model = simulator.trace(x["source"], rays, center)
             residual = noise.residual(model, image)
             energy = 0.5 * residual.square().sum()
@@ -155,7 +166,7 @@ def score(
         aux = {
             "residual": residual,
             "model": model,
-            "pull": k**2 * _pixels(pull, k),
+            "pull": k**2 * pixels_of(pull, k),
             "information": information,
         }
         return dict(zip(x, gradient, strict=True)), aux

@@ -21,12 +21,11 @@ import torch
 from torch import Tensor
 
 from .core import Trajectory
-from .fields import State
 
 
 def trajectory_loss(
     trajectory: Trajectory,
-    truth: State,
+    truth: Mapping[str, Tensor | Sequence[Tensor]],
     *,
     fields: Mapping[str, float] | None = None,
     elements: Mapping[str, Tensor] | None = None,
@@ -37,7 +36,8 @@ def trajectory_loss(
 
     Arguments:
         trajectory: The steps.
-        truth: The true free variables :math:`x^*`.
+        truth: The true free variables :math:`x^*`; or, of a field that is compared with another
+            truth at each step, one for each of the T.
         fields: Weights :math:`\lambda_f`; 1 where a field is not named, and 0 leaves it out.
         elements: Weights :math:`W_f` of pixels or components, of shapes that broadcast to those of
             the fields; 1 where a field is not named.
@@ -66,10 +66,15 @@ def trajectory_loss(
             f"got {weights}"
         )
     errors = {}
-    loss = next(iter(truth.values())).new_zeros(())
+    loss = next(iter(states[0].values())).new_zeros(())
     for name, field in trajectory.fields.items():
         weight = (elements or {}).get(name)
-        steps = [_mean_square(s[name] - truth[name], weight) / field.step**2 for s in states]
+        aims = truth[name]
+        aims = [aims] * len(states) if isinstance(aims, Tensor) else aims
+        steps = [
+            _mean_square(s[name] - aim, weight) / field.step**2
+            for s, aim in zip(states, aims, strict=True)
+        ]
         share = (fields or {}).get(name, 1.0) / sum(weights)
         counted = steps if floor is None else [(e + floor).log() for e in steps]
         loss = loss + share * sum(w * e.mean() for w, e in zip(weights, counted, strict=True))

@@ -1,10 +1,14 @@
 """``lensrim train``: from a recipe to weights, in slices."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
+from lensrim._weights import read_weights, sha256_of
 from lensrim.cli import main
+from lensrim.inference.machine import load_machine
 
 RECIPE = """
 [data]
@@ -39,6 +43,53 @@ def test_a_training_runs_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert "stopped after step 3" in capsys.readouterr().out
     names = {path.name for path in folder.iterdir()}
     assert names >= {"best.safetensors", "ema.safetensors", "history.jsonl", "last.pt"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A recipe, and the folder of its training."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = folder / "recipe.toml"
+    recipe.write_text(RECIPE)
+    words = ["train", str(recipe), "--output", str(folder / "run"), "--device", "cpu", "--quiet"]
+    assert main(words) == 0
+    return recipe, folder / "run"
+
+
+def test_a_training_is_packed(trained: tuple[Path, Path], tmp_path: Path, capsys):
+    recipe, run = trained
+    words = ["pack", str(recipe), str(run), "--name", "small", "--output", str(tmp_path)]
+    assert main(words) == 0
+    card = tomllib.loads(capsys.readouterr().out)["small"]
+    assert card["sha256"] == sha256_of(tmp_path / "small.safetensors")
+    machine = load_machine(tmp_path / "small.safetensors")
+    assert machine.sha256 == card["sha256"]
+    assert {k: list(v) for k, v in machine.valid.items()} == card["valid"]
+    assert machine.valid["side"] == (24, 48)
+    assert (tmp_path / card["recipe"]).read_text() == RECIPE
+    head, *lines = (tmp_path / card["curve"]).read_text().splitlines()
+    assert head.startswith("step,minutes,learning_rate,loss,validation_loss,misfit,")
+    assert [line.split(",")[0] for line in lines] == ["3"]
+
+
+def test_what_is_not_trained_yet_is_not_packed(tmp_path: Path, capsys):
+    assert main(["pack", "recipe.toml", str(tmp_path), "--name", "small"]) == 2
+    assert "must hold best.safetensors" in capsys.readouterr().err
+
+
+def test_a_training_begins_with_given_weights(trained: tuple[Path, Path], tmp_path: Path, capsys):
+    run = trained[1]
+    again = tmp_path / "again.toml"
+    again.write_text(f'start = "{run}/best.safetensors"\n{RECIPE}')
+    words = ["train", str(again), "--output", str(tmp_path / "run"), "--quiet"]
+    assert main([*words, "--max-minutes", "0"]) == 0
+    begun, _ = read_weights(tmp_path / "run" / "ema.safetensors")
+    for name, value in read_weights(run / "best.safetensors")[0].items():
+        assert torch.equal(begun[name], value), name
+    again.write_text(again.read_text().replace("widths = [8]", "widths = [12]"))
+    capsys.readouterr()
+    assert main(["train", str(again), "--output", str(tmp_path / "other"), "--quiet"]) == 2
+    assert "the weights to start with must be those of a machine" in capsys.readouterr().err
 
 
 def test_a_missing_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from lensrim.datasets.arcs import arc_weights
 from lensrim.datasets.halos import LensPrior
-from lensrim.datasets.pairs import FINE, PairPrior, Pairs, arc_weights, lens_models
+from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
+from lensrim.datasets.systems import FINE, lens_models
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render
 from lensrim.grid import PixelGrid

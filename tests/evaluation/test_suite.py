@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -13,9 +13,20 @@ import pytest
 
 from lensrim.errors import InputError
 from lensrim.evaluation import suite
+from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
-from lensrim.evaluation.suite import EvaluateOptions, compare, evaluate_one, read_rows, run
+from lensrim.evaluation.stages import format_stages
+from lensrim.evaluation.suite import (
+    EvaluateOptions,
+    compare,
+    compare_maps,
+    evaluate_one,
+    maps_of,
+    read_rows,
+    run,
+    structure,
+)
 from lensrim.grid import PixelGrid
 from lensrim.io.observation import Observation
 from lensrim.io.product import Product
@@ -31,10 +42,23 @@ def small(seed: int) -> Mock:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The maps of a stage, as a chain holds them."""
+
+    arcs: np.ndarray
+    kappa: np.ndarray
+    alpha_x: np.ndarray
+    alpha_y: np.ndarray
+    source: np.ndarray
+    source_grid: PixelGrid
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a method returns."""
 
     product: Product
+    answers: dict[str, Stage] = field(default_factory=dict)
 
 
 def perfect(mock: Mock, *, scale: float = 1.0) -> Product:
@@ -102,6 +126,65 @@ def test_a_perfect_answer_has_no_error() -> None:
     assert errors.pop("chi2nu") == pytest.approx(1, abs=0.2)
     assert errors.pop("chi2arc") == pytest.approx(1, abs=0.5)
     assert max(errors.values()) < 1e-10
+
+
+def test_a_mass_sheet_is_an_error_only_where_it_shall_be() -> None:
+    mock, scale = small(2), 0.93
+    maps = maps_of(perfect(mock))
+    x, y = np.meshgrid(*[np.arange(SIDE)] * 2)
+    x, y = mock.observation.grid.from_index(x, y)
+    # the same image: rays and source both smaller by the scale
+    alpha = tuple(t - (t - a) / scale for t, a in zip((x, y), maps.alpha, strict=True))
+    grid = maps.source_grid
+    smaller = replace(
+        grid, spacing=grid.spacing / scale, center=tuple(c / scale for c in grid.center)
+    )
+    sheet = replace(maps, alpha=alpha, kappa=1 - (1 - maps.kappa) / scale, source_grid=smaller)
+    errors = compare_maps(mock, sheet)
+    assert errors["source_sheet"] < 1e-8
+    assert errors["source_l2"] > 0.02
+    assert errors["kappa_sheet"] < 1e-3 < 0.02 < errors["kappa"]
+
+
+def test_the_structure_of_a_lens_is_what_its_ellipsoid_lacks() -> None:
+    mock = small(2)
+    lens = mock.truth.system.lens
+    assert structure(mock) > 0
+    plain = replace(lens, multipoles=(), subhalos=())
+    system = replace(mock.truth.system, lens=plain)
+    smooth = average_convergence(plain, mock.observation.grid)
+    truth = replace(mock.truth, system=system, kappa=smooth)
+    assert structure(replace(mock, truth=truth)) < 1e-5
+
+
+def staged(mock: Mock, scales: dict[str, float]) -> Answer:
+    """An answer with stages that have the true arcs, times a factor each."""
+    product, stages, numbers = perfect(mock), {}, {}
+    for name, scale in scales.items():
+        maps = maps_of(product)
+        model = maps.model * scale
+        stages[name] = Stage(model, maps.kappa, *maps.alpha, maps.source, maps.source_grid)
+        number = {"theta_E": mock.truth.theta_E, "chi2nu": 1.0, "chi2arc": 1.0, "peff": 9.0}
+        numbers["inversion" if name == "macro" else name] = number
+    return Answer(replace(product, stages=numbers), stages)
+
+
+@pytest.mark.usefixtures("_small")
+def test_stages_are_compared_on_the_same_mocks(tmp_path: Path) -> None:
+    def method(observation: Observation, lens_light: bool) -> Answer:
+        seed = int(observation.name[-4:])
+        refused = {} if seed == 2 else {"rim": 1.01}
+        return staged(small(seed), {"macro": 1.02, **refused})
+
+    rows = run(options(tmp_path), method)
+    first = rows[0]["stages"]
+    assert first["macro"]["misfit"] == pytest.approx(4 * first["rim"]["misfit"])
+    text = format_stages(rows)
+    assert "all (2)" in text
+    assert "-75%" in text and "100%" in text
+    assert "not used on 1 mocks" in text
+    assert text in (tmp_path / "summary.txt").read_text()
+    assert format_stages([rows[2]]) == ""
 
 
 def test_errors_are_those_that_were_made() -> None:

@@ -11,7 +11,6 @@ from lensrim.inference.learnt import (
     LensConfig,
     LensPairs,
     build,
-    loss_of,
     prepare,
     score_of,
     setting_of,
@@ -19,6 +18,7 @@ from lensrim.inference.learnt import (
     start_state,
     turned,
 )
+from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
 from lensrim.lensing.likelihood import simulate
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lensrim.errors import InputError
-from lensrim.inference.recipe import Batches, DataConfig, Recipe, read_recipe
+from lensrim.inference.batches import Batches, DataConfig
+from lensrim.inference.recipe import Recipe, read_recipe
 
 TEXT = """
 [data]
@@ -53,7 +54,7 @@ def test_a_recipe_is_read_with_paths_beside_it(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[date]", "a recipe has the tables data, model, train, validation, found date"),
+        ("[date]", "a recipe may have data, model, train, validation, start, found date"),
         ("[data]\ngalaxy = 'x'", "galaxy"),
         ("[train]\nstep = 3", "step: must be fields of TrainConfig"),
         ("[model]\ndepth = 3", "depth"),
@@ -86,7 +87,7 @@ def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest
     batches = Batches(data, "train", 2, 0)
     first, second = batches(0), batches(1)
     assert len(list((tmp_path / "stock").iterdir())) == 2
-    monkeypatch.setattr("lensrim.inference.recipe._ingredients", None)  # nothing is made any more
+    monkeypatch.setattr("lensrim.inference.batches._ingredients", None)  # nothing is made any more
     for name, value in batches(0).items():
         torch.testing.assert_close(value, first[name])
     again = [batches(i) for i in range(2, 10)]

@@ -13,12 +13,12 @@ from lensrim.inference import start as starts
 from lensrim.inference.learnt import (
     FIELDS,
     LensPairs,
-    misfit,
     setting_of,
     simulator_of,
     start_state,
 )
-from lensrim.inference.start import extent, shear_of_map, start_of_pairs
+from lensrim.inference.objective import misfit
+from lensrim.inference.start import extent, shear_of_map, slope_error, start_of_pairs
 from lensrim.lensing.convergence import KappaToAlpha
 from lensrim.lensing.likelihood import simulate
 from lensrim.lensing.mass import SIE, Sum, flux_average
@@ -37,6 +37,7 @@ def batch():
 
 def test_samples_do_not_know_each_other(batch, monkeypatch):
     monkeypatch.setattr(starts, "PUSHED", 0.0)
+    monkeypatch.setattr(starts, "SLOPES", ((-0.5, 0.0), (0.0, 0.0)))  # a draw has a place
     together = start_of_pairs(batch, seed=0)
     for i in range(3):
         alone = start_of_pairs({k: v[i : i + 1] for k, v in batch.items()}, seed=0)
@@ -49,6 +50,21 @@ def test_a_start_is_off_by_the_noise_alone_where_the_model_is_true(batch, monkey
     error = start_of_pairs(batch, seed=0).p - batch["macro"]
     assert float(error[:, 0].abs().max()) < 0.02  # Einstein radius
     assert float(error.abs().max()) > 1e-5
+
+
+def test_slopes_are_off_as_fits_were_measured_to_be(batch):
+    size = 4000
+    slope = 2.08 + 0.16 * torch.randn(size, dtype=torch.float64)
+    p = torch.zeros(size, 8, dtype=torch.float64)
+    p[:, 7] = slope
+    snr = 10**starts.SLOPE_SNR
+    many = {"amplitude": torch.full((size,), snr), "sigma": torch.ones(size, 1, 4, 4)}
+    error = slope_error(p, many, torch.Generator().manual_seed(0))
+    share = float((error * (slope - 2.08)).sum() / (slope - 2.08).square().sum())
+    assert share == pytest.approx(-0.52, abs=0.04)
+    assert float((error - share * (slope - 2.08)).std()) == pytest.approx(0.11, abs=0.01)
+    found = start_of_pairs(batch, seed=0).p[:, 7]
+    assert float((found - batch["macro"][:, 7]).abs().max()) > 0.01
 
 
 def test_pushed_starts_are_farther_off(batch, monkeypatch):

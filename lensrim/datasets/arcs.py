@@ -1,0 +1,43 @@
+"""Where the arcs are, as measured on an image: in training and in use alike."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..grid import PixelGrid
+from ..lensing.psf import PSF
+
+
+def arc_weights(
+    image: Tensor,
+    sigma: Tensor,
+    mask: Tensor,
+    psf: Tensor,
+    *,
+    center: Tensor,
+    hole: Tensor,
+    level: float = 3.0,
+) -> tuple[Tensor, Tensor]:
+    """Measures the arcs on an image without lens light.
+
+    Arguments:
+        image, sigma, mask: The image, with shape (B, 1, H, W).
+        psf: Its PSF, with shape (B, P, P).
+        center: Centre of the lens [pixel of the image, from its middle], with shape (B, 2).
+        hole: Radius about it within which nothing is an arc [pixel], with shape (B).
+        level: Significance after smoothing by the PSF above which a pixel is lit.
+
+    Returns:
+        Weights with sum 1, with shape (B, 1, H, W), and the brightness of the brightest pixel (B).
+    """
+    shape = (image.shape[-2], image.shape[-1])
+    smooth = PSF(psf, shape, subsample=1)(image * mask)
+    variance = PSF(psf.square(), shape, subsample=1)((sigma * mask).square())
+    variance = variance * psf.square().sum((-2, -1))[:, None, None, None]
+    lit = smooth > level * variance.clamp(min=1e-20).sqrt()
+    grown = F.max_pool2d(lit.float(), 3, stride=1, padding=1)
+    x, y = PixelGrid(shape, 1.0).coordinates()
+    cx, cy = center[:, :, None, None].unbind(1)
+    use = mask * (torch.hypot(x - cx, y - cy) >= hole[:, None, None])[:, None]
+    light = (image * use).clamp(min=0) * grown + 1e-12 * use
+    return light / light.sum((1, 2, 3), keepdim=True), light.amax((1, 2, 3))

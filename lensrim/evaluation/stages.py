@@ -1,0 +1,118 @@
+"""The stages of the chain compared, on the same mocks: what each adds to the one before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .report import GROUPS, Row
+
+STRUCTURED = 0.01
+"""Rms of log10 of the true convergence about its ellipsoid above which a lens has structure."""
+
+STAGE_GROUPS: dict[str, Callable[[Row], bool]] = {
+    **GROUPS,
+    "structured": lambda row: row.get("structure") is not None and row["structure"] > STRUCTURED,
+}
+
+KEYS = {
+    "misfit": ("D", "{:.3f}"),
+    "source_l2": ("src L2", "{:.3f}"),
+    "source_sheet": ("-sheet", "{:.3f}"),
+    "kappa": ("logkappa", "{:.4f}"),
+    "kappa_sheet": ("-sheet", "{:.4f}"),
+    "alpha": ("dalpha", "{:.5f}"),
+    "theta_error": ("dTHETAE", "{:.2%}"),
+    "chi2arc": ("chi2arc", "{:.3f}"),
+    "peff": ("p_eff", "{:.0f}"),
+}
+"""Errors that are shown, with heading and format: median, and for ``TAIL`` the 90th percentile."""
+
+TAIL = ("misfit", "source_l2", "source_sheet", "kappa", "kappa_sheet", "alpha", "theta_error")
+
+
+def complete(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows in which a machine was used: those with more than one stage."""
+    return [row for row in rows if len(row.get("stages") or {}) > 1]
+
+
+def compare_groups(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    """Computes median and 90th percentile of every error, by group, stage and error."""
+    found: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+    for group, belongs in STAGE_GROUPS.items():
+        members = [row for row in complete(rows) if belongs(row)]
+        if not members:
+            continue
+        names = list(members[0]["stages"])
+        found[group] = {
+            name: {
+                key: _percentiles([row["stages"][name].get(key) for row in members])
+                for key in KEYS
+            }
+            for name in names
+        }
+    return found
+
+
+def _percentiles(values: Sequence[Any]) -> tuple[float, float]:
+    known = np.array([np.nan if v is None else float(v) for v in values])
+    if np.isnan(known).all():
+        return float("nan"), float("nan")
+    middle, high = np.nanpercentile(known, [50, 90])
+    return float(middle), float(high)
+
+
+def format_stages(rows: Sequence[Row]) -> str:
+    """Formats the comparison as text; empty where no machine was used.
+
+    Beneath each stage of a group the medians are given relative to the first stage's, with the
+    share of mocks on which it did better.
+    """
+    groups = compare_groups(rows)
+    if not groups:
+        return ""
+    lines = [["", "stage"]]
+    for key, (heading, _) in KEYS.items():
+        lines[0] += [heading, "p90"] if key in TAIL else [heading]
+    for group, stages in groups.items():
+        members = [row for row in complete(rows) if STAGE_GROUPS[group](row)]
+        base = next(iter(stages))
+        for name, errors in stages.items():
+            label = f"{group} ({len(members)})" if name == base else ""
+            lines.append([label, name, *_values(errors)])
+            if name != base:
+                lines.append(["", "", *_changes(members, name, base, stages)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join(
+            c.ljust(w) if i < 2 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    refused = sum(len(row.get("stages") or {}) == 1 for row in rows)
+    text.append(
+        f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
+        f"better. structured: rms log10 kappa about the ellipsoid > {STRUCTURED}. The machine was "
+        f"not used on {refused} mocks."
+    )
+    return "\n".join(text)
+
+
+def _values(errors: Mapping[str, tuple[float, float]]) -> list[str]:
+    line = []
+    for key, (_, form) in KEYS.items():
+        line += [form.format(v) for v in errors[key][: 1 + (key in TAIL)]]
+    return line
+
+
+def _changes(members: Sequence[Row], name: str, base: str, stages: Mapping) -> list[str]:
+    line = []
+    for key in KEYS:
+        if key not in TAIL:
+            line.append("")
+            continue
+        change = stages[name][key][0] / max(stages[base][key][0], 1e-12) - 1
+        better = np.mean([row["stages"][name][key] < row["stages"][base][key] for row in members])
+        line += [f"{change:+.0%}", f"{better:.0%}"]
+    return line

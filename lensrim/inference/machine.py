@@ -1,0 +1,92 @@
+"""A trained machine: its weights, what they are called, and for what they may be used."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from .. import zoo
+from .._weights import read_weights, sha256_of
+from ..errors import InputError
+from ..rim.core import RIM
+from .learnt import LensConfig, build
+
+VALID = {"side": (48.0, 96.0), "theta_E": (6.0, 22.0), "fwhm": (1.0, 4.0), "snr": (10.0, 200.0)}
+"""Ranges of a machine that does not say its own: those of the recipes' population.
+
+Side of the frame, Einstein radius and width of the PSF in pixels, and brightest pixel of the arcs
+over the typical noise."""
+
+NAMES = {
+    "side": "side of the frame [pixel]",
+    "theta_E": "Einstein radius [pixel]",
+    "fwhm": "FWHM of the PSF [pixel]",
+    "snr": "signal over noise of the arcs' brightest pixel",
+}
+
+SLACK = 0.05
+"""Share by which a range is stretched: what is measured on an image has an error."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Holds a trained machine.
+
+    Arguments:
+        rim: The machine, ready for use.
+        name: Name of its card, or of its file.
+        sha256: Checksum of its file.
+        valid: Ranges within which it may be used, by quantity.
+    """
+
+    rim: RIM
+    name: str
+    sha256: str
+    valid: Mapping[str, tuple[float, float]] = field(default_factory=lambda: dict(VALID))
+
+    def beyond(self, measured: Mapping[str, float]) -> list[str]:
+        """Says which measured quantities are outside the ranges: a phrase for each."""
+        found = []
+        for key, (low, high) in self.valid.items():
+            value = measured[key]
+            if not low * (1 - SLACK) <= value <= high * (1 + SLACK):
+                found.append(f"{NAMES[key]} is {value:.3g}, beyond {low:g} to {high:g}")
+        return found
+
+
+def load_machine(model: str | os.PathLike[str] = zoo.DEFAULT) -> Machine:
+    """Loads a machine.
+
+    Arguments:
+        model: File of weights that ``lensrim train`` wrote, or name of a packaged machine.
+
+    Raises:
+        InputError: If there is no such file or name, or the file holds no machine for lenses.
+    """
+    path, name = Path(model), str(model)
+    if path.is_file():
+        name = path.stem
+    else:
+        path = zoo.card(name).path
+    tensors, header = read_weights(path)
+    try:
+        settings = dict(header["model"])
+        settings["widths"] = tuple(settings["widths"])
+        rim = build(LensConfig(**settings))
+        rim.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: must hold a machine for lenses of this version of lensrim ({reason}); give "
+            "best.safetensors of a training"
+        ) from error
+    rim.eval().requires_grad_(False)
+    valid = {key: (float(a), float(b)) for key, (a, b) in header.get("valid", VALID).items()}
+    return Machine(rim, name, sha256_of(path), valid)
+
+
+def device_of(rim: RIM) -> torch.device:
+    """Returns where a machine's weights are."""
+    return next(rim.parameters()).device

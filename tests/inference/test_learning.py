@@ -1,0 +1,174 @@
+"""A machine in the chain: put on, refused, and answered for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lensrim import zoo
+from lensrim._weights import write_weights
+from lensrim.datasets.priors import SystemPrior
+from lensrim.errors import InputError
+from lensrim.evaluation.mocks import Mock, make_mock
+from lensrim.inference.answer import Answer, answer, deflector_of
+from lensrim.inference.apply import Square, apply, batch_of, measured
+from lensrim.inference.framing import frame_of, observe
+from lensrim.inference.judgement import arc_chi2
+from lensrim.inference.learning import learn
+from lensrim.inference.learnt import LensConfig, build
+from lensrim.inference.machine import VALID, Machine, load_machine
+from lensrim.inference.macro import MacroState
+from lensrim.inference.search import Scene
+
+PRIOR = SystemPrior(light_share=0.0, theta_E=(9.0, 10.0), pixel_scale=(0.1, 0.1), snr=(60.0, 61.0))
+SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
+
+
+@pytest.fixture(scope="module")
+def mock() -> Mock:
+    return make_mock(1, shape=(48, 48), oversample=3, prior=PRIOR)
+
+
+@pytest.fixture(scope="module")
+def scene(mock: Mock) -> Scene:
+    return observe(frame_of(mock.observation), lens_light=False)
+
+
+@pytest.fixture(scope="module")
+def state(mock: Mock) -> MacroState:
+    """The true ellipsoid as a candidate."""
+    lens = mock.truth.system.lens
+    host = lens.ellipsoid
+    flat = (1 - host.q) / (1 + host.q)
+    e1, e2 = flat * np.cos(2 * host.phi), flat * np.sin(2 * host.phi)
+    p = [np.log(host.theta_E), e1, e2, host.center_x, host.center_y]
+    p = torch.tensor([[*p, lens.gamma1, lens.gamma2, host.gamma]], dtype=torch.float64)
+    hyper = torch.tensor([[0.0, -2.0, 0.7, -2.3]], dtype=torch.float64)
+    hyper[0, 0] = float(np.log(mock.truth.source.on_grid(mock.observation.grid).max()))
+    zero = torch.zeros(1, dtype=torch.float64)
+    return MacroState(p, hyper, zero, zero)
+
+
+@pytest.fixture(scope="module")
+def macro(scene: Scene, state: MacroState) -> Answer:
+    return answer(scene, deflector_of(scene, state), state, tune=8)
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    return Machine(build(SMALL).eval(), "small", "0" * 64)
+
+
+def test_an_untrained_machine_gives_the_macro_models_answer(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine
+):
+    outcome = learn(machine, scene, state, macro, has_light=False)
+    assert outcome.stage == "final"
+    assert list(outcome.answers) == ["macro", "rim", "final"]
+    rim = outcome.answers["rim"]
+    np.testing.assert_allclose(rim.alpha_x, macro.alpha_x, atol=2e-3)
+    far = np.abs(rim.kappa / macro.kappa - 1) > 0.02
+    assert far.mean() < 0.01  # the core, whose pixels are averaged otherwise
+    assert arc_chi2(scene, rim) == pytest.approx(arc_chi2(scene, macro), abs=0.15)
+    assert outcome.last.effective < macro.effective
+
+
+@pytest.mark.parametrize("rows", [slice(0, 45), slice(1, 47)], ids=["odd", "even"])
+def test_a_frame_that_is_not_square_is_put_into_one(
+    mock: Mock, state: MacroState, machine: Machine, rows: slice
+):
+    cut = mock.observation
+    cut = replace(cut, image=cut.image[rows], sigma=cut.sigma[rows], mask=cut.mask[rows])
+    middle = (rows.start + rows.stop - 1) / 2 - 23.5
+    shifted = state.p.clone()
+    shifted[0, 4] -= middle * cut.pixel_scale
+    moved = replace(state, p=shifted)
+    scene = observe(frame_of(cut), lens_light=False)
+    square = Square(scene.frame.grid.shape)
+    assert square.side == 48
+    macro = answer(scene, deflector_of(scene, moved), moved, tune=8)
+    outcome = learn(machine, scene, moved, macro, has_light=False, until="rim")
+    rim = outcome.answers["rim"]
+    assert rim.kappa.shape == scene.frame.grid.shape
+    difference = np.stack([rim.alpha_x - macro.alpha_x, rim.alpha_y - macro.alpha_y])
+    difference -= difference.mean((1, 2), keepdims=True)  # a constant moves the source alone
+    assert np.abs(difference).max() < 3e-3
+    assert arc_chi2(scene, rim) == pytest.approx(arc_chi2(scene, macro), abs=0.15)
+
+
+def test_what_the_ranges_are_about_is_measured(scene: Scene, state: MacroState, macro: Answer):
+    found = measured(batch_of(scene, macro, False), state.p, scene.frame.grid.spacing)
+    assert found["side"] == 48
+    assert found["theta_E"] == pytest.approx(float(state.p[0, 0].exp()) / 0.1)
+    assert found["fwhm"] == pytest.approx(scene.frame.fwhm / 0.1, rel=0.1)
+    assert found["snr"] == pytest.approx(60, rel=0.25)
+
+
+def test_beyond_its_ranges_a_machine_is_not_used(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine
+):
+    narrow = replace(machine, valid=VALID | {"snr": (5.0, 10.0)})
+    outcome = learn(narrow, scene, state, macro, has_light=False)
+    assert outcome.last is macro
+    assert outcome.notes[0].startswith(
+        "the answer is the macro-model's: model small is not valid here: the signal over noise"
+    )
+    with pytest.raises(InputError, match=r"--strict: model small is not valid here.*5 to 10"):
+        learn(narrow, scene, state, macro, has_light=False, strict=True)
+
+
+def test_a_machine_that_fits_worse_is_not_used(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine
+):
+    bad = build(SMALL).eval()
+    with torch.no_grad():
+        bad.network.last.bias.fill_(20.0)
+    outcome = learn(replace(machine, rim=bad), scene, state, macro, has_light=False, until="rim")
+    assert outcome.last is macro
+    assert "fits the arcs worse" in outcome.notes[0]
+
+
+def test_more_steps_than_trained_can_be_asked_for(scene, state, macro, machine):
+    batch = batch_of(scene, macro, False)
+    one, more = (apply(machine, scene, batch, state, steps=n)[0] for n in (1, 3))
+    torch.testing.assert_close(one.kappa, more.kappa)
+
+
+def test_a_machine_is_loaded_from_its_file(tmp_path: Path):
+    rim = build(SMALL)
+    with torch.no_grad():
+        rim.network.last.bias.fill_(0.5)
+    path = tmp_path / "best.safetensors"
+    header = {"model": {"steps": 2, "widths": [8, 12], "lift": 6, "embedding": 16}}
+    sha = write_weights(path, rim.state_dict(), header)
+    machine = load_machine(path)
+    assert (machine.name, machine.sha256, machine.rim.steps) == ("best", sha, 2)
+    assert torch.equal(machine.rim.network.last.bias, rim.network.last.bias)
+
+
+@pytest.mark.parametrize(
+    "header", [{}, {"model": {"steps": 2}}, {"model": {"depth": 2, "widths": [8, 12]}}]
+)
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, header: dict):
+    path = tmp_path / "best.safetensors"
+    write_weights(path, build(SMALL).state_dict(), header)
+    with pytest.raises(InputError, match="must hold a machine for lenses"):
+        load_machine(path)
+
+
+def test_a_model_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="model 'none': must be a file of weights or one of"):
+        load_machine("none")
+
+
+@pytest.mark.parametrize("name", list(zoo.cards()))
+def test_every_card_is_that_of_its_weights(name: str):
+    card = zoo.card(name)
+    assert card.path.stat().st_size < 12e6
+    for beside in (card.recipe, card.curve):
+        assert (zoo.FOLDER / beside).is_file()
+    machine = load_machine(name)
+    assert machine.sha256 == card.sha256
+    assert set(machine.valid) == set(VALID)

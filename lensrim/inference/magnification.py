@@ -8,13 +8,17 @@ magnification leans on the slope of the mass (mass-sheet degeneracy), which the 
 the prior of the slope.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from .answer import Answer
 from .ascent import MacroProblem
 from .inversion import solve
 from .macro import MacroState
+from .search import Scene
+from .view import Deflector, View
 
 DETECTED = 3.0
 """Significance of the source above which it counts."""
@@ -64,6 +68,20 @@ def total_magnification(
         )
     variance = (by_model[1:] - by_model[0]).square().sum() + by_source.var()
     return float(by_model[0]), float(variance.sqrt())
+
+
+def magnification_of(scene: Scene, result: Answer) -> float:
+    """Computes the total magnification of an answer's maps; NaN where nothing is detected."""
+    alpha = torch.from_numpy(np.stack([result.alpha_x, result.alpha_y]))
+    deflector = Deflector(torch.from_numpy(result.kappa), alpha)
+    grid, source = result.source_grid, torch.from_numpy(result.source)
+    detected = source > DETECTED * torch.from_numpy(result.source_std)
+    if not bool(detected.any()):
+        return float("nan")
+    view = View.of(scene, deflector, grid.fov[0], grid.center)
+    masked = source * detected
+    seen = view.trace(masked[None]).sum()
+    return float(seen / masked.sum()) * (scene.frame.grid.spacing / grid.spacing) ** 2
 
 
 def _basis(problem: MacroProblem, state: MacroState) -> Tensor:

@@ -19,7 +19,7 @@ from .judgement import doubts, numbers_of, quality, residual_of
 from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroState
-from .magnification import total_magnification
+from .magnification import magnification_of, total_magnification
 from .search import Scene
 
 
@@ -59,6 +59,10 @@ def build_product(
     deviations = covariance.diagonal().clamp(min=0).sqrt()
     errors = dict(zip(NAMES, deviations.tolist(), strict=True))
     magnification, magnification_std = total_magnification(problem, state, covariance)
+    if outcome.stage != "macro":
+        # The error stays that of the macro-model, relative to the magnification.
+        own = magnification_of(scene, result)
+        magnification, magnification_std = own, magnification_std * own / magnification
     questions = doubts(p, problem.prior, theta_e)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])
@@ -256,6 +260,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
         for name, stage in product.stages.items()
         if "seconds" in stage
     )
+    if v("STAGE") != "macro":
+        rows.append(("answer", f"stage {v('STAGE')} of model {v('MODEL')}"))
     rows += [("quality", str(v("QUALITY"))), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
     (h, w), spacing = product.image_grid.shape, product.image_grid.spacing
     return "\n".join(

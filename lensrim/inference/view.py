@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
+from ..lensing.likelihood import pixels_of
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
@@ -124,6 +125,13 @@ class View:
             rays = self.rays.expand(len(chunk), -1, -1, -1)
             images.append(self.simulator.trace(chunk[:, None], rays, center)[:, 0])
         return torch.cat(images)
+
+    def trace(self, sources: Tensor) -> Tensor:
+        """Computes what is seen of sources (K, n, n) before the PSF, with shape (K, H, W)."""
+        center = torch.tensor([self.center], dtype=torch.float64)
+        rays = self.rays.expand(len(sources), -1, -1, -1)
+        seen = self.simulator.source(sources[:, None], rays, center=center)
+        return pixels_of(seen, self.simulator.subsample)[:, 0]
 
     def mean(self, maps: Tensor) -> Tensor:
         """Averages maps (..., H, W) over the light of the arcs."""

@@ -20,6 +20,7 @@ from lensrim.inference.learning import learn
 from lensrim.inference.learnt import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
+from lensrim.inference.magnification import magnification_of
 from lensrim.inference.search import Scene
 
 PRIOR = SystemPrior(light_share=0.0, theta_E=(9.0, 10.0), pixel_scale=(0.1, 0.1), snr=(60.0, 61.0))
@@ -73,6 +74,12 @@ def test_an_untrained_machine_gives_the_macro_models_answer(
     assert far.mean() < 0.01  # the core, whose pixels are averaged otherwise
     assert arc_chi2(scene, rim) == pytest.approx(arc_chi2(scene, macro), abs=0.15)
     assert outcome.last.effective < macro.effective
+
+
+def test_the_magnification_is_that_of_the_maps(mock: Mock, scene: Scene, macro: Answer):
+    assert magnification_of(scene, macro) == pytest.approx(mock.truth.magnification, rel=0.2)
+    blank = replace(macro, source=np.zeros_like(macro.source))
+    assert np.isnan(magnification_of(scene, blank))
 
 
 @pytest.mark.parametrize("rows", [slice(0, 45), slice(1, 47)], ids=["odd", "even"])

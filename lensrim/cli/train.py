@@ -15,7 +15,7 @@ from ..inference.machine import load_machine
 from ..inference.objective import loss_of
 from ..inference.recipe import read_recipe
 from ..inference.reconstruct import check_cuda
-from ..training.loop import fit
+from ..training.loop import LAST, fit
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def run(options: TrainOptions) -> None:
     gpu = options.device != "cpu" and torch.cuda.is_available()
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.model)
-    if recipe.start is not None:
+    if recipe.start is not None and not (Path(options.output) / LAST).exists():
         begin_with(model, recipe.start)
     validation = recipe.batches("validation")
     say = (lambda line: None) if options.quiet else print
@@ -90,6 +90,8 @@ def begin_with(model: nn.Module, start: str) -> None:
     Raises:
         InputError: If they are those of a machine of other sizes.
     """
+    if not Path(start).is_file():
+        raise InputError(f"{start}: start, of the recipe, must be a file of weights; change it")
     weights = load_machine(start).rim.state_dict()
     sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if sizes != {name: tuple(value.shape) for name, value in weights.items()}:

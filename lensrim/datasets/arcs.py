@@ -1,5 +1,7 @@
 """Where the arcs are, as measured on an image: in training and in use alike."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,3 +43,8 @@ def arc_weights(
     use = mask * (torch.hypot(x - cx, y - cy) >= hole[:, None, None])[:, None]
     light = (image * use).clamp(min=0) * grown + 1e-12 * use
     return light / light.sum((1, 2, 3), keepdim=True), light.amax((1, 2, 3))
+
+
+def signal_to_noise(batch: Mapping[str, Tensor]) -> Tensor:
+    """Computes the arcs' brightest pixel over the typical noise of the frame, with shape (B)."""
+    return batch["amplitude"] / batch["sigma"].flatten(1).median(1).values

@@ -24,6 +24,7 @@ from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..inference.learning import StageName
+from ..inference.machine import load_machine
 from ..inference.recipe import read_recipe
 from ..io.observation import Observation
 from ..io.product import Product
@@ -181,7 +182,7 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
 
 
 def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
-    """Computes the errors of every stage of a chain, by its name; none where it has no stages."""
+    """Computes the errors of every stage of a chain, by its name, and of its ``answer``."""
     found, product = {}, result.product
     for name, each in getattr(result, "answers", {}).items():
         maps = Maps(
@@ -194,6 +195,8 @@ def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
             "chi2arc": numbers["chi2arc"],
             "peff": numbers["peff"],
         }
+    if found:
+        found["answer"] = found[product.header["STAGE"][0]]
     return found
 
 
@@ -212,6 +215,7 @@ def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarr
     if mass_sheet:
         image = mock.observation.grid
         scale = metrics.deflection_scale(maps.alpha, alpha, weights, image)
+        scale = min(max(scale, 0.5), 2.0)  # a wrong minimum has no gauge
         theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
         middle = [
             float((weights * (t - a)).sum() / weights.sum())
@@ -342,7 +346,9 @@ def _prepare(options: EvaluateOptions) -> Path:
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"suite": options.suite, "galaxies": options.galaxies, "psfs": options.psfs}
-    settings |= {"recipe": options.recipe, "model": options.model, "stage": options.stage}
+    settings |= {"recipe": options.recipe, "stage": options.stage}
+    # A model that cannot be loaded is told before the work, and one that is trained on is another.
+    settings["model"] = "none" if options.stage == "macro" else load_machine(options.model).sha256
     settings |= {"version": __version__, "side": SIDE}
     path = folder / "settings.json"
     if path.exists() and (found := json.loads(path.read_text())) != settings:

@@ -72,7 +72,8 @@ def answer(
     state: MacroState,
     *,
     source_fov: float | None = None,
-    known: Known | None = None,
+    source_grid: PixelGrid | None = None,
+    mean: Known | None = None,
     tune: int = 0,
 ) -> Answer:
     """Solves for the source, given what bends the rays, and puts all into maps.
@@ -81,27 +82,29 @@ def answer(
         scene: The observation.
         deflector: What bends the rays.
         state: The only candidate of the search, whose source prior is used.
-        source_fov: Side of the source map [arcsec]; if ``None`` that of the known source, or else
-            what the source needs, which is found on a larger map: its pixels are bilinear, and
-            those of a map that is mostly empty are too coarse for what is seen magnified.
-        known: A source that the prior is about.
+        source_fov: Side of the source map [arcsec], about the mean of the traced arcs. If ``None``
+            it is that which the source needs on a first, larger map, whose pixels may be too
+            coarse for what is seen magnified, or that of the first, whichever has the higher
+            evidence.
+        source_grid: The source's pixels, in place of the above.
+        mean: A source that the prior is about.
         tune: Rounds in which the source prior climbs the evidence first.
     """
     # A small solve in double precision: on the host, wherever the search was.
     host = torch.device("cpu")
     scene, state = replace(scene, device=host), state.to(host)
-    if known is not None:
-        view = View.of(scene, deflector, source_fov or known.fov, known.center)
-        return _solved(scene, deflector, state, view, known, tune)
+    if source_grid is not None:
+        view = View.of(scene, deflector, source_grid.fov[0], source_grid.center)
+        return _solved(scene, deflector, state, view, mean, tune)
     view = View.of(scene, deflector, source_fov or _side(scene, state))
-    found = _solved(scene, deflector, state, view, None, tune)
-    if source_fov is None:
-        whole = view.grid.fov[0]
-        share = float(extent(torch.from_numpy(found.source)[None, None]))
-        fov = min(whole, share * whole + scene.frame.fwhm)
-        view = View.of(scene, deflector, fov, view.center)
-        found = _solved(scene, deflector, state, view, None, tune)
-    return found
+    found = _solved(scene, deflector, state, view, mean, tune)
+    if source_fov is not None:
+        return found
+    whole = view.grid.fov[0]
+    share = float(extent(torch.from_numpy(found.source)[None, None]))
+    view = View.of(scene, deflector, min(whole, share * whole + scene.frame.fwhm), view.center)
+    other = _solved(scene, deflector, state, view, mean, tune)
+    return max(found, other, key=lambda each: each.log_evidence)
 
 
 def _solved(
@@ -109,13 +112,14 @@ def _solved(
     deflector: Deflector,
     state: MacroState,
     view: View,
-    known: Known | None,
+    mean: Known | None,
     tune: int,
 ) -> Answer:
+    """Solves on one source plane."""
     with torch.no_grad():
         expected = torch.zeros(*view.grid.shape, dtype=torch.float64)
-        if known is not None:
-            expected = resample(known, view.grid)
+        if mean is not None:
+            expected = resample(mean, view.grid)
         image = image_data(scene)
         seen = view.see(expected[None])[0]
         image = replace(image, data=image.data - seen.flatten()[image.used] * image.weight)
@@ -149,20 +153,14 @@ def _solved(
 def with_source(scene: Scene, deflector: Deflector, solved: Answer, known: Known) -> Answer:
     """Returns an answer with a known source in place of the one that was solved for.
 
-    Lens light, sky and errors stay those of the solved one; evidence and effective parameters are
-    not known.
+    Lens light, sky and errors stay those of the solved one; its evidence is not known.
     """
-    view = View.of(scene, deflector, solved.source_grid.fov[0], known.center)
+    grid = solved.source_grid
+    view = View.of(scene, deflector, grid.fov[0], grid.center)
     source = resample(known, view.grid)
     with torch.no_grad():
         arcs = view.see(source[None])[0]
-    return replace(
-        solved,
-        source=source.numpy(),
-        arcs=arcs.numpy(),
-        log_evidence=float("nan"),
-        effective=float("nan"),
-    )
+    return replace(solved, source=source.numpy(), arcs=arcs.numpy(), log_evidence=float("nan"))
 
 
 def _side(scene: Scene, state: MacroState) -> float:

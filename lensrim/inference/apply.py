@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..datasets.arcs import arc_weights
+from ..datasets.arcs import arc_weights, signal_to_noise
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.likelihood import rays_of
@@ -95,12 +95,11 @@ def batch_of(scene: Scene, result: Answer, has_light: bool) -> dict[str, torch.T
 
 def measured(batch: dict[str, torch.Tensor], p: torch.Tensor, spacing: float) -> dict[str, float]:
     """Measures what decides whether a machine may be used: the quantities of its ranges."""
-    snr = batch["amplitude"] / batch["sigma"].flatten(1).median(1).values
     return {
         "side": float(batch["image"].shape[-1]),
         "theta_E": float(p[0, 0].exp()) / spacing,
         "fwhm": float(batch["fwhm"]),
-        "snr": float(snr),
+        "snr": float(signal_to_noise(batch)),
     }
 
 

@@ -1,16 +1,24 @@
 """What a trained machine adds to the macro-model's answer, or why it adds nothing.
 
-Two stages follow the macro-model: ``rim`` is what the machine returns; in ``final`` the source is
-solved for once more, linearly, given the machine's deflection, under a prior about the machine's
-source whose strength follows the evidence: what the machine has explained is kept, and what it
-left over is fitted as far as it is more than noise.
+After the macro-model's own answer, ``macro``, come
+
+- ``rim``: what the machine returns;
+- ``rim_inversion``: the source solved for anew, given the machine's deflection, under the source
+  prior of the macro-model's inversion;
+- ``final``: the same under a prior about the machine's source, whose strength follows the
+  evidence: what the machine has explained is kept, and what it left over is fitted as far as it is
+  more than noise.
+
+The standard deviations of ``rim`` and ``final``, and their effective number of parameters, are
+those of ``rim_inversion``: what the image alone would leave, given the deflection.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..errors import InputError
+from ..grid import PixelGrid
 from .answer import Answer, answer, with_source
 from .apply import apply, batch_of, measured
 from .judgement import arc_chi2
@@ -24,7 +32,10 @@ WORSE = 1.2
 """Ratio of the arcs' χ² to that of the macro-model's answer above which a machine has failed."""
 
 ROUNDS = 10
-"""Rounds in which the prior of what a machine's source lacks climbs the evidence."""
+"""Rounds in which a source prior climbs the evidence."""
+
+PARTS = 3
+"""Parts of the work of :func:`learn`, after each of which it ticks."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +43,14 @@ class Outcome:
     """Holds the answers of the stages.
 
     Arguments:
-        answers: By stage, in their order; the last is the answer.
+        answers: By stage, in their order.
+        stage: The one that is the answer.
         notes: What the user should know.
     """
 
     answers: dict[str, Answer]
+    stage: str = "macro"
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def stage(self) -> str:
-        """The last stage."""
-        return list(self.answers)[-1]
 
     @property
     def last(self) -> Answer:
@@ -70,40 +78,46 @@ def learn(
         state: Its macro-model.
         macro: The macro-model's answer.
         has_light: Whether the image holds its lens galaxy.
-        until: Last stage.
+        until: Stage that shall be the answer.
         strict: Whether to raise where the machine cannot be used.
         source_fov: Side of the source map [arcsec]; the machine's own if ``None``.
-        tick: Called after each stage.
+        tick: Called after each of ``PARTS``.
 
     Returns:
-        The answers, of the macro-model alone where the machine is not valid, or fits worse.
+        The answers; the macro-model's is the answer where the machine is not valid, or fits worse.
 
     Raises:
         InputError: If ``strict`` and the machine cannot be used.
     """
-    batch = batch_of(scene, macro, has_light)
+    batch, found = batch_of(scene, macro, has_light), {"macro": macro}
     beyond = machine.beyond(measured(batch, state.p, scene.frame.grid.spacing))
     if beyond:
-        return _refused(macro, f"is not valid here: the {'; the '.join(beyond)}", machine, strict)
+        return _refused(found, f"is not valid here: the {'; the '.join(beyond)}", machine, strict)
     deflector, known = apply(machine, scene, batch, state)
     tick()
-    final = answer(scene, deflector, state, known=known, source_fov=source_fov, tune=ROUNDS)
+    n = known.source.shape[-1]
+    grid = PixelGrid((n, n), (source_fov or known.fov) / n, known.center)
+    inverted = answer(scene, deflector, state, source_grid=grid, tune=ROUNDS)
     tick()
-    found = {"macro": macro, "rim": with_source(scene, deflector, final, known)}
+    found |= {"rim": with_source(scene, deflector, inverted, known), "rim_inversion": inverted}
     if until == "final":
-        found["final"] = final
-    before, after = arc_chi2(scene, macro), arc_chi2(scene, list(found.values())[-1])
+        final = answer(scene, deflector, state, source_grid=grid, mean=known, tune=ROUNDS)
+        found["final"] = replace(
+            final, source_std=inverted.source_std, effective=inverted.effective
+        )
+    tick()
+    before, after = arc_chi2(scene, macro), arc_chi2(scene, found[until])
     if not after <= max(WORSE * before, 1.0):
         said = f"fits the arcs worse: chi2 {after:.2f}, macro-model {before:.2f}"
-        return _refused(macro, said, machine, strict)
-    return Outcome(found)
+        return _refused(found, said, machine, strict)
+    return Outcome(found, until)
 
 
-def _refused(macro: Answer, reason: str, machine: Machine, strict: bool) -> Outcome:
+def _refused(found: dict[str, Answer], reason: str, machine: Machine, strict: bool) -> Outcome:
     """Gives the macro-model's answer with a note, or raises."""
     if strict:
         raise InputError(
             f"--strict: model {machine.name} {reason}; give --stage macro, or no --strict"
         )
     note = f"the answer is the macro-model's: model {machine.name} {reason}"
-    return Outcome({"macro": macro}, [note])
+    return Outcome(found, "macro", [note])

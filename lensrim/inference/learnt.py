@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..datasets.arcs import signal_to_noise
 from ..datasets.systems import FINE
 from ..errors import InputError
 from ..grid import PixelGrid
@@ -106,7 +107,7 @@ def describe(batch: Batch, theta_E: Tensor) -> Tensor:
     middle, low = noise.median(1).values, noise.amin(1)
     return torch.stack(
         [
-            (batch["amplitude"] / middle).log10() - 1.5,
+            signal_to_noise(batch).log10() - 1.5,
             batch["fwhm"] / 2 - 1,
             batch["lit"],
             theta_E.log() - 2.5,

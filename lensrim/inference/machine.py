@@ -13,11 +13,13 @@ from ..errors import InputError
 from ..rim.core import RIM
 from .learnt import LensConfig, build
 
-VALID = {"side": (48.0, 96.0), "theta_E": (6.0, 22.0), "fwhm": (1.0, 4.0), "snr": (10.0, 200.0)}
-"""Ranges of a machine that does not say its own: those of the recipes' population.
+SIDE = 64
+VALID = {"side": (48.0, 96.0), "theta_E": (6.0, 22.0), "fwhm": (1.3, 4.1), "snr": (9.0, 300.0)}
+"""Side of the frames, and ranges of a machine that does not say its own.
 
 Side of the frame, Einstein radius and width of the PSF in pixels, and brightest pixel of the arcs
-over the typical noise."""
+over the typical noise: those measured on the recipes' population, whose S/N of 10 to 200 is told
+in the noise of the brightest pixel itself."""
 
 NAMES = {
     "side": "side of the frame [pixel]",
@@ -65,26 +67,26 @@ def load_machine(model: str | os.PathLike[str] = zoo.DEFAULT) -> Machine:
     Raises:
         InputError: If there is no such file or name, or the file holds no machine for lenses.
     """
-    path, name = Path(model), str(model)
-    if path.is_file():
-        name = path.stem
-    else:
-        path = zoo.card(name).path
+    path, card = Path(model), None
+    if not path.is_file():
+        card = zoo.card(str(model))
+        path = card.path
     tensors, header = read_weights(path)
     try:
         settings = dict(header["model"])
         settings["widths"] = tuple(settings["widths"])
         rim = build(LensConfig(**settings))
         rim.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        given = VALID | header.get("valid", {}) if card is None else card.valid
+        valid = {key: (float(given[key][0]), float(given[key][1])) for key in VALID}
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: must hold a machine for lenses of this version of lensrim ({reason}); give "
-            "best.safetensors of a training"
+            "best.safetensors of a training, or what lensrim pack made of it"
         ) from error
     rim.eval().requires_grad_(False)
-    valid = {key: (float(a), float(b)) for key, (a, b) in header.get("valid", VALID).items()}
-    return Machine(rim, name, sha256_of(path), valid)
+    return Machine(rim, card.name if card else path.stem, sha256_of(path), valid)
 
 
 def device_of(rim: RIM) -> torch.device:

@@ -1,4 +1,4 @@
-r"""The total magnification, with an error that holds the source's and the lens model's.
+r"""The total magnification, and for the macro-model its error, of the source and the lens model.
 
 .. math:: \mu = \frac{\sum_\theta s(\beta(\theta))}{\sum_\beta s(\beta)} \, \frac{h^2}{h_s^2} \, ,
 

@@ -9,8 +9,9 @@ look the same (Falco+ 1985), and the slope of a macro-model's mass is uncertain 
 the errors taken of :math:`\kappa` and :math:`s` as they are, the part that no image can tell would
 rule both, and the best source would be one smeared over all :math:`\lambda`, which fits no image.
 So each state is compared with the truth *in its own gauge*: with the :math:`\lambda` for which the
-true rays are its own. The gauge itself, of which populations of lenses know something, is a term
-of its own.
+true rays are :math:`\lambda` times its own. The gauge itself, of which populations of lenses know
+something, is a term of its own. A sheet that ended at the square frame would bend rays like a
+square; it ends at a disc, inside of which its deflection is exact.
 """
 
 import math
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..grid import PixelGrid
 from ..lensing.likelihood import State, pixels_of, rays_of, simulate
 from ..lensing.simulator import Simulator
 from ..rim.losses import trajectory_loss
@@ -74,7 +76,9 @@ class Truth:
         """Returns the true state in a gauge (B)."""
         batch, scale = self.batch, gauge[:, None, None, None]
         kappa = (math.log(10) * batch["true_log_kappa"]).exp()
-        sheet = torch.maximum(1 - (1 - kappa) / scale, 0.3 * kappa)
+        x, y = PixelGrid((kappa.shape[-2], kappa.shape[-1]), 1.0).coordinates(device=kappa.device)
+        disc = (min(kappa.shape[-2:]) / 2 - torch.hypot(x, y)).clamp(0, 1)
+        sheet = torch.maximum(kappa / scale + (1 - 1 / scale) * disc, 0.3 * kappa)
         eye = torch.eye(2, 3, device=gauge.device) * gauge[:, None, None]
         source = batch["true_source"]
         grid = F.affine_grid(eye, list(source.shape), align_corners=False)

@@ -1,6 +1,7 @@
 """A training made into what can be given to others: one small file of weights, and its papers."""
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from .._weights import read_weights, replacing, write_weights
 from ..errors import InputError
 from ..training.loop import BEST, HISTORY
-from .machine import VALID
+from .machine import SIDE, VALID
 from .recipe import read_recipe
 
 CURVE = (
@@ -44,17 +45,30 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
             f"{training}: must hold {BEST}, which a training writes at its first validation; "
             "train on"
         )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InputError(f"name: must be of letters, digits, - and _, found {name!r}; change it")
     described = read_recipe(recipe)
     tensors, header = read_weights(training / BEST)
+    wanted = json.loads(json.dumps(described.identity()))
+    differ = [key for key, value in wanted.items() if header.get(key) != value]
+    if differ:
+        raise InputError(
+            f"{recipe}: must be the recipe of {training / BEST}, found another {differ[0]}; give "
+            "the one that it was trained with"
+        )
     side = float(described.data.shape)
-    valid = {key: list(pair) for key, pair in VALID.items()} | {"side": [0.75 * side, 1.5 * side]}
+    # Radii follow the frame, as the population's do.
+    valid = {key: list(pair) for key, pair in VALID.items()}
+    for key in ("side", "theta_E"):
+        valid[key] = [bound * side / SIDE for bound in valid[key]]
     output.mkdir(parents=True, exist_ok=True)
     said = {**header, "valid": valid}
     sha = write_weights(output / f"{name}.safetensors", tensors, said, half=True)
-    shutil.copyfile(recipe, output / f"{name}.toml")
+    if Path(recipe).resolve() != (output / f"{name}.toml").resolve():
+        shutil.copyfile(recipe, output / f"{name}.toml")
     lines = [json.loads(line) for line in (training / HISTORY).read_text().splitlines()]
     write_curve(output / f"{name}.csv", lines)
-    best = next(line for line in lines if line["step"] == header["step"])
+    best = next((line for line in lines if line["step"] == header["step"]), lines[-1])
     data = [
         "real galaxies" if described.data.galaxies else "synthetic galaxies",
         "real PSFs" if described.data.psfs else "analytic PSFs",
@@ -78,11 +92,12 @@ def write_curve(path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def card_text(
-    name: str, sha: str, data: str, valid: dict[str, list[float]], errors: dict[str, float]
+    name: str, sha: str, data: str, valid: dict[str, list[float]], errors: dict[str, float | None]
 ) -> str:
     """Writes the card of a machine."""
     ranges = [f"{key} = [{low:g}, {high:g}]" for key, (low, high) in valid.items()]
-    accuracy = [f"{key} = {value:.4g}" for key, value in errors.items()]
+    known = {key: value for key, value in errors.items() if value is not None}
+    accuracy = [f"{key} = {value:.4g}" for key, value in known.items()]
     return "\n".join(
         [
             f"[{name}]",

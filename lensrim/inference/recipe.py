@@ -40,7 +40,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .._weights import sha256_of
 from ..errors import InputError
 from ..training.config import TrainConfig
 from .batches import Batches, DataConfig, Duplicates, check_numbers
@@ -83,17 +82,12 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """Returns what must not change while a training goes on, beside its own settings.
 
-        Folders are left out: they have other names on other machines.
+        Folders are left out: they have other names on other machines. So are the weights that it
+        began with.
         """
         data = {k: v for k, v in asdict(self.data).items() if k in ("shape", "seed", "stocked")}
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
-        start = sha256_of(self.start) if self.start is not None else None
-        return {
-            "model": asdict(self.model),
-            "data": data,
-            "validation": asdict(self.validation),
-            "start": start,
-        }
+        return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
 
     def batches(self, which: str = "train") -> Batches:
         """Returns the sequence of batches of a set: ``train``, ``validation`` or ``test``."""

@@ -26,7 +26,7 @@ from ..zoo import DEFAULT
 from .answer import Answer, answer, deflector_of
 from .ascent import MacroProblem
 from .framing import coarsen, cut, frame_of, observe, structure_noise
-from .learning import Outcome, StageName, learn
+from .learning import PARTS, Outcome, StageName, learn
 from .lens_light import LensLightFitter
 from .machine import load_machine
 from .macro import MacroPrior, MacroState
@@ -67,7 +67,7 @@ class ReconstructOptions:
     to be within some pixels of the middle of the frame, or of --center."""
 
     source_fov: float | None = None
-    """Side of the source map [arcsec]; 0.4 of the image's or what the arcs need if not given."""
+    """Side of the source map [arcsec]; what the source needs if not given."""
 
     z_lens: float | None = None
     """Redshift of the lens, for masses and lengths."""
@@ -231,8 +231,8 @@ def reconstruct(
             first = answer(scene, deflector_of(scene, state), state, source_fov=options.source_fov)
         outcome = Outcome({"macro": first})
         if machine is not None:
-            machine.rim.to(scene.device)
-            with enough_memory(scene), stages("machine"):
+            with enough_memory(scene), stages("machine", parts=PARTS) as tick:
+                machine.rim.to(scene.device)
                 outcome = learn(
                     machine,
                     scene,
@@ -242,6 +242,7 @@ def reconstruct(
                     until=options.stage,
                     strict=options.strict,
                     source_fov=options.source_fov,
+                    tick=tick,
                 )
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)

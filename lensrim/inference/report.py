@@ -245,7 +245,7 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
         ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
         (
             "magnification",
-            f"{v('MAGTOT'):.2f} +- {v('MAGTOTER'):.2f}"
+            f"{v('MAGTOT'):.2f}" + (f" +- {v('MAGTOTER'):.2f}" if known("MAGTOTER") else "")
             if known("MAGTOT")
             else "none (no part of the source is detected)",
         ),

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..datasets.arcs import signal_to_noise
 from ..datasets.systems import convergence
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
@@ -130,8 +131,7 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
 
 def slope_error(p: Tensor, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
     """Draws how far a fit's slope is off: ``SLOPES``, with shape (B)."""
-    snr = batch["amplitude"] / batch["sigma"].flatten(1).median(1).values
-    reach = (snr.double().log10() - SLOPE_SNR).clamp(-0.5, 0.8)
+    reach = (signal_to_noise(batch).double().log10() - SLOPE_SNR).clamp(-0.5, 0.8)
     (share, by_snr), (spread, spread_by_snr) = SLOPES
     noise = torch.randn(len(p), generator=generator, dtype=torch.float64)
     error = (share + by_snr * reach) * (p[:, 7] - SLOPE_MEAN)

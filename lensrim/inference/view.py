@@ -133,10 +133,6 @@ class View:
         seen = self.simulator.source(sources[:, None], rays, center=center)
         return pixels_of(seen, self.simulator.subsample)[:, 0]
 
-    def mean(self, maps: Tensor) -> Tensor:
-        """Averages maps (..., H, W) over the light of the arcs."""
-        return (maps * self.arc).sum((-2, -1))
-
     def tuned(self, scene: Scene, image: ImageData, state: MacroState, rounds: int) -> MacroState:
         """Lets the source prior climb the evidence of an image; its disc is fitted to the arcs."""
         grid, k = scene.frame.grid, self.simulator.subsample

@@ -88,9 +88,10 @@ def card(name: str = DEFAULT) -> Card:
     """
     known = cards()
     if name not in known:
+        packaged = f"one of {', '.join(known)}" if known else "the name of a packaged machine"
         raise InputError(
-            f"model {name!r}: must be a file of weights or one of {', '.join(known)}; no such "
-            "file, no such name"
+            f"model {name!r}: must be a file of weights or {packaged}, found neither; give one, "
+            "or --stage macro"
         )
     found = known[name]
     if (sha := sha256_of(found.path)) != found.sha256:

@@ -166,7 +166,8 @@ def staged(mock: Mock, scales: dict[str, float]) -> Answer:
         stages[name] = Stage(model, maps.kappa, *maps.alpha, maps.source, maps.source_grid)
         number = {"theta_E": mock.truth.theta_E, "chi2nu": 1.0, "chi2arc": 1.0, "peff": 9.0}
         numbers["inversion" if name == "macro" else name] = number
-    return Answer(replace(product, stages=numbers), stages)
+    header = {**product.header, "STAGE": (list(scales)[-1], "")}
+    return Answer(replace(product, header=header, stages=numbers), stages)
 
 
 @pytest.mark.usefixtures("_small")
@@ -178,13 +179,18 @@ def test_stages_are_compared_on_the_same_mocks(tmp_path: Path) -> None:
 
     rows = run(options(tmp_path), method)
     first = rows[0]["stages"]
+    assert first["answer"] == first["rim"]
+    assert rows[2]["stages"]["answer"] == rows[2]["stages"]["macro"]
     assert first["macro"]["misfit"] == pytest.approx(4 * first["rim"]["misfit"])
     text = format_stages(rows)
     assert "all (2)" in text
     assert "-75%" in text and "100%" in text
-    assert "not used on 1 mocks" in text
+    assert "was on 1 mocks" in text
     assert text in (tmp_path / "summary.txt").read_text()
     assert format_stages([rows[2]]) == ""
+    # a circle of mean kappa 1 that is not found is an infinite error
+    rows[1]["stages"]["rim"]["theta_error"] = None
+    assert "inf" in format_stages(rows[:2])
 
 
 def test_errors_are_those_that_were_made() -> None:

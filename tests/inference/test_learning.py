@@ -1,6 +1,8 @@
 """A machine in the chain: put on, refused, and answered for."""
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,9 @@ import torch
 
 from lensrim import zoo
 from lensrim._weights import write_weights
-from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
-from lensrim.evaluation.mocks import Mock, make_mock
+from lensrim.evaluation.mocks import Mock
+from lensrim.inference import reconstruct as chain
 from lensrim.inference.answer import Answer, answer, deflector_of
 from lensrim.inference.apply import Square, apply, batch_of, measured
 from lensrim.inference.framing import frame_of, observe
@@ -21,35 +23,11 @@ from lensrim.inference.learnt import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.magnification import magnification_of
-from lensrim.inference.search import Scene
+from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
+from lensrim.inference.search import STAGES, Scene, search
+from lensrim.rim.core import RIM
 
-PRIOR = SystemPrior(light_share=0.0, theta_E=(9.0, 10.0), pixel_scale=(0.1, 0.1), snr=(60.0, 61.0))
 SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
-
-
-@pytest.fixture(scope="module")
-def mock() -> Mock:
-    return make_mock(1, shape=(48, 48), oversample=3, prior=PRIOR)
-
-
-@pytest.fixture(scope="module")
-def scene(mock: Mock) -> Scene:
-    return observe(frame_of(mock.observation), lens_light=False)
-
-
-@pytest.fixture(scope="module")
-def state(mock: Mock) -> MacroState:
-    """The true ellipsoid as a candidate."""
-    lens = mock.truth.system.lens
-    host = lens.ellipsoid
-    flat = (1 - host.q) / (1 + host.q)
-    e1, e2 = flat * np.cos(2 * host.phi), flat * np.sin(2 * host.phi)
-    p = [np.log(host.theta_E), e1, e2, host.center_x, host.center_y]
-    p = torch.tensor([[*p, lens.gamma1, lens.gamma2, host.gamma]], dtype=torch.float64)
-    hyper = torch.tensor([[0.0, -2.0, 0.7, -2.3]], dtype=torch.float64)
-    hyper[0, 0] = float(np.log(mock.truth.source.on_grid(mock.observation.grid).max()))
-    zero = torch.zeros(1, dtype=torch.float64)
-    return MacroState(p, hyper, zero, zero)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +45,17 @@ def test_an_untrained_machine_gives_the_macro_models_answer(
 ):
     outcome = learn(machine, scene, state, macro, has_light=False)
     assert outcome.stage == "final"
-    assert list(outcome.answers) == ["macro", "rim", "final"]
-    rim = outcome.answers["rim"]
+    assert list(outcome.answers) == ["macro", "rim", "rim_inversion", "final"]
+    rim, inverted = (outcome.answers[name] for name in ("rim", "rim_inversion"))
     np.testing.assert_allclose(rim.alpha_x, macro.alpha_x, atol=2e-3)
     far = np.abs(rim.kappa / macro.kappa - 1) > 0.02
     assert far.mean() < 0.01  # the core, whose pixels are averaged otherwise
     assert arc_chi2(scene, rim) == pytest.approx(arc_chi2(scene, macro), abs=0.15)
-    assert outcome.last.effective < macro.effective
+    # errors are what the image leaves, not what the machine's source leaves of it
+    for each in (rim, outcome.last):
+        assert each.effective == inverted.effective == pytest.approx(macro.effective, rel=0.3)
+        np.testing.assert_array_equal(each.source_std, inverted.source_std)
+    assert outcome.last.source.max() == pytest.approx(rim.source.max(), rel=0.05)
 
 
 def test_the_magnification_is_that_of_the_maps(mock: Mock, scene: Scene, macro: Answer):
@@ -82,15 +64,17 @@ def test_the_magnification_is_that_of_the_maps(mock: Mock, scene: Scene, macro: 
     assert np.isnan(magnification_of(scene, blank))
 
 
-@pytest.mark.parametrize("rows", [slice(0, 45), slice(1, 47)], ids=["odd", "even"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("kept", [slice(0, 45), slice(1, 47)], ids=["odd", "even"])
 def test_a_frame_that_is_not_square_is_put_into_one(
-    mock: Mock, state: MacroState, machine: Machine, rows: slice
+    mock: Mock, state: MacroState, machine: Machine, kept: slice, axis: int
 ):
+    part = (kept, slice(None)) if axis == 0 else (slice(None), kept)
     cut = mock.observation
-    cut = replace(cut, image=cut.image[rows], sigma=cut.sigma[rows], mask=cut.mask[rows])
-    middle = (rows.start + rows.stop - 1) / 2 - 23.5
+    cut = replace(cut, image=cut.image[part], sigma=cut.sigma[part], mask=cut.mask[part])
+    middle = (kept.start + kept.stop - 1) / 2 - 23.5
     shifted = state.p.clone()
-    shifted[0, 4] -= middle * cut.pixel_scale
+    shifted[0, 4 - axis] -= middle * cut.pixel_scale
     moved = replace(state, p=shifted)
     scene = observe(frame_of(cut), lens_light=False)
     square = Square(scene.frame.grid.shape)
@@ -110,7 +94,7 @@ def test_what_the_ranges_are_about_is_measured(scene: Scene, state: MacroState, 
     assert found["side"] == 48
     assert found["theta_E"] == pytest.approx(float(state.p[0, 0].exp()) / 0.1)
     assert found["fwhm"] == pytest.approx(scene.frame.fwhm / 0.1, rel=0.1)
-    assert found["snr"] == pytest.approx(60, rel=0.25)
+    assert found["snr"] == pytest.approx(80, rel=0.25)
 
 
 def test_beyond_its_ranges_a_machine_is_not_used(
@@ -129,18 +113,59 @@ def test_beyond_its_ranges_a_machine_is_not_used(
 def test_a_machine_that_fits_worse_is_not_used(
     scene: Scene, state: MacroState, macro: Answer, machine: Machine
 ):
-    bad = build(SMALL).eval()
-    with torch.no_grad():
-        bad.network.last.bias.fill_(20.0)
-    outcome = learn(replace(machine, rim=bad), scene, state, macro, has_light=False, until="rim")
+    outcome = learn(
+        replace(machine, rim=moving(20.0)), scene, state, macro, has_light=False, until="rim"
+    )
     assert outcome.last is macro
+    assert outcome.stage == "macro"
+    assert "rim" in outcome.answers  # what it found stays in the report
     assert "fits the arcs worse" in outcome.notes[0]
 
 
+def moving(bias: float) -> RIM:
+    """A machine that adds a constant to its maps at every step."""
+    rim = build(SMALL).eval()
+    with torch.no_grad():
+        rim.network.last.bias.fill_(bias)
+    return rim
+
+
 def test_more_steps_than_trained_can_be_asked_for(scene, state, macro, machine):
-    batch = batch_of(scene, macro, False)
-    one, more = (apply(machine, scene, batch, state, steps=n)[0] for n in (1, 3))
-    torch.testing.assert_close(one.kappa, more.kappa)
+    batch, rim = batch_of(scene, macro, False), moving(0.1)
+    one, two, more = (
+        apply(replace(machine, rim=rim), scene, batch, state, steps=n)[0] for n in (1, None, 3)
+    )
+    torch.testing.assert_close(two.kappa / one.kappa, more.kappa / two.kappa)
+    assert float((more.kappa / one.kappa - 1).abs().min()) > 1e-3
+
+
+def test_the_whole_chain_runs_with_a_machine(tmp_path: Path, mock: Mock, monkeypatch):
+    path = tmp_path / "mine.safetensors"
+    header = {"model": {"steps": 2, "widths": [8, 12], "lift": 6, "embedding": 16}}
+    sha = write_weights(path, build(SMALL).state_dict(), header)
+    quick = (
+        replace(STAGES[0], modes=4, steps=2, keep=2),
+        replace(STAGES[-1], modes=8, steps=6, keep=1),
+    )
+    monkeypatch.setattr(chain, "search", partial(search, stages=quick))
+    options = ReconstructOptions(lens_light="none", model=str(path), stage="final")
+    result = reconstruct(mock.observation, options)
+    value = result.product.value
+    assert (value("STAGE"), value("MODEL"), value("MODELSHA")) == ("final", "mine", sha)
+    assert "stage final of model mine" in result.summary
+    assert list(result.answers) == ["macro", "rim", "rim_inversion", "final"]
+    stages = result.product.stages
+    assert {"inversion", "rim", "rim_inversion", "final"} <= set(stages)
+    assert stages["final"]["chi2arc"] == value("CHI2ARC")
+    assert value("PEFF") > 5
+    assert value("MAGTOT") > 1
+    assert value("THETAE") == pytest.approx(stages["final"]["theta_E"])
+    written = result.write(tmp_path / "out")
+    content = json.loads(next(p for p in written if p.suffix == ".json").read_text())
+    assert content["stages"]["rim"]["log_evidence"] is None
+    maps = result.product.image_maps
+    np.testing.assert_allclose(maps["KAPPA"], result.answers["final"].kappa)
+    np.testing.assert_allclose(maps["MODEL"], result.answers["final"].arcs)
 
 
 def test_a_machine_is_loaded_from_its_file(tmp_path: Path):
@@ -166,7 +191,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, header: dict):
 
 
 def test_a_model_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match="model 'none': must be a file of weights or one of"):
+    with pytest.raises(InputError, match="model 'none': must be a file of weights or"):
         load_machine("none")
 
 
@@ -178,4 +203,16 @@ def test_every_card_is_that_of_its_weights(name: str):
         assert (zoo.FOLDER / beside).is_file()
     machine = load_machine(name)
     assert machine.sha256 == card.sha256
+    assert machine.valid == card.valid
     assert set(machine.valid) == set(VALID)
+
+
+def test_a_file_that_is_not_the_cards_is_refused(tmp_path: Path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    sha = write_weights(path, {"a": torch.ones(1)}, {})
+    card = zoo.Card("x", path, sha, "", "", "", VALID)
+    monkeypatch.setattr(zoo, "cards", lambda: {"x": card})
+    assert zoo.card("x") is card
+    write_weights(path, {"a": torch.zeros(1)}, {})
+    with pytest.raises(InputError, match="must have the checksum of its card"):
+        zoo.card("x")

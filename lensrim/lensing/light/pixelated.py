@@ -41,7 +41,10 @@ class Pixelated:
 
     def surface_brightness(self, x: Tensor, y: Tensor) -> Tensor:
         """Computes the surface brightness, with the shape of the coordinates."""
-        cx, cy = (torch.as_tensor(c).to(x) for c in (self.center_x, self.center_y))
+        cx, cy = (
+            torch.as_tensor(c, dtype=x.dtype, device=x.device)
+            for c in (self.center_x, self.center_y)
+        )
         center = torch.stack(torch.broadcast_tensors(cx, cy), -1)
         x, y = torch.broadcast_tensors(x, y)
         beta = torch.stack((x, y), -3)

@@ -10,6 +10,8 @@ pixel is a factor in Fourier space,
 
 with :math:`k` in cycles per pixel. The pixel response is in the result once, nothing is averaged
 over rays, and the derivatives in the positions are exact. All points take one Fourier transform.
+The pixels' sum is the flux that falls on them; for a finely sampled effective PSF only if that
+holds the response of the pixel, as it says.
 
 A PSF with structure finer than two of its own samples is not band-limited: between the samples it
 rings, by as much as its transform holds at the Nyquist frequency (3 per cent for a Gaussian with a

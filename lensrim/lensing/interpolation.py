@@ -63,8 +63,9 @@ class Bicubic:
     .. math:: w(t) = \begin{cases} (a + 2) |t|^3 - (a + 3) |t|^2 + 1 & |t| \leq 1 \\
               a |t|^3 - 5 a |t|^2 + 8 a |t| - 4 a & 1 < |t| < 2 \\ 0 & \text{else} \, , \end{cases}
 
-    the only one that is exact for what is quadratic in position. It takes several times as long as
-    :class:`Bilinear`, and 16 times the memory. Differentiable to any order almost everywhere.
+    the only one that is exact for what is quadratic in position. On a CPU it takes nearly 20 times
+    as long as :class:`Bilinear` (46 ms v. 3 for 256 × 256 rays with gradients, one core), and many
+    times the memory. Differentiable to any order almost everywhere.
 
     References:
         Keys 1981, IEEE Trans. ASSP 29, 1153.

@@ -20,6 +20,7 @@ FWHM of two pixels, 3e-4 for one of three). Give finer samples of such a PSF.
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,8 @@ class PointPSF(nn.Module):
         device: Device of the images; that of the PSF by default.
 
     Raises:
-        ValueError: If a side of the PSF is even, or its sum is not positive.
+        ValueError: If a side of the PSF is even, its sum is not positive, its kind is unknown, or
+            ``psf_subsample`` is less than 1.
     """
 
     transfer: Tensor
@@ -75,6 +77,10 @@ class PointPSF(nn.Module):
         device: torch.device | str | None = None,
     ):
         super().__init__()
+        if psf_kind not in get_args(PSFKind):
+            raise ValueError(f"psf_kind must be one of {get_args(PSFKind)}, got {psf_kind!r}")
+        if psf_subsample < 1:
+            raise ValueError(f"psf_subsample must be at least 1, got {psf_subsample}")
         psf = normalize_psf(torch.as_tensor(psf, dtype=torch.float64, device=device))
         if psf.ndim not in (2, 3):
             raise ValueError(f"psf must have shape (h, w) or (B, h, w), got {tuple(psf.shape)}")

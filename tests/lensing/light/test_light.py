@@ -21,11 +21,14 @@ from lensrim.lensing.light import (
     Light,
     MultiGaussian,
     Pixelated,
+    PointPSF,
+    PointSource,
     Sersic,
     Shapelets,
     Sum,
     sersic_b,
 )
+from lensrim.lensing.psf import gaussian_psf
 
 MAP = PixelGrid((6, 5), 0.4)
 
@@ -264,6 +267,16 @@ def compile_every_light() -> None:
         torch.testing.assert_close(gradients(compiled), gradients(f))
 
 
+def compile_points() -> None:
+    psf = PointPSF(gaussian_psf(0.3, 0.1, 7), PixelGrid((9, 8), 0.1), dtype=torch.float64)
+    compiled = torch.compile(lambda *p: psf(PointSource(*p)), fullgraph=True, backend="aot_eager")
+    p = [0.3 * random(4, seed=i).requires_grad_() for i in range(3)]
+    values = compiled(*p), psf(PointSource(*p))
+    torch.testing.assert_close(*values)
+    slopes = [torch.autograd.grad(v.square().sum(), p) for v in values]
+    torch.testing.assert_close(*slopes)
+
+
 def test_every_light_is_a_light():
     for make, numbers in LIGHTS.values():
         assert isinstance(make(**tensors(numbers)), Light)
@@ -277,3 +290,4 @@ def test_coordinates_need_no_batch(n: int):
 
 if __name__ == "__main__":
     compile_every_light()
+    compile_points()

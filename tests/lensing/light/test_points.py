@@ -136,7 +136,12 @@ def test_it_works_under_vmap_and_in_single_precision():
     torch.testing.assert_close(single.double(), together, rtol=0, atol=1e-5)
 
 
-def test_an_even_stamp_is_refused():
+@pytest.mark.usefixtures("types_unchecked")
+def test_stamps_kinds_and_samplings_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="psf_kind must be one of"):
+        PointPSF(skewed(), GRID, psf_kind="measured")
+    with pytest.raises(ValueError, match="at least 1"):
+        PointPSF(skewed(), GRID, psf_subsample=0)
     with pytest.raises(ValueError, match="odd sides"):
         PointPSF(torch.ones(4, 5), GRID)
     with pytest.raises(ValueError, match="shape"):

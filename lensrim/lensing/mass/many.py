@@ -7,6 +7,7 @@ one more evaluation in the backward pass.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,16 +46,20 @@ class _ChunkedSum(torch.autograd.Function):
         x, y, *parameters = ctx.saved_tensors
         to_rays = any(ctx.needs_input_grad[2:4])
         rays: list[Tensor] = []
-        parts: list[tuple[Tensor, ...]] = []
+        joined: list[Tensor] = []
         for chunk in _chunks(ctx.per, parameters):
+            inputs = (x, y, *chunk) if to_rays else chunk
+            evaluate = ctx.evaluate if to_rays else partial(ctx.evaluate, x, y)
             # torch.func, so that this can be differentiated and batched in its turn
+            _, pull = torch.func.vjp(evaluate, *inputs)
+            found = pull(grads, retain_graph=False)
             if to_rays:
-                gx, gy, *rest = torch.func.vjp(ctx.evaluate, x, y, *chunk)[1](grads)
-                rays = [a + b for a, b in zip(rays, (gx, gy), strict=True)] if rays else [gx, gy]
-            else:
-                rest = torch.func.vjp(lambda *p: ctx.evaluate(x, y, *p), *chunk)[1](grads)
-            parts.append(tuple(rest))
-        joined = (torch.cat(p, -1) for p in zip(*parts, strict=True))
+                new, found = found[:2], found[2:]
+                rays = [a + b for a, b in zip(rays, new, strict=True)] if rays else list(new)
+            # Joined at once: small tensors kept between the large ones would fragment the heap.
+            if joined:
+                found = [torch.cat(g, -1) for g in zip(joined, found, strict=True)]
+            joined = list(found)
         return None, None, *(rays or (None, None)), *joined
 
 

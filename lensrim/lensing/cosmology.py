@@ -10,7 +10,7 @@ alone fix the lens in units of :math:`\Sigma_\mathrm{cr}`.
 """
 
 from dataclasses import dataclass
-from math import isfinite, pi, sqrt
+from math import isfinite, pi, sin, sinh, sqrt
 from typing import Any
 
 from ..errors import InputError
@@ -95,10 +95,21 @@ def distance(model: Any, z_from: float, z_to: float) -> float:
     Arguments:
         model: Cosmology, of :func:`find_cosmology`.
         z_from, z_to: Redshifts of the observer and of the observed, :math:`z_1 \leq z_2`.
+
+    References:
+        Hogg 1999, arXiv:astro-ph/9905116, equations 16 and 18.
     """
     from astropy import units
 
-    return float(model.angular_diameter_distance_z1z2(z_from, z_to).to_value(units.Mpc))
+    # comoving distances along the line of sight subtract, whatever the curvature
+    near, far = (
+        float(model.comoving_distance(z).to_value(units.Mpc)) if z else 0.0 for z in (z_from, z_to)
+    )
+    comoving, curvature = far - near, float(model.Ok0)
+    if curvature:
+        radius = float(model.hubble_distance.to_value(units.Mpc)) / sqrt(abs(curvature))
+        comoving = radius * (sinh if curvature > 0 else sin)(comoving / radius)
+    return comoving / (1 + z_to)
 
 
 def lens_scales(z_lens: float, z_source: float, *, cosmology: Any = "Planck18") -> LensScales:

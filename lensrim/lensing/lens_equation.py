@@ -27,7 +27,7 @@ from .time_delay import fermat_potential
 
 RESIDUAL = 1e-9
 """Largest distance at which an image may map from its source [arcsec]."""
-NEWTON_STEPS = 8
+NEWTON_STEPS = 6
 """Steps of Newton's method, which doubles the digits with each."""
 
 

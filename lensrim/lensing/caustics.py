@@ -14,7 +14,7 @@ coarse grid, or the radial curve of a singular centre; for the latter there is :
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -121,8 +121,9 @@ def _polished(det, line: np.ndarray, like: Tensor, spacing: float) -> Tensor:
     x, y = first.T[:, None].unbind(0)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     for _ in range(STEPS):
-        value, slope_x = torch.func.jvp(det, (x, y), (one, zero))
-        _, slope_y = torch.func.jvp(det, (x, y), (zero, one))
+        along_x: Any = torch.func.jvp(det, (x, y), (one, zero))
+        along_y: Any = torch.func.jvp(det, (x, y), (zero, one))
+        (value, slope_x), (_, slope_y) = along_x, along_y
         scale = value / (slope_x**2 + slope_y**2)
         x, y = x - scale * slope_x, y - scale * slope_y
     points = torch.stack((x[0], y[0]), -1)

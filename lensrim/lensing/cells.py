@@ -153,10 +153,11 @@ def _may_hold(linear: Linear, side: Tensor, beta_x: Tensor, beta_y: Tensor) -> T
     dx, dy, half = beta_x - linear.beta_x, beta_y - linear.beta_y, side / 2
     xx, xy, yx, yy = linear.xx, linear.xy, linear.yx, linear.yy
     span = (xx * yy - xy * yx).abs() * half
-    # Two convex figures are apart if they are along the normal of an edge of one of them.
-    return (
-        (dx.abs() <= (xx.abs() + xy.abs()) * half + linear.rho_x)
-        & (dy.abs() <= (yx.abs() + yy.abs()) * half + linear.rho_y)
-        & ((yy * dx - xy * dy).abs() <= span + yy.abs() * linear.rho_x + xy.abs() * linear.rho_y)
-        & ((xx * dy - yx * dx).abs() <= span + xx.abs() * linear.rho_y + yx.abs() * linear.rho_x)
+    # Two convex figures are apart if they are along the normal of an edge of one of them. What is
+    # not a number, at an unsoftened centre, proves nothing.
+    return ~(
+        (dx.abs() > (xx.abs() + xy.abs()) * half + linear.rho_x)
+        | (dy.abs() > (yx.abs() + yy.abs()) * half + linear.rho_y)
+        | ((yy * dx - xy * dy).abs() > span + yy.abs() * linear.rho_x + xy.abs() * linear.rho_y)
+        | ((xx * dy - yx * dx).abs() > span + xx.abs() * linear.rho_y + yx.abs() * linear.rho_x)
     )

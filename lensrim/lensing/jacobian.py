@@ -14,7 +14,7 @@ mode (:func:`torch.func.jvp`), can themselves be differentiated, and work under
 model. A deflection must act on each position by itself.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -53,7 +53,8 @@ def linearise(mass: Deflector, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Ja
     # Both directions in one call, as rows: few positions cost a call, not their arithmetic.
     twice = tuple(torch.cat((c, c), -2) for c in (x, y))
     along = torch.cat((one, zero), -2), torch.cat((zero, one), -2)
-    (ax, ay), (dx, dy) = torch.func.jvp(mass.deflection, twice, along)
+    both: Any = torch.func.jvp(mass.deflection, twice, along)
+    (ax, ay), (dx, dy) = both
     (xx, xy), (yx, yy) = dx.chunk(2, -2), dy.chunk(2, -2)
     return ax.chunk(2, -2)[0], ay.chunk(2, -2)[0], Jacobian(xx, xy, yx, yy)
 

@@ -3,9 +3,9 @@ r"""All images of a point source: the solutions :math:`\theta` of the lens equat
 .. math:: \beta = \theta - \alpha(\theta)
 
 The field is searched by cells that are cut ever smaller where an image may hide
-(:mod:`lensrim.lensing.cells`): folds and cusps are resolved down to pairs of images about 1e-7
-arcsec apart, and images near singular centres are found. From each cell that holds an image
-Newton's method with the exact Jacobian :math:`A` does the rest,
+(:mod:`lensrim.lensing.cells`): merging pairs of sources 1e-12 arcsec from a caustic are told
+apart, and images near singular centres are found. In each cell that may hold an image Newton's
+method with the exact Jacobian :math:`A` does the rest,
 
 .. math:: \theta \leftarrow \theta + A^{-1} (\beta - \theta + \alpha(\theta)) \, .
 
@@ -67,8 +67,8 @@ def image_positions(
     :math:`d\theta = A^{-1} (d\beta + d\alpha)`, and with them the magnifications.
 
     A source exactly behind a round lens has a ring of images: ``ring`` is true for it, and none is
-    listed. The same is said of sources within about 1e-5 arcsec of such a point. A source on a
-    caustic to within rounding has its merging images listed as one, or not.
+    listed. The same may be said of sources within about 1e-5 arcsec of such a point. A source on a
+    caustic, to within 1e-14 arcsec, has its merging images listed as one.
 
     Arguments:
         mass: Mass model with unbatched parameters, or a

@@ -41,7 +41,7 @@ def test_planes_at_one_redshift_are_one_plane(z: float):
     torch.testing.assert_close(stacked(many, x, y), stacked(Sum(masses), x, y))
     assert many.redshifts == (z,)
     turn = rotation(many, x, y)
-    torch.testing.assert_close(turn, torch.zeros_like(turn), rtol=0, atol=1e-12)
+    torch.testing.assert_close(turn, torch.zeros_like(turn), rtol=0, atol=1e-9)
 
 
 def test_planes_that_come_together_converge_to_one():
@@ -175,6 +175,7 @@ def test_impossible_planes():
 
 
 @pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore:Cosmology is provided:UserWarning")
 def test_rays_jacobian_and_times_are_those_of_lenstronomy():
     models = pytest.importorskip("lenstronomy.LensModel.lens_model")
     model = models.LensModel(
@@ -198,16 +199,16 @@ def test_rays_jacobian_and_times_are_those_of_lenstronomy():
     x, y = coordinates()
     at = (x.numpy().ravel(), y.numpy().ravel(), kwargs)
     beta = torch.stack([torch.from_numpy(b).reshape(x.shape) for b in model.ray_shooting(*at)])
-    torch.testing.assert_close(torch.stack(THREE.rays(x, y)[-1]), beta, rtol=0, atol=1e-6)
+    torch.testing.assert_close(torch.stack(THREE.rays(x, y)[-1]), beta, rtol=0, atol=1e-8)
     d = jacobian(THREE, x, y)
     theirs = [torch.from_numpy(f).reshape(x.shape) for f in model.hessian(*at, diff=1e-6)]
     torch.testing.assert_close(
-        torch.stack((d.xx, d.xy, d.yx, d.yy)), torch.stack(theirs), rtol=1e-3, atol=1e-4
+        torch.stack((d.xx, d.xy, d.yx, d.yy)), torch.stack(theirs), rtol=0, atol=1e-6
     )
     times = torch.from_numpy(model.arrival_time(*at)).reshape(x.shape)
     ours = THREE.arrival_time(x, y)
     difference = (ours - ours[0, 0]) - (times - times[0, 0])
-    assert float(difference.abs().max()) < 1e-5 * float((times - times[0, 0]).abs().max())
+    assert float(difference.abs().max()) < 1e-6  # days, of 200
 
 
 @pytest.mark.oracle
@@ -224,7 +225,7 @@ def test_deflection_is_that_of_caustics():
     ).to(dtype=torch.float64)
     beta = torch.stack(theirs.raytrace(x, y))
     ours = torch.stack(MultiPlane(planes, 2.0, COSMOLOGY).rays(x, y)[-1])
-    torch.testing.assert_close(ours, beta, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, beta, rtol=0, atol=1e-6)
 
 
 def _of_caustics(caustics, cosmology, i: int, z: float, mass: SIE):

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from ..grid import PixelGrid
 from .convergence import KappaToAlpha
 from .interpolation import Bilinear, Interpolation
+from .jacobian import Deflector
 from .light import Light
-from .mass import Mass
 from .psf import PSF, PSFKind
 from .source import PixelatedSource
 
@@ -130,11 +130,12 @@ class Simulator(nn.Module):
         # The interpolation is exact for what is linear in position.
         return self.kappa_to_alpha.interpolate(beta)
 
-    def rays(self, mass: Mass) -> Tensor:
-        r"""Traces the rays back through an analytic mass model.
+    def rays(self, mass: Deflector) -> Tensor:
+        r"""Traces the rays back through an analytic mass model, or several in many planes.
 
         Arguments:
-            mass: Mass model, its parameters numbers or of shape :math:`(B)`.
+            mass: Mass model, its parameters numbers or of shape :math:`(B)`; or a
+                :class:`~lensrim.lensing.multi_plane.MultiPlane` of such models.
 
         Returns:
             Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.

@@ -51,7 +51,7 @@ class _ChunkedSum(torch.autograd.Function):
             inputs = (x, y, *chunk) if to_rays else chunk
             evaluate = ctx.evaluate if to_rays else partial(ctx.evaluate, x, y)
             # torch.func, so that this can be differentiated and batched in its turn
-            _, pull = torch.func.vjp(evaluate, *inputs)
+            pull = torch.func.vjp(evaluate, *inputs)[1]
             found = pull(grads, retain_graph=False)
             if to_rays:
                 new, found = found[:2], found[2:]

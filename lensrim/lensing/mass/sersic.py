@@ -24,9 +24,9 @@ References:
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
+from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
 from .base import CORE, Parameter, _maps, _over, _square_root, _times
@@ -38,19 +38,19 @@ Complex = tuple[Tensor, Tensor]
 """Real and imaginary part."""
 
 
-@cache
 def _quadrature() -> tuple[list[float], list[float]]:
     """Makes points in (0, 1) and weights of sum 1, dense at both ends.
 
     Gauss-Legendre points of s with t = s^3 (10 - 15 s + 6 s^2): the smooth step takes the edge off
     the power of t at 0 and off the branch points of the ellipses beyond 1.
     """
-    from numpy.polynomial.legendre import leggauss
-
     s, weights = leggauss(NODES)
     s = (s + 1) / 2
     points = s**3 * (10 - 15 * s + 6 * s**2)
     return points.tolist(), (15 * weights * s**2 * (1 - s) ** 2).tolist()
+
+
+_RULE = _quadrature()
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Ellipses:
             torch.tensor(a, dtype=self.log_y.dtype, device=self.log_y.device).reshape(
                 -1, *[1] * self.log_y.ndim
             )
-            for a in _quadrature()
+            for a in _RULE
         )
         # where next to nothing of the profile is left
         most = ((36 + 6 * self.n) / self.b).log()

@@ -138,7 +138,6 @@ def test_nfw(r_s: float):
     compare(models.NFW(0.2, r_s), "NFW", numbers, positions=_about_scale(r_s))
 
 
-# lenstronomy's truncated NFW cancels terms: 30 r_s away that costs it 6 digits of kappa.
 @pytest.mark.oracle
 @pytest.mark.parametrize("r_s", [0.3, 1.0, 15.0])
 @pytest.mark.parametrize("tau", [0.3, 1.0, 4.0, 50.0])

@@ -26,6 +26,7 @@ for name, case in CASES.items():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_model_is_one_graph(root: Path):
     path = os.pathsep.join([str(root), str(root / "tests")])
     run = subprocess.run(

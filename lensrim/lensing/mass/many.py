@@ -79,8 +79,9 @@ class Many:
     Arguments:
         mass: A mass model, such as :class:`TNFW`, whose parameters are tensors with shape
             :math:`(*, n)`, shared ones too if they broadcast to it, or numbers.
-        chunk: Pairs of a component and a position that are computed at once: each takes some 400
-            bytes in a backward pass of :class:`TNFW` in float32. More of them are faster on a GPU.
+        chunk: Pairs of a component and a position that are computed at once: in float32 each
+            takes about a kilobyte in the backward pass of :class:`TNFW`. More are faster on a GPU;
+            what ``torch.func.vmap`` adds is not counted.
 
     Raises:
         ValueError: If no parameter of the model is a tensor with a dimension of components.

@@ -10,7 +10,7 @@ alone fix the lens in units of :math:`\Sigma_\mathrm{cr}`.
 """
 
 from dataclasses import dataclass
-from math import isfinite, pi, sqrt
+from math import isfinite, pi, sin, sinh, sqrt
 from typing import Any
 
 from ..errors import InputError
@@ -67,13 +67,58 @@ class LensScales:
         return 1e-3 * float(c.value) * sqrt(ratio)
 
 
-def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") -> LensScales:
+def find_cosmology(cosmology: Any) -> Any:
+    """Returns one of astropy's cosmologies.
+
+    Arguments:
+        cosmology: Name of one of astropy's realisations (all of them flat), or any object with
+            astropy's ``FLRW`` interface, flat or not.
+
+    Raises:
+        InputError: If the name is unknown, or the object is neither.
+    """
+    import astropy.cosmology
+
+    if isinstance(cosmology, astropy.cosmology.FLRW):
+        return cosmology
+    known = astropy.cosmology.available
+    if cosmology not in known:
+        raise InputError(
+            f"--cosmology must be one of {', '.join(sorted(known))}, found {cosmology!r}"
+        )
+    return getattr(astropy.cosmology, cosmology)
+
+
+def distance(model: Any, z_from: float, z_to: float) -> float:
+    r"""Computes the angular diameter distance from one redshift to another [Mpc].
+
+    Arguments:
+        model: Cosmology, of :func:`find_cosmology`.
+        z_from, z_to: Redshifts of the observer and of the observed, :math:`z_1 \leq z_2`.
+
+    References:
+        Hogg 1999, arXiv:astro-ph/9905116, equations 16 and 18.
+    """
+    from astropy import units
+
+    # comoving distances along the line of sight subtract, whatever the curvature
+    near, far = (
+        float(model.comoving_distance(z).to_value(units.Mpc)) if z else 0.0 for z in (z_from, z_to)
+    )
+    comoving, curvature = far - near, float(model.Ok0)
+    if curvature:
+        radius = float(model.hubble_distance.to_value(units.Mpc)) / sqrt(abs(curvature))
+        comoving = radius * (sinh if curvature > 0 else sin)(comoving / radius)
+    return comoving / (1 + z_to)
+
+
+def lens_scales(z_lens: float, z_source: float, *, cosmology: Any = "Planck18") -> LensScales:
     """Computes the physical scales of a lens.
 
     Arguments:
         z_lens: Redshift of the lens.
         z_source: Redshift of the source.
-        cosmology: Name of one of astropy's cosmologies, all of them flat.
+        cosmology: One of astropy's cosmologies, or the name of one.
 
     Raises:
         InputError: If the redshifts are not finite with 0 < z_lens < z_source, or the cosmology is
@@ -84,25 +129,12 @@ def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") 
             "redshifts must be finite with 0 < z_lens < z_source, "
             f"found z_lens = {z_lens:g} and z_source = {z_source:g}; check --z-lens and --z-source"
         )
-    import astropy.cosmology
     from astropy import units
     from astropy.constants.codata2018 import G, c
 
-    known = astropy.cosmology.available
-    if cosmology not in known:
-        raise InputError(
-            f"--cosmology must be one of {', '.join(sorted(known))}, found {cosmology!r}"
-        )
-    model = getattr(astropy.cosmology, cosmology)
-    comoving = [model.comoving_distance(z).to_value(units.Mpc) for z in (z_lens, z_source)]
-    # comoving distances subtract, because every named cosmology is flat
+    model = find_cosmology(cosmology)
     D_lens, D_source, D_lens_source = (
-        float(d) / (1 + z)
-        for d, z in [
-            (comoving[0], z_lens),
-            (comoving[1], z_source),
-            (comoving[1] - comoving[0], z_source),
-        ]
+        distance(model, *pair) for pair in [(0, z_lens), (0, z_source), (z_lens, z_source)]
     )
     kpc = [d * 1e3 * ARCSEC for d in (D_lens, D_source)]
     speed: Any = c
@@ -112,7 +144,7 @@ def lens_scales(z_lens: float, z_source: float, *, cosmology: str = "Planck18") 
     return LensScales(
         z_lens=float(z_lens),
         z_source=float(z_source),
-        cosmology=cosmology,
+        cosmology=str(model.name),
         D_lens=D_lens,
         D_source=D_source,
         D_lens_source=D_lens_source,

@@ -3,7 +3,8 @@ r"""Log-likelihood of an image, and its gradient (the score) in the variables of
 .. math:: \log p(y | x) = -\frac{1}{2} \sum_p \left(\frac{y_p - F(x)_p}{\sigma_p}\right)^2
           - \sum_p \log \sqrt{2 \pi} \sigma_p \, ,
 
-over the used pixels. A *state* is a mapping of named plain tensors, with the batch first:
+over the used pixels, or that of any other :class:`~lensrim.lensing.noise.Noise`. A *state* is a
+mapping of named plain tensors, with the batch first:
 
 ================= ===================================================== ======================
 ``source``        surface brightness :math:`s`                          :math:`(B, 1, n, n)`
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .noise import GaussianNoise
+from .noise import GaussianNoise, Noise
 from .simulator import Simulator
 
 State = Mapping[str, Tensor]
@@ -31,7 +32,7 @@ VARIABLES = ("source", "log_kappa", "kappa", "shear", "source_center")
 
 
 def log_likelihood(
-    model: Tensor, image: Tensor, sigma: Tensor, mask: Tensor | None = None
+    model: Tensor, image: Tensor, sigma: Tensor | Noise, mask: Tensor | None = None
 ) -> Tensor:
     r"""Computes :math:`\log p(y | x)`, with shape :math:`(B)`.
 
@@ -39,10 +40,30 @@ def log_likelihood(
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images.
-        mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
+            images, or any noise model.
+        mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
+            own.
+
+    Raises:
+        ValueError: As :func:`noise_of`.
     """
-    return GaussianNoise(sigma, mask).log_prob(model, image)
+    return noise_of(sigma, mask).log_prob(model, image)
+
+
+def noise_of(sigma: Tensor | Noise, mask: Tensor | None = None) -> Noise:
+    """Returns a noise model as it is, or makes one of independent Gaussians.
+
+    Raises:
+        ValueError: If there is a mask beside a noise model, or as :class:`GaussianNoise`.
+    """
+    if isinstance(sigma, Tensor):
+        return GaussianNoise(sigma, mask)
+    if mask is not None:
+        raise ValueError(
+            f"a noise model has its own mask, got another beside a {type(sigma).__name__}; "
+            "give the mask to the noise model"
+        )
+    return sigma
 
 
 @dataclass(frozen=True)
@@ -114,7 +135,7 @@ def pixels_of(rays: Tensor, k: int) -> Tensor:
 def score(
     simulator: Simulator,
     image: Tensor,
-    sigma: Tensor,
+    sigma: Tensor | Noise,
     mask: Tensor | None = None,
     *,
     setting: Setting = Setting(),
@@ -126,20 +147,25 @@ def score(
         simulator: Forward model :math:`F`.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images.
-        mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``.
+            images, or any noise model.
+        mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
+            own.
         setting: What else is known of each sample.
         create_graph: Whether the score can itself be differentiated; otherwise it is a constant.
 
     Returns:
         A function of a state. It returns the gradient, a mapping with the same names and shapes,
         and the maps that it met on the way: ``residual`` :math:`(y - F(x)) / \sigma` (zero on
-        ignored pixels), ``model`` :math:`F(x)`, ``pull``, the score of the rays' positions in the
-        source grid, summed over each pixel, with shape :math:`(B, 2, H, W)`, and
-        ``information``, the sum of :math:`1 / \sigma^2` of the pixels that see a pixel of the
-        source, with its shape. Samples of a batch do not know each other.
+        ignored pixels; whitened by the noise model), ``model`` :math:`F(x)`, ``pull``, the score
+        of the rays' positions in the source grid, summed over each pixel, with shape
+        :math:`(B, 2, H, W)`, and ``information``, the sum of the precision, :math:`1 / \sigma^2`,
+        of the pixels that see a pixel of the source, with its shape. Samples of a batch do not
+        know each other.
+
+    Raises:
+        ValueError: As :func:`noise_of`.
     """
-    noise = GaussianNoise(sigma, mask)
+    noise = noise_of(sigma, mask)
 
     def score_fn(state: State) -> tuple[State, Aux]:
         with torch.enable_grad():
@@ -153,7 +179,7 @@ def score(
             rays, center = rays_of(simulator, x, setting)
             model = simulator.trace(x["source"], rays, center)
             residual = noise.residual(model, image)
-            energy = 0.5 * residual.square().sum()
+            energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
             *gradient, pull = torch.autograd.grad(
                 -energy, [*x.values(), rays], create_graph=create_graph
             )
@@ -162,7 +188,7 @@ def score(
             pull = pull.detach()
         k = simulator.subsample
         with torch.no_grad():
-            information = simulator.spread(noise.precision(model.shape), rays, center)
+            information = simulator.spread(noise.precision(model), rays, center)
         aux = {
             "residual": residual,
             "model": model,

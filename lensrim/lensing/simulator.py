@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from ..grid import PixelGrid
 from .convergence import KappaToAlpha
+from .interpolation import Bilinear, Interpolation
+from .jacobian import Deflector
 from .light import Light
-from .mass import Mass
 from .psf import PSF, PSFKind
 from .source import PixelatedSource
 
@@ -36,6 +37,7 @@ class Simulator(nn.Module):
         psf_subsample: Number of samples of the PSF along each side of an image pixel.
         subsample: Number :math:`k` of rays along each side of a pixel. With one, some pixels of
             the source are seen by no ray.
+        interpolation: How the source is read between its pixels.
         dtype: Type of all maps. What is kept from call to call is made in double precision.
         device: Device of all maps.
 
@@ -55,12 +57,13 @@ class Simulator(nn.Module):
         psf_kind: PSFKind = "effective",
         psf_subsample: int = 1,
         subsample: int = 2,
+        interpolation: Interpolation = Bilinear(),
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ):
         super().__init__()
         self.image_grid, self.source_grid, self.subsample = image_grid, source_grid, subsample
-        self.source = PixelatedSource(source_grid)
+        self.source = PixelatedSource(source_grid, interpolation)
         self.kappa_to_alpha = KappaToAlpha(
             image_grid, subsample=subsample, dtype=dtype, device=device
         )
@@ -127,11 +130,12 @@ class Simulator(nn.Module):
         # The interpolation is exact for what is linear in position.
         return self.kappa_to_alpha.interpolate(beta)
 
-    def rays(self, mass: Mass) -> Tensor:
-        r"""Traces the rays back through an analytic mass model.
+    def rays(self, mass: Deflector) -> Tensor:
+        r"""Traces the rays back through an analytic mass model, or several in many planes.
 
         Arguments:
-            mass: Mass model, its parameters numbers or of shape :math:`(B)`.
+            mass: Mass model, its parameters numbers or of shape :math:`(B)`; or a
+                :class:`~lensrim.lensing.multi_plane.MultiPlane` of such models.
 
         Returns:
             Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.

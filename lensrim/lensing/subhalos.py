@@ -26,7 +26,10 @@ CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Subhalos:
-    """Creates the sum of n subhalos; memory does not grow with their number.
+    """Creates the sum of n subhalos; the memory of a value does not grow with their number.
+
+    For other profiles, and where the memory of gradients must not grow either, see
+    :class:`~lensrim.lensing.mass.Many`.
 
     Arguments:
         theta_E: Einstein radii :math:`b` they would have without truncation [arcsec], with shape
@@ -70,6 +73,16 @@ class Subhalos:
             scale = b * 2 * t / (r + t + torch.hypot(r, t)) / r
             ax, ay = ax + (scale * dx).sum(-3), ay + (scale * dy).sum(-3)
         return ax, ay
+
+    def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\gamma_1 = (\psi_{xx} - \psi_{yy})/2`, :math:`\gamma_2 = \psi_{xy}`."""
+        g1, g2 = self._zero(x), self._zero(x)
+        for b, t, dx, dy, r in self._parts(x, y):
+            s = torch.hypot(r, t)
+            # kappa less its mean inside
+            size = b * ((1 / r - 1 / s) / 2 - 2 * t / (r + t + s) / r) / r**2
+            g1, g2 = g1 + (size * (dx**2 - dy**2)).sum(-3), g2 + (2 * size * dx * dy).sum(-3)
+        return g1, g2
 
     def potential(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\psi` [arcsec²], zero at the centre of each subhalo."""

@@ -4,10 +4,10 @@ from math import nan, pi
 
 import pytest
 from astropy import constants, units
-from astropy.cosmology import WMAP7, Planck18
+from astropy.cosmology import WMAP7, FlatLambdaCDM, LambdaCDM, Planck18
 
 from lensrim.errors import InputError
-from lensrim.lensing.cosmology import lens_scales
+from lensrim.lensing.cosmology import distance, lens_scales
 
 
 @pytest.mark.parametrize(("name", "model"), [("Planck18", Planck18), ("WMAP7", WMAP7)])
@@ -17,6 +17,24 @@ def test_distances_and_lengths(name: str, model) -> None:
     assert scales.D_source == pytest.approx(model.angular_diameter_distance(0.6).value, rel=1e-10)
     lengths = [1 / model.arcsec_per_kpc_proper(z).value for z in (0.2, 0.6)]
     assert [scales.kpc_per_arcsec_lens, scales.kpc_per_arcsec_source] == pytest.approx(lengths)
+
+
+@pytest.mark.parametrize("dark_energy", [0.2, 0.7, 1.1])
+def test_curved_cosmologies_are_taken_as_they_are(dark_energy: float) -> None:
+    model = LambdaCDM(H0=70, Om0=0.3, Ode0=dark_energy, name="curved")
+    scales = lens_scales(0.4, 1.7, cosmology=model)
+    assert scales.cosmology == "curved"
+    assert scales.D_source == pytest.approx(model.angular_diameter_distance(1.7).value, rel=1e-10)
+    # Peebles 1993, equation 13.47: the difference of two arcs on a curved space
+    k = model.Ok0 * (model.H0.value / 299_792.458) ** 2
+    m1, m2 = (float(model.comoving_transverse_distance(z).value) for z in (0.4, 1.7))
+    expected = (m2 * (1 + k * m1**2) ** 0.5 - m1 * (1 + k * m2**2) ** 0.5) / 2.7
+    assert distance(model, 0.4, 1.7) == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_unnamed_cosmology_is_accepted() -> None:
+    scales = lens_scales(0.4, 1.7, cosmology=FlatLambdaCDM(H0=70, Om0=0.3))
+    assert scales.D_lens > 0 and isinstance(scales.cosmology, str)
 
 
 def test_the_default_is_planck18() -> None:

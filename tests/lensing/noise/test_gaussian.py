@@ -74,3 +74,22 @@ def test_a_used_pixel_without_noise_is_refused(value: float):
     mask = torch.ones(3, 3)
     mask[1, 1] = 0
     assert bool(torch.isfinite(GaussianNoise(sigma, mask).sigma).all())
+
+
+def test_variance_and_weight_are_sigma():
+    model, sigma, mask, _ = parts()
+    image = model + 0.1
+    plain = GaussianNoise(sigma, mask).log_prob(model, image)
+    variance = GaussianNoise.from_variance(torch.where(mask, sigma**2, -1.0), mask)
+    torch.testing.assert_close(variance.log_prob(model, image), plain)
+    weight = torch.where(mask, sigma**-2, 0.0)
+    for noise in (GaussianNoise.from_weight(weight), GaussianNoise.from_weight(weight, mask)):
+        torch.testing.assert_close(noise.log_prob(model, image), plain)
+
+
+def test_a_wrong_variance_or_weight_is_refused():
+    with pytest.raises(ValueError, match=r"variance must be finite and positive .* found 9"):
+        GaussianNoise.from_variance(torch.zeros(3, 3))
+    for value in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"weight must be finite and positive .* found 9"):
+            GaussianNoise.from_weight(torch.full((3, 3), value))

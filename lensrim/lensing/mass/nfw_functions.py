@@ -1,0 +1,164 @@
+r"""The functions that NFW, truncated NFW and Hernquist profiles are made of.
+
+.. math:: F(X) = \frac{\arctan \sqrt{X^2 - 1}}{\sqrt{X^2 - 1}} = \frac{2}{1 + X} A(v) , \qquad
+          v = \frac{X - 1}{X + 1} , \qquad
+          A(v) = \frac{\arctan \sqrt v}{\sqrt v} = \sum_{n \geq 0} \frac{(-v)^n}{2 n + 1} \, .
+
+The half angle makes everything a power series in :math:`v` about :math:`X = 1`. With the
+remainders :math:`A = 1 - v C`, :math:`C = 1/3 - v D`, no difference of nearly equal numbers is
+left:
+
+.. math:: G = \frac{1 - F}{X^2 - 1} = \frac{1 + X + 2 C}{(1 + X)^3} , \qquad
+          \frac{1 - 3 G}{X^2 - 1} = \frac{(1 + X) (2 + X)^2 + 6 D}{(1 + X)^5} \, .
+
+Near the centre, with :math:`c = \sqrt{1 - X^2}` and :math:`L = \ln((1 + c) / X)`,
+
+.. math:: F + \ln (X / 2) = \ln \frac{1 + c}{2} + \frac{X^2}{c (1 + c)} \, L \, .
+
+Each function is computed in its ranges with arguments that are harmless outside them, and chosen
+point by point: the gradients that are not chosen are zero, never NaN.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+NEAR = 1 / 9
+"""Largest :math:`|v|` of the power series; it is X between 0.8 and 1.25."""
+
+FAR = 2.0
+"""The X from which the truncated halo uses what does not cancel at a distance."""
+
+
+def _remainder(order: int, v: Tensor, ratio: Tensor) -> Tensor:
+    r"""Computes C (order 1) or D (order 2) at :math:`v`, :math:`|v| < 1` or positive.
+
+    Arguments:
+        order: How many terms of the series are left out.
+        v: Argument.
+        ratio: :math:`A(v)`, wherever :math:`|v| >` :data:`NEAR`; elsewhere any finite value.
+    """
+    near = v.abs() <= NEAR
+    small = torch.where(near, v, 0.0)
+    # The next term is below the rounding error of the type.
+    terms = 16 if v.dtype == torch.float64 else 8
+    series = torch.full_like(v, 1 / (2 * (order + terms) - 1))
+    for n in range(order + terms - 2, order - 1, -1):
+        series = 1 / (2 * n + 1) - small * series
+    large = torch.where(near, 1.0, v)
+    for n in range(order):
+        ratio = (1 / (2 * n + 1) - ratio) / large
+    return torch.where(near, series, ratio)
+
+
+class NFWFunctions:
+    r"""Holds C and F, and computes G, N, P and the convergence H of Hernquist, at :math:`X > 0`.
+
+    Arguments:
+        x: Distance in units of the scale radius.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self.s = 1 + x
+        self.v = (x - 1) / self.s
+        self.inside = x < 0.8
+        core = torch.where(self.inside, x, 0.5)
+        c = (1 - core**2).sqrt()
+        self.c, self.log_inside = c, ((1 + c) / core).log()
+        edge = torch.where(x > 1.25, self.v, 0.25).sqrt()
+        # arctan(sqrt(v)) / sqrt(v), with sqrt(-v) = c / (1 + X) inside
+        inner = self.log_inside / 2 * (1 + core) / c
+        self.ratio = torch.where(self.inside, inner, edge.atan() / edge)
+        self.core = core
+        self.C = _remainder(1, self.v, self.ratio)
+        self.F = 2 / self.s * (1 - self.v * self.C)
+
+    def G(self) -> Tensor:
+        return (self.s + 2 * self.C) / self.s**3
+
+    def H(self) -> Tensor:
+        """Computes (1 - 3 G) / (X^2 - 1) - G."""
+        s, x = self.s, self.x
+        D = _remainder(2, self.v, self.ratio)
+        near = (s * (s + 1) ** 2 + 6 * D) / s**5 - (s + 2 / 3 - 2 * self.v * D) / s**3
+        u = torch.where(x > FAR, x, FAR) ** 2 - 1
+        return torch.where(x > FAR, ((3 + u) * self.F - 3) / u**2, near)
+
+    def _log1p(self) -> tuple[Tensor, Tensor]:
+        """Computes X^2 inside and ln((1 + c) / 2) there."""
+        x2 = self.core**2
+        return x2, torch.log1p(-x2 / (2 * (1 + self.c)))
+
+    def N(self) -> Tensor:
+        x2, log = self._log1p()
+        inner = log / x2 + self.log_inside / (self.c * (1 + self.c))
+        x = torch.where(self.inside, 1.0, self.x)
+        return torch.where(self.inside, inner, (self.F + (x / 2).log()) / x**2)
+
+    def P(self) -> Tensor:
+        _, log = self._log1p()
+        inner = ((self.core / 2).log() - self.log_inside) * log
+        u = self.v * self.s**2
+        return torch.where(self.inside, inner, (self.x / 2).log() ** 2 + u * self.F**2)
+
+
+class TruncatedFunctions:
+    r"""Computes what a truncated NFW halo adds, with :math:`\tau = r_t / r_s` and
+    :math:`R = \sqrt{\tau^2 + X^2}`.
+
+    Beyond :math:`X` = :data:`FAR` the terms that fall more slowly than the whole are taken out by
+    hand. The factor :math:`\tau^2 / (\tau^2 + 1)^2` is left to the caller.
+
+    Arguments:
+        x: Distance in units of the scale radius.
+        tau: Truncation radius in units of the scale radius.
+    """
+
+    def __init__(self, x: Tensor, tau: Tensor) -> None:
+        self.x, self.tau, self.t2 = x, tau, tau**2
+        self.nfw = NFWFunctions(x)
+        self.R = torch.hypot(tau, x)
+        self.log = -torch.asinh(tau / x)  # ln(X / (tau + R))
+        self.far = x > FAR
+        self.u = torch.where(self.far, x, FAR) ** 2 - 1
+        self.root = self.u.sqrt()
+        self.arc = (1 / self.root).atan()
+
+    def convergence(self) -> Tensor:
+        t2, R, u, root = self.t2, self.R, self.u, self.root
+        near = (t2 + 1) * self.nfw.G() + 2 * self.nfw.F - math.pi / R
+        near = near + (t2 - 1) / (self.tau * R) * self.log
+        c_arc = _remainder(1, 1 / u, self.arc * root)
+        c_log = _remainder(1, -t2 / R**2, -self.log * R / self.tau)
+        half = (t2 + 1) ** 2 * (2 * root + R) / (u * root * R * (root + R) ** 2)
+        far = ((t2**2 - 1) / R**2 + (t2 + 1 + 2 * c_arc - (t2 + 1) * c_arc / u) / u) / u
+        far = far - math.pi / 2 * half - (t2 - 1) * t2 * c_log / R**4
+        return torch.where(self.far, far, near)
+
+    def mean(self) -> Tensor:
+        t2, tau, R, x2 = self.t2, self.tau, self.R, self.x**2
+        outer = tau + R
+        bracket = self.nfw.N() - torch.log1p(x2 / (2 * tau * outer)) / x2
+        bracket = bracket + self.log / (tau * outer)
+        near = 2 * self.nfw.F - math.pi / outer
+        root = self.root
+        arcs = math.pi * (1 / root - (t2 + 1) / (root + R) + tau)
+        far = arcs / (self.u + 1) - 2 * self.arc / root
+        return (t2 - 1) * bracket + torch.where(self.far, far, near)
+
+    def potential(self) -> Tensor:
+        """Computes the potential, zero at the centre."""
+        t2, tau, R, x, f = self.t2, self.tau, self.R, self.x, self.nfw
+        d = x**2 / (tau + R)
+        log = torch.log1p(d / (2 * tau))
+        half = (x / 2).log()
+        inside = x**2 * ((x**2 - 1) * f.N() - half) - math.pi / 2 * d
+        between = (x**2 - 1) * f.F - half - math.pi / 2 * d
+        arcs = math.pi / 2 * (tau - (t2 + 1) / (self.root + R)) - self.arc * self.root
+        near = torch.where(f.inside, inside, between)
+        first = 4 * torch.where(self.far, arcs - half, near) + 2 * math.pi * tau * log
+        second = f.P() + log**2 - 2 * log * (half - tau.log())
+        third = 2 * d / tau * self.log - 2 * log
+        return first + (t2 - 1) * (second + third)

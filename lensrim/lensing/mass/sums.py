@@ -1,0 +1,47 @@
+"""Sums of mass models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import Mass
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Creates the sum of mass models.
+
+    Arguments:
+        components: The models that are added.
+    """
+
+    components: Sequence[Mass]
+
+    def convergence(self, x: Tensor, y: Tensor) -> Tensor:
+        r"""Computes :math:`\kappa`, dimensionless."""
+        return torch.stack(
+            torch.broadcast_tensors(*(c.convergence(x, y) for c in self.components))
+        ).sum(0)
+
+    def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
+        return _added([c.deflection(x, y) for c in self.components])
+
+    def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Computes :math:`\gamma_1 = (\psi_{xx} - \psi_{yy})/2`, :math:`\gamma_2 = \psi_{xy}`."""
+        return _added([c.shear(x, y) for c in self.components])
+
+    def potential(self, x: Tensor, y: Tensor) -> Tensor:
+        r"""Computes :math:`\psi` [arcsec²]."""
+        return torch.stack(
+            torch.broadcast_tensors(*(c.potential(x, y) for c in self.components))
+        ).sum(0)
+
+
+def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    ax, ay = parts[0]
+    for bx, by in parts[1:]:
+        ax, ay = ax + bx, ay + by
+    return ax, ay

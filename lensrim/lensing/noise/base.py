@@ -1,0 +1,69 @@
+"""What every noise model can do, and what follows from it."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Noise(ABC):
+    """The interface of noise models: likelihood and score need no more than this.
+
+    Images have shape :math:`(B, 1, H, W)`.
+    """
+
+    mask: Tensor
+    """Pixels that are used, of a shape that broadcasts to that of the images."""
+
+    @abstractmethod
+    def residual(self, model: Tensor, image: Tensor) -> Tensor:
+        r"""Computes the whitened residual :math:`r = C^{-1/2} (y - F(x))`, like the images.
+
+        Arguments:
+            model: Noise-free images :math:`F(x)`.
+            image: Observed images :math:`y`.
+        """
+
+    @abstractmethod
+    def normalization(self, model: Tensor) -> Tensor:
+        r"""Computes :math:`\frac{1}{2} \log |2 \pi C|` over the used pixels, shape :math:`(B)`."""
+
+    @abstractmethod
+    def precision(self, model: Tensor) -> Tensor:
+        r"""Computes the diagonal of :math:`C^{-1}`, zero on ignored pixels, like the images."""
+
+    @abstractmethod
+    def sample(self, model: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Adds noise to images. What it adds on ignored pixels is finite and means nothing."""
+
+    def chi2(self, model: Tensor, image: Tensor) -> Tensor:
+        r"""Computes :math:`\chi^2 = r^T r`, with shape :math:`(B)`."""
+        return self.residual(model, image).square().flatten(1).sum(1)
+
+    def log_prob(self, model: Tensor, image: Tensor) -> Tensor:
+        r"""Computes :math:`\log p(y | x)`, with shape :math:`(B)`."""
+        return -0.5 * self.chi2(model, image) - self.normalization(model)
+
+    def pixels(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """Counts the used pixels of each image of a batch with shape ``(B, 1, H, W)``."""
+        return self.mask.expand(shape).flatten(1).sum(1)
+
+
+def checked(name: str, values: Tensor, used: Tensor) -> Tensor:
+    """Returns values with 1 on ignored pixels.
+
+    Raises:
+        ValueError: If they are not finite and positive on a used pixel.
+    """
+    bad = used & ~(torch.isfinite(values) & (values > 0))
+    if bool(bad.any()):
+        raise ValueError(
+            f"{name} must be finite and positive on used pixels (mask 1 = used, 0 = ignored), "
+            f"found {int(bad.sum())} where it is not; mask them"
+        )
+    return torch.where(used, values, 1.0)
+
+
+def used_pixels(like: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns the mask as truth values, all of them true if there is none."""
+    return torch.ones_like(like, dtype=torch.bool) if mask is None else mask.bool()

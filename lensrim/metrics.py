@@ -88,10 +88,12 @@ def source_errors(source: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
 
     Returns:
         The relative L2 error :math:`\|s - s^*\| / \|s^*\|`, and the root mean square error in
-        units of the true peak.
+        units of the true peak; infinite where no light of the truth is on the pixels.
     """
     source, truth = np.asarray(source), np.asarray(truth)
     rms = float(np.sqrt(np.mean((source - truth) ** 2)))
+    if not truth.max() > 0:  # a grid that misses the source
+        return float("inf"), float("inf")
     return rms / float(np.sqrt(np.mean(truth**2))), rms / float(truth.max())
 
 

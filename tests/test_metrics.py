@@ -57,6 +57,18 @@ def test_source_errors() -> None:
     assert metrics.source_errors(truth, truth) == (0, 0)
     assert metrics.source_errors(0 * truth, truth) == pytest.approx((1, 0.2))
     assert metrics.source_errors(1.1 * truth, truth) == pytest.approx((0.1, 0.02))
+    assert metrics.source_errors(truth, 0 * truth) == (np.inf, np.inf)
+
+
+def test_the_gauge_of_a_mass_sheet_is_the_ratio_of_the_rays() -> None:
+    grid = PixelGrid((9, 12), 0.3)
+    x, y = grid.from_index(*np.meshgrid(np.arange(12), np.arange(9)))
+    rng = np.random.default_rng(1)
+    truth = tuple(rng.normal(size=(2, 9, 12)))
+    weights = rng.uniform(size=(9, 12))
+    own = tuple(t - (t - a) / 0.9 + 0.7 for t, a in zip((x, y), truth, strict=True))
+    assert metrics.deflection_scale(own, truth, weights, grid) == pytest.approx(0.9)
+    assert metrics.deflection_scale(truth, truth, weights, grid) == pytest.approx(1)
 
 
 def test_constant_deflection_is_a_gauge() -> None:

@@ -21,7 +21,7 @@ from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
 from .search import Scene
-from .start import Start, answer_of, first_state, problem_of
+from .start import Start, answer_of, problem_of
 from .view import Deflector, Known
 
 
@@ -112,7 +112,10 @@ def start_of(
     p[:, 3:5] = p[:, 3:5] / spacing - torch.tensor(square.offset, dtype=p.dtype)
     prior = MacroPrior((0.0, 0.0), 1.0, (1.0, 100.0), slope=2.05, slope_width=0.16)
     problem = problem_of(batch, prior)
-    return answer_of(problem, problem.tune(first_state(p, batch, problem), rounds=5), batch)
+    hyper = state.hyper.cpu().clone()
+    hyper[:, 2] -= float(np.log(spacing))
+    begun = MacroState(p, hyper, state.value.cpu(), state.damping.cpu())
+    return answer_of(problem, problem.tune(begun, rounds=5), batch)
 
 
 def apply(

@@ -16,7 +16,7 @@ from ..datasets.systems import Map
 from ..errors import InputError
 from .learnt import LensPairs, turned
 
-STOCK_FORMAT = 3
+STOCK_FORMAT = 4
 """Number of the way in which batches are made: a change of it makes every stock worthless."""
 
 

@@ -78,7 +78,7 @@ def test_it_can_learn_a_batch(batch):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(rim.parameters(), 1.0)
         optimiser.step()
-    assert float(loss.detach()) < first - 0.1
+    assert float(loss.detach()) < first - 0.03
     assert metrics["misfit"] < metrics["misfit_start"]
 
 

@@ -41,7 +41,8 @@ def test_samples_do_not_know_each_other(batch, monkeypatch):
     together = start_of_pairs(batch, seed=0)
     for i in range(3):
         alone = start_of_pairs({k: v[i : i + 1] for k, v in batch.items()}, seed=0)
-        torch.testing.assert_close(alone.p[0], together.p[i], rtol=2e-3, atol=2e-3)
+        # but for the length of the steps in which the source prior is tuned, which they share
+        torch.testing.assert_close(alone.p[0], together.p[i], rtol=2e-3, atol=1e-2)
         torch.testing.assert_close(alone.kappa[0], together.kappa[i], rtol=2e-2, atol=1e-3)
 
 

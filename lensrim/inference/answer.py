@@ -24,7 +24,7 @@ from .lens_light import Array
 from .macro import MacroState, mass_model
 from .search import Scene, image_data
 from .start import extent
-from .view import Deflector, Known, View, draw_modes, resample
+from .view import Known, MassMaps, View, draw_modes, resample
 
 MODES = 22
 """Highest order of the source modes."""
@@ -58,17 +58,17 @@ class Answer:
     effective: float
 
 
-def deflector_of(scene: Scene, state: MacroState) -> Deflector:
+def mass_maps_of(scene: Scene, state: MacroState) -> MassMaps:
     """Puts a macro-model on the pixels of a scene."""
     grid, mass = scene.frame.grid, mass_model(state.p[0].cpu())
     with torch.no_grad():
         alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
-        return Deflector(pixel_average(mass, grid), alpha)
+        return MassMaps(pixel_average(mass, grid), alpha)
 
 
 def answer(
     scene: Scene,
-    deflector: Deflector,
+    deflector: MassMaps,
     state: MacroState,
     *,
     source_fov: float | None = None,
@@ -109,7 +109,7 @@ def answer(
 
 def _solved(
     scene: Scene,
-    deflector: Deflector,
+    deflector: MassMaps,
     state: MacroState,
     view: View,
     mean: Known | None,
@@ -150,7 +150,7 @@ def _solved(
     )
 
 
-def with_source(scene: Scene, deflector: Deflector, solved: Answer, known: Known) -> Answer:
+def with_source(scene: Scene, deflector: MassMaps, solved: Answer, known: Known) -> Answer:
     """Returns an answer with a known source in place of the one that was solved for.
 
     Lens light, sky and errors stay those of the solved one; its evidence is not known.

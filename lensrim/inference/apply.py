@@ -22,7 +22,7 @@ from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
 from .search import Scene
 from .start import Start, answer_of, problem_of
-from .view import Deflector, Known
+from .view import Known, MassMaps
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def apply(
     state: MacroState,
     *,
     steps: int | None = None,
-) -> tuple[Deflector, Known]:
+) -> tuple[MassMaps, Known]:
     """Runs a machine on a scene.
 
     Arguments:
@@ -160,7 +160,7 @@ def apply(
     tide = Shear(*last["shear"][0]).deflection(*grid.coordinates(dtype=torch.float64))
     alpha = alpha + torch.stack(tide) + start.beyond[0].double()
     return (
-        Deflector(square.cut(kappa[0, 0]), spacing * square.cut(alpha)),
+        MassMaps(square.cut(kappa[0, 0]), spacing * square.cut(alpha)),
         Known(
             source=last["source"][0, 0] * float(batch["amplitude"]),
             fov=float(start.fov[0]) * spacing,

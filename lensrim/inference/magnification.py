@@ -18,7 +18,7 @@ from .ascent import MacroProblem
 from .inversion import solve
 from .macro import MacroState
 from .search import Scene
-from .view import Deflector, View
+from .view import MassMaps, View
 
 DETECTED = 3.0
 """Significance of the source above which it counts."""
@@ -73,7 +73,7 @@ def total_magnification(
 def magnification_of(scene: Scene, result: Answer) -> float:
     """Computes the total magnification of an answer's maps; NaN where nothing is detected."""
     alpha = torch.from_numpy(np.stack([result.alpha_x, result.alpha_y]))
-    deflector = Deflector(torch.from_numpy(result.kappa), alpha)
+    deflector = MassMaps(torch.from_numpy(result.kappa), alpha)
     grid, source = result.source_grid, torch.from_numpy(result.source)
     detected = source > DETECTED * torch.from_numpy(result.source_std)
     if not bool(detected.any()):

@@ -23,7 +23,7 @@ from ..io.read import read_observation
 from ..lensing.cosmology import lens_scales
 from ..progress import Stages
 from ..zoo import DEFAULT
-from .answer import Answer, answer, deflector_of
+from .answer import Answer, answer, mass_maps_of
 from .ascent import MacroProblem
 from .framing import coarsen, cut, frame_of, observe, structure_noise
 from .learning import PARTS, Outcome, StageName, learn
@@ -228,7 +228,7 @@ def reconstruct(
             with enough_memory(scene), stages("lens light with arcs"):
                 scene, current, state = together(scene, current, state, prior)
         with stages("source"):
-            first = answer(scene, deflector_of(scene, state), state, source_fov=options.source_fov)
+            first = answer(scene, mass_maps_of(scene, state), state, source_fov=options.source_fov)
         outcome = Outcome({"macro": first})
         if machine is not None:
             with enough_memory(scene), stages("machine", parts=PARTS) as tick:
@@ -304,7 +304,7 @@ def together(
     whiten = current.marginal(state)
     _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
     scene = replace(scene, light=light)
-    result = answer(scene, deflector_of(scene, state), state)
+    result = answer(scene, mass_maps_of(scene, state), state)
     residual = frame.image - result.arcs - result.lens_light - result.sky
     scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
     structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))

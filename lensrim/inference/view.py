@@ -20,7 +20,7 @@ TUNED = 18
 
 
 @dataclass(frozen=True)
-class Deflector:
+class MassMaps:
     """Holds what bends the rays.
 
     Arguments:
@@ -91,7 +91,7 @@ class View:
     def of(
         cls,
         scene: Scene,
-        deflector: Deflector,
+        deflector: MassMaps,
         fov: float,
         center: tuple[float, float] | None = None,
     ) -> "View":

@@ -10,18 +10,18 @@ from lensrim.evaluation.mocks import Mock
 from lensrim.inference.answer import Answer, answer, with_source
 from lensrim.inference.macro import MacroState
 from lensrim.inference.search import Scene
-from lensrim.inference.view import Deflector, Known, resample
+from lensrim.inference.view import Known, MassMaps, resample
 from lensrim.metrics import misfit
 
 
 @pytest.fixture(scope="module")
-def truth(mock: Mock) -> Deflector:
+def truth(mock: Mock) -> MassMaps:
     alpha = np.stack([mock.truth.alpha_x, mock.truth.alpha_y])
-    return Deflector(torch.from_numpy(mock.truth.kappa), torch.from_numpy(alpha))
+    return MassMaps(torch.from_numpy(mock.truth.kappa), torch.from_numpy(alpha))
 
 
 @pytest.fixture(scope="module")
-def solved(scene: Scene, truth: Deflector, state: MacroState) -> Answer:
+def solved(scene: Scene, truth: MassMaps, state: MacroState) -> Answer:
     return answer(scene, truth, state, tune=8)
 
 
@@ -34,7 +34,7 @@ def test_the_true_deflector_gives_the_true_image(mock: Mock, solved: Answer):
     assert off(mock, solved) < 0.4
 
 
-def test_the_source_grid_follows_the_source(scene: Scene, truth: Deflector, state, solved: Answer):
+def test_the_source_grid_follows_the_source(scene: Scene, truth: MassMaps, state, solved: Answer):
     wide = answer(scene, truth, state, source_fov=2.5, tune=8)
     assert solved.log_evidence > wide.log_evidence
     assert wide.source_grid.fov[0] == pytest.approx(2.5)
@@ -42,7 +42,7 @@ def test_the_source_grid_follows_the_source(scene: Scene, truth: Deflector, stat
     assert solved.source_grid.center == pytest.approx(wide.source_grid.center)
 
 
-def test_a_known_source_is_kept_and_seen(scene: Scene, truth: Deflector, state, solved: Answer):
+def test_a_known_source_is_kept_and_seen(scene: Scene, truth: MassMaps, state, solved: Answer):
     grid = solved.source_grid
     known = Known(torch.from_numpy(solved.source), grid.fov[0], grid.center)
     kept = with_source(scene, truth, solved, known)
@@ -55,7 +55,7 @@ def test_a_known_source_is_kept_and_seen(scene: Scene, truth: Deflector, state, 
 
 
 def test_what_a_known_source_explains_is_not_solved_for(
-    mock: Mock, scene: Scene, truth: Deflector, state: MacroState, solved: Answer
+    mock: Mock, scene: Scene, truth: MassMaps, state: MacroState, solved: Answer
 ):
     grid = solved.source_grid
     true = mock.truth.source.on_grid(grid)

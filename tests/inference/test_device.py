@@ -14,7 +14,7 @@ from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import reconstruct as chain
-from lensrim.inference.answer import Answer, answer, deflector_of
+from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
 from lensrim.inference.magnification import total_magnification
@@ -42,7 +42,7 @@ def run(scene: Scene) -> tuple[Scene, MacroState, Answer, tuple[float, float]]:
     return (
         scene,
         state,
-        answer(scene, deflector_of(scene, state), state),
+        answer(scene, mass_maps_of(scene, state), state),
         total_magnification(problem, state, spread),
     )
 

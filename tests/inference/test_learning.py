@@ -14,7 +14,7 @@ from lensrim._weights import write_weights
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import Mock
 from lensrim.inference import reconstruct as chain
-from lensrim.inference.answer import Answer, answer, deflector_of
+from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.apply import Square, apply, batch_of, measured
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.judgement import arc_chi2
@@ -32,7 +32,7 @@ SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
 
 @pytest.fixture(scope="module")
 def macro(scene: Scene, state: MacroState) -> Answer:
-    return answer(scene, deflector_of(scene, state), state, tune=8)
+    return answer(scene, mass_maps_of(scene, state), state, tune=8)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_frame_that_is_not_square_is_put_into_one(
     scene = observe(frame_of(cut), lens_light=False)
     square = Square(scene.frame.grid.shape)
     assert square.side == 48
-    macro = answer(scene, deflector_of(scene, moved), moved, tune=8)
+    macro = answer(scene, mass_maps_of(scene, moved), moved, tune=8)
     outcome = learn(machine, scene, moved, macro, has_light=False, until="rim")
     rim = outcome.answers["rim"]
     assert rim.kappa.shape == scene.frame.grid.shape

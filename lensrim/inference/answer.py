@@ -24,7 +24,7 @@ from .lens_light import Array
 from .macro import MacroState, mass_model
 from .search import Scene, image_data
 from .start import extent
-from .view import Known, MassMaps, View, draw_modes, resample
+from .view import Known, MassMaps, View, resample
 
 MODES = 22
 """Highest order of the source modes."""
@@ -126,7 +126,8 @@ def _solved(
         if tune:
             state = view.tuned(scene, image, state, tune)
         modes = SourceModes(MODES)
-        basis = draw_modes(modes, state, view.grid)
+        core, size = state.hyper[:1, 2:].exp().flip(1).unbind(1)
+        basis = modes.on_pixels(view.grid, 1 / size, core)[0]
         images = view.see(basis)
         columns = (images.reshape(len(images), -1)[:, image.used] * image.weight).T
         solution = solve(assemble(image, columns[None]), modes, state.hyper)

@@ -39,6 +39,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..grid import PixelGrid
 from ..lensing.psf import PSF
 
 FADE = 0.75
@@ -125,6 +126,18 @@ class SourceModes:
         x = x * (envelope / x.shape[2])[:, None]
         rows = [(x[:, m : m + 1] * y[:, :n]).sum(2) for m, n in enumerate(self.row_lengths)]
         return torch.cat(rows, dim=1)
+
+    def on_pixels(self, grid: PixelGrid, scale: Tensor, core: Tensor) -> Tensor:
+        """Draws every mode on the pixels of a grid about the centre, with shape (B, K, h, w).
+
+        Arguments:
+            grid: The pixels.
+            scale: Length of the grid's unit in units of the disc, with shape (B).
+            core: Core of the warp in units of the disc, with shape (B).
+        """
+        x, y = grid.coordinates(dtype=core.dtype, device=core.device)
+        position = torch.stack(torch.broadcast_tensors(x, y), -1).reshape(1, 1, -1, 2)
+        return self.draw(position * scale[:, None, None, None], core).unflatten(-1, grid.shape)
 
     def slope(self, position: Tensor, core: Tensor, z: Tensor) -> Tensor:
         """Returns the gradient of the source with coefficients z (B, K), shape (B, S, R, 2)."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from ..grid import PixelGrid
 from .answer import Answer
 from .ascent import MacroProblem
 from .inversion import solve
@@ -86,10 +87,8 @@ def magnification_of(scene: Scene, result: Answer) -> float:
 
 def _basis(problem: MacroProblem, state: MacroState) -> Tensor:
     """Draws the modes on a square of ``SIDE`` pixels, with shape (K, SIDE²)."""
-    axis = (torch.arange(SIDE).to(state.p) + 0.5) / SIDE - 0.5
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    position = torch.stack([x, y], dim=-1).reshape(1, 1, -1, 2)
-    return problem.modes.draw(position, state.hyper[:, 3].exp())[0]
+    core, grid = state.hyper[:, 3].exp(), PixelGrid((SIDE, SIDE), 1 / SIDE)
+    return problem.modes.on_pixels(grid, torch.ones_like(core), core)[0].flatten(1)
 
 
 def _ratio(problem: MacroProblem, models: MacroState, sources: Tensor) -> Tensor:

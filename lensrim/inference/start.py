@@ -229,9 +229,9 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         z = solution.mean[:, : len(modes)].float()
         core, size = state.hyper[:, 2:].exp().float().flip(1).unbind(1)
         grid = source_grid(shape)
-        whole = combine(z, draw_modes(modes, core, grid, torch.ones_like(size)))
+        whole = combine(z, modes.on_pixels(grid, torch.ones_like(size), core))
         share = (extent(whole) + batch["fwhm"].to(size) / size).clamp(max=1.0)
-        basis = draw_modes(modes, core, grid, share)
+        basis = modes.on_pixels(grid, share, core)
         mass = mass_model(state.p.float())
         image_grid = PixelGrid(shape, 1.0)
         kappa = convergence(mass, image_grid, state.p[:, 3:5])
@@ -246,23 +246,6 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         solution = solve(assemble(problem.image, columns), modes, state.hyper)
         source = combine(solution.mean[:, : len(modes)].float(), basis)
     return replace(start, source=source)
-
-
-def draw_modes(modes: SourceModes, core: Tensor, grid: PixelGrid, share: Tensor) -> Tensor:
-    """Draws every mode on the middle of its disc.
-
-    Arguments:
-        modes: The modes.
-        core: Cores of the warp, with shape (B).
-        grid: Pixels of a square of side 1.
-        share: Side of the square in units of the disc, with shape (B).
-
-    Returns:
-        The maps, with shape (B, K, n, n).
-    """
-    x, y = torch.broadcast_tensors(*grid.coordinates())
-    position = torch.stack([x, y], -1).reshape(1, 1, -1, 2) * share[:, None, None, None]
-    return modes.draw(position, core).unflatten(-1, grid.shape)
 
 
 def combine(z: Tensor, basis: Tensor) -> Tensor:

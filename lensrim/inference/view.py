@@ -162,12 +162,3 @@ def resample(known: Known, grid: PixelGrid) -> Tensor:
         return known.source
     x, y = torch.broadcast_tensors(*grid.coordinates(dtype=known.source.dtype))
     return PixelatedSource(own)(known.source[None, None], torch.stack([x, y])[None])[0, 0]
-
-
-def draw_modes(modes: SourceModes, state: MacroState, grid: PixelGrid) -> Tensor:
-    """Draws every mode on the pixels of the source, with shape (K, n, n)."""
-    x, y = torch.broadcast_tensors(*grid.coordinates(dtype=torch.float64))
-    position = torch.stack([x, y], dim=-1) / state.hyper[0, 2].exp()
-    return modes.draw(position.reshape(1, 1, -1, 2), state.hyper[:1, 3].exp())[0].reshape(
-        len(modes), *grid.shape
-    )

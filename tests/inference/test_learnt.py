@@ -9,7 +9,6 @@ from lensrim.inference.learnt import (
     AUX,
     FIELDS,
     LensConfig,
-    LensPairs,
     build,
     prepare,
     score_of,
@@ -17,6 +16,7 @@ from lensrim.inference.learnt import (
     simulator_of,
     start_state,
     turned,
+    with_start,
 )
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
@@ -31,7 +31,7 @@ SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
 
 @pytest.fixture(scope="module")
 def batch():
-    return LensPairs(PAIRS)(0)
+    return with_start(PAIRS(0), 0)
 
 
 def test_an_untrained_machine_returns_its_start(batch):

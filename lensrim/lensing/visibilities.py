@@ -14,8 +14,8 @@ area over beam area.
 
 **Pixels.** An interferometer has none. Where the image is an average over :math:`k \times k` rays
 per pixel, this response of the pixel, :math:`\hat D_k(f) = \sin \pi f / (k \sin (\pi f / k))` per
-axis with :math:`f = u h` cycles per pixel, is divided out: it is 10 per cent at half the highest
-frequency. What is left is exact for a sky without structure finer than two pixels.
+axis with :math:`f = u h` cycles per pixel, is divided out: it is 0.92 at half the highest
+frequency (:math:`k = 2`). The result is exact for a sky without structure finer than two pixels.
 """
 
 import math
@@ -35,8 +35,9 @@ class Interferometer(nn.Module):
 
     Arguments:
         grid: Grid of the images; its coordinates are offsets from the phase centre.
-        uv: Baselines :math:`u, v` [wavelengths], with shape :math:`(N, 2)`, or :math:`(B, N, 2)`
-            for other ones in each sample; where these differ in number, repeat one and mask it.
+        uv: Baselines :math:`u, v` [wavelengths], each once, with shape :math:`(N, 2)`, or
+            :math:`(B, N, 2)` for other ones in each sample; where these differ in number, fill up
+            with zeros and mask them.
         beam: Primary beam :math:`A`, with shape :math:`(H, W)`, or :math:`(B, 1, H, W)` for one
             per sample; 1 if ``None``.
         subsample: Number :math:`k` of rays along each side of a pixel of which an image is the
@@ -45,7 +46,7 @@ class Interferometer(nn.Module):
         transform: How it is computed. :class:`~lensrim.lensing.nufft.Direct` needs no library, and
             is fast enough for a few thousand visibilities.
         dtype: Type of the images; that of the visibilities is the complex one.
-        device: Device of both.
+        device: Device of both; that of ``uv`` by default.
 
     Raises:
         ValueError: If a shape is wrong, a value is not finite, or a baseline is too long for the
@@ -84,10 +85,10 @@ class Interferometer(nn.Module):
         self.grid, self.transform, self.subsample = grid, transform, subsample
         response = (torch.sinc(cycles) / torch.sinc(cycles / subsample)).prod(-1)
         # The transform has its origin on a pixel, coordinates have theirs at the phase centre.
-        origin = grid.from_index(grid.shape[1] // 2, grid.shape[0] // 2)
-        phase = -2 * math.pi * (cycles @ cycles.new_tensor(origin)) / grid.spacing
+        x, y = grid.from_index(grid.shape[1] // 2, grid.shape[0] // 2)
+        phase = -2 * math.pi / grid.spacing * (x * cycles[..., 0] + y * cycles[..., 1])
         factor = torch.stack([phase.cos(), phase.sin()], -1) / response.unsqueeze(-1)
-        beam = torch.ones(grid.shape) if beam is None else beam
+        beam = uv.new_ones(grid.shape) if beam is None else beam
         if beam.ndim not in (2, 4) or beam.shape[-2:] != grid.shape:
             raise ValueError(
                 f"beam must have the shape {grid.shape} of the grid, or (B, 1, H, W), got "
@@ -96,7 +97,7 @@ class Interferometer(nn.Module):
         if not bool(torch.isfinite(beam).all()):
             raise ValueError("beam must be finite; set it to zero where it is not known")
         for name, value in (("points", 2 * math.pi * cycles), ("factor", factor), ("beam", beam)):
-            self.register_buffer(name, value.to(dtype=dtype, device=device), persistent=False)
+            self.register_buffer(name, value.to(uv.device, dtype), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         r"""Computes visibilities.

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
+from pretend import pretended_device
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
 from lensrim.lensing.likelihood import Setting, log_likelihood, score, simulate
 from lensrim.lensing.mass import SIE, pixel_average
 from lensrim.lensing.noise import GaussianNoise, VisibilityNoise
-from lensrim.lensing.nufft import Direct, Nufft
+from lensrim.lensing.nufft import Direct, Nufft, Transform
 from lensrim.lensing.simulator import Simulator
 from lensrim.lensing.visibilities import ARCSEC, Interferometer, gaussian_beam
 from lensrim.rim.core import RIM, sizes
@@ -253,6 +254,38 @@ def test_a_nufft_serves_as_well():
     for one, two in ((a, b), (seen_a, seen_b)):
         for name in one:
             torch.testing.assert_close(one[name], two[name], rtol=1e-6, atol=1e-5)
+
+
+def score_on(device: torch.device | str, transform: Transform) -> dict[str, Tensor]:
+    """The score of visibilities with everything on a device, and the maps beside it."""
+    sim = Simulator(GRID, PixelGrid((9, 10), 0.15), dtype=torch.float64, device=device)
+    seen = Interferometer(
+        GRID, UV, beam=BEAM, transform=transform, dtype=torch.float64, device=device
+    )
+    noise = VisibilityNoise(seen, SIGMA.to(device), MASK.to(device))
+    y = draw(CASES["own, masked"], simulate(SIM, truth())).to(device)
+    gradient, aux = score(sim, y, noise)({k: v.to(device) for k, v in guess().items()})
+    found = {**gradient, **aux, "dirty": noise.dirty_image(y)}
+    assert all(value.device.type == torch.device(device).type for value in found.values())
+    return {name: value.cpu() for name, value in found.items()}
+
+
+def test_visibilities_live_on_one_device():
+    here = score_on("cpu", Direct())
+    with pretended_device() as device:
+        there = score_on(device, Direct())
+    for name in here:
+        torch.testing.assert_close(there[name], here[name])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("transform", [Direct(), Nufft(1e-9)], ids=["direct", "nufft"])
+def test_a_gpu_gives_the_same_score(transform: Transform):
+    if isinstance(transform, Nufft):
+        pytest.importorskip("cufinufft")
+    here, there = score_on("cpu", Direct()), score_on("cuda", transform)
+    for name in here:
+        torch.testing.assert_close(there[name], here[name], rtol=1e-6, atol=1e-5)
 
 
 def test_a_machine_steps_on_the_score_of_visibilities():

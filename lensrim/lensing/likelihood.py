@@ -38,9 +38,11 @@ def log_likelihood(
 
     Arguments:
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
-        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
+        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
+            shape :math:`(B, N)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images, or any noise model.
+            images, or any noise model; for visibilities a
+            :class:`~lensrim.lensing.noise.VisibilityNoise`.
         mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
             own.
 

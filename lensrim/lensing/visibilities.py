@@ -43,8 +43,9 @@ class Interferometer(nn.Module):
         subsample: Number :math:`k` of rays along each side of a pixel of which an image is the
             average, as in :class:`~lensrim.lensing.simulator.Simulator`; 1 for values at the
             centres of the pixels.
-        transform: How it is computed. :class:`~lensrim.lensing.nufft.Direct` needs no library, and
-            is fast enough for a few thousand visibilities.
+        transform: How it is computed. :class:`~lensrim.lensing.nufft.Nufft` needs the extra
+            ``vis``, :class:`~lensrim.lensing.nufft.Direct`, fast enough for a thousand
+            visibilities, needs nothing.
         dtype: Type of the images; that of the visibilities is the complex one.
         device: Device of both; that of ``uv`` by default.
 

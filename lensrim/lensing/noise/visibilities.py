@@ -30,10 +30,17 @@ class VisibilityNoise(Noise):
             What is ignored is never read.
 
     Raises:
-        ValueError: If a used visibility has a standard deviation that is not finite and positive.
+        ValueError: If there is not one for each visibility, or if that of a used one is not finite
+            and positive.
     """
 
     def __init__(self, interferometer: Interferometer, sigma: Tensor, mask: Tensor | None = None):
+        n = interferometer.points.shape[-2]
+        if sigma.ndim not in (1, 2) or sigma.shape[-1] != n:
+            raise ValueError(
+                f"sigma must have a value for each of the {n} visibilities, with shape ({n},) or "
+                f"(B, {n}), got {tuple(sigma.shape)}; expand it where all are the same"
+            )
         self.interferometer = interferometer
         used = used_pixels(sigma, mask)
         self.parts = GaussianNoise(sigma.unsqueeze(-2), used.unsqueeze(-2))
@@ -48,7 +55,8 @@ class VisibilityNoise(Noise):
         A weight of zero says that a visibility holds no data: it is ignored, masked or not.
 
         Raises:
-            ValueError: If a used visibility has a weight that is negative or not finite.
+            ValueError: If a used visibility has a weight that is negative or not finite, or as
+                above.
         """
         parts = GaussianNoise.from_weight(weight, mask)
         return cls(interferometer, parts.sigma, parts.mask)

@@ -184,6 +184,9 @@ def test_ignored_visibilities_are_never_read(kind: str):
 def test_a_noise_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"sigma must be finite and positive.*found 1"):
         VisibilityNoise(SHARED, torch.where(torch.arange(N) == 3, 0.0, SIGMA[0]))
+    for wrong in (SIGMA[0, :1], torch.tensor(0.3), SIGMA[None]):
+        with pytest.raises(ValueError, match=r"each of the 60 visibilities.*expand it"):
+            VisibilityNoise(SHARED, wrong)
     with pytest.raises(ValueError, match="its own mask"):
         score(SIM, UV[..., 0] + 0j, CASES["shared"], MASK)
 

@@ -83,7 +83,8 @@ class Direct:
     r"""Creates the direct sum, as two matrix products: the exponential is one of x times one of y.
 
     Arguments:
-        chunk: Frequencies that are treated at a time; :math:`16 (H + W)` bytes for each of them.
+        chunk: Frequencies that are treated at a time; about :math:`16 (H + W + B H)` bytes for
+            each of them, kept for all of them where a gradient is taken.
     """
 
     chunk: int = 4096

@@ -17,15 +17,6 @@ DIRECT = Direct()
 TRANSFORMS = pytest.mark.parametrize("transform", [DIRECT, Nufft(1e-9)], ids=["direct", "nufft"])
 
 
-@pytest.fixture(autouse=True)
-def _library(request: pytest.FixtureRequest) -> None:
-    """Skips what needs the extra where it is not installed."""
-    if "transform" in request.fixturenames:
-        transform = request.getfixturevalue("transform")
-        if isinstance(transform, Nufft):
-            pytest.importorskip("finufft")
-
-
 def baselines(*lead: int, n: int = 50, reach: float = 0.5, seed: int = 0) -> Tensor:
     """Baselines of up to ``reach`` cycles per pixel along each axis [wavelengths]."""
     generator = torch.Generator().manual_seed(seed)

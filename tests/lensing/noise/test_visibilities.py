@@ -1,6 +1,8 @@
 """Noise of visibilities: its likelihood, the score through a simulator, and a machine's step."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -327,3 +329,26 @@ def test_a_machine_steps_on_the_score_of_visibilities():
     last["source"].square().sum().backward()
     weight = rim.network.last.weight.grad
     assert weight is not None and float(weight.abs().max()) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transform", [Direct(), Nufft()], ids=["direct", "nufft"])
+def test_it_compiles_as_one_graph(transform: Transform):
+    # The compiler cannot see through the types' checks, so it runs in a program of its own.
+    code = f"""
+import torch
+from lensrim.grid import PixelGrid
+from lensrim.lensing.noise import VisibilityNoise
+from lensrim.lensing.nufft import Direct, Nufft
+from lensrim.lensing.visibilities import Interferometer
+uv = torch.linspace(-1e5, 1e5, 12).view(6, 2)
+seen = Interferometer(PixelGrid((4, 5), 0.1), uv, transform={transform!r}, dtype=torch.float64)
+noise = VisibilityNoise(seen, torch.ones(6).double())
+y = torch.ones(2, 6, dtype=torch.complex128)
+compiled = torch.compile(noise.log_prob, fullgraph=True, backend="aot_eager")
+a, b = (torch.linspace(0, 1, 40).double().view(2, 1, 4, 5).requires_grad_() for _ in range(2))
+slope = torch.autograd.grad(compiled(a, y).sum(), a)
+torch.testing.assert_close(slope, torch.autograd.grad(noise.log_prob(b, y).sum(), b))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -118,7 +118,7 @@ def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _compare_answer(mock: Mock, found: Answer, numbers: Mapping[str, Any]) -> dict[str, float]:
+def _compare_answer(mock: Mock, found: Any, numbers: Mapping[str, Any]) -> dict[str, float]:
     alpha = (found.alpha_x, found.alpha_y)
     maps = Maps(found.arcs, found.kappa, alpha, found.source, found.source_grid)
     return compare_maps(mock, maps) | {

@@ -176,13 +176,19 @@ def setting_of(prepared: Batch) -> Setting:
 
 def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
     """Creates the score of a prepared batch, with the maps of ``AUX``."""
-    plain = score(
-        simulator,
-        prepared["image"],
-        prepared["sigma"],
-        prepared["mask"],
-        setting=setting_of(prepared),
+    return with_aux(
+        score(
+            simulator,
+            prepared["image"],
+            prepared["sigma"],
+            prepared["mask"],
+            setting=setting_of(prepared),
+        )
     )
+
+
+def with_aux(plain: ScoreFn) -> ScoreFn:
+    """Puts the maps of any :func:`~lensrim.lensing.likelihood.score` into those of ``AUX``."""
 
     def score_fn(state: State) -> tuple[State, Aux]:
         gradient, seen = plain(state)

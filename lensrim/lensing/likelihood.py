@@ -3,8 +3,8 @@ r"""Log-likelihood of an image, and its gradient (the score) in the variables of
 .. math:: \log p(y | x) = -\frac{1}{2} \sum_p \left(\frac{y_p - F(x)_p}{\sigma_p}\right)^2
           - \sum_p \log \sqrt{2 \pi} \sigma_p \, ,
 
-over the used pixels, or that of any other :class:`~lensrim.lensing.noise.Noise`. A *state* is a
-mapping of named plain tensors, with the batch first:
+over the used pixels, or that of any other :class:`~lensrim.lensing.noise.Noise`, the one of
+visibilities included. A *state* is a mapping of named plain tensors, with the batch first:
 
 ================= ===================================================== ======================
 ``source``        surface brightness :math:`s`                          :math:`(B, 1, n, n)`
@@ -38,9 +38,11 @@ def log_likelihood(
 
     Arguments:
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
-        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
+        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
+            shape :math:`(B, N)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images, or any noise model.
+            images, or any noise model; for visibilities a
+            :class:`~lensrim.lensing.noise.VisibilityNoise`.
         mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
             own.
 
@@ -144,10 +146,12 @@ def score(
     r"""Creates the function :math:`x \mapsto \nabla_x \log p(y | x)`.
 
     Arguments:
-        simulator: Forward model :math:`F`.
-        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
+        simulator: Forward model :math:`F`; for visibilities without a PSF.
+        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
+            shape :math:`(B, N)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images, or any noise model.
+            images, or any noise model; for visibilities a
+            :class:`~lensrim.lensing.noise.VisibilityNoise`.
         mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
             own.
         setting: What else is known of each sample.
@@ -156,11 +160,11 @@ def score(
     Returns:
         A function of a state. It returns the gradient, a mapping with the same names and shapes,
         and the maps that it met on the way: ``residual`` :math:`(y - F(x)) / \sigma` (zero on
-        ignored pixels; whitened by the noise model), ``model`` :math:`F(x)`, ``pull``, the score
-        of the rays' positions in the source grid, summed over each pixel, with shape
-        :math:`(B, 2, H, W)`, and ``information``, the sum of the precision, :math:`1 / \sigma^2`,
-        of the pixels that see a pixel of the source, with its shape. Samples of a batch do not
-        know each other.
+        ignored pixels; whitened by the noise model; of visibilities the dirty image of the
+        residual in units of its noise), ``model`` :math:`F(x)`, ``pull``, the score of the rays'
+        positions in the source grid, summed over each pixel, with shape :math:`(B, 2, H, W)`, and
+        ``information``, the sum of the precision, :math:`1 / \sigma^2`, of the pixels that see a
+        pixel of the source, with its shape. Samples of a batch do not know each other.
 
     Raises:
         ValueError: As :func:`noise_of`.
@@ -180,17 +184,18 @@ def score(
             model = simulator.trace(x["source"], rays, center)
             residual = noise.residual(model, image)
             energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
-            *gradient, pull = torch.autograd.grad(
-                -energy, [*x.values(), rays], create_graph=create_graph
+            *gradient, pull, slope = torch.autograd.grad(
+                -energy, [*x.values(), rays, model], create_graph=create_graph
             )
         if not create_graph:
             model, residual = model.detach(), residual.detach()
             pull = pull.detach()
         k = simulator.subsample
         with torch.no_grad():
-            information = simulator.spread(noise.precision(model), rays, center)
+            precision = noise.precision(model)
+            information = simulator.spread(precision, rays, center)
         aux = {
-            "residual": residual,
+            "residual": noise.residual_map(residual, slope, precision),
             "model": model,
             "pull": k**2 * pixels_of(pull, k),
             "information": information,

@@ -19,12 +19,15 @@ differences of the map have, which in single precision may be few.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from ...grid import PixelGrid
+from ..interpolation import read_four_rows, weighted_sum
 from .base import Parameter, _maps
 
 SMALLEST = 4
@@ -92,29 +95,26 @@ class PixelatedPotential:
         (rows, columns), h = self.grid.shape, self.grid.spacing
         first_x, along_x = _weights(u, columns)
         first_y, along_y = _weights(v, rows)
-        taps = _read(self._coefficients(u), first_x, first_y)
-        partial = {i: (taps * along_x[i].unsqueeze(-4)).sum(-3) for i, _ in orders}
-        return tuple((partial[i] * along_y[j]).sum(-3) / h ** (i + j) for i, j in orders)
+        coefficients = self._coefficients(u)
+        lead = torch.broadcast_shapes(u.shape[:-2], coefficients.shape[:-2])
+        first = (first_y * (columns + 2) + first_x).flatten(-2).expand(*lead, -1)
+        taps = read_four_rows(coefficients.flatten(-2).expand(*lead, -1), first, columns + 2)
+        partial = {i: [weighted_sum(row, along_x[i]) for row in taps] for i, _ in orders}
+        return tuple(
+            (weighted_sum(partial[i], along_y[j]) / h ** (i + j)).unflatten(-1, u.shape[-2:])
+            for i, j in orders
+        )
 
     def _coefficients(self, like: Tensor) -> Tensor:
         """Solves for the spline's coefficients, with shape (*, n_y + 2, n_x + 2)."""
         # In double precision: what is rounded here is divided by the squared spacing later.
-        over_y, over_x = (_spline_matrix(n).to(like.device) for n in self.grid.shape)
+        # The compiler looks into no cache.
+        matrix = _spline_matrix if torch.compiler.is_compiling() else _kept_spline_matrix
+        over_y, over_x = (torch.from_numpy(matrix(n)).to(like.device) for n in self.grid.shape)
         return (over_y @ self.pixels.to(over_y) @ over_x.mT).to(like)
 
 
-def _read(coefficients: Tensor, first_x: Tensor, first_y: Tensor) -> Tensor:
-    """Reads the 4 × 4 coefficients around each position, with shape (*, 4, 4, H, W)."""
-    steps = torch.arange(4, device=first_x.device)[:, None, None]
-    columns, rows = first_x.unsqueeze(-3) + steps, first_y.unsqueeze(-3) + steps
-    index = rows.unsqueeze(-3) * coefficients.shape[-1] + columns.unsqueeze(-4)
-    lead = torch.broadcast_shapes(index.shape[:-4], coefficients.shape[:-2])
-    flat = coefficients.flatten(-2).expand(*lead, -1)
-    place = index.flatten(-4)
-    return flat.gather(-1, place.expand(*lead, -1)).unflatten(-1, index.shape[-4:])
-
-
-def _weights(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+def _weights(position: Tensor, n: int) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """Computes the weights of the four B-splines around positions along an axis.
 
     Arguments:
@@ -122,26 +122,28 @@ def _weights(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, Tensor, Te
         n: Number of pixels.
 
     Returns:
-        The index of the first coefficient, with shape (*, H, W), and the weights and their first
-        two derivatives, each with shape (*, 4, H, W).
+        The index of the first coefficient, with shape (*, H, W); the four weights, and their first
+        two derivatives, each with shape (*, H W).
     """
     inside = position.clamp(-0.5, n - 0.5)
     cell = inside.detach().nan_to_num().floor().clamp(0, n - 2)
-    beyond, t = position - inside, inside - cell
-    s = 1 - t
-    value = torch.stack((s**3, (3 * t - 6) * t**2 + 4, (3 * s - 6) * s**2 + 4, t**3), -3) / 6
-    slope = torch.stack((-(s**2), (3 * t - 4) * t, (4 - 3 * s) * s, t**2), -3) / 2
-    curvature = torch.stack((s, 3 * t - 2, 3 * s - 2, t), -3)
-    curvature = curvature * (beyond == 0).unsqueeze(-3)
-    return cell.long(), (value + beyond.unsqueeze(-3) * slope, slope, curvature)
+    beyond, t = (position - inside).flatten(-2), (inside - cell).flatten(-2)
+    s, within = 1 - t, beyond == 0
+    value = (s**3 / 6, (t / 2 - 1) * t**2 + 2 / 3, (s / 2 - 1) * s**2 + 2 / 3, t**3 / 6)
+    slope = (-(s**2) / 2, (1.5 * t - 2) * t, (2 - 1.5 * s) * s, t**2 / 2)
+    curvature = tuple(c * within for c in (s, 3 * t - 2, 3 * s - 2, t))
+    value = tuple(v + beyond * d for v, d in zip(value, slope, strict=True))
+    return cell.long(), [value, slope, curvature]
 
 
-@torch.compiler.assume_constant_result
-def _spline_matrix(n: int) -> Tensor:
+def _spline_matrix(n: int) -> ndarray:
     """Returns the matrix from n values to the n + 2 coefficients of the spline through them."""
     system = np.zeros((n + 2, n + 2))
     for i in range(n):
         system[i, i : i + 3] = 1 / 6, 2 / 3, 1 / 6
     # The third derivative does not jump at the second value, nor at the last but one.
     system[n, :5] = system[n + 1, -5:] = 1, -4, 6, -4, 1
-    return torch.from_numpy(np.linalg.inv(system)[:, :n].copy())
+    return np.linalg.inv(system)[:, :n].copy()
+
+
+_kept_spline_matrix = cache(_spline_matrix)

@@ -31,8 +31,11 @@ import math
 
 import torch
 
+from lensrim.errors import InputError
 from lensrim.lensing.light import sersic_b
 
+N_SERSIC = (0.5, 10.0)
+"""Range of the index of a Sersic profile."""
 RHO_C_UNIT = "critical surface density / arcsec"
 """The unit of ``rho_c`` that is written, and asked for."""
 
@@ -66,8 +69,7 @@ def to_cored_radius(theta_E: float, core: float) -> float:
     The mean convergence inside the ellipse :math:`R` is :math:`\theta_E (\sqrt{s^2 + R^2} - s) /
     R^2`, and 1 at :math:`R^2 = \theta_E^2 - 2 \theta_E s`; not a number if it is 1 nowhere.
     """
-    squared = theta_E * (theta_E - 2 * core)
-    return math.sqrt(squared) if squared >= 0 else math.nan
+    return math.sqrt(theta_E * (theta_E - 2 * core)) if theta_E >= 2 * core else math.nan
 
 
 def from_cored_radius(theta_E: float, core: float) -> float:
@@ -94,4 +96,9 @@ def sersic_of(central: float, scale: float, n: float) -> tuple[float, float]:
 
 
 def _sersic_b(n: float) -> tuple[float, float]:
+    if not N_SERSIC[0] <= n <= N_SERSIC[1]:
+        raise InputError(
+            f"the index n must be from {N_SERSIC[0]:g} to {N_SERSIC[1]:g}, found {n:g}: COOLEST"
+            " holds no other"
+        )
     return float(sersic_b(torch.tensor(n, dtype=torch.float64))), 1.9992 * n - 0.3271

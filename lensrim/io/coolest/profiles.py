@@ -35,7 +35,7 @@ MASS: Mapping[str, Mapping[str, Range]] = {
 }
 """The masses that both sides have: COOLEST's parameters, and their ranges there."""
 LIGHT: Mapping[str, Mapping[str, Range]] = {
-    "Sersic": {"I_eff": POSITIVE, "theta_eff": POSITIVE, "n": (0.5, 10.0), **ELLIPSE},
+    "Sersic": {"I_eff": POSITIVE, "theta_eff": POSITIVE, "n": conventions.N_SERSIC, **ELLIPSE},
     "Shapelets": {"n_max": POSITIVE, "beta": POSITIVE, **CENTER, "amps": ANY},
     "LensedPS": {"ra_list": ANY, "dec_list": ANY, "amps": POSITIVE},
     "PixelatedRegularGrid": {"pixels": ANY},

@@ -18,7 +18,7 @@ from lensrim.io.noise import sigma_from_exposure
 from lensrim.io.observation import Observation
 from lensrim.io.psf import normalized, rebinned
 from lensrim.io.read import used_pixels
-from lensrim.io.wcs import celestial
+from lensrim.io.wcs import TOLERANCE, celestial
 from lensrim.lensing.psf import gaussian_psf
 
 from .conventions import RHO_C_UNIT
@@ -149,6 +149,9 @@ def _observation(root: Node, files: Files, side: float) -> Observation | None:
     mask = _mask(root.get("likelihoods"), data, files)
     used, sigma, notes = used_pixels(data, sigma, mask, None)
     psf, psf_kind = _psf(root["instrument"]["psf"], files, side, kind)
+    wcs, scale, wcs_notes = celestial(data)
+    if scale is not None and abs(scale.value / side - 1) > TOLERANCE:
+        wcs, wcs_notes = None, [f"{data.short}: WCS left out, its scale is not the template's"]
     return Observation(
         image=data.array,
         sigma=sigma,
@@ -157,11 +160,11 @@ def _observation(root: Node, files: Files, side: float) -> Observation | None:
         pixel_scale=side,
         psf_kind=psf_kind,  # type: ignore[arg-type]
         noise_kind=noise_kind,
-        wcs=celestial(data)[0],
+        wcs=wcs,
         unit=data.unit,
         zeropoint=zeropoint.number() if zeropoint else None,
         name=root.file.stem,
-        notes=tuple(notes),
+        notes=(*wcs_notes, *notes),
         files=(root.file, *files.paths),
         options=(f"observation = {root.file}",),
     )

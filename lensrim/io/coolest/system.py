@@ -61,7 +61,7 @@ class LensSystem:
         mode: ``MAP`` for the best fit to an observation, ``MOCK`` for what one was made of.
 
     Raises:
-        InputError: If two entities have one name, or the pixel scale is not positive.
+        InputError: If the pixel scale is not positive.
     """
 
     entities: Sequence[Galaxy | MassField]
@@ -73,11 +73,5 @@ class LensSystem:
     mode: Mode = "MAP"
 
     def __post_init__(self) -> None:
-        names = [e.name for e in self.entities]
-        if twice := [n for n in names if names.count(n) > 1]:
-            raise InputError(
-                f"entities: each must have a name of its own, found {twice[0]!r}"
-                f" {names.count(twice[0])} times: rename one"
-            )
         if not 0 < self.pixel_scale < float("inf"):
             raise InputError(f"pixel_scale must be positive [arcsec], found {self.pixel_scale}")

@@ -115,6 +115,9 @@ class Many:
             out = getattr(mass, method)(x.unsqueeze(-3), y.unsqueeze(-3))
             return tuple(m.sum(-3) for m in (out if isinstance(out, tuple) else (out,)))
 
+        # The compiler sums as it goes, and keeps no pairs; it cannot trace the chunks.
+        if torch.compiler.is_compiling():
+            return evaluate(x, y, *tensors)
         return _ChunkedSum.apply(evaluate, per, x, y, *tensors)  # type: ignore[return-value]
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:

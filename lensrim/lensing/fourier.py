@@ -16,7 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .operation import Operation
+
 Shape = tuple[int, ...]
+AT_ONCE = 1 << 17
+"""Complex numbers of a spectrum that a CPU holds at once."""
 
 
 def fast_length(n: int) -> int:
@@ -71,10 +75,8 @@ def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Sha
     return _Convolve.apply(image, transfer, size, shape[:-2], shape[-2:], True)
 
 
-class _Convolve(torch.autograd.Function):
+class _Convolve(Operation):
     # torch's own gradient of a real FFT takes complex FFTs of the full plane, twice the work.
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(
         image: Tensor,
@@ -85,12 +87,23 @@ class _Convolve(torch.autograd.Function):
         adjoint: bool,
     ) -> Tensor:
         factor = torch.view_as_complex(transfer)
-        spectrum = _rfft(image, size) * (factor.conj() if adjoint else factor)
-        spectrum = spectrum.sum_to_size((*lead, *spectrum.shape[-2:]))
-        spectrum = torch.fft.ifft(spectrum, dim=-2)[..., : shape[0], :]
-        # Forward-mode differentiation wants a result that is no view of a larger one.
-        return torch.fft.irfft(spectrum, n=size[1])[..., : shape[1]].clone(
-            memory_format=torch.contiguous_format
+        if adjoint:
+            factor = factor.conj().resolve_conj()
+        result = (*lead, *shape)
+        per = _samples_at_once(image, factor)
+        if per == 0 or lead[:1] != image.shape[:1]:
+            # Forward-mode differentiation wants a result that is no view of a larger one.
+            return _product(image, factor, size, result).clone(
+                memory_format=torch.contiguous_format
+            )
+        images = image.split(per)
+        apart = factor.ndim == image.ndim and len(factor) > 1
+        factors = factor.split(per) if apart else [factor] * len(images)
+        return torch.cat(
+            [
+                _product(part, times, size, (len(part), *result[1:]))
+                for part, times in zip(images, factors, strict=True)
+            ]
         )
 
     @staticmethod
@@ -131,6 +144,27 @@ class _Convolve(torch.autograd.Function):
         if d_transfer is not None:
             parts.append(_Convolve.apply(image, d_transfer, *rest))
         return sum(parts[1:], parts[0])
+
+
+def _product(image: Tensor, factor: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
+    """Multiplies the transform of a map by a factor, sums it to a shape, and transforms back."""
+    spectrum = _rfft(image, size) * factor
+    spectrum = spectrum.sum_to_size((*shape[:-2], *spectrum.shape[-2:]))
+    spectrum = torch.fft.ifft(spectrum, dim=-2)[..., : shape[-2], :]
+    return torch.fft.irfft(spectrum, n=size[1])[..., : shape[-1]]
+
+
+def _samples_at_once(image: Tensor, factor: Tensor) -> int:
+    """Returns how many samples of a batch to transform together, or 0 for all.
+
+    On a CPU a spectrum of the whole batch is written to fresh memory and read from it again, which
+    takes as long as the transforms; a few megabytes are used over and over.
+    """
+    if image.device.type != "cpu" or image.ndim != 4:
+        return 0
+    maps = max(image.shape[1], factor.shape[-3] if factor.ndim > 2 else 1)
+    per = max(1, AT_ONCE // (maps * factor.shape[-2:].numel()))
+    return per if per < len(image) else 0
 
 
 def _rfft(image: Tensor, size: tuple[int, int]) -> Tensor:

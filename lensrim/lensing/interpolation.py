@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .operation import Operation
+
 
 @runtime_checkable
 class Interpolation(Protocol):
@@ -115,10 +117,8 @@ def _keys(t: Tensor) -> Tensor:
     return torch.where(t <= 1, near, torch.where(t < 2, far, 0.0))
 
 
-class _Bilinear(torch.autograd.Function):
+class _Bilinear(Operation):
     # torch's own operation, to which this adds forward-mode differentiation.
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(source: Tensor, positions: Tensor) -> Tensor:
         return _sample(source, positions)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..operation import Operation
 from .base import Mass
 
 CHUNK = 1 << 17
@@ -21,10 +22,8 @@ CHUNK = 1 << 17
 Evaluate = Callable[..., tuple[Tensor, ...]]
 
 
-class _ChunkedSum(torch.autograd.Function):
+class _ChunkedSum(Operation):
     """Sums a function of coordinates and parameters over chunks of the last dimension of these."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(

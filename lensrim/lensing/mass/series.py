@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..operation import Operation
+
 Complex = tuple[Tensor, Tensor]
 """Real and imaginary part."""
 
@@ -52,9 +54,7 @@ def _derivative(coefficients: Tensor) -> Tensor:
     return steeper if len(n) else torch.zeros_like(coefficients)
 
 
-class _PowerSeries(torch.autograd.Function):
-    generate_vmap_rule = True
-
+class _PowerSeries(Operation):
     @staticmethod
     def forward(x: Tensor, y: Tensor, coefficients: Tensor) -> Complex:
         return _sum(x, y, coefficients)

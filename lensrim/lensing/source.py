@@ -65,9 +65,11 @@ class PixelatedSource:
 
     def _normalized(self, beta: Tensor, center: Tensor | None) -> Tensor:
         """Positions in units that put the outer edges of the grid at -1 and 1: (B, H, W, 2)."""
-        width, height = self.grid.fov
-        u, v = beta.unbind(1)
-        x, y = self.grid.center
+        scale, origin = (
+            torch.tensor(pair, dtype=beta.dtype, device=beta.device)
+            for pair in (tuple(2 / side for side in self.grid.fov), self.grid.center)
+        )
         if center is not None:
-            x, y = (c[:, None, None] + o for c, o in zip(center.unbind(-1), (x, y), strict=True))
-        return torch.stack(((u - x) * (2 / width), (v - y) * (2 / height)), -1)
+            origin = origin + center
+        shift = -(origin * scale)[..., None, None]
+        return torch.addcmul(shift, beta, scale[:, None, None]).permute(0, 2, 3, 1)

@@ -59,7 +59,7 @@ def convolve(
         forward mode, with respect to ``image`` and ``transfer``.
     """
     lead = _broadcast(image.shape[:-2], transfer.shape[:-3])
-    return _Convolve.apply(image, transfer, size, lead, shape, False)
+    return _apply(image, transfer, size, lead, shape, False)
 
 
 def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
@@ -72,7 +72,20 @@ def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Sha
         shape: Full shape of the result, the one that :func:`convolve` was given: dimensions that
             were broadcast there are summed over here.
     """
-    return _Convolve.apply(image, transfer, size, shape[:-2], shape[-2:], True)
+    return _apply(image, transfer, size, shape[:-2], shape[-2:], True)
+
+
+def _apply(
+    image: Tensor,
+    transfer: Tensor,
+    size: tuple[int, int],
+    lead: Shape,
+    shape: tuple[int, int],
+    adjoint: bool,
+) -> Tensor:
+    # The compiler traces no function with a forward-mode derivative of its own.
+    operation = _Convolve if torch.compiler.is_compiling() else _ConvolveForwardMode
+    return operation.apply(image, transfer, size, lead, shape, adjoint)
 
 
 class _Convolve(Operation):
@@ -113,7 +126,6 @@ class _Convolve(Operation):
         # The map is needed for the gradient of the kernel only, which is a constant nearly always.
         saved = image if ctx.needs_input_grad[1] else None
         ctx.save_for_backward(saved, transfer)
-        ctx.save_for_forward(image, transfer)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
@@ -121,7 +133,7 @@ class _Convolve(Operation):
         grad_image = grad_transfer = None
         if ctx.needs_input_grad[0]:
             lead, shape = ctx.image_shape[:-2], ctx.image_shape[-2:]
-            grad_image = _Convolve.apply(grad, transfer, ctx.size, lead, shape, not ctx.adjoint)
+            grad_image = _apply(grad, transfer, ctx.size, lead, shape, not ctx.adjoint)
         if ctx.needs_input_grad[1]:
             a, b = _rfft(image, ctx.size), _rfft(grad, ctx.size)
             product = a * b.conj() if ctx.adjoint else a.conj() * b
@@ -134,15 +146,22 @@ class _Convolve(Operation):
             grad_transfer = torch.view_as_real(product).sum_to_size(transfer.shape)
         return grad_image, grad_transfer, None, None, None, None
 
+
+class _ConvolveForwardMode(_Convolve):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _Convolve.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[:2])
+
     @staticmethod
     def jvp(ctx: Any, d_image: Tensor | None, d_transfer: Tensor | None, *_: None) -> Tensor:
         image, transfer = ctx.saved_tensors
         rest = (ctx.size, ctx.lead, ctx.shape, ctx.adjoint)
         parts = []
         if d_image is not None:
-            parts.append(_Convolve.apply(d_image, transfer, *rest))
+            parts.append(_apply(d_image, transfer, *rest))
         if d_transfer is not None:
-            parts.append(_Convolve.apply(image, d_transfer, *rest))
+            parts.append(_apply(image, d_transfer, *rest))
         return sum(parts[1:], parts[0])
 
 

@@ -139,5 +139,6 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     out = func(*plain_args, **plain_kwargs)
     if not wrapped or name == "aten::_local_scalar_dense":
         return out
-    out = tree_map(lambda t: _Held(t) if isinstance(t, Tensor) else t, out)
+    # What is held is what it says: the mark of a conjugate would stand on what holds it, too.
+    out = tree_map(lambda t: _Held(t.resolve_conj()) if isinstance(t, Tensor) else t, out)
     return return_and_correct_aliasing(func, args, kwargs, out)

@@ -101,7 +101,7 @@ class _Convolve(Operation):
     ) -> Tensor:
         factor = torch.view_as_complex(transfer)
         if adjoint:
-            factor = factor.conj().resolve_conj()
+            factor = torch.conj_physical(factor)
         result = (*lead, *shape)
         per = _samples_at_once(image, factor)
         if per == 0 or lead[:1] != image.shape[:1]:

@@ -17,6 +17,7 @@ mapping of named plain tensors, with the batch first:
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -167,25 +168,24 @@ def score(
     """
     noise = noise_of(sigma, mask)
 
+    def value(x: State, shift: Tensor | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+        rays, center = rays_of(simulator, x, setting)
+        if shift is not None:
+            rays = rays + shift
+        model = simulator.trace(x["source"], rays, center)
+        residual = noise.residual(model, image)
+        energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
+        return -energy, (model, residual, rays, center)
+
     def score_fn(state: State) -> tuple[State, Aux]:
-        with torch.enable_grad():
-            # A view of each tensor, so that the caller's own graph is neither walked nor marked.
-            x = {
-                name: value.view_as(value)
-                if create_graph and value.requires_grad
-                else value.detach().requires_grad_()
-                for name, value in state.items()
-            }
-            rays, center = rays_of(simulator, x, setting)
-            model = simulator.trace(x["source"], rays, center)
-            residual = noise.residual(model, image)
-            energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
-            *gradient, pull = torch.autograd.grad(
-                -energy, [*x.values(), rays], create_graph=create_graph
-            )
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+            gradient, pull, parts = _slopes_by_functions(value, state)
+        else:
+            gradient, pull, parts = _slopes_by_graph(value, state, create_graph)
+        model, residual, rays, center = parts
         if not create_graph:
-            model, residual = model.detach(), residual.detach()
-            pull = pull.detach()
+            gradient = {name: slope.detach() for name, slope in gradient.items()}
+            pull, model, residual = pull.detach(), model.detach(), residual.detach()
         k = simulator.subsample
         with torch.no_grad():
             information = simulator.spread(noise.precision(model), rays, center)
@@ -195,6 +195,35 @@ def score(
             "pull": k**2 * pixels_of(pull, k),
             "information": information,
         }
-        return dict(zip(x, gradient, strict=True)), aux
+        return gradient, aux
 
     return score_fn
+
+
+def _slopes_by_graph(
+    value: Callable[..., Any], state: State, create_graph: bool
+) -> tuple[State, Tensor, tuple[Any, ...]]:
+    """Differentiates a function of a state in it and in the rays that it returns."""
+    with torch.enable_grad():
+        # A view of each tensor, so that the caller's own graph is neither walked nor marked.
+        x = {
+            name: given.view_as(given)
+            if create_graph and given.requires_grad
+            else given.detach().requires_grad_()
+            for name, given in state.items()
+        }
+        total, parts = value(x)
+        *gradient, pull = torch.autograd.grad(
+            total, [*x.values(), parts[2]], create_graph=create_graph
+        )
+    return dict(zip(x, gradient, strict=True)), pull, parts
+
+
+def _slopes_by_functions(
+    value: Callable[..., Any], state: State
+) -> tuple[State, Tensor, tuple[Any, ...]]:
+    """Does the same inside of ``torch.func`` and the compiler, which see no graph."""
+    parts = value(state)[1]
+    slopes = torch.func.grad(lambda x, shift: value(x, shift)[0], argnums=(0, 1))
+    gradient, pull = slopes(dict(state), torch.zeros_like(parts[2]))
+    return gradient, pull, parts

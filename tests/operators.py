@@ -49,11 +49,13 @@ class Operator:
     def outcome(
         self, dtype: torch.dtype, device: torch.device, wrap: Callable[[Function], Function]
     ) -> list[Tensor]:
-        """Values of the function, wrapped, and the gradients of a sum of them."""
+        """Values of the function, wrapped, and the gradients of a sum of them where it has any."""
         function = wrap(self.make(dtype, device))
         inputs = [v.to(device, dtype).requires_grad_() for v in self.inputs]
         values = tree_leaves(function(*inputs))
         total = sum((v.sin().sum() for v in values), torch.zeros((), dtype=dtype, device=device))
+        if not total.requires_grad:
+            return values
         slopes = torch.autograd.grad(total, inputs, materialize_grads=True)
         return [*(v.detach() for v in values), *slopes]
 
@@ -140,7 +142,7 @@ def at_coordinates(
 
 
 def score_of(sim: Simulator, there: Callable[[Tensor], Tensor]) -> Function:
-    score = likelihood.score(sim, there(DATA), there(SIGMA), create_graph=True)
+    score = likelihood.score(sim, there(DATA), there(SIGMA))
 
     def gradient(source: Tensor, log_kappa: Tensor, shear: Tensor) -> tuple[Tensor, ...]:
         state, aux = score({"source": source, "log_kappa": log_kappa, "shear": shear})
@@ -149,9 +151,18 @@ def score_of(sim: Simulator, there: Callable[[Tensor], Tensor]) -> Function:
     return gradient
 
 
-def two_planes(theta_E: Tensor, gamma: Tensor, e1: Tensor, e2: Tensor, center: Tensor) -> Any:
-    near = EPL(theta_E, gamma, e1, e2, center)
-    return MultiPlane([(0.3, near), (0.9, Sum([SIE(0.2, e1, e2), Shear(e1, e2)]))], 2.0)
+def two_planes(dtype: torch.dtype, device: torch.device) -> Function:
+    # Distances are astropy's, so the planes are made beforehand.
+    masses = [
+        EPL(*(v.to(device, dtype) for v in LENS)),
+        Sum([SIE(0.2, 0.1, 0.0), Shear(0.1, 0.0)]),
+    ]
+    return MultiPlane([(0.3, masses[0]), (0.9, masses[1])], 2.0).deflection
+
+
+def points_psf(dtype: torch.dtype, device: torch.device) -> Function:
+    psf = PointPSF(STAMP, GRID, dtype=dtype, device=device)
+    return lambda *p: psf(PointSource(*p))
 
 
 POSITIONS = torch.stack([random(1, 1, 7, seed=s) * 2 - 1 for s in (7, 8)])
@@ -191,10 +202,7 @@ MAPS = {
         lambda t, d: lambda fine: convolve_subsampled(fine, STAMP.to(d, t), 2),
         [random(1, 1, 8, 6)],
     ),
-    "PSF of points": Operator(
-        lambda t, d: lambda *p: PointPSF(STAMP, GRID, dtype=t, device=d)(PointSource(*p)),
-        [random(4, seed=s) - 0.6 for s in range(3)],
-    ),
+    "PSF of points": Operator(points_psf, [random(4, seed=s) - 0.6 for s in range(3)]),
     "source, bilinear": Operator(lambda t, d: PixelatedSource(SOURCE), [GALAXY, RAYS]),
     "source, bicubic": Operator(lambda t, d: PixelatedSource(SOURCE, Bicubic()), [GALAXY, RAYS]),
     "source, adjoint": Operator(
@@ -226,7 +234,7 @@ MAPS = {
     "many isothermal subhalos": at_coordinates(
         lambda x, y, *p: Subhalos(*p).deflection(x, y), [HALOS[0], *HALOS[2:]]
     ),
-    "two planes": at_coordinates(lambda x, y, *p: two_planes(*p).deflection(x, y), LENS),
+    "two planes": Operator(two_planes, list(coordinates(torch.float64, torch.device("cpu")))),
     "derivatives of a deflection": at_coordinates(
         lambda x, y, *p: tuple(jacobian.jacobian(EPL(*p), x, y)), LENS, functional=True
     ),

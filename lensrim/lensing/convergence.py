@@ -128,7 +128,7 @@ class KappaToAlpha(nn.Module):
         # Without a margin a map of 2^n pixels is transformed on a grid of 2^(n + 1), the fastest.
         self.sizes = {m: _size(grid, m) for m in (0, MARGIN)}
         for name, margin in (("transfer", 0), ("transfer_margin", MARGIN)):
-            kernel = deflection_kernel(*_lags(grid, margin), samples=samples)
+            kernel = deflection_kernel(*_lags(grid, margin, self.sizes[margin]), samples=samples)
             transfer = transfer_function(kernel * (grid.spacing / math.pi))
             self.register_buffer(name, transfer.to(device, dtype), persistent=False)
         for name, n in (("rows", grid.shape[0]), ("columns", grid.shape[1])):
@@ -269,7 +269,8 @@ class KappaToAlpha(nn.Module):
         fit needs the potential.
         """
         step = self.grid.spacing
-        kernel = potential_kernel(*_lags(self.grid, 0), samples=self.samples) + math.log(step)
+        lags = _lags(self.grid, 0, self.sizes[0])
+        kernel = potential_kernel(*lags, samples=self.samples) + math.log(step)
         transfer = transfer_function(kernel * (step**2 / math.pi)).to(kappa)
         return convolve(kappa, transfer, self.sizes[0], self.grid.shape)
 
@@ -280,10 +281,10 @@ def _size(grid: PixelGrid, margin: int) -> tuple[int, int]:
     return h, w
 
 
-def _lags(grid: PixelGrid, margin: int) -> tuple[Tensor, Tensor]:
+def _lags(grid: PixelGrid, margin: int, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Offsets (x, y), target minus source, at each pixel of a periodic kernel."""
     lags = []
-    for n, size in zip(grid.shape, _size(grid, margin), strict=True):
+    for n, size in zip(grid.shape, sizes, strict=True):
         lag = torch.arange(size, dtype=torch.float64)
         lags.append(torch.where(lag < n + 2 * margin, lag, lag - size) - margin)
     ny, nx = torch.meshgrid(*lags, indexing="ij")

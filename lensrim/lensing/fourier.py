@@ -72,7 +72,7 @@ def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Sha
         shape: Full shape of the result, the one that :func:`convolve` was given: dimensions that
             were broadcast there are summed over here.
     """
-    return _apply(image, transfer, size, shape[:-2], shape[-2:], True)
+    return _apply(image, transfer, size, shape[:-2], (shape[-2], shape[-1]), True)
 
 
 def _apply(

@@ -164,7 +164,7 @@ def score(
         know each other.
 
     Raises:
-        ValueError: As :func:`noise_of`.
+        ValueError: As :func:`noise_of`; by the function, if it is compiled with ``create_graph``.
     """
     noise = noise_of(sigma, mask)
 
@@ -178,6 +178,11 @@ def score(
         return -energy, (model, residual, rays, center)
 
     def score_fn(state: State) -> tuple[State, Aux]:
+        if create_graph and torch.compiler.is_compiling():
+            raise ValueError(
+                "a score that can be differentiated (create_graph) cannot be compiled: torch "
+                "loses terms of its gradient; compile the forward model, or give no create_graph"
+            )
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             gradient, pull, parts = _slopes_by_functions(value, state)
         else:

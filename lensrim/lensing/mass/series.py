@@ -41,10 +41,17 @@ def power_series(z: Complex, coefficients: Tensor) -> Complex:
 
 def _sum(x: Tensor, y: Tensor, coefficients: Tensor) -> Complex:
     double, size2 = 2 * x, x**2 + y**2
-    b = after = torch.zeros((), dtype=x.dtype, device=x.device)
+    b = after = torch.zeros_like(x)
     for c in coefficients[1:].flip(0).unbind(0):
-        b, after = torch.addcmul(torch.addcmul(c, size2, after, value=-1), double, b), b
+        b, after = _step(c, double, b, size2, after), b
     return coefficients[0] + x * b - size2 * after, y * b
+
+
+def _step(c: Tensor, double: Tensor, b: Tensor, size2: Tensor, after: Tensor) -> Tensor:
+    # The compiler joins these by itself, and crashes at addcmul in forward mode (torch 2.13).
+    if torch.compiler.is_compiling():
+        return c + double * b - size2 * after
+    return torch.addcmul(torch.addcmul(c, size2, after, value=-1), double, b)
 
 
 def _derivative(coefficients: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ..errors import InputError
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
+    "bench": "the speed of the simulator, beside that of its peers",
     "train": "a machine for lenses, from a recipe",
     "pack": "a training, into one small file that others can use",
 }

@@ -25,8 +25,9 @@ def part_shear(missing: Tensor, grid: PixelGrid, weight: Tensor) -> tuple[Tensor
 
     Returns:
         The shear, with shape :math:`(B, 2)`, and the rest, with shape :math:`(B, 2, H, W)`, which
-        keeps the constant.
+        keeps the constant. Both are computed in double precision.
     """
+    dtype = missing.dtype
     x, y = grid.coordinates(device=missing.device, dtype=torch.float64)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     rows = torch.stack([torch.stack([x, y, one, zero]), torch.stack([-y, x, zero, one])])
@@ -34,4 +35,5 @@ def part_shear(missing: Tensor, grid: PixelGrid, weight: Tensor) -> tuple[Tensor
     normal = torch.einsum("cpij,bij,cqij->bpq", rows, weight, rows)
     right = torch.einsum("cpij,bij,bcij->bp", rows, weight, missing)
     shear = torch.linalg.solve(normal, right)[:, :2]
-    return shear, missing - torch.einsum("cpij,bp->bcij", rows[:, :2], shear)
+    rest = missing - torch.einsum("cpij,bp->bcij", rows[:, :2], shear)
+    return shear.to(dtype), rest.to(dtype)

@@ -126,8 +126,9 @@ class KappaToAlpha(nn.Module):
         self.grid, self.subsample = grid, subsample
         self.samples: Samples = samples
         # Without a margin a map of 2^n pixels is transformed on a grid of 2^(n + 1), the fastest.
+        self.sizes = {m: _size(grid, m) for m in (0, MARGIN)}
         for name, margin in (("transfer", 0), ("transfer_margin", MARGIN)):
-            kernel = deflection_kernel(*_lags(grid, margin), samples=samples)
+            kernel = deflection_kernel(*_lags(grid, margin, self.sizes[margin]), samples=samples)
             transfer = transfer_function(kernel * (grid.spacing / math.pi))
             self.register_buffer(name, transfer.to(device, dtype), persistent=False)
         for name, n in (("rows", grid.shape[0]), ("columns", grid.shape[1])):
@@ -166,7 +167,7 @@ class KappaToAlpha(nn.Module):
         m = MARGIN if margin else 0
         shape = (self.grid.shape[0] + 2 * m, self.grid.shape[1] + 2 * m)
         transfer = self.transfer_margin if margin else self.transfer
-        return convolve(kappa, transfer, _size(self.grid, m), shape)
+        return convolve(kappa, transfer, self.sizes[m], shape)
 
     def interpolate(self, maps: Tensor) -> Tensor:
         r"""Interpolates maps by polynomials of third degree along each axis.
@@ -184,7 +185,9 @@ class KappaToAlpha(nn.Module):
         # Products with (mostly empty) matrices are faster than any convolution of torch's.
         return self.rows @ (maps @ self.columns.mT)
 
-    def at(self, kappa: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def at(
+        self, kappa: Tensor, x: Tensor, y: Tensor, *, outside: bool | None = None
+    ) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha` at any position, also outside the map.
 
         Inside, the map of :math:`\alpha` is interpolated by Keys' bicubic convolution; outside,
@@ -193,9 +196,13 @@ class KappaToAlpha(nn.Module):
         Arguments:
             kappa: Maps with shape :math:`(B, 1, H, W)`.
             x, y: Positions [arcsec], with shape :math:`(B, 1, *)` or :math:`(*)`.
+            outside: Whether positions may lie outside of the map, for which the pixels are summed
+                at all positions. By default the positions tell; under ``torch.func.vmap`` they
+                cannot, and the compiler sums always.
 
         Returns:
-            The components, each with shape :math:`(B, 1, *)`.
+            The components, each with shape :math:`(B, 1, *)`. Positions outside of the map get
+            the value at its margin if it is said that there are none.
 
         References:
             Keys 1981, IEEE Trans. Acoust. Speech Signal Process. 29, 1153.
@@ -209,9 +216,11 @@ class KappaToAlpha(nn.Module):
         alpha = _bicubic(
             self.maps(kappa, margin=True), column.clamp(1, w - 2), row.clamp(1, h - 2)
         )
-        if not bool(inside.all()):
-            outside = direct_deflection(kappa, self.grid, x, y)
-            alpha = torch.where(inside[:, None], alpha, torch.stack(outside, 1))
+        if outside is None:
+            outside = torch.compiler.is_compiling() or not bool(inside.all())
+        if outside:
+            direct = direct_deflection(kappa, self.grid, x, y)
+            alpha = torch.where(inside[:, None], alpha, torch.stack(direct, 1))
         alpha = alpha.reshape(batch, 2, *positions)
         return alpha[:, :1], alpha[:, 1:]
 
@@ -260,9 +269,10 @@ class KappaToAlpha(nn.Module):
         fit needs the potential.
         """
         step = self.grid.spacing
-        kernel = potential_kernel(*_lags(self.grid, 0), samples=self.samples) + math.log(step)
+        lags = _lags(self.grid, 0, self.sizes[0])
+        kernel = potential_kernel(*lags, samples=self.samples) + math.log(step)
         transfer = transfer_function(kernel * (step**2 / math.pi)).to(kappa)
-        return convolve(kappa, transfer, _size(self.grid, 0), self.grid.shape)
+        return convolve(kappa, transfer, self.sizes[0], self.grid.shape)
 
 
 def _size(grid: PixelGrid, margin: int) -> tuple[int, int]:
@@ -271,10 +281,10 @@ def _size(grid: PixelGrid, margin: int) -> tuple[int, int]:
     return h, w
 
 
-def _lags(grid: PixelGrid, margin: int) -> tuple[Tensor, Tensor]:
+def _lags(grid: PixelGrid, margin: int, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Offsets (x, y), target minus source, at each pixel of a periodic kernel."""
     lags = []
-    for n, size in zip(grid.shape, _size(grid, margin), strict=True):
+    for n, size in zip(grid.shape, sizes, strict=True):
         lag = torch.arange(size, dtype=torch.float64)
         lags.append(torch.where(lag < n + 2 * margin, lag, lag - size) - margin)
     ny, nx = torch.meshgrid(*lags, indexing="ij")

@@ -16,7 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .operation import Operation
+
 Shape = tuple[int, ...]
+AT_ONCE = 1 << 17
+"""Complex numbers of a spectrum that a CPU holds at once."""
 
 
 def fast_length(n: int) -> int:
@@ -54,8 +58,8 @@ def convolve(
         The maps :math:`y`, with shape :math:`(*, H', W')`. Differentiable, to any order and in
         forward mode, with respect to ``image`` and ``transfer``.
     """
-    lead = torch.broadcast_shapes(image.shape[:-2], transfer.shape[:-3])
-    return _Convolve.apply(image, transfer, size, lead, shape, False)
+    lead = _broadcast(image.shape[:-2], transfer.shape[:-3])
+    return _apply(image, transfer, size, lead, shape, False)
 
 
 def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
@@ -68,13 +72,24 @@ def correlate(image: Tensor, transfer: Tensor, size: tuple[int, int], shape: Sha
         shape: Full shape of the result, the one that :func:`convolve` was given: dimensions that
             were broadcast there are summed over here.
     """
-    return _Convolve.apply(image, transfer, size, shape[:-2], shape[-2:], True)
+    return _apply(image, transfer, size, shape[:-2], (shape[-2], shape[-1]), True)
 
 
-class _Convolve(torch.autograd.Function):
+def _apply(
+    image: Tensor,
+    transfer: Tensor,
+    size: tuple[int, int],
+    lead: Shape,
+    shape: tuple[int, int],
+    adjoint: bool,
+) -> Tensor:
+    # The compiler traces no function with a forward-mode derivative of its own.
+    operation = _Convolve if torch.compiler.is_compiling() else _ConvolveForwardMode
+    return operation.apply(image, transfer, size, lead, shape, adjoint)
+
+
+class _Convolve(Operation):
     # torch's own gradient of a real FFT takes complex FFTs of the full plane, twice the work.
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(
         image: Tensor,
@@ -85,12 +100,23 @@ class _Convolve(torch.autograd.Function):
         adjoint: bool,
     ) -> Tensor:
         factor = torch.view_as_complex(transfer)
-        spectrum = _rfft(image, size) * (factor.conj() if adjoint else factor)
-        spectrum = spectrum.sum_to_size((*lead, *spectrum.shape[-2:]))
-        spectrum = torch.fft.ifft(spectrum, dim=-2)[..., : shape[0], :]
-        # Forward-mode differentiation wants a result that is no view of a larger one.
-        return torch.fft.irfft(spectrum, n=size[1])[..., : shape[1]].clone(
-            memory_format=torch.contiguous_format
+        if adjoint:
+            factor = torch.conj_physical(factor)
+        result = (*lead, *shape)
+        per = _samples_at_once(image, factor)
+        if per == 0 or lead[:1] != image.shape[:1]:
+            # Forward-mode differentiation wants a result that is no view of a larger one.
+            return _product(image, factor, size, result).clone(
+                memory_format=torch.contiguous_format
+            )
+        images = image.split(per)
+        apart = factor.ndim == image.ndim and len(factor) > 1
+        factors = factor.split(per) if apart else [factor] * len(images)
+        return torch.cat(
+            [
+                _product(part, times, size, (len(part), *result[1:]))
+                for part, times in zip(images, factors, strict=True)
+            ]
         )
 
     @staticmethod
@@ -100,7 +126,6 @@ class _Convolve(torch.autograd.Function):
         # The map is needed for the gradient of the kernel only, which is a constant nearly always.
         saved = image if ctx.needs_input_grad[1] else None
         ctx.save_for_backward(saved, transfer)
-        ctx.save_for_forward(image, transfer)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
@@ -108,7 +133,7 @@ class _Convolve(torch.autograd.Function):
         grad_image = grad_transfer = None
         if ctx.needs_input_grad[0]:
             lead, shape = ctx.image_shape[:-2], ctx.image_shape[-2:]
-            grad_image = _Convolve.apply(grad, transfer, ctx.size, lead, shape, not ctx.adjoint)
+            grad_image = _apply(grad, transfer, ctx.size, lead, shape, not ctx.adjoint)
         if ctx.needs_input_grad[1]:
             a, b = _rfft(image, ctx.size), _rfft(grad, ctx.size)
             product = a * b.conj() if ctx.adjoint else a.conj() * b
@@ -121,17 +146,53 @@ class _Convolve(torch.autograd.Function):
             grad_transfer = torch.view_as_real(product).sum_to_size(transfer.shape)
         return grad_image, grad_transfer, None, None, None, None
 
+
+class _ConvolveForwardMode(_Convolve):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _Convolve.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[:2])
+
     @staticmethod
     def jvp(ctx: Any, d_image: Tensor | None, d_transfer: Tensor | None, *_: None) -> Tensor:
         image, transfer = ctx.saved_tensors
         rest = (ctx.size, ctx.lead, ctx.shape, ctx.adjoint)
         parts = []
         if d_image is not None:
-            parts.append(_Convolve.apply(d_image, transfer, *rest))
+            parts.append(_apply(d_image, transfer, *rest))
         if d_transfer is not None:
-            parts.append(_Convolve.apply(image, d_transfer, *rest))
+            parts.append(_apply(image, d_transfer, *rest))
         return sum(parts[1:], parts[0])
 
 
+def _product(image: Tensor, factor: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
+    """Multiplies the transform of a map by a factor, sums it to a shape, and transforms back."""
+    spectrum = _rfft(image, size) * factor
+    spectrum = spectrum.sum_to_size((*shape[:-2], *spectrum.shape[-2:]))
+    spectrum = torch.fft.ifft(spectrum, dim=-2)[..., : shape[-2], :]
+    return torch.fft.irfft(spectrum, n=size[1])[..., : shape[-1]]
+
+
+def _samples_at_once(image: Tensor, factor: Tensor) -> int:
+    """Returns how many samples of a batch to transform together, or 0 for all.
+
+    On a CPU a spectrum of the whole batch is written to fresh memory and read from it again, which
+    takes as long as the transforms; a few megabytes are used over and over.
+    """
+    if image.device.type != "cpu" or image.ndim != 4:
+        return 0
+    maps = max(image.shape[1], factor.shape[-3] if factor.ndim > 2 else 1)
+    per = max(1, AT_ONCE // (maps * factor.shape[-2:].numel()))
+    return per if per < len(image) else 0
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    """As ``torch.broadcast_shapes``, in a sixth of the time; what does not fit fails later."""
+    short, long = sorted((tuple(a), tuple(b)), key=len)
+    short = (1,) * (len(long) - len(short)) + short
+    return tuple(m if n == 1 else n for m, n in zip(short, long, strict=True))
+
+
 def _rfft(image: Tensor, size: tuple[int, int]) -> Tensor:
+    # The rows of zeros are not transformed, only padded for the columns.
     return torch.fft.fft(torch.fft.rfft(image, n=size[1]), n=size[0], dim=-2)

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .operation import Operation
+
 
 @runtime_checkable
 class Interpolation(Protocol):
@@ -165,10 +167,8 @@ def _axis(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     return cell.long() + (_BEFORE - 1), weights
 
 
-class _Bilinear(torch.autograd.Function):
+class _Bilinear(Operation):
     # torch's own operation, to which this adds forward-mode differentiation.
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(source: Tensor, positions: Tensor) -> Tensor:
         return _sample(source, positions)

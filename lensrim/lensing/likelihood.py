@@ -17,6 +17,7 @@ visibilities included. A *state* is a mapping of named plain tensors, with the b
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -167,29 +168,35 @@ def score(
         pixel of the source, with its shape. Samples of a batch do not know each other.
 
     Raises:
-        ValueError: As :func:`noise_of`.
+        ValueError: As :func:`noise_of`; by the function, if it is compiled with ``create_graph``.
     """
     noise = noise_of(sigma, mask)
 
+    def value(x: State, *shifts: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+        rays, center = rays_of(simulator, x, setting)
+        if shifts:
+            rays = rays + shifts[0]
+        model = simulator.trace(x["source"], rays, center)
+        if shifts:
+            model = model + shifts[1]
+        residual = noise.residual(model, image)
+        energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
+        return -energy, (rays, model, residual, center)
+
     def score_fn(state: State) -> tuple[State, Aux]:
-        with torch.enable_grad():
-            # A view of each tensor, so that the caller's own graph is neither walked nor marked.
-            x = {
-                name: value.view_as(value)
-                if create_graph and value.requires_grad
-                else value.detach().requires_grad_()
-                for name, value in state.items()
-            }
-            rays, center = rays_of(simulator, x, setting)
-            model = simulator.trace(x["source"], rays, center)
-            residual = noise.residual(model, image)
-            energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
-            *gradient, pull, slope = torch.autograd.grad(
-                -energy, [*x.values(), rays, model], create_graph=create_graph
+        if create_graph and torch.compiler.is_compiling():
+            raise ValueError(
+                "a score that can be differentiated (create_graph) cannot be compiled: torch "
+                "loses terms of its gradient; compile the forward model, or give no create_graph"
             )
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+            gradient, pull, slope, parts = _slopes_by_functions(value, state)
+        else:
+            gradient, pull, slope, parts = _slopes_by_graph(value, state, create_graph)
+        rays, model, residual, center = parts
         if not create_graph:
-            model, residual = model.detach(), residual.detach()
-            pull = pull.detach()
+            gradient = {name: each.detach() for name, each in gradient.items()}
+            pull, model, residual = pull.detach(), model.detach(), residual.detach()
         k = simulator.subsample
         with torch.no_grad():
             precision = noise.precision(model)
@@ -200,6 +207,35 @@ def score(
             "pull": k**2 * pixels_of(pull, k),
             "information": information,
         }
-        return dict(zip(x, gradient, strict=True)), aux
+        return gradient, aux
 
     return score_fn
+
+
+def _slopes_by_graph(
+    value: Callable[..., Any], state: State, create_graph: bool
+) -> tuple[State, Tensor, Tensor, tuple[Any, ...]]:
+    """Differentiates a function of a state in it, in the rays and in the model that it returns."""
+    with torch.enable_grad():
+        # A view of each tensor, so that the caller's own graph is neither walked nor marked.
+        x = {
+            name: given.view_as(given)
+            if create_graph and given.requires_grad
+            else given.detach().requires_grad_()
+            for name, given in state.items()
+        }
+        total, parts = value(x)
+        *gradient, pull, slope = torch.autograd.grad(
+            total, [*x.values(), *parts[:2]], create_graph=create_graph
+        )
+    return dict(zip(x, gradient, strict=True)), pull, slope, parts
+
+
+def _slopes_by_functions(
+    value: Callable[..., Any], state: State
+) -> tuple[State, Tensor, Tensor, tuple[Any, ...]]:
+    """Does the same inside of ``torch.func`` and the compiler, which see no graph."""
+    parts = value(state)[1]
+    slopes = torch.func.grad(lambda x, *shifts: value(x, *shifts)[0], argnums=(0, 1, 2))
+    gradient, pull, slope = slopes(dict(state), *map(torch.zeros_like, parts[:2]))
+    return gradient, pull, slope, parts

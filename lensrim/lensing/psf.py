@@ -72,7 +72,8 @@ def normalize_psf(psf: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a side is even (the centre would lie between pixels, and the image be
-            shifted by half of one), or if the stamp is not finite or has no positive sum.
+            shifted by half of one), or if the stamp is not finite or has no positive sum, at
+            which the compiler cannot look.
     """
     if psf.ndim < 2 or psf.shape[-1] % 2 == 0 or psf.shape[-2] % 2 == 0:
         raise ValueError(
@@ -80,7 +81,8 @@ def normalize_psf(psf: Tensor) -> Tensor:
             f"got shape {tuple(psf.shape)}; re-centre it on an odd stamp first"
         )
     total = psf.sum((-2, -1), keepdim=True)
-    if not bool((torch.isfinite(total) & (total > 0)).all()):
+    valid = torch.isfinite(total) & (total > 0)
+    if not torch.compiler.is_compiling() and not bool(valid.all()):
         raise ValueError(
             f"a PSF must be finite and have a positive sum, got sum {total.min().item()}"
         )

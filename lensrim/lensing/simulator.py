@@ -21,6 +21,7 @@ from .convergence import KappaToAlpha
 from .interpolation import Bilinear, Interpolation
 from .jacobian import Deflector
 from .light import Light
+from .operation import Operation
 from .psf import PSF, PSFKind
 from .source import PixelatedSource
 
@@ -162,7 +163,9 @@ class Simulator(nn.Module):
 
     def observe(self, surface_brightness: Tensor) -> Tensor:
         r"""Applies :math:`B A` to values at the rays, with shape :math:`(B, 1, kH, kW)`."""
-        image = _Average.apply(surface_brightness, self.subsample)
+        image = surface_brightness
+        if self.subsample > 1:
+            image = _average(image, self.subsample)
         return image if self.psf is None else self.psf(image)
 
     def render(self, light: Light, beta: Tensor | None = None) -> Tensor:
@@ -178,14 +181,22 @@ class Simulator(nn.Module):
         return self.observe(light.surface_brightness(beta[:, 0], beta[:, 1]).unsqueeze(1))
 
 
-class _Average(torch.autograd.Function):
-    # Sums of slices are several times faster than the pooling of torch, but not their gradient.
-    generate_vmap_rule = True
+def _average(fine: Tensor, k: int) -> Tensor:
+    """Averages over k x k rays."""
+    # The compiler traces no function with a forward-mode derivative of its own.
+    return _sum_of_slices(fine, k) if torch.compiler.is_compiling() else _Average.apply(fine, k)
 
+
+def _sum_of_slices(fine: Tensor, k: int) -> Tensor:
+    rows = sum(fine[..., j::k, :] for j in range(1, k)) + fine[..., ::k, :]
+    return (sum(rows[..., j::k] for j in range(1, k)) + rows[..., ::k]) / k**2
+
+
+class _Average(Operation):
+    # Sums of slices are several times faster than the pooling of torch, but not their gradient.
     @staticmethod
     def forward(fine: Tensor, k: int) -> Tensor:
-        rows = sum(fine[..., j::k, :] for j in range(1, k)) + fine[..., ::k, :]
-        return (sum(rows[..., j::k] for j in range(1, k)) + rows[..., ::k]) / k**2
+        return _sum_of_slices(fine, k)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -202,4 +213,6 @@ class _Average(torch.autograd.Function):
 
 def _spread(image: Tensor, k: int) -> Tensor:
     """Adjoint of the average over k x k rays."""
+    if k == 1:
+        return image
     return F.interpolate(image / k**2, scale_factor=k, mode="nearest")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lensrim.lensing import fourier
 from lensrim.lensing.fourier import convolve, correlate, fast_length, transfer_function
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -36,6 +37,20 @@ def test_the_adjoint_is_the_adjoint(lead):
     back = correlate(v, transfer, SIZE, image.shape)
     assert back.shape == image.shape
     torch.testing.assert_close((result * v).sum(), (image * back).sum())
+
+
+@pytest.mark.parametrize("kernels", [(), (2,), (1, 2), (5, 1), (5, 2)])
+def test_a_batch_in_parts_is_the_batch(monkeypatch: pytest.MonkeyPatch, kernels):
+    image, transfer = random(5, 1, 4, 5), transfer_function(random(*kernels, *SIZE))
+
+    def both() -> list[torch.Tensor]:
+        result = convolve(image, transfer, SIZE, (6, 7))
+        return [result, correlate(result, transfer, SIZE, image.shape)]
+
+    whole = both()
+    monkeypatch.setattr(fourier, "AT_ONCE", 2 * SIZE[0] * (SIZE[1] // 2 + 1))
+    assert fourier._samples_at_once(image, torch.view_as_complex(transfer)) in (1, 2)
+    torch.testing.assert_close(both(), whole)
 
 
 # Forward-mode differentiation loads parts of torch that warn about themselves.

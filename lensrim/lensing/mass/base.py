@@ -1,6 +1,5 @@
 """What the mass models share: their interface, the geometry of round ones, complex arithmetic."""
 
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -98,12 +97,3 @@ def _square_root(a: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Takes the root with a positive real part of a complex number off the negative axis."""
     real = ((torch.hypot(*a) + a[0]) / 2).sqrt()
     return real, a[1] / (2 * real)
-
-
-def _polynomial(z: tuple[Tensor, Tensor], coefficients: Sequence[Tensor | float]):
-    """Sums real ``coefficients[n]`` times the n-th power of a complex number (Horner's scheme)."""
-    zx, zy = z
-    sx, sy = torch.zeros_like(zx) + coefficients[-1], torch.zeros_like(zx)
-    for c in coefficients[-2::-1]:
-        sx, sy = zx * sx - zy * sy + c, torch.addcmul(zx * sy, zy, sx)
-    return sx, sy

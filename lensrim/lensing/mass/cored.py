@@ -15,12 +15,11 @@ quantity is singular for :math:`s > 0` or at :math:`q = 1`.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from .base import CORE, Parameter, _maps, _over, _polynomial, _times
-
-Complex = tuple[Tensor, Tensor]
-"""Real and imaginary part."""
+from .base import CORE, Parameter, _maps, _over, _times
+from .series import Complex, power_series
 
 
 class _Frame:
@@ -60,7 +59,9 @@ class _Frame:
 
 def _arctan_over_root(z: Complex, terms: int) -> Complex:
     """Sums the series of A(X)."""
-    return _polynomial(z, [(-1) ** n / (2 * n + 1) for n in range(terms)])
+    n = torch.arange(terms, dtype=z[0].dtype, device=z[0].device)
+    coefficients = (1 - 2 * (n % 2)) / (2 * n + 1)
+    return power_series(z, coefficients[:, None, None])
 
 
 @dataclass(frozen=True)

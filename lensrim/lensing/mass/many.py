@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..operation import Operation
 from .base import Mass
 
 CHUNK = 1 << 17
@@ -21,10 +22,8 @@ CHUNK = 1 << 17
 Evaluate = Callable[..., tuple[Tensor, ...]]
 
 
-class _ChunkedSum(torch.autograd.Function):
+class _ChunkedSum(Operation):
     """Sums a function of coordinates and parameters over chunks of the last dimension of these."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -115,6 +114,9 @@ class Many:
             out = getattr(mass, method)(x.unsqueeze(-3), y.unsqueeze(-3))
             return tuple(m.sum(-3) for m in (out if isinstance(out, tuple) else (out,)))
 
+        # The compiler sums as it goes, and keeps no pairs; it cannot trace the chunks.
+        if torch.compiler.is_compiling():
+            return evaluate(x, y, *tensors)
         return _ChunkedSum.apply(evaluate, per, x, y, *tensors)  # type: ignore[return-value]
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:

@@ -24,32 +24,43 @@ import math
 import torch
 from torch import Tensor
 
+INNER, OUTER = 0.8, 1.25
+"""The X between which the power series is used."""
+
 NEAR = 1 / 9
-"""Largest :math:`|v|` of the power series; it is X between 0.8 and 1.25."""
+"""The :math:`|v|` at both."""
 
 FAR = 2.0
 """The X from which the truncated halo uses what does not cancel at a distance."""
 
 
-def _remainder(order: int, v: Tensor, ratio: Tensor) -> Tensor:
+def _choose(mask: Tensor, where_true: Tensor, where_false: Tensor) -> Tensor:
+    """Picks one of two finite values by a mask of ones and zeros, exactly.
+
+    On a CPU ten times as fast as ``torch.where``, of which a halo needs half a dozen.
+    """
+    return torch.lerp(where_false, where_true, mask)
+
+
+def _remainder(order: int, v: Tensor, ratio: Tensor, near: Tensor) -> Tensor:
     r"""Computes C (order 1) or D (order 2) at :math:`v`, :math:`|v| < 1` or positive.
 
     Arguments:
         order: How many terms of the series are left out.
         v: Argument.
         ratio: :math:`A(v)`, wherever :math:`|v| >` :data:`NEAR`; elsewhere any finite value.
+        near: One where :math:`|v| \leq` :data:`NEAR`, zero elsewhere.
     """
-    near = v.abs() <= NEAR
-    small = torch.where(near, v, 0.0)
+    small = v.clamp(-NEAR, NEAR)
     # The next term is below the rounding error of the type.
     terms = 16 if v.dtype == torch.float64 else 8
     series = torch.full_like(v, 1 / (2 * (order + terms) - 1))
     for n in range(order + terms - 2, order - 1, -1):
         series = 1 / (2 * n + 1) - small * series
-    large = torch.where(near, 1.0, v)
+    large = _choose(near, torch.ones_like(v), v)
     for n in range(order):
         ratio = (1 / (2 * n + 1) - ratio) / large
-    return torch.where(near, series, ratio)
+    return _choose(near, series, ratio)
 
 
 class NFWFunctions:
@@ -63,16 +74,18 @@ class NFWFunctions:
         self.x = x
         self.s = 1 + x
         self.v = (x - 1) / self.s
-        self.inside = x < 0.8
-        core = torch.where(self.inside, x, 0.5)
+        self.inside = (x < INNER).to(x.dtype)
+        self.near = (self.v.abs() <= NEAR).to(x.dtype)
+        self.core = core = x.clamp(max=INNER)
         c = (1 - core**2).sqrt()
         self.c, self.log_inside = c, ((1 + c) / core).log()
-        edge = torch.where(x > 1.25, self.v, 0.25).sqrt()
-        # arctan(sqrt(v)) / sqrt(v), with sqrt(-v) = c / (1 + X) inside
-        inner = self.log_inside / 2 * (1 + core) / c
-        self.ratio = torch.where(self.inside, inner, edge.atan() / edge)
-        self.core = core
-        self.C = _remainder(1, self.v, self.ratio)
+        # arctan(sqrt(X^2 - 1)), as what it lacks to a right angle
+        self.u = x.clamp(min=OUTER) ** 2 - 1
+        self.root = self.u.sqrt()
+        self.arc = (1 / self.root).atan()
+        F = _choose(self.inside, self.log_inside / c, (math.pi / 2 - self.arc) / self.root)
+        self.ratio = F * self.s / 2
+        self.C = _remainder(1, self.v, self.ratio, self.near)
         self.F = 2 / self.s * (1 - self.v * self.C)
 
     def G(self) -> Tensor:
@@ -80,11 +93,11 @@ class NFWFunctions:
 
     def H(self) -> Tensor:
         """Computes (1 - 3 G) / (X^2 - 1) - G."""
-        s, x = self.s, self.x
-        D = _remainder(2, self.v, self.ratio)
+        s = self.s
+        D = _remainder(2, self.v, self.ratio, self.near)
         near = (s * (s + 1) ** 2 + 6 * D) / s**5 - (s + 2 / 3 - 2 * self.v * D) / s**3
-        u = torch.where(x > FAR, x, FAR) ** 2 - 1
-        return torch.where(x > FAR, ((3 + u) * self.F - 3) / u**2, near)
+        far = (self.x > FAR).to(s.dtype)
+        return _choose(far, ((3 + self.u) * self.F - 3) / self.u**2, near)
 
     def _log1p(self) -> tuple[Tensor, Tensor]:
         """Computes X^2 inside and ln((1 + c) / 2) there."""
@@ -94,14 +107,14 @@ class NFWFunctions:
     def N(self) -> Tensor:
         x2, log = self._log1p()
         inner = log / x2 + self.log_inside / (self.c * (1 + self.c))
-        x = torch.where(self.inside, 1.0, self.x)
-        return torch.where(self.inside, inner, (self.F + (x / 2).log()) / x**2)
+        x = self.x.clamp(min=INNER)
+        return _choose(self.inside, inner, (self.F + (x / 2).log()) / x**2)
 
     def P(self) -> Tensor:
         _, log = self._log1p()
         inner = ((self.core / 2).log() - self.log_inside) * log
         u = self.v * self.s**2
-        return torch.where(self.inside, inner, (self.x / 2).log() ** 2 + u * self.F**2)
+        return _choose(self.inside, inner, (self.x / 2).log() ** 2 + u * self.F**2)
 
 
 class TruncatedFunctions:
@@ -119,23 +132,22 @@ class TruncatedFunctions:
     def __init__(self, x: Tensor, tau: Tensor) -> None:
         self.x, self.tau, self.t2 = x, tau, tau**2
         self.nfw = NFWFunctions(x)
-        self.R = torch.hypot(tau, x)
-        self.log = -torch.asinh(tau / x)  # ln(X / (tau + R))
-        self.far = x > FAR
-        self.u = torch.where(self.far, x, FAR) ** 2 - 1
-        self.root = self.u.sqrt()
-        self.arc = (1 / self.root).atan()
+        self.R = (self.t2 + x**2).sqrt()
+        # ln(X / (tau + R)): the inverse hyperbolic sine of tau / X, which torch is slow to compute
+        self.log = -torch.log1p((tau + self.t2 / (self.R + x)) / x)
+        self.far = (x > FAR).to(x.dtype)
 
     def convergence(self) -> Tensor:
-        t2, R, u, root = self.t2, self.R, self.u, self.root
+        t2, R, u, root = self.t2, self.R, self.nfw.u, self.nfw.root
         near = (t2 + 1) * self.nfw.G() + 2 * self.nfw.F - math.pi / R
         near = near + (t2 - 1) / (self.tau * R) * self.log
-        c_arc = _remainder(1, 1 / u, self.arc * root)
-        c_log = _remainder(1, -t2 / R**2, -self.log * R / self.tau)
+        c_arc = _remainder(1, 1 / u, self.nfw.arc * root, (u >= 1 / NEAR).to(u.dtype))
+        v = -t2 / R**2
+        c_log = _remainder(1, v, -self.log * R / self.tau, (v.abs() <= NEAR).to(v.dtype))
         half = (t2 + 1) ** 2 * (2 * root + R) / (u * root * R * (root + R) ** 2)
         far = ((t2**2 - 1) / R**2 + (t2 + 1 + 2 * c_arc - (t2 + 1) * c_arc / u) / u) / u
         far = far - math.pi / 2 * half - (t2 - 1) * t2 * c_log / R**4
-        return torch.where(self.far, far, near)
+        return _choose(self.far, far, near)
 
     def mean(self) -> Tensor:
         t2, tau, R, x2 = self.t2, self.tau, self.R, self.x**2
@@ -143,10 +155,10 @@ class TruncatedFunctions:
         bracket = self.nfw.N() - torch.log1p(x2 / (2 * tau * outer)) / x2
         bracket = bracket + self.log / (tau * outer)
         near = 2 * self.nfw.F - math.pi / outer
-        root = self.root
+        root = self.nfw.root
         arcs = math.pi * (1 / root - (t2 + 1) / (root + R) + tau)
-        far = arcs / (self.u + 1) - 2 * self.arc / root
-        return (t2 - 1) * bracket + torch.where(self.far, far, near)
+        far = arcs / (self.nfw.u + 1) - 2 * self.nfw.arc / root
+        return (t2 - 1) * bracket + _choose(self.far, far, near)
 
     def potential(self) -> Tensor:
         """Computes the potential, zero at the centre."""
@@ -156,9 +168,9 @@ class TruncatedFunctions:
         half = (x / 2).log()
         inside = x**2 * ((x**2 - 1) * f.N() - half) - math.pi / 2 * d
         between = (x**2 - 1) * f.F - half - math.pi / 2 * d
-        arcs = math.pi / 2 * (tau - (t2 + 1) / (self.root + R)) - self.arc * self.root
-        near = torch.where(f.inside, inside, between)
-        first = 4 * torch.where(self.far, arcs - half, near) + 2 * math.pi * tau * log
+        arcs = math.pi / 2 * (tau - (t2 + 1) / (f.root + R)) - f.arc * f.root
+        near = _choose(f.inside, inside, between)
+        first = 4 * _choose(self.far, arcs - half, near) + 2 * math.pi * tau * log
         second = f.P() + log**2 - 2 * log * (half - tau.log())
         third = 2 * d / tau * self.log - 2 * log
         return first + (t2 - 1) * (second + third)

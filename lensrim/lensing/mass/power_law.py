@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .base import CORE, Circular, Parameter, _maps, _times
+from .series import power_series
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,14 @@ class EPL:
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
         *_, t, e1, e2, b, ux, uy, ratio = self._frame(x, y)
-        # The series is a polynomial in epsilon-bar times exp(2 i angle of w): Horner's scheme.
-        zx, zy = _times((e1, -e2), (ux**2 - uy**2, 2 * ux * uy))
-        coefficients = [torch.ones_like(t)]
-        for n in range(1, self.terms):
-            coefficients.append(-coefficients[-1] * (2 * n - (2 - t)) / (2 * n + (2 - t)))
-        sx, sy = coefficients[-1], torch.zeros_like(t)
-        for c in coefficients[-2::-1]:
-            sx, sy = (
-                torch.addcmul(torch.addcmul(c, zx, sx), zy, sy, value=-1),
-                torch.addcmul(zx * sy, zy, sx),
-            )
+        # The series is a polynomial in epsilon-bar times exp(2 i angle of w).
+        z = _times((e1, -e2), (ux**2 - uy**2, 2 * ux * uy))
+        even = 2 * torch.arange(1, self.terms, dtype=x.dtype, device=x.device)
+        even = even.reshape(-1, *[1] * t.ndim)
+        # Products of ratios between 0 and 1, all at once, with alternating signs.
+        size = ((even - (2 - t)) / (even + (2 - t))).log().cumsum(0).exp()
+        first = torch.ones_like(t)[None]
+        sx, sy = power_series(z, torch.cat((first, size * (1 - even % 4))))
         scale = b * ratio ** (t - 1)
         ax, ay = _times((ux, uy), (sx, sy))
         return scale * ax, scale * ay

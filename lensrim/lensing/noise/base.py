@@ -68,10 +68,11 @@ def checked(name: str, values: Tensor, used: Tensor) -> Tensor:
     """Returns values with 1 on ignored pixels.
 
     Raises:
-        ValueError: If they are not finite and positive on a used pixel.
+        ValueError: If they are not finite and positive on a used pixel, at which the compiler
+            cannot look.
     """
     bad = used & ~(torch.isfinite(values) & (values > 0))
-    if bool(bad.any()):
+    if not torch.compiler.is_compiling() and bool(bad.any()):
         raise ValueError(
             f"{name} must be finite and positive on used pixels (mask 1 = used, 0 = ignored), "
             f"found {int(bad.sum())} where it is not; mask them"

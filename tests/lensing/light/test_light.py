@@ -1,92 +1,42 @@
 """Laws of every light: one list of models, one test for each law."""
 
 import math
-import subprocess
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lights import (
+    CENTRE,
+    ELLIPSE,
+    LIGHTS,
+    PROFILES,
+    disk_and_bulge,
+    multi_gaussian,
+    random,
+    tensors,
+)
 from scipy.special import gamma as gamma_function
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
-from lensrim.lensing.interpolation import Bicubic, Bilinear
 from lensrim.lensing.light import (
     CoreSersic,
     Exponential,
     Gaussian,
     Light,
-    MultiGaussian,
-    Pixelated,
-    PointPSF,
-    PointSource,
     Sersic,
     Shapelets,
-    Sum,
     sersic_b,
 )
-from lensrim.lensing.psf import gaussian_psf
-
-MAP = PixelGrid((6, 5), 0.4)
-
-
-def pixelated(interpolation) -> Callable[..., Light]:
-    return lambda pixels, **centre: Pixelated(pixels, MAP, **centre, interpolation=interpolation)
-
-
-def multi_gaussian(amp, sigma, **shape) -> Light:
-    return MultiGaussian(amp.unbind(-1), sigma.unbind(-1), **shape)
-
-
-def disk_and_bulge(amp, sigma, R_d, **shape) -> Light:
-    return Sum([Gaussian(amp, sigma, **shape), Exponential(amp, R_d, **shape)])
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def number(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-PROFILES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "Sersic 1": (Sersic, {"amp": 2.0, "R_sersic": 0.5, "n_sersic": 1.0}),
-    "Sersic 4": (Sersic, {"amp": 2.0, "R_sersic": 0.5, "n_sersic": 4.0}),
-    "core-Sersic": (
-        CoreSersic,
-        {"amp": 2.0, "R_sersic": 0.8, "R_b": 0.2, "n_sersic": 4.0, "gamma": 0.3, "alpha": 3.0},
-    ),
-    "sharp core": (
-        CoreSersic,
-        {"amp": 2.0, "R_sersic": 0.8, "R_b": 0.2, "n_sersic": 2.0, "gamma": 0.0, "alpha": 100.0},
-    ),
-    "exponential": (Exponential, {"amp": 2.0, "R_d": 0.4}),
-    "Gaussian": (Gaussian, {"amp": 2.0, "sigma": 0.3}),
-    "multi-Gaussian": (multi_gaussian, {"amp": [1.0, 2.0], "sigma": [0.1, 0.4]}),
-    "sum": (disk_and_bulge, {"amp": 2.0, "sigma": 0.1, "R_d": 0.5}),
-}
-"""Profiles that are constant on ellipses: they take ``e1`` and ``e2``."""
-BASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "shapelets": (Shapelets, {"amp": random(15).tolist(), "beta": 0.4}),
-    "bilinear": (pixelated(Bilinear()), {"pixels": random(*MAP.shape).tolist()}),
-    "bicubic": (pixelated(Bicubic()), {"pixels": random(*MAP.shape).tolist()}),
-}
-ELLIPSE = {"e1": 0.1, "e2": -0.2}
-CENTRE = {"center_x": 0.05, "center_y": -0.1}
-LIGHTS = {
-    **{name: (make, {**p, **ELLIPSE, **CENTRE}) for name, (make, p) in PROFILES.items()},
-    **{name: (make, {**p, **CENTRE}) for name, (make, p) in BASES.items()},
-}
 ELLIPTICAL = pytest.mark.parametrize(("make", "p"), PROFILES.values(), ids=PROFILES.keys())
 EVERY = pytest.mark.parametrize(("make", "numbers"), LIGHTS.values(), ids=LIGHTS.keys())
-
-
-def tensors(numbers: dict[str, Any], dtype=torch.float64) -> dict[str, Tensor]:
-    return {name: torch.tensor(value, dtype=dtype) for name, value in numbers.items()}
 
 
 def batch(numbers: dict[str, Any]) -> dict[str, Tensor]:
@@ -243,40 +193,6 @@ def test_gradients_are_those_of_finite_differences(make, numbers):
     assert torch.autograd.gradcheck(f, (x, y, *p.values()))
 
 
-@pytest.mark.slow
-def test_lights_compile_as_one_graph():
-    # The compiler cannot see through the types' checks, so this file runs as a program of its own.
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def compile_every_light() -> None:
-    x, y = points()
-    for make, numbers in LIGHTS.values():
-
-        def f(p: dict[str, Tensor], make=make) -> Tensor:
-            return make(**p).surface_brightness(x, y)
-
-        def gradients(f: Callable[..., Tensor], numbers=numbers) -> tuple[Tensor, ...]:
-            p = {k: v.requires_grad_() for k, v in tensors(numbers).items()}
-            value = f(p)
-            return value, *torch.autograd.grad(value.square().sum(), list(p.values()))
-
-        torch.compiler.reset()
-        compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(gradients(compiled), gradients(f))
-
-
-def compile_points() -> None:
-    psf = PointPSF(gaussian_psf(0.3, 0.1, 7), PixelGrid((9, 8), 0.1), dtype=torch.float64)
-    compiled = torch.compile(lambda *p: psf(PointSource(*p)), fullgraph=True, backend="aot_eager")
-    p = [0.3 * random(4, seed=i).requires_grad_() for i in range(3)]
-    values = compiled(*p), psf(PointSource(*p))
-    torch.testing.assert_close(*values)
-    slopes = [torch.autograd.grad(v.square().sum(), p) for v in values]
-    torch.testing.assert_close(*slopes)
-
-
 def test_every_light_is_a_light():
     for make, numbers in LIGHTS.values():
         assert isinstance(make(**tensors(numbers)), Light)
@@ -286,8 +202,3 @@ def test_every_light_is_a_light():
 def test_coordinates_need_no_batch(n: int):
     x, y = (torch.from_numpy(np.linspace(-1, 1, n))[None] for _ in range(2))
     assert Shapelets(random(3, 6), 0.4).surface_brightness(x, y).shape == (3, 1, n)
-
-
-if __name__ == "__main__":
-    compile_every_light()
-    compile_points()

@@ -1,8 +1,6 @@
 """Laws of every noise model: what is drawn is what is assumed, and the score has no bias."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -238,26 +236,3 @@ def test_the_score_of_a_simulator_takes_any_noise(case: Case):
 def test_a_mask_beside_a_noise_model_is_refused():
     with pytest.raises(ValueError, match="its own mask, got another beside a GaussianNoise"):
         score(SIM, MODEL, GaussianNoise(SIGMA), MASK)
-
-
-@pytest.mark.slow
-def test_noise_compiles_as_one_graph():
-    # The compiler cannot see through the types' checks, so this file runs as a program of its own.
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def compile_every_noise() -> None:
-    for case in CASES.values():
-        noise, image = made(case), MODEL + 0.2
-        torch.compiler.reset()
-        compiled = torch.compile(noise.log_prob, fullgraph=True, backend="aot_eager")
-        a, b = (MODEL.clone().requires_grad_() for _ in range(2))
-        torch.testing.assert_close(
-            torch.autograd.grad(compiled(a, image).sum(), a),
-            torch.autograd.grad(noise.log_prob(b, image).sum(), b),
-        )
-
-
-if __name__ == "__main__":
-    compile_every_noise()

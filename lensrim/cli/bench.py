@@ -1,0 +1,19 @@
+"""``lensrim bench``: how fast the simulator is, beside its peers."""
+
+from collections.abc import Sequence
+
+import tyro
+
+from ..evaluation.bench.suite import BenchOptions, run
+
+__all__ = ["parse", "run"]
+
+
+def parse(args: Sequence[str]) -> BenchOptions:
+    """Parses the words after ``lensrim bench``."""
+    return tyro.cli(
+        BenchOptions,
+        prog="lensrim bench",
+        description="Time the simulator in turns with the peers that are installed.",
+        args=args,
+    )

@@ -1,0 +1,184 @@
+"""The work as this package does it, and the kernels that no implementation can do without."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...lensing.convergence import KappaToAlpha
+from ...lensing.light import Sersic
+from ...lensing.mass import SIE, TNFW, Many, Shear, Sum
+from ...lensing.mass.many import CHUNK
+from ...lensing.simulator import Simulator
+from .scenes import EDGE, GALAXY, LENS, SHEAR, SIGMA, PixelScene, SubhaloScene
+from .timing import Contender, Result
+
+SHARED = 9
+"""Derivatives that all peers define alike: of the lens, the shear, and the galaxy's centre."""
+
+
+def arrays(*tensors: Tensor) -> Result:
+    """Copies tensors to the host, in double precision."""
+    return [t.detach().double().cpu().numpy() for t in tensors]
+
+
+def inside(image: np.ndarray) -> np.ndarray:
+    """Cuts off what is not compared of an image."""
+    return image[..., EDGE:-EDGE, EDGE:-EDGE]
+
+
+def energy(model: Tensor, data: Tensor, weight: Tensor | float = 1 / SIGMA) -> Tensor:
+    """Computes the logarithm of the likelihood but for a constant."""
+    return -0.5 * ((model - data) * weight).square().sum()
+
+
+def weight_inside(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns the inverse standard deviations, zero where images are not compared."""
+    weight = torch.zeros(n, n, dtype=dtype, device=device)
+    weight[EDGE:-EDGE, EDGE:-EDGE] = 1 / SIGMA
+    return weight
+
+
+def simulator(scene: PixelScene, dtype: torch.dtype = torch.float32) -> Simulator:
+    """Returns the forward model of one ray per pixel, as that of the peers."""
+    return Simulator(
+        scene.image_grid,
+        scene.source_grid,
+        scene.psf(),
+        subsample=1,
+        dtype=dtype,
+        device=scene.device,
+    )
+
+
+def pixel_gradient(scene: PixelScene) -> Contender:
+    """Computes the gradient of the likelihood in the convergence and the source."""
+    sim, data = simulator(scene), scene.data()
+    source, kappa = scene.source().requires_grad_(), scene.kappa().requires_grad_()
+
+    def gradient() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(energy(sim(source, kappa), data), (kappa, source))
+
+    return Contender(gradient, lambda: pixel_result(*gradient()))
+
+
+def pixel_result(kappa: Tensor, source: Tensor) -> Result:
+    """Returns gradients for comparison, but for the rim of the source, where peers extrapolate."""
+    return arrays(kappa, source[..., 2:-2, 2:-2])
+
+
+def parameters(dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """Returns the numbers of the lens, the shear and the galaxy, those that are compared first."""
+    numbers = {f"lens {k}": v for k, v in LENS.items()}
+    numbers |= {f"shear {k}": v for k, v in SHEAR.items()}
+    numbers |= {f"galaxy {k}": GALAXY[k] for k in ("center_x", "center_y")}
+    numbers |= {f"galaxy {k}": v for k, v in GALAXY.items()}
+    return {k: torch.tensor(v, dtype=dtype, device=device) for k, v in numbers.items()}
+
+
+def _image(sim: Simulator) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def image(p: Mapping[str, Tensor]) -> Tensor:
+        def of(what: str) -> dict[str, Tensor]:
+            return {k.split()[1]: v for k, v in p.items() if k.startswith(what)}
+
+        mass = Sum([SIE(**of("lens")), Shear(**of("shear"))])
+        return sim.render(Sersic(**of("galaxy")), sim.rays(mass))
+
+    return image
+
+
+def parametric_image(
+    scene: PixelScene, dtype: torch.dtype, *, compiled: bool = False
+) -> Contender:
+    """Renders a Sersic galaxy behind an isothermal ellipsoid with shear."""
+    image, p = _image(simulator(scene, dtype)), parameters(dtype, scene.device)
+    image = torch.compile(image, fullgraph=True) if compiled else image
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            return image(p)
+
+    return Contender(run, lambda: [inside(a) for a in arrays(run()[0, 0])])
+
+
+def parametric_gradient(
+    scene: PixelScene, dtype: torch.dtype, *, compiled: bool = False
+) -> Contender:
+    """Computes the gradient of the likelihood in all parameters of the lens and the galaxy."""
+    image, p = _image(simulator(scene, dtype)), parameters(dtype, scene.device)
+    data, weight = scene.data().to(dtype), weight_inside(scene.n, dtype, scene.device)
+    leaves = [v.requires_grad_() for v in p.values()]
+
+    def value() -> Tensor:
+        return energy(image(p), data, weight)
+
+    value = torch.compile(value, fullgraph=True) if compiled else value
+
+    def gradient() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(value(), leaves)
+
+    return Contender(gradient, lambda: arrays(torch.stack(gradient()[:SHARED])))
+
+
+def subhalos(scene: SubhaloScene, *, compiled: bool = False) -> Contender:
+    """Computes the deflection of many truncated haloes at every pixel."""
+    p, (x, y) = scene.parameters(), scene.grid.coordinates(device=scene.device)
+
+    chunk = 1 << 22 if scene.device.type == "cuda" else CHUNK
+
+    def deflection(x: Tensor, y: Tensor, p: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack(Many(TNFW(**p), chunk).deflection(x, y))
+
+    deflection = torch.compile(deflection, fullgraph=True) if compiled else deflection
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            return deflection(x, y, p)
+
+    return Contender(run, lambda: arrays(run()))
+
+
+def necessary_kernels(scene: PixelScene) -> tuple[Contender, int]:
+    """Returns the kernels of a gradient in the maps, and the bytes they must move.
+
+    They are: one real FFT of the padded convergence and two back; ``grid_sample``; a real FFT and
+    one back for the PSF; and the same in reverse. What moves is each kernel's input, read once,
+    and its output, written once, without padding and tables; the products between are counted as
+    if they were parts of the transforms.
+    """
+    sim = simulator(scene)
+    size, psf_size, n = _periodic(sim.kappa_to_alpha), sim.psf.size, scene.n  # type: ignore
+    kappa, source = scene.kappa(), scene.source()
+    positions = sim.source._normalized(sim.kappa_rays(kappa), None)
+    maps = sim.kappa_to_alpha.maps(kappa)
+    one, two = torch.fft.rfft2(kappa, s=size), torch.fft.rfft2(maps, s=size)
+    image = sim.source(source, sim.kappa_rays(kappa))
+    blurred = torch.fft.rfft2(image, s=psf_size)
+
+    def run() -> None:
+        torch.fft.rfft2(kappa, s=size)
+        torch.fft.irfft2(two, s=size)
+        F.grid_sample(source, positions, padding_mode="zeros", align_corners=False)
+        for _ in range(2):
+            torch.fft.rfft2(image, s=psf_size)
+            torch.fft.irfft2(blurred, s=psf_size)
+        # Bilinear and zero padding are both coded as 0.
+        torch.ops.aten.grid_sampler_2d_backward(
+            image, source, positions, 0, 0, False, [True, True]
+        )
+        torch.fft.rfft2(maps, s=size)
+        torch.fft.irfft2(one, s=size)
+
+    pixel_map, spectrum, psf_spectrum = 4 * n**2, one[0].numel() * 8, blurred[0].numel() * 8
+    fourier = 2 * (3 * pixel_map + 3 * spectrum)
+    sampling = (1 + 2 + 1) * pixel_map + (1 + 2 + 1 + 1 + 2) * pixel_map
+    psf = 4 * (pixel_map + psf_spectrum)
+    return Contender(run), scene.batch * (fourier + sampling + psf)
+
+
+def _periodic(operator: KappaToAlpha) -> tuple[int, int]:
+    """Returns the periodic grid that an operator transforms on."""
+    rows, half = operator.transfer.shape[-3:-1]
+    return int(rows), 2 * (int(half) - 1)

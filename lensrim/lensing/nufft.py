@@ -18,7 +18,8 @@ object with these two methods:
 **The library.** One transform and one adjoint [ms], single precision, ``eps`` 1e-5, frequencies
 crowded in the middle as an array's are; the least of repeated, interleaved runs on one core of a
 two-core machine that others used at the time (2026-11-26; torch 2.13, finufft 2.5.1,
-pytorch-finufft 0.1.0, torchkbnufft 1.5.2, ducc0 0.42.0):
+pytorch-finufft 0.1.0, torchkbnufft 1.5.2, ducc0 0.42.0), which ``python -m
+lensrim.evaluation.bench.nufft`` repeats:
 
 ====== ========= =============== ============== ========= =============== ============ =====
 pixels :math:`N` :class:`Direct` :class:`Nufft` plan kept pytorch-finufft torchkbnufft ducc0

@@ -37,6 +37,9 @@ def log_likelihood(
 ) -> Tensor:
     r"""Computes :math:`\log p(y | x)`, with shape :math:`(B)`.
 
+    What simulated the images is not known here; whether the noise is meant for it says
+    :meth:`Noise.check`, which :func:`score` calls.
+
     Arguments:
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with

@@ -97,7 +97,7 @@ class Interferometer(nn.Module):
         phase = -2 * math.pi / grid.spacing * (x * cycles[..., 0] + y * cycles[..., 1])
         factor = torch.stack([phase.cos(), phase.sin()], -1) / response.unsqueeze(-1)
         beam = uv.new_ones(grid.shape) if beam is None else beam
-        own = (len(beam), 1, *grid.shape)
+        own = (*beam.shape[:1], 1, *grid.shape)
         if tuple(beam.shape) not in (tuple(grid.shape), own):
             raise ValueError(
                 f"beam must have the shape {grid.shape} of the grid, or (B, 1, H, W), got "

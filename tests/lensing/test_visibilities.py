@@ -227,6 +227,7 @@ def test_beams_have_their_widths_and_places():
             {"beam": torch.ones(1, 2, 33, 40)},
             r"or \(B, 1, H, W\), got \(1, 2, 33, 40\)",
         ),
+        (torch.zeros(1, 2), {"beam": torch.tensor(1.0)}, r"or \(B, 1, H, W\), got \(\)"),
         (
             torch.zeros(2, 1, 2),
             {"beam": torch.ones(3, 1, 33, 40)},

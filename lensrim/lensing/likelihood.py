@@ -37,6 +37,9 @@ def log_likelihood(
 ) -> Tensor:
     r"""Computes :math:`\log p(y | x)`, with shape :math:`(B)`.
 
+    What simulated the images is not known here; whether the noise is meant for it says
+    :meth:`Noise.check`, which :func:`score` calls.
+
     Arguments:
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
@@ -147,7 +150,8 @@ def score(
     r"""Creates the function :math:`x \mapsto \nabla_x \log p(y | x)`.
 
     Arguments:
-        simulator: Forward model :math:`F`; for visibilities without a PSF.
+        simulator: Forward model :math:`F`; for visibilities without a PSF, and with the grid and
+            ``subsample`` of the interferometer.
         image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
             shape :math:`(B, N)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
@@ -168,9 +172,11 @@ def score(
         pixel of the source, with its shape. Samples of a batch do not know each other.
 
     Raises:
-        ValueError: As :func:`noise_of`; by the function, if it is compiled with ``create_graph``.
+        ValueError: As :func:`noise_of`, or if the noise is not that of what the simulator computes
+            (:meth:`Noise.check`); by the function, if it is compiled with ``create_graph``.
     """
     noise = noise_of(sigma, mask)
+    noise.check(simulator)
 
     def value(x: State, *shifts: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         rays, center = rays_of(simulator, x, setting)

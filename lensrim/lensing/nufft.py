@@ -18,7 +18,8 @@ object with these two methods:
 **The library.** One transform and one adjoint [ms], single precision, ``eps`` 1e-5, frequencies
 crowded in the middle as an array's are; the least of repeated, interleaved runs on one core of a
 two-core machine that others used at the time (2026-11-26; torch 2.13, finufft 2.5.1,
-pytorch-finufft 0.1.0, torchkbnufft 1.5.2, ducc0 0.42.0):
+pytorch-finufft 0.1.0, torchkbnufft 1.5.2, ducc0 0.42.0), which ``python -m
+lensrim.evaluation.bench.nufft`` repeats:
 
 ====== ========= =============== ============== ========= =============== ============ =====
 pixels :math:`N` :class:`Direct` :class:`Nufft` plan kept pytorch-finufft torchkbnufft ducc0
@@ -85,9 +86,16 @@ class Direct:
     Arguments:
         chunk: Frequencies that are treated at a time; about :math:`16 (H + W + B H)` bytes for
             each of them, kept for all of them where a gradient is taken.
+
+    Raises:
+        ValueError: If the chunk is not positive.
     """
 
     chunk: int = 4096
+
+    def __post_init__(self):
+        if self.chunk < 1:
+            raise ValueError(f"chunk must be 1 or more frequencies, got {self.chunk}")
 
     def forward(self, image: Tensor, points: Tensor) -> Tensor:
         """Transforms real images."""
@@ -129,10 +137,17 @@ class Nufft:
             or so, and 7e-5 for a million frequencies.
 
     Raises:
+        ValueError: If the accuracy is not between 1e-14 and 0.1.
         ModuleNotFoundError: If a transform is asked for and the library is not installed.
     """
 
     eps: float = 1e-5
+
+    def __post_init__(self):
+        if not 1e-14 <= self.eps <= 0.1:
+            raise ValueError(
+                f"eps must be a relative accuracy between 1e-14 and 0.1, got {self.eps}"
+            )
 
     def forward(self, image: Tensor, points: Tensor) -> Tensor:
         """Transforms real images."""

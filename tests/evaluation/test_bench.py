@@ -11,7 +11,7 @@ import torch
 
 from lensrim.cli import bench as command
 from lensrim.errors import InputError
-from lensrim.evaluation.bench import ours, suite
+from lensrim.evaluation.bench import nufft, ours, suite
 from lensrim.evaluation.bench.memory import peak_memory
 from lensrim.evaluation.bench.report import draw_growth, format_growth, format_row, write_csv
 from lensrim.evaluation.bench.scenes import PixelScene, SubhaloScene
@@ -213,3 +213,13 @@ def test_the_peers_compute_the_same(work: Work):
     right = work.makers[OURS]().result()
     for name in set(work.makers) - {OURS, KERNELS, COMPILED}:
         assert difference(work.makers[name]().result(), right) < work.tolerance
+
+
+def test_the_transforms_of_visibilities_agree_where_they_are_timed(monkeypatch):
+    monkeypatch.setattr(nufft, "LARGEST_SUM", 300)
+    found = nufft.rows(16, 300, seconds=0.0)
+    assert {"Nufft", "Direct", "finufft"} <= found.keys()
+    # The worst of those known, torchkbnufft, has 2e-3.
+    assert all(milliseconds > 0 and error < 5e-3 for milliseconds, error in found.values())
+    assert found["Direct"][1] < 1e-5
+    assert "Direct" not in nufft.rows(16, 301, seconds=0.0)

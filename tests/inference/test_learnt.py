@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from interferometers import energy
 
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.inference.learnt import (
     AUX,
+    ENCODINGS,
     FIELDS,
     LensConfig,
     build,
@@ -22,11 +24,12 @@ from lensrim.inference.learnt import (
 )
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
+from lensrim.lensing.cosmology import ARCSEC
 from lensrim.lensing.likelihood import score, simulate
 from lensrim.lensing.noise import VisibilityNoise
 from lensrim.lensing.nufft import Direct
 from lensrim.lensing.simulator import Simulator
-from lensrim.lensing.visibilities import ARCSEC, Interferometer
+from lensrim.lensing.visibilities import Interferometer
 
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
@@ -66,29 +69,43 @@ def test_the_maps_that_are_shown_have_their_channels_and_an_order_of_one(batch):
         assert gradient[name].shape == batch[name].shape
 
 
-def test_it_steps_on_the_score_of_visibilities(batch):
+def test_it_is_shown_the_score_of_visibilities_at_each_step(batch):
     simulator = Simulator(PixelGrid((32, 32), 1.0), simulator_of(batch).source_grid)
     generator = torch.Generator().manual_seed(0)
     uv = 0.5 * (torch.rand(200, 2, generator=generator) - 0.5) / ARCSEC
     seen = Interferometer(simulator.image_grid, uv, transform=Direct())
-    noise = VisibilityNoise(seen, torch.full((200,), 2.0))
+    sigma = 1.0 + 2 * torch.rand(200, generator=generator)
+    noise = VisibilityNoise(seen, sigma)
     start, setting = start_state(batch), setting_of(batch)
     truth = {name: batch[f"true_{name}"] for name in FIELDS}
     data = noise.sample(simulate(simulator, truth, setting), generator=generator)
-    score_fn = with_aux(score(simulator, data, noise, setting=setting))
-    for name, value in score_fn(start)[1].items():
+    plain, met = score(simulator, data, noise, setting=setting), []
+
+    def score_fn(state):
+        met.append(state)
+        return with_aux(plain)(state)
+
+    for name, value in with_aux(plain)(start)[1].items():
         assert value.shape == (3, AUX[name], 32, 32)
         assert float(value.abs().max()) < 30, name
-    rim = build(SMALL)
+    rim, shown = build(SMALL), []
+    rim.network.register_forward_pre_hook(lambda _, given: shown.append(given[:2]))
     with torch.no_grad():
         rim.network.last.weight.normal_(std=0.01, generator=generator)
     observation = torch.cat([noise.dirty_image(data), batch["observation"][:, 1:]], 1)
-    last = rim.predict(observation, score_fn, start, batch["conditioning"])
-    for name in FIELDS:
-        assert last[name].shape == start[name].shape
-        assert bool(last[name].isfinite().all())
-    for name in ("source", "log_kappa"):
-        assert not torch.equal(last[name], start[name])
+    rim.predict(observation, score_fn, start, batch["conditioning"])
+    assert len(shown) == len(met) == SMALL.steps
+    assert not torch.equal(met[0]["source"], met[1]["source"])
+    for (maps, vectors), state in zip(shown, met, strict=True):
+        x = {name: value.clone().requires_grad_() for name, value in state.items()}
+        model = simulate(simulator, x, setting)
+        up = -energy(model, data, uv, sigma, grid=simulator.image_grid)
+        # Each field shows itself, its change, and its score; before are observation or clock.
+        found = (maps[:, 6:8], maps[:, 10:12], vectors[:, 6:10])
+        slopes = torch.autograd.grad(up, list(x.values()))
+        for pair, slope in zip(found, slopes, strict=True):
+            expected = [encoding.update((), slope)[1] for encoding in ENCODINGS]
+            torch.testing.assert_close(pair, torch.cat(expected, 1), rtol=2e-3, atol=2e-3)
 
 
 def test_the_loss_of_the_start_is_that_of_its_errors(batch):

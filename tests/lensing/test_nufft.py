@@ -130,6 +130,17 @@ def test_the_library_that_lacks_is_named(transform: Nufft, monkeypatch: pytest.M
         transform.forward(random(1, 4, 4), frequencies(1))
 
 
+@pytest.mark.parametrize("eps", [2.0, 0.0, -1e-5, 1e-16, float("nan")])
+def test_an_accuracy_out_of_reach_is_refused(eps: float):
+    with pytest.raises(ValueError, match=r"eps must be .* between 1e-14 and 0\.1, got"):
+        Nufft(eps)
+
+
+def test_a_chunk_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"chunk must be 1 or more frequencies, got 0"):
+        Direct(0)
+
+
 @pytest.mark.slow
 @BOTH
 def test_it_compiles_as_one_graph(transform: Transform):

@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from ..simulator import Simulator
+
 
 class Noise(ABC):
     """The interface of noise models: likelihood and score need no more than this.
@@ -37,6 +39,16 @@ class Noise(ABC):
     @abstractmethod
     def sample(self, model: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Adds noise to images. What it adds on ignored pixels is finite and means nothing."""
+
+    def check(self, simulator: Simulator) -> None:
+        """Checks that what a simulator computes is what the noise takes for :math:`F(x)`.
+
+        Images need nothing beyond their shape.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        return
 
     def residual_map(self, residual: Tensor, slope: Tensor, precision: Tensor) -> Tensor:
         r"""Puts a residual on the image's pixels, in units of its noise, for a machine to see.

@@ -10,7 +10,8 @@ so :math:`\log p(y | x) = -\frac{1}{2} \sum_k |y_k - \mathcal{V}(F)_k|^2 / \sigm
 import torch
 from torch import Tensor
 
-from ..visibilities import Interferometer
+from ..simulator import Simulator
+from ..visibilities import Interferometer, check_samples, check_visibilities
 from .base import Noise, used_pixels
 from .gaussian import GaussianNoise
 
@@ -19,8 +20,9 @@ class VisibilityNoise(Noise):
     r"""Creates the noise model of visibilities, which leads from images :math:`F` to data.
 
     In likelihood and score it stands where the noise of images does, with complex visibilities of
-    shape :math:`(B, N)` in the place of the observed images. The simulator has no PSF then.
-    Residuals hold real and imaginary parts, with shape :math:`(B, 2, N)`.
+    shape :math:`(B, N)` in the place of the observed images. The simulator has no PSF then, and
+    the grid and the rays per pixel of the interferometer (:meth:`check`). Residuals hold real and
+    imaginary parts, with shape :math:`(B, 2, N)`.
 
     Arguments:
         interferometer: Operator :math:`\mathcal{V}`.
@@ -30,17 +32,13 @@ class VisibilityNoise(Noise):
             What is ignored is never read.
 
     Raises:
-        ValueError: If there is not one for each visibility, or if that of a used one is not finite
-            and positive.
+        ValueError: If there is not one for each visibility, if that of a used one is not finite
+            and positive, or if baselines, ``sigma`` and ``mask`` are for different numbers of
+            samples.
     """
 
     def __init__(self, interferometer: Interferometer, sigma: Tensor, mask: Tensor | None = None):
-        n = interferometer.points.shape[-2]
-        if sigma.ndim not in (1, 2) or sigma.shape[-1] != n:
-            raise ValueError(
-                f"sigma must have a value for each of the {n} visibilities, with shape ({n},) or "
-                f"(B, {n}), got {tuple(sigma.shape)}; expand it where all are the same"
-            )
+        self.samples = _samples(interferometer, sigma=sigma, mask=mask)
         self.interferometer = interferometer
         used = used_pixels(sigma, mask)
         self.parts = GaussianNoise(sigma.unsqueeze(-2), used.unsqueeze(-2))
@@ -58,6 +56,7 @@ class VisibilityNoise(Noise):
             ValueError: If a used visibility has a weight that is negative or not finite, or as
                 above.
         """
+        _samples(interferometer, weight=weight, mask=mask)
         parts = GaussianNoise.from_weight(weight, mask)
         return cls(interferometer, parts.sigma, parts.mask)
 
@@ -66,12 +65,21 @@ class VisibilityNoise(Noise):
 
         Arguments:
             model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
-            image: Observed visibilities :math:`y`, complex, with shape :math:`(B, N)`.
+            image: Observed visibilities :math:`y`, complex, with shape :math:`(B, N)`, or
+                :math:`(1, N)` for the same in every sample.
+
+        Raises:
+            ValueError: If a shape is wrong, or the visibilities are not complex.
         """
+        check_visibilities(image, self.mask.shape[-1])
+        # Not by the shape of the result: many data of one model would be summed up in its score.
+        check_samples("models", len(model), len(image))
+        check_samples("models", len(model), self.samples)
         return self.parts.residual(_parts(self.interferometer(model)), _parts(image))
 
     def normalization(self, model: Tensor) -> Tensor:
         r"""Computes :math:`\sum_k \log 2 \pi \sigma_k^2`, with shape :math:`(B)`."""
+        check_samples("models", len(model), self.samples)
         n = self.mask.shape[-1]
         return self.parts.normalization(model.new_zeros(()).expand(len(model), 2, n))
 
@@ -81,12 +89,30 @@ class VisibilityNoise(Noise):
         It is the information in one pixel of which all others are known. Pixels within a
         synthesized beam of each other do not have it independently.
         """
+        check_samples("models", len(model), self.samples)
         return self.interferometer.diagonal(self._weight()).expand(model.shape)
 
     def sample(self, model: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draws visibilities of images; on ignored ones the standard deviation is 1."""
+        check_samples("models", len(model), self.samples)
         drawn = self.parts.sample(_parts(self.interferometer(model)), generator=generator)
         return torch.view_as_complex(drawn.mT.contiguous())
+
+    def check(self, simulator: Simulator) -> None:
+        """Checks that a simulator is the one that the interferometer was made for.
+
+        Raises:
+            ValueError: If it has a PSF, another grid, or another number of rays per pixel.
+        """
+        seen = self.interferometer
+        found = (simulator.image_grid, simulator.subsample, simulator.psf is not None)
+        if found != (seen.grid, seen.subsample, False):
+            raise ValueError(
+                "visibilities need a simulator with the interferometer's grid and subsample, "
+                f"{seen.grid} and {seen.subsample}, and no PSF, got {found[0]}, {found[1]} and "
+                f"{'a' if found[2] else 'no'} PSF; if it has pixels of 1, give the interferometer "
+                "its grid, and uv times the size of a pixel in arcsec"
+            )
 
     def residual_map(self, residual: Tensor, slope: Tensor, precision: Tensor) -> Tensor:
         r"""Computes the dirty image of the residual in units of its own noise.
@@ -110,8 +136,13 @@ class VisibilityNoise(Noise):
 
         Returns:
             Signal over noise of the naturally weighted image, with shape :math:`(B, 1, H, W)`.
+
+        Raises:
+            ValueError: If a shape is wrong, or the visibilities are not complex.
         """
         weight = self._weight()
+        check_visibilities(visibilities, self.mask.shape[-1])
+        check_samples("visibilities", len(visibilities), self.samples)
         used = torch.where(self.mask.squeeze(-2), visibilities, 0.0)
         image = self.interferometer.adjoint(weight * used)
         return image * _inverse_root(self.interferometer.diagonal(weight))
@@ -119,6 +150,25 @@ class VisibilityNoise(Noise):
     def _weight(self) -> Tensor:
         """Returns the weights, zero on ignored visibilities, (B, N) or (1, N)."""
         return torch.atleast_2d(self.parts.precision(self.parts.sigma).squeeze(-2))
+
+
+def _samples(interferometer: Interferometer, **each: Tensor | None) -> int:
+    """Checks values for each visibility, (N) or (B, N), and returns B, 1 if any number fits."""
+    n = interferometer.points.shape[-2]
+    counts = {"uv": interferometer.samples}
+    for name, value in each.items():
+        if value is None:
+            continue
+        if value.ndim not in (1, 2) or value.shape[-1] != n:
+            raise ValueError(
+                f"{name} must have a value for each of the {n} visibilities, with shape ({n},) or "
+                f"(B, {n}), got {tuple(value.shape)}; expand it where all are the same"
+            )
+        counts[name] = len(value) if value.ndim == 2 else 1
+    found = set(counts.values()) - {1}
+    if len(found) > 1:
+        raise ValueError(f"all must be for the same number of samples, or for one, got {counts}")
+    return max(found, default=1)
 
 
 def _parts(visibilities: Tensor) -> Tensor:

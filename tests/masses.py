@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lensrim.grid import PixelGrid
 from lensrim.lensing import mass as models
 from lensrim.lensing.mass import Mass
 
@@ -35,6 +36,15 @@ class Case:
         return {
             k: torch.tensor(v, dtype=dtype, requires_grad=grad) for k, v in self.numbers.items()
         }
+
+
+def pixelated(strength: Any, center_x: Any, center_y: Any) -> Mass:
+    """A potential on coarse pixels that leave out some of the positions of the tests."""
+    grid = PixelGrid((6, 7), 0.8, (0.1, -0.2))
+    x, y = grid.coordinates(dtype=torch.float64)
+    psi = (x**2 + 1.5 * y**2 + 0.3 * x * y + 0.5).sqrt()
+    strength = torch.as_tensor(strength)[..., None, None]
+    return models.PixelatedPotential(strength * psi.to(strength), grid, center_x, center_y)
 
 
 CASES: dict[str, Case] = {
@@ -61,6 +71,7 @@ CASES: dict[str, Case] = {
     "shear": Case(models.Shear, {"gamma1": 0.05, "gamma2": -0.08}),
     "flexion": Case(models.Flexion, {"g1": 0.02, "g2": -0.01, "g3": 0.03, "g4": 0.01, **PLACE}),
     "mass sheet": Case(models.MassSheet, {"kappa": 0.1, **PLACE}),
+    "pixelated potential": Case(pixelated, {"strength": 0.8, **PLACE}),
 }
 
 

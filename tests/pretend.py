@@ -139,6 +139,8 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     out = func(*plain_args, **plain_kwargs)
     if not wrapped or name == "aten::_local_scalar_dense":
         return out
-    # What is held is what it says: the mark of a conjugate would stand on what holds it, too.
-    out = tree_map(lambda t: _Held(t.resolve_conj()) if isinstance(t, Tensor) else t, out)
+    # What a tensor holds is no conjugate yet to be made: the device's own tensor would not know.
+    out = tree_map(
+        lambda t: _Held(t.resolve_conj().resolve_neg()) if isinstance(t, Tensor) else t, out
+    )
     return return_and_correct_aliasing(func, args, kwargs, out)

@@ -49,6 +49,10 @@ REFUSED: dict[str, tuple[Callable[[Tensor], object], str]] = {
 }
 
 ALLOWED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "the parts of a conjugate": (
+        lambda t: torch.view_as_real((t * 1j).conj() * 2),
+        lambda t: torch.stack([0 * t, -2 * t], -1),
+    ),
     "a sum with a number": (lambda t: t + NUMBER, lambda t: t + 2),
     "a choice of a number": (lambda t: torch.where(t > 1, t, NUMBER), lambda t: t.where(t > 1, 2)),
     "a fill by a number": (lambda t: t.masked_fill(t > 1, NUMBER), lambda t: t.where(t <= 1, 2)),

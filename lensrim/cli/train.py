@@ -15,6 +15,7 @@ from ..inference.machine import load_machine
 from ..inference.objective import loss_of
 from ..inference.recipe import read_recipe
 from ..inference.reconstruct import check_cuda
+from ..training.feed import to_device
 from ..training.loop import LAST, fit
 
 
@@ -61,25 +62,31 @@ def run(options: TrainOptions) -> None:
     if options.device == "cuda":
         check_cuda()
     gpu = options.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.model)
     if recipe.start is not None and not (Path(options.output) / LAST).exists():
         begin_with(model, recipe.start)
-    validation = recipe.batches("validation")
+    batches = recipe.batches(raw=gpu)
+    validation = recipe.batches("validation", raw=gpu)
     say = (lambda line: None) if options.quiet else print
     say(f"making {recipe.validation.batches} validation batches")
     history = fit(
         model,
-        recipe.batches(),
+        batches,
         loss_of,
         recipe.train,
         folder=Path(options.output),
-        validation=[validation(i) for i in range(recipe.validation.batches)],
+        validation=[
+            validation.finish(to_device(validation(i), device), i)
+            for i in range(recipe.validation.batches)
+        ],
         max_minutes=options.max_minutes,
-        device="cuda" if gpu else "cpu",
+        device=device,
         header=recipe.identity(),
         report=say,
         quiet=options.quiet,
+        finish=lambda batch, step: batches.finish(batch, step, device),
     )
     print(f"stopped after step {history.step} ({history.stopped}): {options.output}")
 

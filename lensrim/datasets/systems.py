@@ -77,16 +77,17 @@ def convergence(mass: Sum, grid: PixelGrid, center: Tensor, *, core: int = 9) ->
     Returns:
         The maps, with shape (B, 1, H, W).
     """
-    kappa = flux_average(mass, grid, 2, torch.float32)
+    device = center.device
+    kappa = flux_average(mass, grid, 2, torch.float32, device=device)
     (h, w), half = grid.shape, core // 2
     column, row = (
         c.round().long().clamp(half, n - 1 - half)
         for c, n in zip(grid.to_index(*center.unbind(1)), (w, h), strict=True)
     )
-    for r, c in {(int(r), int(c)) for r, c in zip(row, column, strict=True)}:
+    for r, c in set(zip(row.tolist(), column.tolist(), strict=True)):
         patch = PixelGrid((core, core), grid.spacing, grid.from_index(c, r))
         here = (row == r) & (column == c)
-        inner = flux_average(mass, patch, 24, torch.float32)[here]
+        inner = flux_average(mass, patch, 24, torch.float32, device=device)[here]
         kappa[here, r - half : r + half + 1, c - half : c + half + 1] = inner
     return kappa[:, None].clamp(min=1e-4)
 

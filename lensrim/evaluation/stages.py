@@ -96,7 +96,8 @@ def format_stages(rows: Sequence[Row]) -> str:
     refused = sum(bool(row.get("stages")) for row in rows) - len(complete(rows))
     text.append(
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
-        f"better. answer: the macro-model's where the machine fits worse. structured: rms log10 "
+        f"better. answer: the macro-model's where the machine fits worse. true_mass: the "
+        f"inversion, given the true deflection. structured: rms log10 "
         f"kappa about the ellipsoid > {STRUCTURED}. Beyond its ranges, so not in the table, the "
         f"machine was on {refused} mocks."
     )

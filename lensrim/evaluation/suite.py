@@ -18,11 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .. import __version__, metrics
+from .. import __version__
 from ..datasets.cosmos import GalaxyFolder
 from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
-from ..grid import PixelGrid
 from ..inference.learning import StageName
 from ..inference.machine import load_machine
 from ..inference.recipe import read_recipe
@@ -30,7 +29,7 @@ from ..io.observation import Observation
 from ..io.product import Product
 from ..progress import progress
 from ..zoo import DEFAULT
-from .deflection import average_convergence
+from .comparison import compare, compare_stages, maps_of, structure, true_source
 from .mocks import Mock, make_mock
 from .report import format_table, summarise, worst_cases, write_csv
 from .stages import format_stages
@@ -100,139 +99,6 @@ class EvaluateOptions:
                 f"--shard must be i/n with i from 1 to n, such as 2/4, got {self.shard!r}"
             )
         return list(range(self.seed + int(part) - 1, self.seed + self.n, int(parts)))
-
-
-def compare(mock: Mock, product: Product) -> dict[str, float]:
-    """Computes the errors of a product.
-
-    Returns:
-        By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
-        ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
-        ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
-        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
-        ``source_rmse`` and ``source_sheet`` (relative L2 after the best mass sheet).
-
-    Raises:
-        ValueError: If the product is not on the mock's pixels.
-    """
-    maps, value = product.image_maps, {key: entry[0] for key, entry in product.header.items()}
-    truth = mock.truth
-    if np.shape(maps["MODEL"]) != mock.observation.image.shape:
-        raise ValueError(
-            f"the product has {np.shape(maps['MODEL'])} pixels, not those of the mock"
-        )
-    return {
-        "macro_error": abs(float(value["MACROTE"]) / truth.macro_theta_E - 1),
-        "theta_error": abs(float(value["THETAE"]) / truth.theta_E - 1),
-        "chi2nu": float(value["CHI2NU"]),
-        "chi2arc": float(value["CHI2ARC"]),
-        "peff": float(value["PEFF"]),
-    } | compare_maps(mock, maps_of(product))
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Creates the maps that are compared with the truth.
-
-    Arguments:
-        model: Noise-free arcs, with shape (H, W).
-        kappa: Convergence, with shape (H, W).
-        alpha: Deflection [arcsec], two maps with shape (H, W).
-        source, source_grid: The source and its pixels.
-    """
-
-    model: np.ndarray
-    kappa: np.ndarray
-    alpha: tuple[np.ndarray, np.ndarray]
-    source: np.ndarray
-    source_grid: PixelGrid
-
-
-def maps_of(product: Product) -> Maps:
-    """Takes the maps out of a product."""
-    maps = product.image_maps
-    return Maps(
-        maps["MODEL"],
-        maps["KAPPA"],
-        (maps["ALPHA_X"], maps["ALPHA_Y"]),
-        product.source_maps["SOURCE"],
-        product.source_grid,
-    )
-
-
-def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
-    """Computes the errors of maps: those that :func:`compare` names which need no header."""
-    truth, observation = mock.truth, mock.observation
-    host = truth.system.lens.ellipsoid
-    region = metrics.annulus(
-        observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
-    )
-    alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
-    source_l2, source_rmse = metrics.source_errors(maps.source, true_source(mock, maps))
-    sheet, _ = metrics.source_errors(maps.source, true_source(mock, maps, mass_sheet=True))
-    return {
-        "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
-        "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
-        "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region, mass_sheet=True),
-        "alpha": alpha / host.theta_E,
-        "source_l2": source_l2,
-        "source_rmse": source_rmse,
-        "source_sheet": sheet,
-    }
-
-
-def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
-    """Computes the errors of every stage of a chain, by its name, and of its ``answer``."""
-    found, product = {}, result.product
-    for name, each in getattr(result, "answers", {}).items():
-        maps = Maps(
-            each.arcs, each.kappa, (each.alpha_x, each.alpha_y), each.source, each.source_grid
-        )
-        numbers = product.stages["inversion" if name == "macro" else name]
-        found[name] = compare_maps(mock, maps) | {
-            "theta_error": abs(numbers["theta_E"] / mock.truth.theta_E - 1),
-            "chi2nu": numbers["chi2nu"],
-            "chi2arc": numbers["chi2arc"],
-            "peff": numbers["peff"],
-        }
-    if found:
-        found["answer"] = found[product.header["STAGE"][0]]
-    return found
-
-
-def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarray:
-    """The true source on the maps' source pixels, in the maps' gauge of the deflection.
-
-    Arguments:
-        mock: The mock.
-        maps: What is compared with it.
-        mass_sheet: Whether to stretch it by what no image tells, about the mean of the arcs.
-    """
-    truth, grid, weights = mock.truth, maps.source_grid, mock.truth.arcs * mock.truth.arc_mask
-    alpha = (truth.alpha_x, truth.alpha_y)
-    shift, scale = metrics.deflection_gauge(maps.alpha, alpha, weights), 1.0
-    center = np.array(grid.center)
-    if mass_sheet:
-        image = mock.observation.grid
-        scale = metrics.deflection_scale(maps.alpha, alpha, weights, image)
-        scale = min(max(scale, 0.5), 2.0)  # a wrong minimum has no gauge
-        theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
-        middle = [
-            float((weights * (t - a)).sum() / weights.sum())
-            for t, a in zip(theta, maps.alpha, strict=True)
-        ]
-        center = middle + scale * (center - middle)
-    place = (float(center[0] + shift[0]), float(center[1] + shift[1]))
-    return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing * scale, place))
-
-
-def structure(mock: Mock) -> float:
-    """How far the true convergence is from its ellipsoid's: rms of log10 in 0.3 to 2 radii."""
-    lens, grid = mock.truth.system.lens, mock.observation.grid
-    host = lens.ellipsoid
-    smooth = average_convergence(replace(lens, multipoles=(), subhalos=()), grid, order=3)
-    region = metrics.annulus(grid, theta_E=host.theta_E, center=(host.center_x, host.center_y))
-    return metrics.log_kappa_rmse(smooth, mock.truth.kappa, region)
 
 
 def _facts(mock: Mock, seed: int) -> dict[str, Any]:

@@ -19,15 +19,12 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.mass import pixel_average
-from .inversion import Solution, SourceModes, assemble, solve
+from .inversion import MODES, Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState, mass_model
 from .search import Scene, image_data
 from .start import extent
 from .view import Known, MassMaps, View, resample
-
-MODES = 22
-"""Highest order of the source modes."""
 
 
 @dataclass(frozen=True)

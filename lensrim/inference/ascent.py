@@ -159,7 +159,7 @@ class MacroProblem:
     def _tune(self, state: MacroState, rounds: int, step: float) -> MacroState:
         """Climbs in the strength and length by a pattern search."""
         moves = [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]]
-        moves = torch.tensor([[*m, 0, 0] for m in moves]).to(state.hyper)
+        moves = state.hyper.new_tensor([[*m, 0, 0] for m in moves])
         # Correlation lengths from what the modes resolve to half the disc.
         low, high = -math.log(2 * self.modes.count), -math.log(2)
         system, hyper, value = self.system(state), state.hyper, state.value

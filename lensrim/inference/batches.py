@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .._weights import read_weights, write_weights
@@ -14,9 +15,9 @@ from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
 from ..datasets.systems import Map
 from ..errors import InputError
-from .learnt import LensPairs, turned
+from .learnt import Batch, turned, with_start
 
-STOCK_FORMAT = 4
+STOCK_FORMAT = 5
 """Number of the way in which batches are made: a change of it makes every stock worthless."""
 
 
@@ -57,9 +58,11 @@ class DataConfig:
         duplicates: Which stamps show the same galaxy.
         shape: Side of the images [pixels].
         seed: Seed of the sequence of batches.
-        stock: Folder that keeps the first ``stocked`` batches; they are then used again and again,
+        stock: Folder that keeps the first ``stocked`` batches; they are used again and again,
             mirrored and turned at random. To make a batch costs more than to train on it.
         stocked: Number of batches in it.
+        reuse: Steps from one batch that is made for the stock to the next; those between take
+            batches of the stock at random, as do all when it is full.
     """
 
     galaxies: str | None = None
@@ -69,9 +72,10 @@ class DataConfig:
     seed: int = 0
     stock: str | None = None
     stocked: int = 1000
+    reuse: int = 1
 
     def __post_init__(self):
-        check_numbers(self, shape=16, seed=0, stocked=1)
+        check_numbers(self, shape=16, seed=0, stocked=1, reuse=1)
 
     def read(
         self, which: str
@@ -104,47 +108,99 @@ class DataConfig:
 class Batches:
     """Creates a sequence of batches that is light to send to another process.
 
+    A batch is a raw one, made of galaxies and masses, and its starts, which cost most. The starts
+    are made in the same process, or later, where the batch is used: on a GPU.
+
     Arguments:
         data: Where they come from.
         which: Set of galaxies: ``train``, ``validation`` or ``test``.
         batch_size: Samples in a batch.
         seed: Seed of the sequence.
+        raw: Whether batches come raw where they are not in the stock; :meth:`finish` is then due.
     """
 
     data: DataConfig
     which: str
     batch_size: int
     seed: int
+    raw: bool = False
 
     def __call__(self, index: int) -> dict[str, Tensor]:
         """Makes a batch, or takes it from the stock; each process reads the ingredients once."""
+        number, new = self.number(index)
+        path = self._path(number)
+        if path is not None and path.exists():
+            return self._turned(self._read(path), index)
+        if self.raw and not new:
+            return {}  # it will be in the stock by then
+        batch = _ingredients(_Key(self))(number)
+        return batch if self.raw else self.finish(batch, index)
+
+    def finish(
+        self, batch: Batch, index: int, device: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
+        """Makes the starts of a batch that came raw, on its device, and puts it into the stock.
+
+        Batches that do not come from another process must be finished in the order of their
+        numbers: what is used again must have been made.
+
+        Arguments:
+            batch: What the call with this number returned.
+            index: The number.
+            device: Where a batch of the stock goes.
+        """
+        if "conditioning" in batch:
+            return dict(batch)
+        number, _ = self.number(index)
+        path = self._path(number)
+        if not batch:
+            assert path is not None
+            return self._turned({k: v.to(device) for k, v in self._read(path).items()}, index)
+        done = with_start(batch, number)
+        if path is None:
+            return done
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_weights(path, {k: v.cpu() for k, v in done.items()}, self._described)
+        return self._turned(done, index)
+
+    def number(self, index: int) -> tuple[int, bool]:
+        """Returns the number of the batch that a step sees, and whether it is a new one."""
+        if self._path(index) is None:
+            return index, True
+        made, between = divmod(index, self.data.reuse)
+        if made < self.data.stocked and not between:
+            return made, True
+        rng = np.random.default_rng([self.seed, index, 1])
+        return int(rng.integers(min(made + 1, self.data.stocked))), False
+
+    def _path(self, number: int) -> Path | None:
+        """Where a batch is stocked, if it is."""
         if self.data.stock is None or self.which != "train":
-            return _ingredients(_Key(self))(index)
+            return None
+        return Path(self.data.stock) / f"{number:06d}.safetensors"
+
+    def _turned(self, batch: Batch, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, index])
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return turned(self.stocked(index % self.data.stocked), turns, flip)
+        return turned(batch, turns, flip)
 
-    def stocked(self, number: int) -> dict[str, Tensor]:
-        """Reads a batch of the stock, and makes it first where it is missing."""
-        assert self.data.stock is not None
-        path = Path(self.data.stock) / f"{number:06d}.safetensors"
-        described = {
+    @property
+    def _described(self) -> dict[str, object]:
+        return {
             "format": STOCK_FORMAT,
             "shape": self.data.shape,
             "seed": self.seed,
             "batch_size": self.batch_size,
             "real": [self.data.galaxies is not None, self.data.psfs is not None],
         }
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            batch = _ingredients(_Key(self))(number)
-            write_weights(path, batch, described)
-            return batch
+
+    def _read(self, path: Path) -> dict[str, Tensor]:
+        """Reads a batch of the stock."""
         batch, header = read_weights(path)
-        if header != described:
+        if header != self._described:
             raise InputError(
-                f"{path}: the stock must be that of the recipe, {described}, found {header}; give "
-                "another folder"
+                f"{path}: the stock must be that of the recipe, {self._described}, found "
+                f"{header}; give another folder"
             )
         return batch
 
@@ -163,17 +219,15 @@ class _Key:
 
 
 @lru_cache(maxsize=4)
-def _ingredients(key: _Key) -> LensPairs:
+def _ingredients(key: _Key) -> Pairs:
     batches, data = key.batches, key.batches.data
     galaxies, names, psfs = data.read(batches.which)
-    return LensPairs(
-        Pairs(
-            batches.batch_size,
-            galaxies,
-            names=names,
-            psfs=psfs,
-            shape=(data.shape, data.shape),
-            prior=PairPrior(),
-            seed=batches.seed,
-        )
+    return Pairs(
+        batches.batch_size,
+        galaxies,
+        names=names,
+        psfs=psfs,
+        shape=(data.shape, data.shape),
+        prior=PairPrior(),
+        seed=batches.seed,
     )

@@ -8,7 +8,7 @@ Newton step would, but for the PSF). Brightness is in units of the arcs' brighte
 in pixels of the image, so that one machine serves every instrument.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -176,13 +176,19 @@ def setting_of(prepared: Batch) -> Setting:
 
 def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
     """Creates the score of a prepared batch, with the maps of ``AUX``."""
-    plain = score(
-        simulator,
-        prepared["image"],
-        prepared["sigma"],
-        prepared["mask"],
-        setting=setting_of(prepared),
+    return with_aux(
+        score(
+            simulator,
+            prepared["image"],
+            prepared["sigma"],
+            prepared["mask"],
+            setting=setting_of(prepared),
+        )
     )
+
+
+def with_aux(plain: ScoreFn) -> ScoreFn:
+    """Puts the maps of any :func:`~lensrim.lensing.likelihood.score` into those of ``AUX``."""
 
     def score_fn(state: State) -> tuple[State, Aux]:
         gradient, seen = plain(state)
@@ -198,20 +204,15 @@ def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
     return score_fn
 
 
-@dataclass(frozen=True)
-class LensPairs:
-    """Creates prepared training batches: ``pairs(i)`` is the i-th, with its start and its truth.
+def with_start(batch: Batch, seed: int) -> dict[str, Tensor]:
+    """Makes the starts of a raw batch, and prepares it with its truth, on its device.
 
     Arguments:
-        pairs: The raw ones: :class:`lensrim.datasets.pairs.Pairs`.
+        batch: From :class:`lensrim.datasets.pairs.Pairs`.
+        seed: Seed of the starts' errors.
     """
-
-    pairs: Callable[[int], dict[str, Tensor]]
-
-    def __call__(self, index: int) -> dict[str, Tensor]:
-        batch = self.pairs(index)
-        start = start_of_pairs(batch, seed=index)
-        return prepare(batch, start) | truth_of(batch, start)
+    start = start_of_pairs(batch, seed=seed)
+    return prepare(batch, start) | truth_of(batch, start)
 
 
 def truth_of(batch: Batch, start: Start) -> dict[str, Tensor]:
@@ -222,16 +223,16 @@ def truth_of(batch: Batch, start: Start) -> dict[str, Tensor]:
     """
     unit = batch["amplitude"].float()[:, None, None, None]
     shape = (batch["image"].shape[-2], batch["image"].shape[-1])
-    theta = torch.stack(PixelGrid(shape, 1.0).coordinates())
+    grid, device = PixelGrid(shape, 1.0), batch["image"].device
+    theta = torch.stack(grid.coordinates(device=device))
     center = ((theta - batch["alpha"]) * batch["arc"]).sum((-2, -1))
     n = batch["source"].shape[-1]
     fine = PixelatedSource(PixelGrid((n, n), FINE))
-    x, y = source_grid(shape).coordinates(2)
+    x, y = source_grid(shape).coordinates(2, device=device)
     places = torch.stack([x, y]) * start.fov[:, None, None, None] + center[:, :, None, None]
     source = F.avg_pool2d(fine(batch["source"], places, center=batch["origin"]), 2)
     macro = batch["macro"].float()
-    x, y = PixelGrid(shape, 1.0).coordinates()
-    radius = torch.hypot(x - macro[:, 3, None, None], y - macro[:, 4, None, None])
+    radius = torch.hypot(theta[0] - macro[:, 3, None, None], theta[1] - macro[:, 4, None, None])
     radius = radius / macro[:, 0].exp()[:, None, None]
     region = (radius > 0.3) & (radius < 2.0)
     return {

@@ -103,7 +103,7 @@ def loss_of(rim: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
 
     Returns:
         The loss: logarithms of the mean square errors of the fields at all steps, each in the
-        gauge of the state, and of the misfit D at the last, with the square error of its gauge;
+        gauge of the state, and of the misfit D, with the square error of the last gauge;
         and medians over the batch of errors at the end and at the start.
     """
     simulator = simulator_of(batch)
@@ -121,13 +121,14 @@ def loss_of(rim: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         floor=FLOOR,
     )
     setting = setting_of(batch)
-    seen = misfit(simulate(simulator, trajectory.last, setting), batch)
-    loss = loss + MISFIT_WEIGHT * (seen + MISFIT_FLOOR).log().mean()
+    # At every step: else states between are free to fit nothing, those of bright arcs above all.
+    misfits = [misfit(simulate(simulator, x, setting), batch) for x in trajectory.states[1:]]
+    loss = loss + MISFIT_WEIGHT * (torch.stack(misfits) + MISFIT_FLOOR).log().mean()
     off = truth.gauge(trajectory.last) - 1
     loss = loss + GAUGE_WEIGHT * F.huber_loss(off / GAUGE_SPREAD, torch.zeros_like(off))
     with torch.no_grad():
         before = misfit(simulate(simulator, start, setting), batch)
-        metrics = {"misfit": float(seen.median()), "misfit_start": float(before.median())}
+        metrics = {"misfit": float(misfits[-1].median()), "misfit_start": float(before.median())}
         for label, state, aim in (("", trajectory.last, aims[-1]), ("_start", start, aims[0])):
             errors = errors_of(state, aim, batch) | {"gauge": (truth.gauge(state) - 1).abs()}
             metrics |= {f"{name}{label}": float(e.median()) for name, e in errors.items()}

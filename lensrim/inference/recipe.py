@@ -10,6 +10,7 @@
     shape = 64
     stock = "stock"             # folder of batches that are used again; made afresh without it
     stocked = 1000
+    reuse = 1                   # steps from one new batch of the stock to the next
 
     [data.duplicates]           # which stamps show one galaxy: they go into one set
     file = "sources/duplicate_pairs.json"
@@ -85,16 +86,20 @@ class Recipe:
         Folders are left out: they have other names on other machines. So are the weights that it
         began with.
         """
-        data = {k: v for k, v in asdict(self.data).items() if k in ("shape", "seed", "stocked")}
+        data = {
+            k: v
+            for k, v in asdict(self.data).items()
+            if k in ("shape", "seed", "stocked", "reuse")
+        }
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
         return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
 
-    def batches(self, which: str = "train") -> Batches:
+    def batches(self, which: str = "train", *, raw: bool = False) -> Batches:
         """Returns the sequence of batches of a set: ``train``, ``validation`` or ``test``."""
         size, seed = self.train.batch_size, self.data.seed
         if which != "train":
             size, seed = self.validation.batch_size, self.validation.seed
-        return Batches(self.data, which, size, seed)
+        return Batches(self.data, which, size, seed, raw)
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -141,12 +141,15 @@ class Reconstruction:
         summary: A short table of the numbers.
         files: Files of the observation, which are never replaced.
         answers: Maps of every stage, by its name, in their order.
+        scene, state: What was fitted, and the macro-model.
     """
 
     product: Product
     summary: str
     files: tuple[Path, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    scene: Scene | None = None
+    state: MacroState | None = None
 
     def plot(self) -> "Figure":
         """Draws data, model, residual, source and convergence, without showing it."""
@@ -261,7 +264,7 @@ def reconstruct(
     product = timed(product, stages.seconds)
     doubtful = (line for line in product.history if line.startswith("doubtful"))
     summary = summary_of(product, (*fitted.notes, *notes, *doubtful))
-    return Reconstruction(product, summary, observation.files, outcome.answers)
+    return Reconstruction(product, summary, observation.files, outcome.answers, scene, state)
 
 
 @contextmanager

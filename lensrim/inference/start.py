@@ -27,13 +27,13 @@ from ..lensing.likelihood import Setting, rays_of
 from ..lensing.psf import PSF
 from ..lensing.simulator import Simulator
 from .ascent import REACH, MacroProblem, ray_coordinates
-from .inversion import ImageData, SourceModes, assemble, solve
+from .inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
 from .macro import MacroPrior, MacroState, mass_model
 
-STEP_MODES, MODES = 10, 18
-"""Highest orders of the source modes: of the step, whose errors hardly depend on it, and of the
-answer, whose source does: with 14, and a core that is not tuned, its misfit was 1.7 times that of
-the chain's answer (geometric mean of 20 mocks, 2026-11-26), and 1.1 times with 18."""
+STEP_MODES = 10
+"""Highest order of the source modes of the step, whose errors hardly depend on it. Those of the
+answer are the chain's: with 14, and a core that is not tuned, its misfit was 1.7 times that of the
+chain's answer, 1.08 times with 18, and 1.05 with 22 (geometric means of 30 mocks, 2026-11-26)."""
 
 PUSHED = 0.1
 """Share of the samples that are pushed off."""
@@ -99,6 +99,27 @@ def source_grid(shape: tuple[int, int]) -> PixelGrid:
     return PixelGrid((n, n), 1 / n)
 
 
+class _Draws:
+    """Creates a stream of random numbers that is the same wherever they are used.
+
+    Arguments:
+        like: Where they are used.
+        seed: Seed.
+    """
+
+    def __init__(self, like: Tensor, seed: int):
+        self.device, self.generator = like.device, torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draws standard normal numbers."""
+        numbers = torch.randn(shape, generator=self.generator, dtype=torch.float64)
+        return numbers.to(self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draws numbers between 0 and 1."""
+        return torch.rand(shape, generator=self.generator).to(self.device)
+
+
 def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     """Makes the starts of a batch of training pairs.
 
@@ -106,10 +127,10 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
         batch: From :class:`lensrim.datasets.pairs.Pairs`.
         seed: Seed of the pushes.
     """
-    generator = torch.Generator().manual_seed(seed)
+    draw = _Draws(batch["macro"], seed)
     p = batch["macro"]
     lit = batch["lit"].double()
-    noise = torch.randn(len(p), 2, generator=generator, dtype=torch.float64)
+    noise = draw.normal(len(p), 2)
     # Where there is light, its centre is the prior's; else the middle of the frame.
     near = torch.where(lit > 0, 0.5, 3.0)
     centers = torch.where(lit[:, None] > 0, p[:, 3:5] + 0.3 * noise, torch.zeros_like(noise))
@@ -117,14 +138,13 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     prior = replace(prior, centers=centers, widths=near)
     problem = problem_of(batch, prior, STEP_MODES, subsample=1, free_core=True)
     fitted = p.clone()
-    change, state = slope_error(p, batch, generator), first_state(p, batch, problem)
+    change, state = slope_error(p, batch, draw.normal(len(p))), first_state(p, batch, problem)
     for left in (change, torch.zeros_like(change)):
         # The valley is curved: a second step leads back into it, at the slope that was drawn.
         state = problem.tune(replace(state, p=fitted), rounds=5)
         fitted = fitted + allowed(prior, fitted, conditional_step(problem, state, left))
-    push = torch.randn(p.shape, generator=generator, dtype=torch.float64)
-    pushed = torch.rand(len(p), generator=generator) < PUSHED
-    push = push * torch.tensor(PUSH, dtype=torch.float64) * pushed[:, None]
+    push, pushed = draw.normal(*p.shape), draw.uniform(len(p)) < PUSHED
+    push = push * push.new_tensor(PUSH) * pushed[:, None]
     fitted = fitted + allowed(prior, fitted, push)
     # The source prior is tuned at the model that is used, as it is in the chain; its core, which
     # costs most, where modes are few.
@@ -133,11 +153,10 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     return answer_of(problem, state, batch)
 
 
-def slope_error(p: Tensor, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-    """Draws how far a fit's slope is off: ``SLOPES``, with shape (B)."""
+def slope_error(p: Tensor, batch: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+    """Tells how far fits' slopes are off, from standard normal numbers: ``SLOPES``, (B)."""
     reach = (signal_to_noise(batch).double().log10() - SLOPE_SNR).clamp(-0.5, 0.8)
     (share, by_snr), (spread, spread_by_snr) = SLOPES
-    noise = torch.randn(len(p), generator=generator, dtype=torch.float64)
     error = (share + by_snr * reach) * (p[:, 7] - SLOPE_MEAN)
     return error + (spread + spread_by_snr * reach) * noise
 
@@ -148,8 +167,8 @@ def conditional_step(problem: MacroProblem, state: MacroState, change: Tensor) -
     damped = curvature + 0.01 * torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
     pull = gradient[:, :7] + damped[:, :7, 7] * change[:, None]
     move = -torch.linalg.solve(damped[:, :7, :7], pull)
-    reach = torch.tensor(REACH, dtype=move.dtype)
-    move = move / (move.abs() / reach[:7]).amax(-1, keepdim=True).clamp(min=1)
+    reach = move.new_tensor(REACH[:7])
+    move = move / (move.abs() / reach).amax(-1, keepdim=True).clamp(min=1)
     return torch.cat([move, change[:, None]], 1)
 
 
@@ -164,7 +183,7 @@ def allowed(prior: MacroPrior, p: Tensor, move: Tensor) -> Tensor:
 def problem_of(
     batch: Mapping[str, Tensor],
     prior: MacroPrior,
-    modes: int = MODES,
+    modes: int = TUNED,
     *,
     subsample: int = 2,
     free_core: bool = False,
@@ -176,13 +195,13 @@ def problem_of(
     """
     image = batch["image"]
     (h, w), k = (image.shape[-2], image.shape[-1]), subsample
-    x, y = ray_coordinates(PixelGrid((h, w), 1.0), k)
+    x, y = ray_coordinates(PixelGrid((h, w), 1.0), k, device=image.device)
     weight = (batch["mask"] / batch["sigma"]).double().flatten(1)
     sky = weight * batch["sigma"].double().flatten(1).median(1).values[:, None] / 2
     data = ImageData(
         data=image.double().flatten(1) * weight,
         weight=weight,
-        used=torch.arange(h * w),
+        used=torch.arange(h * w, device=image.device),
         shape=(h, w),
         subsample=k,
         psf=PSF(batch["psf"], (h, w), subsample=k),
@@ -223,6 +242,7 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
     The source is solved for a second time through the forward model itself, as in the chain: one
     that was solved for with analytic rays is off where the pixels of source and mass are coarse.
     """
+    problem = replace(problem, modes=SourceModes(MODES))
     shape, modes = problem.image.shape, problem.modes
     with torch.no_grad():
         solution = solve(problem.system(state), modes, state.hyper)
@@ -235,10 +255,10 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         mass = mass_model(state.p.float())
         image_grid = PixelGrid(shape, 1.0)
         kappa = convergence(mass, image_grid, state.p[:, 3:5])
-        alpha = torch.stack(mass.deflection(*image_grid.coordinates()), 1)
+        alpha = torch.stack(mass.deflection(*image_grid.coordinates(device=kappa.device)), 1)
         shear, beyond = shear_of_map(alpha, kappa, batch["arc"])
         start = Start(state.p, whole, size * share, kappa, shear, beyond)
-        simulator = Simulator(image_grid, grid, batch["psf"])
+        simulator = Simulator(image_grid, grid, batch["psf"], device=kappa.device)
         seen = {"source": whole, "kappa": kappa, "shear": shear}
         rays, center = rays_of(simulator, seen, Setting(batch["arc"], start.fov, beyond))
         images = simulator.trace(basis, rays, center).double().flatten(2)
@@ -280,5 +300,7 @@ def shear_of_map(alpha: Tensor, kappa: Tensor, arc: Tensor) -> tuple[Tensor, Ten
         The shear, with shape (B, 2), and the deflection that is left, with shape (B, 2, H, W).
     """
     grid = PixelGrid((alpha.shape[-2], alpha.shape[-1]), 1.0)
-    shear, rest = part_shear(alpha - KappaToAlpha(grid).maps(kappa), grid, arc)
+    shear, rest = part_shear(
+        alpha - KappaToAlpha(grid, device=kappa.device).maps(kappa), grid, arc
+    )
     return shear.float(), rest.float()

@@ -11,12 +11,9 @@ from ..lensing.likelihood import pixels_of
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
-from .inversion import ImageData, SourceModes
+from .inversion import TUNED, ImageData, SourceModes
 from .macro import MacroPrior, MacroState
 from .search import Scene
-
-TUNED = 18
-"""Highest order of the source modes where a source prior is tuned."""
 
 
 @dataclass(frozen=True)

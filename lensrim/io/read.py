@@ -49,7 +49,7 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
         dq = _same_shape(layout.part("dq", options.dq), data)
         wcs, scale, scale_notes = _scale(data, noise, psf_plane, mask_plane, options)
-        used, sigma, bad_notes = _used_pixels(data, sigma * options.rescale_noise, mask, dq)
+        used, sigma, bad_notes = used_pixels(data, sigma * options.rescale_noise, mask, dq)
         zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
         if mask_plane is None:
             notes += [
@@ -275,7 +275,7 @@ def _scale(
     return wcs, scale, notes
 
 
-def _used_pixels(
+def used_pixels(
     data: Plane,
     sigma: Float64[np.ndarray, "h w"],
     mask: Bool[np.ndarray, "h w"] | None,

@@ -3,8 +3,8 @@ r"""Log-likelihood of an image, and its gradient (the score) in the variables of
 .. math:: \log p(y | x) = -\frac{1}{2} \sum_p \left(\frac{y_p - F(x)_p}{\sigma_p}\right)^2
           - \sum_p \log \sqrt{2 \pi} \sigma_p \, ,
 
-over the used pixels, or that of any other :class:`~lensrim.lensing.noise.Noise`. A *state* is a
-mapping of named plain tensors, with the batch first:
+over the used pixels, or that of any other :class:`~lensrim.lensing.noise.Noise`, the one of
+visibilities included. A *state* is a mapping of named plain tensors, with the batch first:
 
 ================= ===================================================== ======================
 ``source``        surface brightness :math:`s`                          :math:`(B, 1, n, n)`
@@ -15,7 +15,7 @@ mapping of named plain tensors, with the batch first:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,11 @@ def log_likelihood(
 
     Arguments:
         model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
-        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
+        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
+            shape :math:`(B, N)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images, or any noise model.
+            images, or any noise model; for visibilities a
+            :class:`~lensrim.lensing.noise.VisibilityNoise`.
         mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
             own.
 
@@ -145,10 +147,12 @@ def score(
     r"""Creates the function :math:`x \mapsto \nabla_x \log p(y | x)`.
 
     Arguments:
-        simulator: Forward model :math:`F`.
-        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
+        simulator: Forward model :math:`F`; for visibilities without a PSF.
+        image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`, or visibilities, with
+            shape :math:`(B, N)`.
         sigma: Standard deviations :math:`\sigma`, of a shape that broadcasts to that of the
-            images, or any noise model.
+            images, or any noise model; for visibilities a
+            :class:`~lensrim.lensing.noise.VisibilityNoise`.
         mask: Pixels that are used (1 = used, 0 = ignored), like ``sigma``; a noise model has its
             own.
         setting: What else is known of each sample.
@@ -157,25 +161,27 @@ def score(
     Returns:
         A function of a state. It returns the gradient, a mapping with the same names and shapes,
         and the maps that it met on the way: ``residual`` :math:`(y - F(x)) / \sigma` (zero on
-        ignored pixels; whitened by the noise model), ``model`` :math:`F(x)`, ``pull``, the score
-        of the rays' positions in the source grid, summed over each pixel, with shape
-        :math:`(B, 2, H, W)`, and ``information``, the sum of the precision, :math:`1 / \sigma^2`,
-        of the pixels that see a pixel of the source, with its shape. Samples of a batch do not
-        know each other.
+        ignored pixels; whitened by the noise model; of visibilities the dirty image of the
+        residual in units of its noise), ``model`` :math:`F(x)`, ``pull``, the score of the rays'
+        positions in the source grid, summed over each pixel, with shape :math:`(B, 2, H, W)`, and
+        ``information``, the sum of the precision, :math:`1 / \sigma^2`, of the pixels that see a
+        pixel of the source, with its shape. Samples of a batch do not know each other.
 
     Raises:
         ValueError: As :func:`noise_of`; by the function, if it is compiled with ``create_graph``.
     """
     noise = noise_of(sigma, mask)
 
-    def value(x: State, shift: Tensor | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def value(
+        x: State, shift: Tensor | None = None, extra: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         rays, center = rays_of(simulator, x, setting)
-        if shift is not None:
-            rays = rays + shift
+        rays = rays if shift is None else rays + shift
         model = simulator.trace(x["source"], rays, center)
+        model = model if extra is None else model + extra
         residual = noise.residual(model, image)
         energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
-        return -energy, (model, residual, rays, center)
+        return -energy, (rays, model, residual, center)
 
     def score_fn(state: State) -> tuple[State, Aux]:
         if create_graph and torch.compiler.is_compiling():
@@ -184,31 +190,34 @@ def score(
                 "loses terms of its gradient; compile the forward model, or give no create_graph"
             )
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-            gradient, pull, parts = _slopes_by_functions(value, state)
+            slopes, parts = _slopes_by_functions(value, state)
         else:
-            gradient, pull, parts = _slopes_by_graph(value, state, create_graph)
-        model, residual, rays, center = parts
+            slopes, parts = _slopes_by_graph(value, state, create_graph)
+        rays, model, residual, center = parts
+        *gradient, pull, slope = slopes
         if not create_graph:
-            gradient = {name: slope.detach() for name, slope in gradient.items()}
-            pull, model, residual = pull.detach(), model.detach(), residual.detach()
+            gradient = [g.detach() for g in gradient]
+            pull, slope = pull.detach(), slope.detach()
+            model, residual = model.detach(), residual.detach()
         k = simulator.subsample
         with torch.no_grad():
-            information = simulator.spread(noise.precision(model), rays, center)
+            precision = noise.precision(model)
+            information = simulator.spread(precision, rays, center)
         aux = {
-            "residual": residual,
+            "residual": noise.residual_map(residual, slope, precision),
             "model": model,
             "pull": k**2 * pixels_of(pull, k),
             "information": information,
         }
-        return gradient, aux
+        return dict(zip(state, gradient, strict=True)), aux
 
     return score_fn
 
 
 def _slopes_by_graph(
     value: Callable[..., Any], state: State, create_graph: bool
-) -> tuple[State, Tensor, tuple[Any, ...]]:
-    """Differentiates a function of a state in it and in the rays that it returns."""
+) -> tuple[Sequence[Tensor], tuple[Any, ...]]:
+    """Differentiates a function of a state in it, and in the rays and the model it returns."""
     with torch.enable_grad():
         # A view of each tensor, so that the caller's own graph is neither walked nor marked.
         x = {
@@ -218,17 +227,16 @@ def _slopes_by_graph(
             for name, given in state.items()
         }
         total, parts = value(x)
-        *gradient, pull = torch.autograd.grad(
-            total, [*x.values(), parts[2]], create_graph=create_graph
-        )
-    return dict(zip(x, gradient, strict=True)), pull, parts
+        inputs = [*x.values(), *parts[:2]]
+        return torch.autograd.grad(total, inputs, create_graph=create_graph), parts
 
 
 def _slopes_by_functions(
     value: Callable[..., Any], state: State
-) -> tuple[State, Tensor, tuple[Any, ...]]:
+) -> tuple[Sequence[Tensor], tuple[Any, ...]]:
     """Does the same inside of ``torch.func`` and the compiler, which see no graph."""
     parts = value(state)[1]
-    slopes = torch.func.grad(lambda x, shift: value(x, shift)[0], argnums=(0, 1))
-    gradient, pull = slopes(dict(state), torch.zeros_like(parts[2]))
-    return gradient, pull, parts
+    nowhere = [torch.zeros_like(part) for part in parts[:2]]
+    slopes = torch.func.grad(lambda *given: value(*given)[0], argnums=(0, 1, 2))
+    gradient, pull, slope = slopes(dict(state), *nowhere)
+    return [*gradient.values(), pull, slope], parts

@@ -10,7 +10,9 @@ from typing import Any
 
 from ..errors import InputError
 
-MAY_CHANGE = frozenset({"workers", "threads", "validate_every", "checkpoint_every", "patience"})
+MAY_CHANGE = frozenset(
+    {"workers", "ahead", "threads", "validate_every", "checkpoint_every", "patience"}
+)
 """Fields that may differ when a training is resumed. The others decide what is learnt, even
 ``steps``, to which the learning rate's curve is stretched."""
 
@@ -63,6 +65,9 @@ class TrainConfig:
     workers: int = 0
     """Processes that make batches ahead; 0 to make them in this one."""
 
+    ahead: int = 2
+    """Batches that each of them makes ahead; more where few steps need a new one (``reuse``)."""
+
     threads: int = 0
     """Threads of torch; 0 to leave their number as it is. Another number may round otherwise."""
 
@@ -80,6 +85,7 @@ class TrainConfig:
             ("checkpoint_every", [self.checkpoint_every], 1, inf),
             ("patience", [self.patience], 0, inf),
             ("workers", [self.workers], 0, inf),
+            ("ahead", [self.ahead], 1, inf),
             ("threads", [self.threads], 0, inf),
         ):
             if not all(low <= value < high for value in values):

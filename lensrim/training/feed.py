@@ -33,6 +33,8 @@ def feed(
     *,
     device: torch.device,
     workers: int = 0,
+    ahead: int = 2,
+    finish: Callable[[Batch, int], Batch] | None = None,
 ) -> Generator[Batch, None, None]:
     """Serves the batches of the steps ``first`` to ``steps - 1``, in this order.
 
@@ -44,11 +46,14 @@ def feed(
         steps: Number of all steps.
         device: Where the batches go.
         workers: Processes that make them ahead; 0 to make each in this one when it is due.
+        ahead: Batches that each process makes ahead.
+        finish: Does the rest of the work, with the number of the step, on the device.
     """
     loader = DataLoader(
         _Steps(batches, first, steps),
         batch_size=None,
         num_workers=workers,
+        prefetch_factor=ahead if workers else None,
         # A fork would copy the locks of torch's threads in whatever state they are.
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,
@@ -56,8 +61,9 @@ def feed(
         # Its own: it would take a number from those of the steps.
         generator=torch.Generator(),
     )
-    for batch in loader:
-        yield to_device(batch, device)
+    for step, batch in enumerate(loader, first):
+        batch = to_device(batch, device)
+        yield finish(batch, step) if finish else batch
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -78,6 +78,7 @@ def fit(
     header: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = lambda line: None,
     quiet: bool = True,
+    finish: Callable[[Batch, int], Batch] | None = None,
 ) -> History:
     """Trains a model, or goes on with it.
 
@@ -96,6 +97,8 @@ def fit(
             are. A training is not resumed with another one.
         report: Called with a line of text for each validation.
         quiet: Whether to show no progress bar.
+        finish: Finishes the batch of a step, given its number, on the device: what is faster there
+            than in ``config.workers``. It must not draw torch's global random numbers.
 
     Raises:
         InputError: If the folder cannot be used, or holds a training that cannot be resumed.
@@ -119,7 +122,7 @@ def fit(
         stopped = run.stopped()
         if stopped and not run.line_due:
             return History(run.lines, run.step, run.best, stopped)
-        loop = _Loop(run, loss_fn, validation, folder, run.header, report)
+        loop = _Loop(run, loss_fn, validation, folder, run.header, report, finish)
         limit = math.inf if max_minutes is None else run.seconds + 60 * max_minutes
         origin = begun - run.seconds
         loop.prepare(resumed)
@@ -145,6 +148,7 @@ class _Loop:
     folder: Path
     header: Mapping[str, Any]
     report: Callable[[str], None]
+    finish: Callable[[Batch, int], Batch] | None
 
     def go(
         self,
@@ -163,7 +167,15 @@ class _Loop:
         """
         run, first = self.run, self.run.step
         config = run.config
-        feeding = feed(batches, first, config.steps, device=run.device, workers=config.workers)
+        feeding = feed(
+            batches,
+            first,
+            config.steps,
+            device=run.device,
+            workers=config.workers,
+            ahead=config.ahead,
+            finish=self.finish,
+        )
         with closing(feeding):
             while True:
                 run.seconds = clock()

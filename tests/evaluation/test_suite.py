@@ -13,20 +13,12 @@ import pytest
 
 from lensrim.errors import InputError
 from lensrim.evaluation import suite
+from lensrim.evaluation.comparison import compare, compare_maps, maps_of, structure
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
 from lensrim.evaluation.stages import format_stages
-from lensrim.evaluation.suite import (
-    EvaluateOptions,
-    compare,
-    compare_maps,
-    evaluate_one,
-    maps_of,
-    read_rows,
-    run,
-    structure,
-)
+from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, read_rows, run
 from lensrim.grid import PixelGrid
 from lensrim.io.observation import Observation
 from lensrim.io.product import Product

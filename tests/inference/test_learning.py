@@ -12,6 +12,7 @@ import torch
 from lensrim import zoo
 from lensrim._weights import write_weights
 from lensrim.errors import InputError
+from lensrim.evaluation.comparison import compare_stages
 from lensrim.evaluation.mocks import Mock
 from lensrim.inference import reconstruct as chain
 from lensrim.inference.answer import Answer, answer, mass_maps_of
@@ -164,6 +165,10 @@ def test_the_whole_chain_runs_with_a_machine(tmp_path: Path, mock: Mock, monkeyp
     content = json.loads(next(p for p in written if p.suffix == ".json").read_text())
     assert content["stages"]["rim"]["log_evidence"] is None
     maps = result.product.image_maps
+    errors = compare_stages(mock, result)
+    assert list(errors) == [*result.answers, "answer", "true_mass"]
+    assert errors["true_mass"]["alpha"] < 1e-9 < errors["final"]["alpha"]
+    assert errors["true_mass"]["misfit"] < errors["macro"]["misfit"]
     np.testing.assert_allclose(maps["KAPPA"], result.answers["final"].kappa)
     np.testing.assert_allclose(maps["MODEL"], result.answers["final"].arcs)
 

@@ -5,11 +5,11 @@ import torch
 
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
+from lensrim.grid import PixelGrid
 from lensrim.inference.learnt import (
     AUX,
     FIELDS,
     LensConfig,
-    LensPairs,
     build,
     prepare,
     score_of,
@@ -17,10 +17,16 @@ from lensrim.inference.learnt import (
     simulator_of,
     start_state,
     turned,
+    with_aux,
+    with_start,
 )
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
-from lensrim.lensing.likelihood import simulate
+from lensrim.lensing.likelihood import score, simulate
+from lensrim.lensing.noise import VisibilityNoise
+from lensrim.lensing.nufft import Direct
+from lensrim.lensing.simulator import Simulator
+from lensrim.lensing.visibilities import ARCSEC, Interferometer
 
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
@@ -31,7 +37,7 @@ SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
 
 @pytest.fixture(scope="module")
 def batch():
-    return LensPairs(PAIRS)(0)
+    return with_start(PAIRS(0), 0)
 
 
 def test_an_untrained_machine_returns_its_start(batch):
@@ -58,6 +64,31 @@ def test_the_maps_that_are_shown_have_their_channels_and_an_order_of_one(batch):
         assert float(value.abs().max()) < 30, name
     for name in FIELDS:
         assert gradient[name].shape == batch[name].shape
+
+
+def test_it_steps_on_the_score_of_visibilities(batch):
+    simulator = Simulator(PixelGrid((32, 32), 1.0), simulator_of(batch).source_grid)
+    generator = torch.Generator().manual_seed(0)
+    uv = 0.5 * (torch.rand(200, 2, generator=generator) - 0.5) / ARCSEC
+    seen = Interferometer(simulator.image_grid, uv, transform=Direct())
+    noise = VisibilityNoise(seen, torch.full((200,), 2.0))
+    start, setting = start_state(batch), setting_of(batch)
+    truth = {name: batch[f"true_{name}"] for name in FIELDS}
+    data = noise.sample(simulate(simulator, truth, setting), generator=generator)
+    score_fn = with_aux(score(simulator, data, noise, setting=setting))
+    for name, value in score_fn(start)[1].items():
+        assert value.shape == (3, AUX[name], 32, 32)
+        assert float(value.abs().max()) < 30, name
+    rim = build(SMALL)
+    with torch.no_grad():
+        rim.network.last.weight.normal_(std=0.01, generator=generator)
+    observation = torch.cat([noise.dirty_image(data), batch["observation"][:, 1:]], 1)
+    last = rim.predict(observation, score_fn, start, batch["conditioning"])
+    for name in FIELDS:
+        assert last[name].shape == start[name].shape
+        assert bool(last[name].isfinite().all())
+    for name in ("source", "log_kappa"):
+        assert not torch.equal(last[name], start[name])
 
 
 def test_the_loss_of_the_start_is_that_of_its_errors(batch):

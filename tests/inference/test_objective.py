@@ -5,7 +5,7 @@ import torch
 
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
-from lensrim.inference.learnt import FIELDS, LensPairs, setting_of, simulator_of, start_state
+from lensrim.inference.learnt import FIELDS, setting_of, simulator_of, start_state, with_start
 from lensrim.inference.objective import Truth, errors_of, misfit
 from lensrim.lensing.likelihood import simulate
 
@@ -17,7 +17,7 @@ SYSTEMS = SystemPrior(
 @pytest.fixture(scope="module")
 def batch():
     pairs = Pairs(3, shape=(64, 64), prior=PairPrior(system=SYSTEMS, masked=0.0), psf_side=15)
-    return LensPairs(pairs)(3)
+    return with_start(pairs(3), 3)
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,35 @@ def test_batches_travel_and_are_functions_of_their_number():
     assert batches.batch_size == 32 and batches.seed != recipe.batches().seed
 
 
+def test_raw_batches_are_finished_to_the_same(tmp_path: Path):
+    data = DataConfig(shape=32, stock=str(tmp_path / "stock"), stocked=2)
+    whole, raw = Batches(data, "train", 2, 0), Batches(data, "train", 2, 0, raw=True)
+    half = raw(0)
+    assert "source" in half and "conditioning" not in half
+    assert not (tmp_path / "stock").exists()
+    done = raw.finish(half, 0)
+    expected = whole(0)  # from the stock that the other has made
+    again = raw.finish(raw(0), 0)  # nothing is left to do
+    for name, value in expected.items():
+        torch.testing.assert_close(done[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0)
+
+
+def test_a_stock_grows_by_a_batch_every_few_steps(tmp_path: Path):
+    data = DataConfig(shape=32, stock=str(tmp_path / "stock"), stocked=3, reuse=4)
+    raw = Batches(data, "train", 2, 0, raw=True)
+    numbers = [raw.number(i) for i in range(24)]
+    assert [i for i, (_, new) in enumerate(numbers) if new] == [0, 4, 8]
+    assert [numbers[i][0] for i in (0, 4, 8)] == [0, 1, 2]
+    for i, (number, _) in enumerate(numbers):
+        assert number <= i // 4  # nothing is used before it was made
+    assert {number for number, _ in numbers[12:]} == {0, 1, 2}
+    assert raw(1) == {}
+    first = raw.finish(raw(0), 0)
+    turned = raw.finish({}, 1)  # made before it was due: read when it is
+    assert torch.equal(turned["amplitude"], first["amplitude"])
+
+
 def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = DataConfig(shape=32, stock=str(tmp_path / "stock"), stocked=2)
     batches = Batches(data, "train", 2, 0)

@@ -21,6 +21,7 @@ from .base import CORE, Circular, Mass, Parameter, _maps
 from .cored import DPIE, NIE
 from .halo import NFW, TNFW, Hernquist, PointMass
 from .many import Many
+from .pixelated import PixelatedPotential
 from .pixels import flux_average, pixel_average
 from .power_law import EPL, SIE, SIS
 from .sersic import SersicMass
@@ -31,5 +32,5 @@ __all__ = [
     "EPL", "SIE", "SIS", "NIE", "DPIE", "SersicMass",
     "NFW", "TNFW", "Hernquist", "PointMass",
     "Multipole", "Shear", "Flexion", "MassSheet",
-    "Sum", "Many", "pixel_average", "flux_average", "_maps",
+    "PixelatedPotential", "Sum", "Many", "pixel_average", "flux_average", "_maps",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Averages of a convergence over pixels."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,14 @@ def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.fl
     return kappa
 
 
-def flux_average(mass: Mass, grid: PixelGrid, nodes: int, dtype=torch.float64) -> Tensor:
+def flux_average(
+    mass: Mass,
+    grid: PixelGrid,
+    nodes: int,
+    dtype=torch.float64,
+    *,
+    device: torch.device | str | None = None,
+) -> Tensor:
     r"""Averages the convergence over pixels as :func:`pixel_average` does, all edges alike.
 
     Arguments:
@@ -46,18 +55,20 @@ def flux_average(mass: Mass, grid: PixelGrid, nodes: int, dtype=torch.float64) -
         grid: Pixels to average over.
         nodes: Gauss-Legendre points along an edge.
         dtype: Type of the result.
+        device: Its device, and that of the model.
 
     Returns:
         The map of :math:`\kappa`, with shape (H, W) or (B, H, W).
     """
     (h, w), (left, right, bottom, top), n = grid.shape, grid.extent, nodes
-    points, weights = (torch.as_tensor(a, dtype=dtype) for a in _gauss_legendre(n))
+    like: Any = {"dtype": dtype, "device": device}
+    points, weights = (torch.as_tensor(a, **like) for a in _gauss_legendre(n))
     along_x, along_y = (
-        ((torch.arange(k, dtype=dtype)[:, None] + points) * grid.spacing).reshape(-1) + start
+        ((torch.arange(k, **like)[:, None] + points) * grid.spacing).reshape(-1) + start
         for k, start in ((w, left), (h, bottom))
     )
-    edge_x = torch.linspace(left, right, w + 1, dtype=dtype)
-    edge_y = torch.linspace(bottom, top, h + 1, dtype=dtype)
+    edge_x = torch.linspace(left, right, w + 1, **like)
+    edge_y = torch.linspace(bottom, top, h + 1, **like)
     across = mass.deflection(edge_x[None, :].expand(h * n, -1), along_y[:, None])[0]
     upward = mass.deflection(along_x[None, :], edge_y[:, None].expand(-1, w * n))[1]
     flux_x = torch.einsum("...hne,n->...he", across.unflatten(-2, (h, n)), weights)

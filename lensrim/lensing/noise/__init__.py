@@ -13,6 +13,10 @@ model                    covariance :math:`C`                   made from
 :class:`CorrelatedNoise` stationary, known                      a power spectrum
 ======================== ====================================== ==================================
 
+:class:`VisibilityNoise` is that of visibilities: diagonal and known, of data
+:math:`y = \mathcal{V}(F(x)) + \eta` that an
+:class:`~lensrim.lensing.visibilities.Interferometer` took of the image.
+
 A mask says which pixels are *used* (1 or ``True``); the others have no weight, and neither the
 data nor the noise is read there, so that both may be NaN.
 """
@@ -21,5 +25,13 @@ from .base import Noise
 from .correlated import CorrelatedNoise, power_spectrum
 from .gaussian import GaussianNoise
 from .poisson import PoissonNoise
+from .visibilities import VisibilityNoise
 
-__all__ = ["Noise", "GaussianNoise", "PoissonNoise", "CorrelatedNoise", "power_spectrum"]
+__all__ = [
+    "Noise",
+    "GaussianNoise",
+    "PoissonNoise",
+    "CorrelatedNoise",
+    "VisibilityNoise",
+    "power_spectrum",
+]

@@ -9,11 +9,13 @@ from torch import Tensor
 class Noise(ABC):
     """The interface of noise models: likelihood and score need no more than this.
 
-    Images have shape :math:`(B, 1, H, W)`.
+    Images have shape :math:`(B, 1, H, W)`. Observed are images, too, where a model does not say
+    otherwise: :class:`~lensrim.lensing.noise.VisibilityNoise` has visibilities in their place, and
+    residuals of another shape.
     """
 
     mask: Tensor
-    """Pixels that are used, of a shape that broadcasts to that of the images."""
+    """Pixels that are used, of a shape that broadcasts to that of the residual."""
 
     @abstractmethod
     def residual(self, model: Tensor, image: Tensor) -> Tensor:
@@ -36,6 +38,19 @@ class Noise(ABC):
     def sample(self, model: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Adds noise to images. What it adds on ignored pixels is finite and means nothing."""
 
+    def residual_map(self, residual: Tensor, slope: Tensor, precision: Tensor) -> Tensor:
+        r"""Puts a residual on the image's pixels, in units of its noise, for a machine to see.
+
+        Arguments:
+            residual: Whitened residual :math:`r`.
+            slope: :math:`\partial \log p / \partial F`, like the images.
+            precision: Result of :meth:`precision`.
+
+        Returns:
+            The residual itself if the data are an image.
+        """
+        return residual
+
     def chi2(self, model: Tensor, image: Tensor) -> Tensor:
         r"""Computes :math:`\chi^2 = r^T r`, with shape :math:`(B)`."""
         return self.residual(model, image).square().flatten(1).sum(1)
@@ -45,7 +60,7 @@ class Noise(ABC):
         return -0.5 * self.chi2(model, image) - self.normalization(model)
 
     def pixels(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Counts the used pixels of each image of a batch with shape ``(B, 1, H, W)``."""
+        """Counts the used data of each sample, whose residuals have the shape ``shape``."""
         return self.mask.expand(shape).flatten(1).sum(1)
 
 

@@ -1,0 +1,172 @@
+"""A reconstruction compared with its truth: errors of maps, stage by stage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import metrics
+from ..grid import PixelGrid
+from ..inference.answer import Answer, answer
+from ..inference.judgement import numbers_of
+from ..inference.learning import ROUNDS
+from ..inference.macro import MacroState
+from ..inference.search import Scene
+from ..inference.view import MassMaps
+from ..io.product import Product
+from .deflection import average_convergence
+from .mocks import Mock
+
+
+def compare(mock: Mock, product: Product) -> dict[str, float]:
+    """Computes the errors of a product.
+
+    Returns:
+        By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
+        ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
+        ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
+        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
+        ``source_rmse`` and ``source_sheet`` (relative L2 after the best mass sheet).
+
+    Raises:
+        ValueError: If the product is not on the mock's pixels.
+    """
+    maps, value = product.image_maps, {key: entry[0] for key, entry in product.header.items()}
+    truth = mock.truth
+    if np.shape(maps["MODEL"]) != mock.observation.image.shape:
+        raise ValueError(
+            f"the product has {np.shape(maps['MODEL'])} pixels, not those of the mock"
+        )
+    return {
+        "macro_error": abs(float(value["MACROTE"]) / truth.macro_theta_E - 1),
+        "theta_error": abs(float(value["THETAE"]) / truth.theta_E - 1),
+        "chi2nu": float(value["CHI2NU"]),
+        "chi2arc": float(value["CHI2ARC"]),
+        "peff": float(value["PEFF"]),
+    } | compare_maps(mock, maps_of(product))
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Creates the maps that are compared with the truth.
+
+    Arguments:
+        model: Noise-free arcs, with shape (H, W).
+        kappa: Convergence, with shape (H, W).
+        alpha: Deflection [arcsec], two maps with shape (H, W).
+        source, source_grid: The source and its pixels.
+    """
+
+    model: np.ndarray
+    kappa: np.ndarray
+    alpha: tuple[np.ndarray, np.ndarray]
+    source: np.ndarray
+    source_grid: PixelGrid
+
+
+def maps_of(product: Product) -> Maps:
+    """Takes the maps out of a product."""
+    maps = product.image_maps
+    return Maps(
+        maps["MODEL"],
+        maps["KAPPA"],
+        (maps["ALPHA_X"], maps["ALPHA_Y"]),
+        product.source_maps["SOURCE"],
+        product.source_grid,
+    )
+
+
+def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
+    """Computes the errors of maps: those that :func:`compare` names which need no header."""
+    truth, observation = mock.truth, mock.observation
+    host = truth.system.lens.ellipsoid
+    region = metrics.annulus(
+        observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
+    )
+    alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
+    source_l2, source_rmse = metrics.source_errors(maps.source, true_source(mock, maps))
+    sheet, _ = metrics.source_errors(maps.source, true_source(mock, maps, mass_sheet=True))
+    return {
+        "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
+        "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
+        "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region, mass_sheet=True),
+        "alpha": alpha / host.theta_E,
+        "source_l2": source_l2,
+        "source_rmse": source_rmse,
+        "source_sheet": sheet,
+    }
+
+
+def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
+    """Computes the errors of every stage of a chain, by its name, and of its ``answer``.
+
+    Beside them ``true_mass`` is the source that is solved for given the true deflection: what is
+    left to whoever knows the mass, but no more of the source than the inversion's prior.
+    """
+    answers, product = getattr(result, "answers", {}), result.product
+    found = {
+        name: _compare_answer(mock, each, product.stages["inversion" if name == "macro" else name])
+        for name, each in answers.items()
+    }
+    if found:
+        found["answer"] = found[product.header["STAGE"][0]]
+    if len(answers) > 1 and getattr(result, "scene", None) is not None:
+        best = with_true_mass(mock, result.scene, result.state)
+        found["true_mass"] = _compare_answer(mock, best, numbers_of(result.scene, best))
+    return found
+
+
+def _compare_answer(mock: Mock, found: Any, numbers: Mapping[str, Any]) -> dict[str, float]:
+    alpha = (found.alpha_x, found.alpha_y)
+    maps = Maps(found.arcs, found.kappa, alpha, found.source, found.source_grid)
+    return compare_maps(mock, maps) | {
+        "theta_error": abs(numbers["theta_E"] / mock.truth.theta_E - 1),
+        "chi2nu": numbers["chi2nu"],
+        "chi2arc": numbers["chi2arc"],
+        "peff": numbers["peff"],
+    }
+
+
+def with_true_mass(mock: Mock, scene: Scene, state: MacroState) -> Answer:
+    """Solves for the source of a mock, given its true deflection."""
+    truth = mock.truth
+    alpha = torch.from_numpy(np.stack([truth.alpha_x, truth.alpha_y]))
+    mass = MassMaps(torch.from_numpy(truth.kappa), alpha)
+    return answer(scene, mass, state, tune=ROUNDS)
+
+
+def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarray:
+    """The true source on the maps' source pixels, in the maps' gauge of the deflection.
+
+    Arguments:
+        mock: The mock.
+        maps: What is compared with it.
+        mass_sheet: Whether to stretch it by what no image tells, about the mean of the arcs.
+    """
+    truth, grid, weights = mock.truth, maps.source_grid, mock.truth.arcs * mock.truth.arc_mask
+    alpha = (truth.alpha_x, truth.alpha_y)
+    shift, scale = metrics.deflection_gauge(maps.alpha, alpha, weights), 1.0
+    center = np.array(grid.center)
+    if mass_sheet:
+        image = mock.observation.grid
+        scale = metrics.deflection_scale(maps.alpha, alpha, weights, image)
+        scale = min(max(scale, 0.5), 2.0)  # a wrong minimum has no gauge
+        theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
+        middle = [
+            float((weights * (t - a)).sum() / weights.sum())
+            for t, a in zip(theta, maps.alpha, strict=True)
+        ]
+        center = middle + scale * (center - middle)
+    place = (float(center[0] + shift[0]), float(center[1] + shift[1]))
+    return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing * scale, place))
+
+
+def structure(mock: Mock) -> float:
+    """How far the true convergence is from its ellipsoid's: rms of log10 in 0.3 to 2 radii."""
+    lens, grid = mock.truth.system.lens, mock.observation.grid
+    host = lens.ellipsoid
+    smooth = average_convergence(replace(lens, multipoles=(), subhalos=()), grid, order=3)
+    region = metrics.annulus(grid, theta_E=host.theta_E, center=(host.center_x, host.center_y))
+    return metrics.log_kappa_rmse(smooth, mock.truth.kappa, region)

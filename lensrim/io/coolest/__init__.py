@@ -1,0 +1,37 @@
+r"""COOLEST template files: lens models as JSON, their maps as FITS beside it.
+
+Coordinates are the same on both sides, arcsec along the axes of the image, :math:`x` to the right
+and :math:`y` upward; no axis points East, and nothing is flipped. Their origin, which a template
+places on the sky, is the middle of the image. The mask has the same sense: 1 = used. What differs
+is in :mod:`lensrim.io.coolest.conventions`, and only there.
+
+=============================== ===================================================================
+mass                            :class:`~lensrim.lensing.mass.SIE`, ``SIS`` (as a SIE with
+                                :math:`q = 1`), ``EPL`` (PEMD), ``NIE``, ``DPIE`` (Chameleon),
+                                ``NFW``, ``Shear``, ``MassSheet``, ``PixelatedPotential``
+light                           ``Sersic``, ``Exponential`` and ``Gaussian`` (as a Sersic with
+                                :math:`n` of 1 and 1/2), ``Shapelets``, ``PointSource`` (LensedPS),
+                                ``Pixelated``
+observation                     image, mask, noise map, PSF; read as well: uniform noise,
+                                background with an exposure map, a Gaussian PSF, one of finer
+                                pixels
+=============================== ===================================================================
+
+Anything else is refused, on either side. Not held by a template: the number of terms of a series,
+how a map is read between its pixels, and of an :class:`~lensrim.io.Observation` what does not
+describe its pixels (notes, binning, the corner of a cut-out). Not read: posteriors, priors, and
+the origin on the sky, for which the image's own header has the whole frame.
+
+A grid that is not square is written with ``num_pix_x`` columns. Version 0.1.11 of the ``coolest``
+package takes the rows of a FITS file for :math:`x`, and so loads such a template only with
+``check_external_files=False``; likewise one without an image.
+
+References:
+    Galan+ 2023, JOSS 8, 5567; https://coolest.readthedocs.io.
+"""
+
+from .reading import read_coolest
+from .system import Galaxy, LensSystem, MassField
+from .writing import write_coolest
+
+__all__ = ["LensSystem", "Galaxy", "MassField", "read_coolest", "write_coolest"]

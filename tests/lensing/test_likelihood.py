@@ -235,5 +235,5 @@ def test_a_score_to_differentiate_is_not_compiled(monkeypatch: pytest.MonkeyPatc
     image = torch.ones(1, 1, *grid.shape)
     score_fn = score(Simulator(grid, grid), image, image, create_graph=True)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    with pytest.raises(ValueError, match="create_graph.* cannot be compiled"):
+    with pytest.raises(ValueError, match=r"create_graph.* cannot be compiled"):
         score_fn({"source": image, "kappa": image})

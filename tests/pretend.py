@@ -81,6 +81,9 @@ class _Literals(TorchFunctionMode):
             if isinstance(args[0], Tensor):
                 return args[0].to(**kwargs)
             return func(*args, **kwargs | {"device": "cpu"}).to(device)
+        if func is Tensor.new_tensor and isinstance(args[0], _Held):
+            like = {"dtype": args[0].dtype, "device": args[0].device} | kwargs
+            return torch.tensor(*args[1:], **like | {"device": "cpu"}).to(like["device"])
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
             index = tuple(_index(i) if isinstance(i, list) else i for i in index)

@@ -1,6 +1,8 @@
 """``lensrim train``: train a machine for lenses from a recipe, or go on with it."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -71,24 +73,35 @@ def run(options: TrainOptions) -> None:
     validation = recipe.batches("validation", raw=gpu)
     say = (lambda line: None) if options.quiet else print
     say(f"making {recipe.validation.batches} validation batches")
-    history = fit(
-        model,
-        batches,
-        loss_of,
-        recipe.train,
-        folder=Path(options.output),
-        validation=[
-            validation.finish(to_device(validation(i), device), i)
-            for i in range(recipe.validation.batches)
-        ],
-        max_minutes=options.max_minutes,
-        device=device,
-        header=recipe.identity(),
-        report=say,
-        quiet=options.quiet,
-        finish=lambda batch, step: batches.finish(batch, step, device),
-    )
+    with ended_like_a_key():
+        history = fit(
+            model,
+            batches,
+            loss_of,
+            recipe.train,
+            folder=Path(options.output),
+            validation=[
+                validation.finish(to_device(validation(i), device), i)
+                for i in range(recipe.validation.batches)
+            ],
+            max_minutes=options.max_minutes,
+            device=device,
+            header=recipe.identity(),
+            report=say,
+            quiet=options.quiet,
+            finish=lambda batch, step: batches.finish(batch, step, device),
+        )
     print(f"stopped after step {history.step} ({history.stopped}): {options.output}")
+
+
+@contextmanager
+def ended_like_a_key() -> Iterator[None]:
+    """Lets the signal by which clusters end a job end it as a key does: with a checkpoint."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def begin_with(model: nn.Module, start: str) -> None:

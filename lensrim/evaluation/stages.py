@@ -43,7 +43,7 @@ def compare_groups(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, tuple[f
         members = [row for row in complete(rows) if belongs(row)]
         if not members:
             continue
-        names = list(members[0]["stages"])
+        names = [n for n in members[0]["stages"] if all(n in row["stages"] for row in members)]
         found[group] = {
             name: {
                 key: _percentiles([row["stages"][name].get(key) for row in members])

@@ -15,6 +15,7 @@ from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
 from ..datasets.systems import Map
 from ..errors import InputError
+from ..training.feed import to_device
 from .learnt import Batch, turned, with_start
 
 STOCK_FORMAT = 5
@@ -76,6 +77,10 @@ class DataConfig:
 
     def __post_init__(self):
         check_numbers(self, shape=16, seed=0, stocked=1, reuse=1)
+        if self.reuse > 1 and self.stock is None:
+            raise InputError(
+                f"reuse: needs a stock, found {self.reuse} without one; name a folder, or leave it"
+            )
 
     def read(
         self, which: str
@@ -137,12 +142,9 @@ class Batches:
         return batch if self.raw else self.finish(batch, index)
 
     def finish(
-        self, batch: Batch, index: int, device: torch.device | str = "cpu"
+        self, batch: Batch, index: int, device: torch.device = torch.device("cpu")
     ) -> dict[str, Tensor]:
         """Makes the starts of a batch that came raw, on its device, and puts it into the stock.
-
-        Batches that do not come from another process must be finished in the order of their
-        numbers: what is used again must have been made.
 
         Arguments:
             batch: What the call with this number returned.
@@ -153,9 +155,10 @@ class Batches:
             return dict(batch)
         number, _ = self.number(index)
         path = self._path(number)
-        if not batch:
-            assert path is not None
-            return self._turned({k: v.to(device) for k, v in self._read(path).items()}, index)
+        if not batch and path is not None and path.exists():
+            return self._turned(to_device(self._read(path), device), index)
+        if not batch:  # of a training that goes on without its stock
+            batch = to_device(_ingredients(_Key(self))(number), device)
         done = with_start(batch, number)
         if path is None:
             return done

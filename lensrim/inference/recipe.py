@@ -36,6 +36,7 @@ Paths are relative to the folder of the recipe. Galaxies are split by the hash o
 fifths for training, before anything else is done with them.
 """
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -79,6 +80,15 @@ class Recipe:
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
     start: str | None = None
+
+    def __post_init__(self):
+        # Steps go to the processes in turn, and so the new batches to one in so many of them.
+        shared = math.gcd(self.train.workers, self.data.reuse)
+        if self.train.workers and shared > 1:
+            raise InputError(
+                f"workers: must share no factor with reuse, found {self.train.workers} and "
+                f"{self.data.reuse}: one process in {shared} would make all batches; change one"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Returns what must not change while a training goes on, beside its own settings.

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..datasets.arcs import signal_to_noise
 from ..datasets.systems import convergence
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
@@ -29,22 +28,12 @@ from ..lensing.simulator import Simulator
 from .ascent import REACH, MacroProblem, ray_coordinates
 from .inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
 from .macro import MacroPrior, MacroState, mass_model
+from .scatter import Draws, push_of, slope_error
 
 STEP_MODES = 10
 """Highest order of the source modes of the step, whose errors hardly depend on it. Those of the
 answer are the chain's: with 14, and a core that is not tuned, its misfit was 1.7 times that of the
 chain's answer, 1.08 times with 18, and 1.05 with 22 (geometric means of 30 mocks, 2026-11-26)."""
-
-PUSHED = 0.1
-"""Share of the samples that are pushed off."""
-
-SLOPE_MEAN, SLOPE_SNR = 2.08, 1.65
-SLOPES = (-0.52, 0.3), (0.11, -0.045)
-"""Error of a fit's slope: share of its distance from ``SLOPE_MEAN``, and scatter, each at a
-log10 S/N of ``SLOPE_SNR`` and per unit of it; measured on 44 fits of mocks (2026-11-25)."""
-
-PUSH = (0.02, 0.03, 0.03, 0.3, 0.3, 0.02, 0.02, 0.1)
-"""Standard deviations of the push, in the parameters of the macro-model."""
 
 
 @dataclass(frozen=True)
@@ -99,27 +88,6 @@ def source_grid(shape: tuple[int, int]) -> PixelGrid:
     return PixelGrid((n, n), 1 / n)
 
 
-class _Draws:
-    """Creates a stream of random numbers that is the same wherever they are used.
-
-    Arguments:
-        like: Where they are used.
-        seed: Seed.
-    """
-
-    def __init__(self, like: Tensor, seed: int):
-        self.device, self.generator = like.device, torch.Generator().manual_seed(seed)
-
-    def normal(self, *shape: int) -> Tensor:
-        """Draws standard normal numbers."""
-        numbers = torch.randn(shape, generator=self.generator, dtype=torch.float64)
-        return numbers.to(self.device)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Draws numbers between 0 and 1."""
-        return torch.rand(shape, generator=self.generator).to(self.device)
-
-
 def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     """Makes the starts of a batch of training pairs.
 
@@ -127,10 +95,10 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
         batch: From :class:`lensrim.datasets.pairs.Pairs`.
         seed: Seed of the pushes.
     """
-    draw = _Draws(batch["macro"], seed)
     p = batch["macro"]
+    draws = Draws(p, seed)
     lit = batch["lit"].double()
-    noise = draw.normal(len(p), 2)
+    noise = draws.normal(len(p), 2)
     # Where there is light, its centre is the prior's; else the middle of the frame.
     near = torch.where(lit > 0, 0.5, 3.0)
     centers = torch.where(lit[:, None] > 0, p[:, 3:5] + 0.3 * noise, torch.zeros_like(noise))
@@ -138,27 +106,17 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     prior = replace(prior, centers=centers, widths=near)
     problem = problem_of(batch, prior, STEP_MODES, subsample=1, free_core=True)
     fitted = p.clone()
-    change, state = slope_error(p, batch, draw.normal(len(p))), first_state(p, batch, problem)
+    change, state = slope_error(p, batch, draws), first_state(p, batch, problem)
     for left in (change, torch.zeros_like(change)):
         # The valley is curved: a second step leads back into it, at the slope that was drawn.
         state = problem.tune(replace(state, p=fitted), rounds=5)
         fitted = fitted + allowed(prior, fitted, conditional_step(problem, state, left))
-    push, pushed = draw.normal(*p.shape), draw.uniform(len(p)) < PUSHED
-    push = push * push.new_tensor(PUSH) * pushed[:, None]
-    fitted = fitted + allowed(prior, fitted, push)
+    fitted = fitted + allowed(prior, fitted, push_of(p, draws))
     # The source prior is tuned at the model that is used, as it is in the chain; its core, which
     # costs most, where modes are few.
     problem = problem_of(batch, prior)
     state = problem.tune(replace(state, p=fitted), rounds=5)
     return answer_of(problem, state, batch)
-
-
-def slope_error(p: Tensor, batch: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-    """Tells how far fits' slopes are off, from standard normal numbers: ``SLOPES``, (B)."""
-    reach = (signal_to_noise(batch).double().log10() - SLOPE_SNR).clamp(-0.5, 0.8)
-    (share, by_snr), (spread, spread_by_snr) = SLOPES
-    error = (share + by_snr * reach) * (p[:, 7] - SLOPE_MEAN)
-    return error + (spread + spread_by_snr * reach) * noise
 
 
 def conditional_step(problem: MacroProblem, state: MacroState, change: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ visibilities included. A *state* is a mapping of named plain tensors, with the b
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,13 +172,13 @@ def score(
     """
     noise = noise_of(sigma, mask)
 
-    def value(
-        x: State, shift: Tensor | None = None, extra: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Any, ...]]:
+    def value(x: State, *shifts: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         rays, center = rays_of(simulator, x, setting)
-        rays = rays if shift is None else rays + shift
+        if shifts:
+            rays = rays + shifts[0]
         model = simulator.trace(x["source"], rays, center)
-        model = model if extra is None else model + extra
+        if shifts:
+            model = model + shifts[1]
         residual = noise.residual(model, image)
         energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
         return -energy, (rays, model, residual, center)
@@ -190,15 +190,13 @@ def score(
                 "loses terms of its gradient; compile the forward model, or give no create_graph"
             )
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-            slopes, parts = _slopes_by_functions(value, state)
+            gradient, pull, slope, parts = _slopes_by_functions(value, state)
         else:
-            slopes, parts = _slopes_by_graph(value, state, create_graph)
+            gradient, pull, slope, parts = _slopes_by_graph(value, state, create_graph)
         rays, model, residual, center = parts
-        *gradient, pull, slope = slopes
         if not create_graph:
-            gradient = [g.detach() for g in gradient]
-            pull, slope = pull.detach(), slope.detach()
-            model, residual = model.detach(), residual.detach()
+            gradient = {name: each.detach() for name, each in gradient.items()}
+            pull, model, residual = pull.detach(), model.detach(), residual.detach()
         k = simulator.subsample
         with torch.no_grad():
             precision = noise.precision(model)
@@ -209,15 +207,15 @@ def score(
             "pull": k**2 * pixels_of(pull, k),
             "information": information,
         }
-        return dict(zip(state, gradient, strict=True)), aux
+        return gradient, aux
 
     return score_fn
 
 
 def _slopes_by_graph(
     value: Callable[..., Any], state: State, create_graph: bool
-) -> tuple[Sequence[Tensor], tuple[Any, ...]]:
-    """Differentiates a function of a state in it, and in the rays and the model it returns."""
+) -> tuple[State, Tensor, Tensor, tuple[Any, ...]]:
+    """Differentiates a function of a state in it, in the rays and in the model that it returns."""
     with torch.enable_grad():
         # A view of each tensor, so that the caller's own graph is neither walked nor marked.
         x = {
@@ -227,16 +225,17 @@ def _slopes_by_graph(
             for name, given in state.items()
         }
         total, parts = value(x)
-        inputs = [*x.values(), *parts[:2]]
-        return torch.autograd.grad(total, inputs, create_graph=create_graph), parts
+        *gradient, pull, slope = torch.autograd.grad(
+            total, [*x.values(), *parts[:2]], create_graph=create_graph
+        )
+    return dict(zip(x, gradient, strict=True)), pull, slope, parts
 
 
 def _slopes_by_functions(
     value: Callable[..., Any], state: State
-) -> tuple[Sequence[Tensor], tuple[Any, ...]]:
+) -> tuple[State, Tensor, Tensor, tuple[Any, ...]]:
     """Does the same inside of ``torch.func`` and the compiler, which see no graph."""
     parts = value(state)[1]
-    nowhere = [torch.zeros_like(part) for part in parts[:2]]
-    slopes = torch.func.grad(lambda *given: value(*given)[0], argnums=(0, 1, 2))
-    gradient, pull, slope = slopes(dict(state), *nowhere)
-    return [*gradient.values(), pull, slope], parts
+    slopes = torch.func.grad(lambda x, *shifts: value(x, *shifts)[0], argnums=(0, 1, 2))
+    gradient, pull, slope = slopes(dict(state), *map(torch.zeros_like, parts[:2]))
+    return gradient, pull, slope, parts

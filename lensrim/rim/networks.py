@@ -146,10 +146,11 @@ def resize(x: Tensor, shape: Sequence[int]) -> Tensor:
     is many times faster where channels are many, and its gradient is the same at every run.
     """
     for axis, size in enumerate(shape, start=2):
-        n = x.shape[axis]
-        at = (torch.arange(size, dtype=x.dtype, device=x.device) + 0.5) * (n / size) - 0.5
-        pixels = torch.arange(n, dtype=x.dtype, device=x.device)
-        weights = (1 - (at.clamp(0, n - 1)[:, None] - pixels).abs()).clamp(min=0)
+        n, device = x.shape[axis], x.device
+        # Positions of many pixels are no half-precision numbers; their weights are.
+        at = (torch.arange(size, device=device, dtype=torch.float64) + 0.5) * (n / size) - 0.5
+        pixels = torch.arange(n, device=device, dtype=torch.float64)
+        weights = (1 - (at.clamp(0, n - 1)[:, None] - pixels).abs()).clamp(min=0).to(x)
         if axis == x.ndim - 2:
             x = weights @ x
         else:

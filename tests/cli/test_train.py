@@ -1,5 +1,7 @@
 """``lensrim train``: from a recipe to weights, in slices."""
 
+import os
+import signal
 import tomllib
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from lensrim._weights import read_weights, sha256_of
 from lensrim.cli import main
 from lensrim.inference.machine import load_machine
+from lensrim.inference.objective import loss_of
 
 RECIPE = """
 [data]
@@ -43,6 +46,28 @@ def test_a_training_runs_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert "stopped after step 3" in capsys.readouterr().out
     names = {path.name for path in folder.iterdir()}
     assert names >= {"best.safetensors", "ema.safetensors", "history.jsonl", "last.pt"}
+
+
+def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsys):
+    recipe, folder = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("steps = 3", "steps = 9").replace("every = 2", "every = 9"))
+    words = ["train", str(recipe), "--output", str(folder), "--device", "cpu"]
+    losses = []
+
+    def ended(machine, batch):
+        losses.append(0)
+        if len(losses) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss_of(machine, batch)
+
+    monkeypatch.setattr("lensrim.cli.train.loss_of", ended)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(words) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert 0 < torch.load(folder / "last.pt")["step"] < 9
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "stopped after step 9" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

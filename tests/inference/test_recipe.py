@@ -1,6 +1,7 @@
 """Recipes: what they say, and what they may not say."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,12 @@ def test_raw_batches_are_finished_to_the_same(tmp_path: Path):
     done = raw.finish(half, 0)
     expected = whole(0)  # from the stock that the other has made
     again = raw.finish(raw(0), 0)  # nothing is left to do
+    shutil.rmtree(tmp_path / "stock")
+    remade = raw.finish({}, 0)  # of a training that goes on elsewhere
     for name, value in expected.items():
         torch.testing.assert_close(done[name], value, rtol=0, atol=0)
         torch.testing.assert_close(again[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(remade[name], value, rtol=0, atol=0)
 
 
 def test_a_stock_grows_by_a_batch_every_few_steps(tmp_path: Path):
@@ -136,6 +140,8 @@ def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest
         ("[data]\nstocked = 0", "stocked: must be a whole number, 1 or more, found 0"),
         ("[model]\nwidths = []", "must be whole numbers, 1 or more"),
         ("[validation]\nbatches = 0", "batches: must be a whole number, 1 or more"),
+        ("[data]\nreuse = 2", "reuse: needs a stock"),
+        ("[data]\nstock = 's'\nreuse = 6\n[train]\nworkers = 4", "one process in 2 would"),
         ("data = 'x'", "recipe.toml"),
     ],
 )

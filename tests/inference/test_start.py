@@ -4,21 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pretend import pretended_device
 
 from lensrim.datasets.halos import LensPrior
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
-from lensrim.inference import start as starts
+from lensrim.inference import scatter
 from lensrim.inference.learnt import (
     FIELDS,
+    LensConfig,
+    build,
     setting_of,
     simulator_of,
     start_state,
     with_start,
 )
-from lensrim.inference.objective import misfit
-from lensrim.inference.start import extent, shear_of_map, slope_error, start_of_pairs
+from lensrim.inference.objective import loss_of, misfit
+from lensrim.inference.scatter import Draws, slope_error
+from lensrim.inference.start import extent, shear_of_map, start_of_pairs
 from lensrim.lensing.convergence import KappaToAlpha
 from lensrim.lensing.likelihood import simulate
 from lensrim.lensing.mass import SIE, Sum, flux_average
@@ -36,8 +40,8 @@ def batch():
 
 
 def test_samples_do_not_know_each_other(batch, monkeypatch):
-    monkeypatch.setattr(starts, "PUSHED", 0.0)
-    monkeypatch.setattr(starts, "SLOPES", ((-0.5, 0.0), (0.0, 0.0)))  # a draw has a place
+    monkeypatch.setattr(scatter, "PUSHED", 0.0)
+    monkeypatch.setattr(scatter, "SLOPES", ((-0.5, 0.0), (0.0, 0.0)))  # a draw has a place
     together = start_of_pairs(batch, seed=0)
     for i in range(3):
         alone = start_of_pairs({k: v[i : i + 1] for k, v in batch.items()}, seed=0)
@@ -47,7 +51,7 @@ def test_samples_do_not_know_each_other(batch, monkeypatch):
 
 
 def test_a_start_is_off_by_the_noise_alone_where_the_model_is_true(batch, monkeypatch):
-    monkeypatch.setattr(starts, "PUSHED", 0.0)
+    monkeypatch.setattr(scatter, "PUSHED", 0.0)
     error = start_of_pairs(batch, seed=0).p - batch["macro"]
     assert float(error[:, 0].abs().max()) < 0.02  # Einstein radius
     assert float(error.abs().max()) > 1e-5
@@ -55,12 +59,14 @@ def test_a_start_is_off_by_the_noise_alone_where_the_model_is_true(batch, monkey
 
 def test_slopes_are_off_as_fits_were_measured_to_be(batch):
     size = 4000
-    slope = 2.08 + 0.16 * torch.randn(size, dtype=torch.float64)
+    slope = 2.08 + 0.16 * torch.randn(
+        size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     p = torch.zeros(size, 8, dtype=torch.float64)
     p[:, 7] = slope
-    snr = 10**starts.SLOPE_SNR
+    snr = 10**scatter.SLOPE_SNR
     many = {"amplitude": torch.full((size,), snr), "sigma": torch.ones(size, 1, 4, 4)}
-    error = slope_error(p, many, torch.randn(size, dtype=torch.float64))
+    error = slope_error(p, many, Draws(p, 0))
     share = float((error * (slope - 2.08)).sum() / (slope - 2.08).square().sum())
     assert share == pytest.approx(-0.52, abs=0.04)
     assert float((error - share * (slope - 2.08)).std()) == pytest.approx(0.11, abs=0.01)
@@ -70,7 +76,7 @@ def test_slopes_are_off_as_fits_were_measured_to_be(batch):
 
 def test_pushed_starts_are_farther_off(batch, monkeypatch):
     def distance(share: float) -> float:
-        monkeypatch.setattr(starts, "PUSHED", share)
+        monkeypatch.setattr(scatter, "PUSHED", share)
         return float((start_of_pairs(batch, seed=0).p - batch["macro"])[:, 0].abs().mean())
 
     assert distance(1.0) > 2 * distance(0.0)
@@ -110,3 +116,18 @@ def test_the_extent_holds_the_source():
     side = float(extent(source))
     # 98 % of the flux above a fiftieth of the peak lies within 2.6 standard deviations
     assert side == pytest.approx(2 * 1.3 * 0.12, rel=0.15)
+
+
+def test_starts_and_loss_are_made_on_the_device_of_a_batch(batch):
+    few = {name: value[:2] for name, value in batch.items()}
+    here = with_start(few, 3)
+    machine = build(LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16))
+    loss, _ = loss_of(machine, here)
+    with pretended_device() as device:
+        there = with_start({name: value.to(device) for name, value in few.items()}, 3)
+        assert {value.device for value in there.values()} == {device}
+        there_loss, _ = loss_of(machine.to(device), there)
+        found = {name: value.cpu() for name, value in there.items()}, float(there_loss.detach())
+    for name, value in here.items():
+        torch.testing.assert_close(found[0][name], value)
+    assert found[1] == pytest.approx(float(loss.detach()), rel=1e-4)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lensrim.rim.cells import ConvGRU, conv, group_norm
-from lensrim.rim.networks import Network, UNet
+from lensrim.rim.networks import Network, UNet, resize
 
 SIZES = [(37,), (19, 22), (9, 10, 7), (3, 1)]
 EVERY_SIZE = pytest.mark.parametrize("size", SIZES, ids=str)
@@ -206,3 +206,24 @@ def test_one_sample_may_shrink_to_one_pixel():
 def test_it_refuses_what_cannot_be_built(wrong: dict):
     with pytest.raises(ValueError, match="a U-Net has 1 to 3 dimensions and one level or more"):
         UNet(**{"dims": 2, **GIVEN, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("shape", "to", "mode"),
+    [
+        ((5,), (10,), "linear"),
+        ((4, 7), (8, 13), "bilinear"),
+        ((3, 4, 5), (6, 7, 9), "trilinear"),
+        ((9, 8), (4, 5), "bilinear"),
+    ],
+)
+def test_maps_are_resized_as_torch_does(shape: tuple, to: tuple, mode: str) -> None:
+    maps = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(maps, size=to, mode=mode, align_corners=False)
+    torch.testing.assert_close(resize(maps, to), expected)
+
+
+def test_half_precision_resizes_at_the_right_places() -> None:
+    maps = torch.linspace(0, 1, 200)[None, None].bfloat16()
+    expected = F.interpolate(maps.float(), size=400, mode="linear", align_corners=False)
+    torch.testing.assert_close(resize(maps, (400,)).float(), expected, atol=0.01, rtol=0)

@@ -54,3 +54,22 @@ def test_moved_to_any_depth() -> None:
     assert moved["b"]["c"][1][0].device.type == "meta"
     assert moved["b"]["c"][1][1] == "name" and moved["n"] == 3 and moved["none"] is None
     assert to_device(batch, CPU)["a"] is tensor
+
+
+def check_finished(workers: int) -> None:
+    def finish(batch, step: int):
+        return int(batch["step"]), step
+
+    with closing(
+        feed(partial(getitem, BATCHES), 2, 6, device=CPU, workers=workers, ahead=3, finish=finish)
+    ) as served:
+        assert [*served] == [(step, step) for step in range(2, 6)]
+
+
+def test_batches_are_finished_with_the_number_of_their_step() -> None:
+    check_finished(0)
+
+
+@pytest.mark.slow
+def test_those_of_other_processes_too() -> None:
+    check_finished(2)

@@ -68,7 +68,7 @@ CASES: dict[str, Case] = {
     "multipole 1": Case(models.Multipole, {"a": 0.02, "b": -0.01, "r_E": 1.3, **PLACE}, {"m": 1}),
     "multipole 3": Case(models.Multipole, {"a": 0.02, "b": -0.01, **PLACE}, {"m": 3}),
     "multipole 4": Case(models.Multipole, {"a": -0.03, "b": 0.01, **PLACE}, {"m": 4}),
-    "shear": Case(models.Shear, {"gamma1": 0.05, "gamma2": -0.08}),
+    "shear": Case(models.Shear, {"gamma1": 0.05, "gamma2": -0.08, **PLACE}),
     "flexion": Case(models.Flexion, {"g1": 0.02, "g2": -0.01, "g3": 0.03, "g4": 0.01, **PLACE}),
     "mass sheet": Case(models.MassSheet, {"kappa": 0.1, **PLACE}),
     "pixelated potential": Case(pixelated, {"strength": 0.8, **PLACE}),

@@ -151,9 +151,10 @@ class _Taps:
 def _axis(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Index of the first pixel of a padded axis that positions read, and the weights of four."""
     u = ((position + 1) * n - 1) / 2
-    # What is far outside reads nothing; a large number, or none, would be no index.
-    u = u.nan_to_num(-2.0).clamp(-2.0, n + 1.0)
-    cell = u.detach().floor()
+    # What is far outside reads nothing; a large number would be no index. None at all is none
+    # either, but stays in the weights, so that a broken ray is seen.
+    u = u.clamp(-2.0, n + 1.0)
+    cell = u.detach().nan_to_num().floor()
     t = u - cell
     s = 1 - t
     # The kernel at 1 + t, t, 1 - t and 2 - t.

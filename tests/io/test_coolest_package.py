@@ -13,7 +13,7 @@ from lensrim.io.coolest.profiles import LIGHT, MASS
 from lensrim.lensing import light, mass
 from lensrim.lensing.mass import Sum
 
-from .test_coolest import LIGHTS, MASSES, PIXELS, PLACE, SHAPE, assert_same, observation
+from .templates import LIGHTS, MASSES, PIXELS, PLACE, SHAPE, assert_same, observation
 
 coolest = pytest.importorskip("coolest.template.json")
 pytestmark = pytest.mark.oracle

@@ -72,6 +72,23 @@ def test_what_is_outside_is_zero(interpolation):
         assert bool((value == 0).all())
 
 
+@EVERY
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_position_that_is_no_number_reads_none_and_the_others_do_not_notice(interpolation, axis):
+    p = positions(1, 3, 4, 0.8)
+    expected = interpolation.sample(random(1, 1, 6, 8), p)
+    p[0, 1, 2, axis] = torch.nan
+    p.requires_grad_()
+    value = interpolation.sample(random(1, 1, 6, 8), p)
+    assert value[0, 0, 1, 2].isnan()
+    expected[0, 0, 1, 2] = torch.nan
+    torch.testing.assert_close(value, expected, equal_nan=True)
+    (slope,) = torch.autograd.grad(value.sum(), p)
+    broken = torch.zeros(1, 3, 4, dtype=torch.bool)
+    broken[0, 1, 2] = True
+    assert torch.equal(slope.isnan().any(-1), broken)
+
+
 def test_along_an_axis_bicubic_is_the_hermite_spline_with_central_differences():
     s = random(9)
     padded = torch.cat([torch.zeros(3), s, torch.zeros(3)]).double()

@@ -1,9 +1,14 @@
 r"""COOLEST template files: lens models as JSON, their maps as FITS beside it.
 
 Coordinates are the same on both sides, arcsec along the axes of the image, :math:`x` to the right
-and :math:`y` upward; no axis points East, and nothing is flipped. Their origin, which a template
-places on the sky, is the middle of the image. The mask has the same sense: 1 = used. What differs
-is in :mod:`lensrim.io.coolest.conventions`, and only there.
+and :math:`y` upward; no axis points East, and nothing is flipped. The mask has the same sense: 1 =
+used. What differs besides the origin is in :mod:`lensrim.io.coolest.conventions`, and only there.
+
+A template places its origin on the sky and, by a sentence of its documentation, in the centre of a
+pixel. Here the origin is the middle of the image, which for an even number of pixels is where four
+meet; it is written so, with a field of view about 0, and an image with another is moved there when
+it is read, with all else. A shear or sheet then keeps its centre off the origin, and the template
+written of it has its origin in this centre.
 
 =============================== ===================================================================
 mass                            :class:`~lensrim.lensing.mass.SIE`, ``SIS`` (as a SIE with

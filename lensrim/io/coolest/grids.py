@@ -4,7 +4,7 @@ The field of view is measured between outer edges, as everywhere in lensrim; row
 :math:`y`, upward, and columns are :math:`x`. Values are kept in double precision.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ class Pixels:
     wcs: WCS | None = None
     unit: str | None = None
 
+    def moved(self, x: float, y: float) -> "Pixels":
+        """Moves the map by so many arcsec."""
+        cx, cy = self.grid.center
+        return replace(self, grid=replace(self.grid, center=(cx + x, cy + y)))
+
     def write(self, file: Path) -> None:
         """Writes the FITS file."""
         header = image_header(self.grid, self.wcs)
@@ -49,13 +54,13 @@ class Pixels:
 
 def grid_entry(grid: PixelGrid, file: str) -> dict[str, Any]:
     """Returns what the JSON says of a map."""
-    left, right, bottom, top = grid.extent
+    left, right, bottom, top = map(float, grid.extent)
     return {
         "fits_file": {"path": file},
         "field_of_view_x": [left, right],
         "field_of_view_y": [bottom, top],
-        "num_pix_x": grid.shape[1],
-        "num_pix_y": grid.shape[0],
+        "num_pix_x": int(grid.shape[1]),
+        "num_pix_y": int(grid.shape[0]),
     }
 
 
@@ -89,7 +94,7 @@ def read_pixels(node: Node, files: Files) -> tuple[Plane, PixelGrid]:
     image = next((e for e in file.entries if e.shape), file.entries[0])
     plane = file.plane(image)
     rows, columns = plane.array.shape
-    stated = [int(n.number()) if (n := node.get(k)) else 0 for k in ("num_pix_x", "num_pix_y")]
+    stated = [n.number() if (n := node.get(k)) else 0 for k in ("num_pix_x", "num_pix_y")]
     # The coolest package counts the rows as x.
     if any(stated) and stated not in ([columns, rows], [rows, columns]):
         node.refuse(

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
+from sys import float_info
 from typing import Any, NoReturn
 
 from lensrim.errors import InputError
@@ -65,9 +66,10 @@ class Node:
     def number(self, allowed: Range = ANY) -> float:
         """Returns a finite number from the allowed range, its ends included."""
         value = self.value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse("must be a number", "correct it")
-        if not allowed[0] <= value <= allowed[1]:
+        # An integer of JSON has any number of digits.
+        if not abs(value) <= float_info.max or not allowed[0] <= value <= allowed[1]:
             self.refuse(f"must be {in_words(allowed)}", "correct it")
         return float(value)
 
@@ -85,18 +87,18 @@ def in_words(allowed: Range) -> str:
 
 
 def read_json(path: Path) -> Node:
-    """Reads a JSON file.
+    """Reads a JSON file, with or without a byte order mark.
 
     Raises:
         InputError: If it is missing, or not JSON.
     """
     try:
-        return Node(json.loads(path.read_text(encoding="utf-8")), path)
+        return Node(json.loads(path.read_text(encoding="utf-8-sig")), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}): check the path") from None
-    except ValueError as error:  # of the JSON, or of the encoding
+    except (ValueError, RecursionError) as error:  # of the JSON, or of the encoding
         raise InputError(
             f"{path}: a template must be a JSON file, it is not ({error}): give another"
         ) from None

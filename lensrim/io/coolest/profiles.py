@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from math import pi, sqrt
+from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lensrim.errors import InputError
-from lensrim.grid import PixelGrid
 from lensrim.lensing import light, mass
 
 from . import conventions
@@ -43,6 +43,10 @@ LIGHT: Mapping[str, Mapping[str, Range]] = {
 """The same of lights."""
 LISTS = {"amps", "ra_list", "dec_list"}
 """Parameters that are lists of numbers."""
+NONZERO = ("q", "s_t", "r_s", "theta_eff", "beta")
+"""Parameters that are not zero, where COOLEST's ranges begin."""
+_COORDINATES = {"center_x": 0, "center_y": 1, "ra_list": 0, "dec_list": 1}
+"""Parameters that move with the origin, and along which axis."""
 _DIMENSIONS: Mapping[type, Mapping[str, int]] = {
     light.Shapelets: {"amp": 1},
     light.PointSource: {"x": 1, "y": 1, "flux": 1},
@@ -63,6 +67,41 @@ class Units:
 
     pixel: float
     arcsec2: float
+
+
+def check(values: Values) -> None:
+    """Makes sure that parameters within COOLEST's ranges describe a profile.
+
+    Raises:
+        InputError: If one is zero that is divided by, or the mass is negative.
+    """
+    for key in NONZERO:
+        if key in values:
+            _nonzero(key, values[key])
+    if "s_c" in values and values["s_c"] > values["s_t"]:
+        raise InputError(
+            f"the core s_c must be at most s_t, found {values['s_c']:g} and {values['s_t']:g}: the"
+            " convergence is negative; exchange them"
+        )
+
+
+def moved(values: Values, x: float, y: float) -> Values:
+    """Moves a profile by so many arcsec."""
+    result, by = dict(values), (x, y)
+    for key in _COORDINATES.keys() & values.keys():
+        value, step = values[key], by[_COORDINATES[key]]
+        result[key] = [v + step for v in value] if key in LISTS else value + step
+    if "pixels" in values:
+        result["pixels"] = values["pixels"].moved(x, y)
+    return result
+
+
+def undeflected(model: Any) -> tuple[float, float] | None:
+    """Returns the point that a shear or a sheet does not deflect, where COOLEST has its origin."""
+    if not isinstance(model, mass.Shear | mass.MassSheet):
+        return None
+    m = _plain(model)
+    return m.center_x, m.center_y
 
 
 def write_mass(model: Any) -> tuple[str, Values]:
@@ -92,19 +131,15 @@ def write_mass(model: Any) -> tuple[str, Values]:
             radii = {"b": m.theta_E, "s_c": m.core, "s_t": m.truncation}
             return "Chameleon", {**radii, **_ellipse(m)}
         case mass.NFW():
+            _nonzero("r_s", m.r_s)
             return "NFW", {"r_s": m.r_s, "rho_c": m.kappa_s / m.r_s, **_round(m)}
         case mass.Shear():
             size, phi = conventions.to_polar(m.gamma1, m.gamma2)
             return "ExternalShear", {"gamma_ext": size, "phi_ext": phi}
         case mass.MassSheet():
-            if m.center_x or m.center_y:
-                raise InputError(
-                    "COOLEST's convergence sheet is centred on the origin, found one centred on"
-                    f" ({m.center_x:g}, {m.center_y:g}): move it there"
-                )
             return "ConvergenceSheet", {"kappa_s": m.kappa}
         case mass.PixelatedPotential():
-            pixels = Pixels(m.pixels, _moved(m), unit="arcsec2")
+            pixels = Pixels(m.pixels, m.grid, unit="arcsec2").moved(m.center_x, m.center_y)
             return "PixelatedRegularGridPotential", {"pixels": pixels}
     raise InputError(
         f"COOLEST has no mass profile for a {type(model).__name__}: write its potential on a grid,"
@@ -113,7 +148,7 @@ def write_mass(model: Any) -> tuple[str, Values]:
 
 
 def read_mass(name: str, p: Values) -> mass.Mass:
-    """Makes a mass model from COOLEST's name and parameters."""
+    """Makes a mass model from COOLEST's name and parameters, and the centre of any."""
     match name:
         case "SIE":
             return mass.SIE(p["theta_E"], **_shape(p))
@@ -131,9 +166,10 @@ def read_mass(name: str, p: Values) -> mass.Mass:
                 )
             return mass.NFW(p["rho_c"] * p["r_s"], p["r_s"], **_center(p))
         case "ExternalShear":
-            return mass.Shear(*conventions.from_polar(p["gamma_ext"], p["phi_ext"]))
+            gamma1, gamma2 = conventions.from_polar(p["gamma_ext"], p["phi_ext"])
+            return mass.Shear(gamma1, gamma2, **_center(p))
         case "ConvergenceSheet":
-            return mass.MassSheet(p["kappa_s"])
+            return mass.MassSheet(p["kappa_s"], **_center(p))
         case _:
             return mass.PixelatedPotential(torch.from_numpy(p["pixels"].array), p["pixels"].grid)
 
@@ -153,18 +189,21 @@ def write_light(model: Any, units: Units) -> tuple[str, Values]:
             amp, radius = conventions.sersic_of(m.amp, m.R_d, 1.0)
             return "Sersic", {**_sersic(per * amp, radius, 1.0), **_ellipse(m)}
         case light.Gaussian():
-            central, scale = m.amp / (2 * pi * m.sigma**2), sqrt(2) * m.sigma
+            _nonzero("sigma", m.sigma)
+            central, scale = m.amp / (2 * pi) / m.sigma / m.sigma, sqrt(2) * m.sigma
             amp, radius = conventions.sersic_of(central, scale, 0.5)
             return "Sersic", {**_sersic(per * amp, radius, 0.5), **_ellipse(m)}
         case light.Shapelets():
             numbers = {"n_max": model.n_max, "beta": m.beta, **_center(vars(m))}
             return "Shapelets", {**numbers, "amps": (per * m.amp).tolist()}
         case light.PointSource():
-            x, y, flux = np.broadcast_arrays(m.x, m.y, units.pixel * m.flux)
+            arrays = np.atleast_1d(m.x, m.y, units.pixel * m.flux)
+            x, y, flux = np.broadcast_arrays(*arrays)
             lists = {"ra_list": x, "dec_list": y, "amps": flux}
             return "LensedPS", {k: v.tolist() for k, v in lists.items()}
         case light.Pixelated():
-            return "PixelatedRegularGrid", {"pixels": Pixels(units.pixel * m.pixels, _moved(m))}
+            pixels = Pixels(units.pixel * m.pixels, m.grid).moved(m.center_x, m.center_y)
+            return "PixelatedRegularGrid", {"pixels": pixels}
     raise InputError(
         f"COOLEST has no light profile for a {type(model).__name__}: write its surface brightness"
         " on a grid, as a Pixelated"
@@ -205,13 +244,13 @@ def _plain(model: Any) -> SimpleNamespace:
     dimensions, plain = _DIMENSIONS.get(type(model), {}), {}
     for name in (f.name for f in fields(model)):
         value = getattr(model, name)
-        if isinstance(value, Tensor | int | float):
+        if isinstance(value, Tensor | np.ndarray | Real):
             value = _single(name, value, dimensions.get(name, 0))
         plain[name] = value
     return SimpleNamespace(**plain)
 
 
-def _single(name: str, value: Tensor | float, dimensions: int) -> Any:
+def _single(name: str, value: Any, dimensions: int) -> Any:
     array = torch.as_tensor(value, dtype=torch.float64).detach().cpu().numpy()
     shape = array.shape[max(array.ndim - dimensions, 0) :]
     if array.size != np.prod(shape):
@@ -220,6 +259,11 @@ def _single(name: str, value: Tensor | float, dimensions: int) -> Any:
             " template for each"
         )
     return array.reshape(shape) if dimensions else array.item()
+
+
+def _nonzero(name: str, value: float) -> None:
+    if value == 0:
+        raise InputError(f"{name} must be more than 0, found 0: correct it")
 
 
 def _tensor(values: list[float]) -> Tensor:
@@ -242,17 +286,9 @@ def _round(m: SimpleNamespace) -> Values:
 
 def _shape(p: Values) -> dict[str, Any]:
     """Returns the shape and place of a model of ours from COOLEST's."""
-    if p["q"] == 0:
-        raise InputError("q must be more than 0, found 0: correct it")
     e1, e2 = conventions.from_axis_ratio(p["q"], p["phi"])
     return {"e1": e1, "e2": e2, **_center(p)}
 
 
 def _center(p: Values) -> dict[str, Any]:
     return {"center_x": p["center_x"], "center_y": p["center_y"]}
-
-
-def _moved(m: SimpleNamespace) -> PixelGrid:
-    """Takes the offset of a map into its grid."""
-    x, y = m.grid.center
-    return PixelGrid(m.grid.shape, m.grid.spacing, (x + m.center_x, y + m.center_y))

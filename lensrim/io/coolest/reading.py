@@ -24,7 +24,7 @@ from lensrim.lensing.psf import gaussian_psf
 from .conventions import RHO_C_UNIT
 from .grids import SQUARE, Pixels, has_file, read_pixels
 from .node import POSITIVE, Node, Range, read_json
-from .profiles import LIGHT, LISTS, MASS, Units, read_light, read_mass
+from .profiles import LIGHT, LISTS, MASS, Units, check, moved, read_light, read_mass
 from .system import Galaxy, LensSystem, MassField, Mode
 
 Map = Float64[np.ndarray, "h w"]
@@ -35,7 +35,8 @@ def read_coolest(path: str | os.PathLike[str]) -> LensSystem:
     """Reads a template.
 
     Maps come in double precision, on the CPU. An observation is returned if the template names
-    the file of its image; ``wcs`` is that of this file's header.
+    the file of its image; ``wcs`` is that of this file's header. If this image is not centred on
+    the template's origin, all that is read is moved so that the image is centred on ours.
 
     Arguments:
         path: The JSON file.
@@ -45,16 +46,20 @@ def read_coolest(path: str | os.PathLike[str]) -> LensSystem:
             missing or out of range, or is a profile or a kind of noise that lensrim lacks.
     """
     root = read_json(Path(path))
+    standard = root.get("standard")
+    if standard and standard.value != "COOLEST":
+        standard.refuse("must be COOLEST", "give a template of it")
     mode = root["mode"]
     if mode.text() not in get_args(Mode):
         mode.refuse(f"must be one of {', '.join(get_args(Mode))}", "give a template of a lens")
     instrument = root["instrument"]
     side = _positive(instrument["pixel_size"])
     with Files() as files:
-        reader = _Reader(root, files, Units(1.0, side**-2))
+        observation, middle = _observation(root, files, side)
+        reader = _Reader(root, files, Units(1.0, side**-2), middle)
         return LensSystem(
             entities=[reader.entity(node) for node in root["lensing_entities"]],
-            observation=_observation(root, files, side),
+            observation=observation,
             pixel_scale=side,
             cosmology=_cosmology(root.get("cosmology")),
             instrument=_text(instrument, "name"),
@@ -64,10 +69,13 @@ def read_coolest(path: str | os.PathLike[str]) -> LensSystem:
 
 
 class _Reader:
-    """Reads the entities of one template."""
+    """Reads the entities of one template, relative to the middle of its image."""
 
-    def __init__(self, root: Node, files: Files, units: Units) -> None:
+    def __init__(
+        self, root: Node, files: Files, units: Units, middle: tuple[float, float]
+    ) -> None:
         self.root, self.files, self.units = root, files, units
+        self.x, self.y = middle
 
     def entity(self, node: Node) -> Galaxy | MassField:
         kind, redshift = node["type"], node.get("redshift")
@@ -98,7 +106,11 @@ class _Reader:
         parameters = node["parameters"]
         values = {key: self._value(parameters[key], key, r) for key, r in known[name].items()}
         try:
-            return make(name, values)
+            check(values)
+            # What has no place is about the origin.
+            return make(
+                name, moved({"center_x": 0.0, "center_y": 0.0, **values}, -self.x, -self.y)
+            )
         except ValueError as error:
             raise InputError(f"{node.file}: {node.place}: {error}") from None
 
@@ -126,20 +138,20 @@ class _Reader:
             )
 
 
-def _observation(root: Node, files: Files, side: float) -> Observation | None:
+def _observation(
+    root: Node, files: Files, side: float
+) -> tuple[Observation | None, tuple[float, float]]:
+    """Returns the observation, if there is one, and the middle of its image."""
     node = root["observation"]
     if not has_file(node["pixels"]):
-        return None
+        return None, (0.0, 0.0)
     data, grid = read_pixels(node["pixels"], files)
     if abs(grid.spacing / side - 1) > SQUARE:
         root["instrument"]["pixel_size"].refuse(
             f"must be the pixel of the image, {grid.spacing:g} arcsec", "correct one of them"
         )
-    if max(abs(c) for c in grid.center) > SQUARE * side:
-        node["pixels"].refuse(
-            "the field of view of the image must be centred on the origin",
-            "shift it, and with it all coordinates of the template",
-        )
+    # The rounding of a field of view is no shift.
+    x, y = (c if abs(c) > SQUARE * side else 0.0 for c in grid.center)
     meta, zeropoint = root.get("meta"), node.get("mag_zero_point")
     stated = meta.get("psf_kind") if meta else None
     kind = stated.text() if stated else "effective"
@@ -152,7 +164,7 @@ def _observation(root: Node, files: Files, side: float) -> Observation | None:
     wcs, scale, wcs_notes = celestial(data)
     if scale is not None and abs(scale.value / side - 1) > TOLERANCE:
         wcs, wcs_notes = None, [f"{data.short}: WCS left out, its scale is not the template's"]
-    return Observation(
+    observation = Observation(
         image=data.array,
         sigma=sigma,
         psf=psf,
@@ -168,6 +180,7 @@ def _observation(root: Node, files: Files, side: float) -> Observation | None:
         files=(root.file, *files.paths),
         options=(f"observation = {root.file}",),
     )
+    return observation, (x, y)
 
 
 def _same_shape(node: Node, data: Plane, files: Files) -> Map:

@@ -13,31 +13,38 @@ class Shear:
     r"""Creates an external shear, :math:`\psi = \gamma_1 (x^2 - y^2) / 2 + \gamma_2 x y`.
 
     Arguments:
-        gamma1, gamma2: Components of the shear, dimensionless. Its origin is (0, 0).
+        gamma1, gamma2: Components of the shear, dimensionless.
+        center_x, center_y: Point :math:`x = y = 0`, which it does not deflect [arcsec].
     """
 
     gamma1: Parameter
     gamma2: Parameter
+    center_x: Parameter = 0.0
+    center_y: Parameter = 0.0
+
+    def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        g1, g2, cx, cy = _maps(x, self.gamma1, self.gamma2, self.center_x, self.center_y)
+        return g1, g2, x - cx, y - cy
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Returns zero: a shear has no mass inside the map."""
-        g1, _ = _maps(x, self.gamma1, self.gamma2)
+        g1, _, x, y = self._frame(x, y)
         return torch.zeros_like(g1 * x * y)
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        g1, g2 = _maps(x, self.gamma1, self.gamma2)
+        g1, g2, x, y = self._frame(x, y)
         return g1 * x + g2 * y, g2 * x - g1 * y
 
     def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Returns :math:`\gamma_1, \gamma_2`, the same everywhere."""
-        g1, g2 = _maps(x, self.gamma1, self.gamma2)
+        g1, g2, x, y = self._frame(x, y)
         nothing = torch.zeros_like(g1 * x * y)
         return g1 + nothing, g2 + nothing
 
     def potential(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\psi` [arcsec²]."""
-        g1, g2 = _maps(x, self.gamma1, self.gamma2)
+        g1, g2, x, y = self._frame(x, y)
         return g1 * (x**2 - y**2) / 2 + g2 * x * y
 
 

@@ -14,7 +14,8 @@ for cubic polynomials up to the edge. For a smooth potential the errors fall as 
 Beyond the field of view :math:`\psi` is continued linearly along each axis: the deflection is
 continuous at the edge and means little beyond it. Not guaranteed: that :math:`\kappa` is positive,
 accuracy within some pixels of a singular centre, nor more digits of :math:`\kappa` than the second
-differences of the map have, which in single precision may be few.
+differences of the map have, which in single precision, be it of the map or of the positions, may
+be few: for a lens of 1 arcsec and pixels of 0.05 the error of :math:`\kappa` is some 1e-4.
 """
 
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class PixelatedPotential:
 
     def potential(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\psi` [arcsec²]."""
-        return self._derivatives(x, y, [(0, 0)])[0]
+        return self._derivatives(x, y, [(0, 0)])[0] + self._level().to(x)
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
@@ -89,7 +90,10 @@ class PixelatedPotential:
     def _derivatives(
         self, x: Tensor, y: Tensor, orders: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, ...]:
-        """Computes derivatives of these orders along x and y, each with the shape of a map."""
+        """Computes derivatives of these orders along x and y, each with the shape of a map.
+
+        The potential itself, of orders zero, comes without its level.
+        """
         cx, cy = _maps(x, self.center_x, self.center_y)
         u, v = torch.broadcast_tensors(*self.grid.to_index(x - cx, y - cy))
         (rows, columns), h = self.grid.shape, self.grid.spacing
@@ -105,13 +109,18 @@ class PixelatedPotential:
             for i, j in orders
         )
 
+    def _level(self) -> Tensor:
+        """Returns the mean of the map, which deflects nothing, with shape (*, 1, 1)."""
+        return self.pixels.double().mean((-2, -1), keepdim=True)
+
     def _coefficients(self, like: Tensor) -> Tensor:
         """Solves for the spline's coefficients, with shape (*, n_y + 2, n_x + 2)."""
-        # In double precision: what is rounded here is divided by the squared spacing later.
+        # They are rounded to the type of the positions, and the error is divided by the squared
+        # spacing later: the smaller they are the better, and no other error should be added.
         # The compiler looks into no cache.
         matrix = _spline_matrix if torch.compiler.is_compiling() else _kept_spline_matrix
         over_y, over_x = (torch.from_numpy(matrix(n)).to(like.device) for n in self.grid.shape)
-        return (over_y @ self.pixels.to(over_y) @ over_x.mT).to(like)
+        return (over_y @ (self.pixels - self._level()).to(over_y) @ over_x.mT).to(like)
 
 
 def _weights(position: Tensor, n: int) -> tuple[Tensor, list[tuple[Tensor, ...]]]:

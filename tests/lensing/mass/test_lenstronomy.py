@@ -192,8 +192,8 @@ def test_multipole(m: int):
 @pytest.mark.oracle
 def test_shear_flexion_and_sheet():
     shear = {"gamma1": 0.04, "gamma2": -0.06}
-    compare(models.Shear(**shear), "SHEAR", shear)
-    flexion = {"g1": 0.02, "g2": -0.01, "g3": 0.03, "g4": 0.01}
     origin = dict(zip(("ra_0", "dec_0"), PLACE.values(), strict=True))
+    compare(models.Shear(**shear, **PLACE), "SHEAR", {**shear, **origin})
+    flexion = {"g1": 0.02, "g2": -0.01, "g3": 0.03, "g4": 0.01}
     compare(models.Flexion(**flexion, **PLACE), "FLEXION", {**flexion, **origin})
     compare(models.MassSheet(0.1, **PLACE), "CONVERGENCE", {"kappa": 0.1, **origin})

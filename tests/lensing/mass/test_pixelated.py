@@ -156,6 +156,18 @@ def test_single_precision_loses_no_more_than_the_map_does():
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=3e-5)
 
 
+def test_a_constant_costs_no_digits_in_single_precision():
+    grid = PixelGrid((128, 128), 0.05)
+    mass, at = sampled(LENS, grid), inside(grid)
+    raised = PixelatedPotential(mass.pixels + 100, grid)
+    single = [c.float() for c in at]
+    error = raised.convergence(*single) - mass.convergence(*at)
+    assert float(error.abs().max()) < 3e-4
+    psi = raised.potential(*single)
+    assert psi.dtype == torch.float32
+    np.testing.assert_allclose(psi, mass.potential(*at) + 100, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("pixels", "grid", "message"),
     [

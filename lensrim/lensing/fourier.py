@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .operation import Operation
+from .operation import Operation, only_plain
 
 Shape = tuple[int, ...]
 AT_ONCE = 1 << 17
@@ -83,9 +83,12 @@ def _apply(
     shape: tuple[int, int],
     adjoint: bool,
 ) -> Tensor:
-    # The compiler traces no function with a forward-mode derivative of its own.
-    operation = _Convolve if torch.compiler.is_compiling() else _ConvolveForwardMode
-    return operation.apply(image, transfer, size, lead, shape, adjoint)
+    if torch.compiler.is_compiling():
+        return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
+    if only_plain():
+        factor = torch.view_as_complex(transfer)
+        return _product(image, factor.conj() if adjoint else factor, size, (*lead, *shape))
+    return _ConvolveForwardMode.apply(image, transfer, size, lead, shape, adjoint)
 
 
 class _Convolve(Operation):

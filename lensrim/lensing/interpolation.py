@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .operation import Operation
+from .operation import Operation, only_plain
 
 
 @runtime_checkable
@@ -48,8 +48,7 @@ class Bilinear:
 
     def sample(self, source: Tensor, positions: Tensor) -> Tensor:
         """Reads maps at positions."""
-        # The compiler traces no function with a forward-mode derivative of its own.
-        if torch.compiler.is_compiling():
+        if only_plain():
             return _sample(source, positions)
         return _Bilinear.apply(source, positions)
 

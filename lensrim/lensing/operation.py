@@ -1,4 +1,4 @@
-"""Functions with derivatives of their own."""
+"""Functions with derivatives of their own, and when torch cannot follow them."""
 
 import inspect
 from typing import Any
@@ -19,3 +19,19 @@ class Operation(torch.autograd.Function):
         super().__init_subclass__(**options)
         # torch reads the signature at every call, which takes longer than a small map's sum.
         cls.forward.__signature__ = inspect.signature(cls.forward)  # type: ignore[attr-defined]
+
+
+def only_plain() -> bool:
+    """Returns whether torch's own operations are to be used, whatever their derivatives cost.
+
+    The compiler traces no function with a forward-mode derivative of its own, and forward mode
+    within forward mode loses terms of it, without a word (torch 2.13).
+    """
+    if torch.compiler.is_compiling():
+        return True
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+
+    kinds = [i.key().name for i in retrieve_all_functorch_interpreters()]
+    return kinds.count("Jvp") > 1

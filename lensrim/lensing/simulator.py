@@ -21,7 +21,7 @@ from .convergence import KappaToAlpha
 from .interpolation import Bilinear, Interpolation
 from .jacobian import Deflector
 from .light import Light
-from .operation import Operation
+from .operation import Operation, only_plain
 from .psf import PSF, PSFKind
 from .source import PixelatedSource
 
@@ -183,8 +183,7 @@ class Simulator(nn.Module):
 
 def _average(fine: Tensor, k: int) -> Tensor:
     """Averages over k x k rays."""
-    # The compiler traces no function with a forward-mode derivative of its own.
-    return _sum_of_slices(fine, k) if torch.compiler.is_compiling() else _Average.apply(fine, k)
+    return _sum_of_slices(fine, k) if only_plain() else _Average.apply(fine, k)
 
 
 def _sum_of_slices(fine: Tensor, k: int) -> Tensor:

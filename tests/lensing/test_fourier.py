@@ -80,3 +80,19 @@ def test_it_works_under_vmap():
 
 def test_fast_lengths_are_long_enough():
     assert [fast_length(n) for n in (1, 7, 259)] == [1, 8, 270]
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_forward_mode_within_forward_mode(adjoint: bool):
+    image, transfer = random(4, 5), transfer_function(random(*SIZE))
+    one = torch.ones((), dtype=torch.float64)
+
+    def f(t: torch.Tensor) -> torch.Tensor:
+        if adjoint:
+            return correlate(image * t**2, transfer, SIZE, (3, 4)).sum()
+        return convolve(image * t**2, transfer, SIZE, (3, 4)).sum()
+
+    def slope(t: torch.Tensor) -> torch.Tensor:
+        return torch.func.jvp(f, (t,), (one,))[1]
+
+    torch.testing.assert_close(torch.func.jvp(slope, (one,), (one,))[1], 2 * f(one))

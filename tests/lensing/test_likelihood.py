@@ -228,3 +228,12 @@ def test_the_information_is_the_sum_of_inverse_variances(sim: Simulator):
     share = simulate(seen, {**state, "source": ones})
     expected = (share * torch.where(mask, sigma**-2, 0.0)).sum((1, 2, 3))
     torch.testing.assert_close(aux["information"].sum((1, 2, 3)), expected)
+
+
+def test_a_score_to_differentiate_is_not_compiled(monkeypatch: pytest.MonkeyPatch):
+    grid = PixelGrid((5, 4), 0.3)
+    image = torch.ones(1, 1, *grid.shape)
+    score_fn = score(Simulator(grid, grid), image, image, create_graph=True)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with pytest.raises(ValueError, match=r"create_graph.* cannot be compiled"):
+        score_fn({"source": image, "kappa": image})

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..operation import Operation
+from ..operation import Operation, only_plain
 
 Complex = tuple[Tensor, Tensor]
 """Real and imaginary part."""
@@ -33,15 +33,14 @@ def power_series(z: Complex, coefficients: Tensor) -> Complex:
         Real and imaginary part, with shape (*, H, W). Differentiable, to any order and in forward
         mode, in the argument and the coefficients.
     """
-    # The compiler traces no function with a forward-mode derivative of its own.
-    if torch.compiler.is_compiling():
+    if only_plain():
         return _sum(*z, coefficients)
     return _PowerSeries.apply(*z, coefficients)  # type: ignore[return-value]
 
 
 def _sum(x: Tensor, y: Tensor, coefficients: Tensor) -> Complex:
     double, size2 = 2 * x, x**2 + y**2
-    b = after = torch.zeros_like(x)
+    b = after = torch.zeros_like(x * coefficients[0])
     for c in coefficients[1:].flip(0).unbind(0):
         b, after = _step(c, double, b, size2, after), b
     return coefficients[0] + x * b - size2 * after, y * b

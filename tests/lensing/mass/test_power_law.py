@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from masses import points
+from torch import Tensor
 
 from lensrim.lensing.mass import EPL, SIE, SIS
 
@@ -52,3 +53,29 @@ def test_a_round_isothermal_ellipsoid_is_the_sphere():
     torch.testing.assert_close(ours.shear(x, y), sphere.shear(x, y))
     torch.testing.assert_close(ours.convergence(x, y), sphere.convergence(x, y))
     torch.testing.assert_close(ours.potential(x, y), sphere.potential(x, y))
+
+
+@pytest.mark.parametrize("e1", [0.0, 9.9e-5, 1.01e-4, 9.9e-3, 1.01e-2, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_functions_of_an_isothermal_ellipsoid_are_the_series(e1: float, dtype):
+    x, y = points(30)
+
+    def of(make, dtype) -> tuple[Tensor, ...]:
+        p = torch.tensor([1.1, e1, -0.3 * e1], dtype=dtype, requires_grad=True)
+        mass = make(*p)
+        maps = torch.stack(
+            [
+                *mass.deflection(x.to(dtype), y.to(dtype)),
+                *mass.shear(x.to(dtype), y.to(dtype)),
+                mass.convergence(x.to(dtype), y.to(dtype)),
+                mass.potential(x.to(dtype), y.to(dtype)),
+            ]
+        )
+        return maps.detach(), *torch.autograd.grad((maps * (1 + x.to(dtype))).sum(), p)
+
+    found = of(SIE, dtype)
+    right = of(lambda t, a, b: EPL(t, 2.0, a, b, terms=80), torch.float64)
+    tolerance = 3e-4 if dtype == torch.float32 else 1e-8
+    for value, expected in zip(found, right, strict=True):
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(value.double(), expected, rtol=0, atol=tolerance * scale)

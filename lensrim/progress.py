@@ -70,4 +70,4 @@ class Stages:
         start = perf_counter()
         yield lambda: move(self._bar.n + share / parts)
         move(end)
-        self.seconds[name] = perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start

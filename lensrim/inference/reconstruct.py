@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 
 from ..errors import InputError
@@ -25,14 +24,15 @@ from ..progress import Stages
 from ..zoo import DEFAULT
 from .answer import Answer, answer, mass_maps_of
 from .ascent import MacroProblem
-from .framing import coarsen, cut, frame_of, observe, structure_noise
+from .framing import coarsen, cut, frame_of, observe
+from .judgement import numbers_of
 from .learning import PARTS, Outcome, StageName, learn
-from .lens_light import LensLightFitter
 from .machine import load_machine
-from .macro import MacroPrior, MacroState
+from .macro import MacroState
 from .neighbours import describe_neighbours
 from .report import build_product, summary_of, timed
-from .search import STAGES, Scene, climb, problem, search
+from .search import STAGES, Scene, search
+from .together import prior_of, together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +47,11 @@ SHARES = {
     "report": 3,
 }
 """Stages, with the per cent of the time that they usually take."""
+
+
+AGAIN = 1.2
+"""χ² of the arcs above which the search is made once more, with other candidates. Of 200 mocks one
+had been missed (S/N 147, χ² 1.30); the second search finds it."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,17 @@ class Reconstruction:
         return stream.getvalue()
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """Holds a macro-model with its answer, and its evidence before the lens light was refitted."""
+
+    scene: Scene
+    problem: MacroProblem
+    state: MacroState
+    answer: Answer
+    evidence: float
+
+
 def reconstruct(
     observation: Observation | str | os.PathLike[str],
     options: ReconstructOptions = ReconstructOptions(),
@@ -219,19 +235,32 @@ def reconstruct(
         notes = [*notes, *describe_neighbours(scene.neighbours, fitted)]
         scene = replace(scene, device=torch.device("cuda" if device == "cuda" else "cpu"))
         prior = prior_of(scene, has_light)
-        with enough_memory(scene), stages("search", parts=len(STAGES)) as tick:
+        coarse = coarsen(scene, fitted)
 
-            def report(line: str) -> None:
-                lines.append(line)
-                tick()
+        def fit(seed: int) -> _Fit:
+            """Finds a macro-model, and the source that belongs to it."""
+            with enough_memory(scene), stages("search", parts=len(STAGES)) as tick:
 
-            coarse = coarsen(scene, fitted)
-            current, state = search(scene, prior, coarse=coarse, seed=options.seed, report=report)
-        if has_light:
-            with enough_memory(scene), stages("lens light with arcs"):
-                scene, current, state = together(scene, current, state, prior)
-        with stages("source"):
-            first = answer(scene, mass_maps_of(scene, state), state, source_fov=options.source_fov)
+                def report(line: str) -> None:
+                    lines.append(line)
+                    tick()
+
+                found = search(scene, prior, coarse=coarse, seed=seed, report=report)
+            evidence, (own, current, state) = float(found[1].value[0]), (scene, *found)
+            if has_light:
+                with enough_memory(scene), stages("lens light with arcs"):
+                    own, current, state = together(scene, *found, prior)
+            with stages("source"):
+                maps = mass_maps_of(own, state)
+                first = answer(own, maps, state, source_fov=options.source_fov)
+            return _Fit(own, current, state, first, evidence)
+
+        best = fit(options.seed)
+        if (chi2 := numbers_of(best.scene, best.answer)["chi2arc"]) > AGAIN:
+            best = max(best, fit(options.seed + 1), key=lambda each: each.evidence)
+            left = numbers_of(best.scene, best.answer)["chi2arc"]
+            notes.append(f"searched twice: chi2 of the arcs {chi2:.2f}, then {left:.2f}")
+        scene, current, state, first = best.scene, best.problem, best.state, best.answer
         outcome = Outcome({"macro": first})
         if machine is not None:
             with enough_memory(scene), stages("machine", parts=PARTS) as tick:
@@ -282,36 +311,3 @@ def enough_memory(scene: Scene) -> Iterator[None]:
             f"--device cuda: the GPU must have the memory for {w} x {h} pixels, found too little"
             f" ({one_line(error)}): give --device cpu"
         ) from error
-
-
-def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
-    """Sets the prior: the mass is centred on the light where there is some, else on the frame."""
-    spacing, fov = scene.frame.grid.spacing, min(scene.frame.grid.fov)
-    low = max(2.5 * spacing, scene.frame.fwhm)
-    return MacroPrior(
-        center=scene.light.center,
-        center_width=max(0.04, 0.5 * spacing) if has_light else 3 * spacing,
-        theta_E=(low, max(0.45 * fov, 2 * low)),
-        slope=2.05,
-        slope_width=0.16,
-    )
-
-
-def together(
-    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior
-) -> tuple[Scene, MacroProblem, MacroState]:
-    """Refits the lens light jointly with the source, then the macro-model with it."""
-    frame = scene.frame
-    fitter = LensLightFitter(replace(frame, sigma=scene.sigma))
-    start = np.array([*scene.light.center, *scene.light.ellipticity.ravel()])
-    whiten = current.marginal(state)
-    _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
-    scene = replace(scene, light=light)
-    result = answer(scene, mass_maps_of(scene, state), state)
-    residual = frame.image - result.arcs - result.lens_light - result.sky
-    scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
-    structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))
-    scene = replace(scene, structure=structure)
-    current = problem(scene, prior, STAGES[-1])
-    state = replace(state, damping=torch.full_like(state.damping, 0.03))
-    return scene, current, climb(current, current.tune(state, rounds=2), 4)

@@ -107,7 +107,8 @@ class _Convolve(Operation):
             factor = torch.conj_physical(factor)
         result = (*lead, *shape)
         per = _samples_at_once(image, factor)
-        if per == 0 or lead[:1] != image.shape[:1]:
+        # Samples stay apart only where all dimensions do: the others are summed over.
+        if per == 0 or len(lead) != image.ndim - 2 or lead[:1] != image.shape[:1]:
             # Forward-mode differentiation wants a result that is no view of a larger one.
             return _product(image, factor, size, result).clone(
                 memory_format=torch.contiguous_format

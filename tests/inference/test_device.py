@@ -18,8 +18,8 @@ from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
 from lensrim.inference.magnification import total_magnification
-from lensrim.inference.reconstruct import prior_of, together
 from lensrim.inference.search import STAGES, Scene, search
+from lensrim.inference.together import prior_of, together
 from lensrim.io.observation import Observation
 
 

@@ -91,6 +91,26 @@ def test_the_seconds_are_those_of_the_stages(run: Run):
     assert f"report {spent['report']:.1f})" in run.result.summary
 
 
+def test_what_fits_badly_is_searched_for_again(run: Run, monkeypatch: pytest.MonkeyPatch):
+    seeds = []
+
+    def missed(*args: Any, seed: int, **options: Any):
+        seeds.append(seed)
+        problem, state = search(*args, seed=seed, **options, stages=QUICK)
+        if seed == 0:
+            p = state.p.clone()
+            p[:, 0] += 0.5
+            state = replace(state, p=p, value=state.value - 1e4)
+        return problem, state
+
+    monkeypatch.setattr(chain, "search", missed)
+    again = reconstruct(run.path, OPTIONS)
+    assert seeds == [0, 1]
+    before = run.result.product.value("MACROTE")
+    assert again.product.value("MACROTE") == pytest.approx(before, rel=0.02)
+    assert "searched twice" in again.summary
+
+
 def test_neighbours_are_said(run: Run):
     product = run.result.product
     assert product.neighbours is not None

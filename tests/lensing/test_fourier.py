@@ -53,6 +53,15 @@ def test_a_batch_in_parts_is_the_batch(monkeypatch: pytest.MonkeyPatch, kernels)
     torch.testing.assert_close(both(), whole)
 
 
+def test_a_sum_over_kernels_is_not_parted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fourier, "AT_ONCE", 1)
+    image, transfer = random(3, 4, 5), transfer_function(random(3, 3, *SIZE))
+    result = convolve(image, transfer, SIZE, (6, 7))
+    v = random(*result.shape)
+    back = correlate(v, transfer, SIZE, image.shape)
+    torch.testing.assert_close((result * v).sum(), (image * back).sum())
+
+
 # Forward-mode differentiation loads parts of torch that warn about themselves.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize("adjoint", [False, True])

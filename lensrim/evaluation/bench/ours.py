@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...lensing.convergence import KappaToAlpha
 from ...lensing.light import Sersic
 from ...lensing.mass import SIE, TNFW, Many, Shear, Sum
 from ...lensing.mass.many import CHUNK
@@ -149,7 +148,7 @@ def necessary_kernels(scene: PixelScene) -> tuple[Contender, int]:
     if they were parts of the transforms.
     """
     sim = simulator(scene)
-    size, psf_size, n = _periodic(sim.kappa_to_alpha), sim.psf.size, scene.n  # type: ignore
+    size, psf_size, n = sim.kappa_to_alpha.sizes[0], sim.psf.size, scene.n  # type: ignore
     kappa, source = scene.kappa(), scene.source()
     positions = sim.source._normalized(sim.kappa_rays(kappa), None)
     maps = sim.kappa_to_alpha.maps(kappa)
@@ -176,9 +175,3 @@ def necessary_kernels(scene: PixelScene) -> tuple[Contender, int]:
     sampling = (1 + 2 + 1) * pixel_map + (1 + 2 + 1 + 1 + 2) * pixel_map
     psf = 4 * (pixel_map + psf_spectrum)
     return Contender(run), scene.batch * (fourier + sampling + psf)
-
-
-def _periodic(operator: KappaToAlpha) -> tuple[int, int]:
-    """Returns the periodic grid that an operator transforms on."""
-    rows, half = operator.transfer.shape[-3:-1]
-    return int(rows), 2 * (int(half) - 1)

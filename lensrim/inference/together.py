@@ -1,0 +1,46 @@
+"""The macro-model's prior, and the lens light once more, jointly with the arcs."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .answer import answer, mass_maps_of
+from .ascent import MacroProblem
+from .framing import structure_noise
+from .lens_light import LensLightFitter
+from .macro import MacroPrior, MacroState
+from .search import STAGES, Scene, climb, problem
+
+
+def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
+    """Sets the prior: the mass is centred on the light where there is some, else on the frame."""
+    spacing, fov = scene.frame.grid.spacing, min(scene.frame.grid.fov)
+    low = max(2.5 * spacing, scene.frame.fwhm)
+    return MacroPrior(
+        center=scene.light.center,
+        center_width=max(0.04, 0.5 * spacing) if has_light else 3 * spacing,
+        theta_E=(low, max(0.45 * fov, 2 * low)),
+        slope=2.05,
+        slope_width=0.16,
+    )
+
+
+def together(
+    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior
+) -> tuple[Scene, MacroProblem, MacroState]:
+    """Refits the lens light jointly with the source, then the macro-model with it."""
+    frame = scene.frame
+    fitter = LensLightFitter(replace(frame, sigma=scene.sigma))
+    start = np.array([*scene.light.center, *scene.light.ellipticity.ravel()])
+    whiten = current.marginal(state)
+    _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
+    scene = replace(scene, light=light)
+    result = answer(scene, mass_maps_of(scene, state), state)
+    residual = frame.image - result.arcs - result.lens_light - result.sky
+    scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
+    structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))
+    scene = replace(scene, structure=structure)
+    current = problem(scene, prior, STAGES[-1])
+    state = replace(state, damping=torch.full_like(state.damping, 0.03))
+    return scene, current, climb(current, current.tune(state, rounds=2), 4)

@@ -52,8 +52,9 @@ def adam(
 def conjugate_gradients(product: Callable[[Tensor], Tensor], right: Tensor) -> Iterator[Tensor]:
     r"""Solves :math:`H x = b` from zero, :math:`H` symmetric and positive.
 
-    After :math:`t` products :math:`x_t` has the least energy of all that the first :math:`t` powers
-    of :math:`H` make of :math:`b`.
+    After :math:`t` products :math:`x_t` has the least energy of all that the powers
+    :math:`H^0, \dots, H^{t - 1}` make of :math:`b`. A singular matrix will do if :math:`b` is in
+    its range; a sample whose residual has fallen by :math:`10^{10}` stays as it is.
 
     Arguments:
         product: The product with :math:`H`, of vectors with shape (B, N).
@@ -64,15 +65,35 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], right: Tensor) -> I
     """
     x, r = torch.zeros_like(right), right
     p, size = r, _square(r)
-    tiny = torch.finfo(right.dtype).tiny
+    # Where little but rounding is left of the residual, a singular matrix would amplify it.
+    least = 1e-20 * size
     while True:
         image = product(p)
-        step = size / (p * image).sum(1, keepdim=True).clamp(min=tiny)
+        going = size > least
+        step = torch.where(going, size / (p * image).sum(1, keepdim=True), 0.0)
         x, r = x + step * p, r - step * image
         before, size = size, _square(r)
-        p = r + size / before.clamp(min=tiny) * p
+        p = torch.where(going, r + size / before * p, p)
         yield x
 
 
 def _square(x: Tensor) -> Tensor:
     return x.square().sum(1, keepdim=True)
+
+
+def richardson_lucy(y: Tensor, a: Tensor, start: Tensor) -> Iterator[Tensor]:
+    r"""Raises the likelihood of Poisson counts,
+    :math:`x \leftarrow x \, A^T (y / A x) / A^T 1`; data below zero count as zero.
+
+    Arguments:
+        y: Data, with shape (B, 1, M).
+        a: Matrices :math:`A` without negative elements, with shape (B, M, N).
+        start: The start, positive, with shape (B, 1, N).
+
+    References:
+        Richardson 1972, JOSA 62, 55; Lucy 1974, AJ 79, 745.
+    """
+    x, y, response = start, y.clamp(min=0), a.sum(1, keepdim=True)
+    while True:
+        x = x * ((y / (x @ a.mT).clamp(min=torch.finfo(y.dtype).tiny)) @ a) / response
+        yield x

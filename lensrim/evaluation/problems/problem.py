@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...rim.core import RIM, Trajectory
+from ...rim import RIM, Trajectory
 from ...training.config import TrainConfig
 
 Draws = Mapping[str, Tensor]
-"""Samples of a problem, the batch first: ``truth``, ``y``, ``sigma`` and what else it has."""
+"""Samples of a problem, the batch first: ``truth`` and ``y``, maps of one channel or vectors,
+``sigma``, and what else it has."""
 
 Solver = Callable[[Draws], Iterator[Tensor]]
 """Begins to solve draws, and yields its estimate after each call of the score; a direct solution
@@ -61,6 +62,7 @@ class Rival:
             number that the table has; ``None`` for a direct solution, which makes none.
         oracle: Whether to add a row in which each sample is stopped where its error is least,
             which only who knows the truth can do.
+        shown: Whether the figure shows what it makes of the examples.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Rival:
     settings: Mapping[str, Solver]
     converged: int | None = None
     oracle: bool = False
+    shown: bool = False
 
 
 class Problem(Protocol):
@@ -84,9 +87,14 @@ class Problem(Protocol):
         ...
 
     @property
-    def errors(self) -> Mapping[str, Callable[[Tensor, Draws], Tensor]]:
-        """Measures of an estimate's error, with shape (B), by name; settings are chosen by the
-        least mean of the first."""
+    def unseen(self) -> int:
+        """Number of draws on which all are judged."""
+        ...
+
+    @property
+    def errors(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Measures of the error of estimates, given the truth, with shape (B), by name; settings
+        are chosen by the least mean of the first."""
         ...
 
     def draw(self, batch: int, rng: torch.Generator) -> Draws:
@@ -98,18 +106,28 @@ class Problem(Protocol):
         ...
 
     def run(self, rim: RIM, draws: Draws) -> Trajectory:
-        """Runs a machine on draws."""
+        """Runs a machine, whose field ``x`` is compared with the truth, on draws."""
         ...
 
     def loss(self, rim: RIM, draws: Draws) -> Tensor:
         """Computes what the training makes small."""
         ...
 
-    def rivals(self) -> Sequence[Rival]:
-        """Returns all others, the strongest setting of each to be found."""
+    def rivals(self, seed: int) -> Sequence[Rival]:
+        """Returns all others; what they are told is counted on draws of this seed."""
         ...
 
-    def show(self, axes, draws: Draws, estimates: Mapping[str, Tensor], index: int) -> None:
-        """Draws a sample and what was made of it into a row of axes, one for each estimate and
-        two more."""
-        ...
+
+def rms(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Computes the root mean square error, with shape (B)."""
+    return (estimate - truth).flatten(1).square().mean(1).sqrt()
+
+
+def relative(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Computes the relative error in the L2 norm, with shape (B)."""
+    return (estimate - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
+
+
+def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Computes the peak signal-to-noise ratio [dB] for a peak of 1, with shape (B)."""
+    return -20 * rms(estimate, truth).log10()

@@ -1,6 +1,6 @@
 """Judges a machine and its rivals: all on the same unseen draws, none on what it was set with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
@@ -123,21 +123,24 @@ def add_iterative(
     for calls in ends:
         best = min(tried, key=lambda label: _or_worst(tried[label][calls - 1]))
         errors, estimate = [], unseen["y"]
-        for estimate, error in follow(problem, rival.settings[best], unseen, calls):
+        for x, error in follow(problem, rival.settings[best], unseen, calls):
             errors.append(error)
+            estimate = x
         found.rows.append(Row(rival.name, rival.told, calls, best, errors[-1]))
-        first = torch.stack([next(iter(e.values())) for e in errors])
-        curves[best] = first.mean(1)
+        curves[best] = torch.stack([next(iter(e.values())).mean() for e in errors])
         if rival.shown:
             found.estimates[rival.name] = estimate
+        if rival.oracle and calls == ends[-1]:
+            name = f"{rival.name}, stopped by the truth"
+            found.rows.append(Row(name, rival.told, "best", best, best_of(errors)))
     found.curves[rival.name] = list(curves.values())
-    if rival.oracle:
-        stop = first.argmin(0)[None]
-        stopped = {
-            name: torch.stack([e[name] for e in errors]).gather(0, stop)[0] for name in errors[0]
-        }
-        row = Row(f"{rival.name}, stopped by the truth", rival.told, "best", best, stopped)
-        found.rows.append(row)
+
+
+def best_of(errors: Sequence[Errors]) -> Errors:
+    """Returns the errors of each sample after the call where the first of them is least."""
+    first = torch.stack([next(iter(e.values())) for e in errors])
+    stop = first.argmin(0, keepdim=True)
+    return {name: torch.stack([e[name] for e in errors]).gather(0, stop)[0] for name in errors[0]}
 
 
 def follow(

@@ -6,7 +6,7 @@ trained on, what settings are chosen on, and what is judged on never meet.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ class Rival:
     shown: bool = False
 
 
+@runtime_checkable
 class Problem(Protocol):
     """An inverse problem."""
 

@@ -103,8 +103,10 @@ def _draw_curves(axes: Any, found: Found, measure: str, steps: int) -> None:
     axes.axvline(steps, color="0.8", zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    ends = [float(c[-1]) for curves in found.curves.values() for c in curves]
-    axes.set_ylim(0.9 * min(ends), 3 * max(ends))
+    every = [curve for curves in found.curves.values() for curve in curves]
+    ends = [float(curve[-1]) for curve in every]
+    # What diverges on its way, or begins badly, shall not hide the rest.
+    axes.set_ylim(0.9 * min(ends), 1.1 * min(max(float(c.max()) for c in every), 2 * max(ends)))
     axes.set_xlabel("calls of the score")
     axes.set_ylabel(f"{measure} error, mean")
     axes.legend(fontsize="small")

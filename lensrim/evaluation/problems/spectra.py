@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...rim import (
     RIM,
@@ -167,12 +168,12 @@ def lucy(draws: Draws, *, flat: bool = False) -> Iterator[Tensor]:
 
 def smoothed(draws: Draws, *, weight: float, rate: float) -> Iterator[Tensor]:
     r"""Descends :math:`\| y - A e^u \|^2 / 2 \sigma^2 + w \| \nabla u \|^2 / 2` by Adam."""
-    y, a = draws["y"], draws["A"]
-    variance = draws["sigma"].square()[:, None, None]
+    start = begun(draws["y"])["x"].log()
+    return (u.exp() for u in adam(partial(smooth_score, draws, weight), start, rate=rate))
 
-    def score(u: Tensor) -> Tensor:
-        x, step = u.exp(), u.diff(dim=2)
-        rough = torch.nn.functional.pad(step, (0, 1)) - torch.nn.functional.pad(step, (1, 0))
-        return x * ((y - blur(x, a)) @ a) / variance + weight * rough
 
-    return (u.exp() for u in adam(score, begun(y)["x"].log(), rate=rate))
+def smooth_score(draws: Draws, weight: float, u: Tensor) -> Tensor:
+    """Computes minus the gradient of that energy."""
+    x, step, variance = u.exp(), u.diff(dim=2), draws["sigma"].square()[:, None, None]
+    bent = F.pad(step, (0, 1)) - F.pad(step, (1, 0))
+    return x * ((draws["y"] - blur(x, draws["A"])) @ draws["A"]) / variance + weight * bent

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,7 +137,7 @@ class Images:
         return {"truth": x, "y": y, "transform": transform, "width": width, "sigma": sigma}
 
     def machine(self) -> RIM:
-        shape = sizes(FIELDS, encodings=len(ENCODINGS), aux=AUX, conditioning=2)
+        shape: dict[str, Any] = sizes(FIELDS, encodings=len(ENCODINGS), aux=AUX, conditioning=2)
         network = UNet(2, **shape, widths=self.widths, lift=self.lift, embedding=32)
         return RIM(
             network, FIELDS, steps=self.steps, precondition=ENCODINGS, aux=AUX, conditioning=2

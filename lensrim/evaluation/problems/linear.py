@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,7 +109,9 @@ class Linear:
         return {"truth": x, "A": a, "sigma": sigma, "y": y}
 
     def machine(self) -> RIM:
-        shape = sizes(FIELDS, encodings=len(ENCODINGS), observation=0, conditioning=1)
+        shape: dict[str, Any] = sizes(
+            FIELDS, encodings=len(ENCODINGS), observation=0, conditioning=1
+        )
         network = UNet(1, **shape, widths=self.widths, lift=self.lift, embedding=32)
         return RIM(
             network,

@@ -75,7 +75,8 @@ def draw_figure(found: Found, unseen: Draws, measure: str, steps: int) -> "Figur
     maps = unseen["truth"].ndim == 4
     columns = 2 + len(found.estimates)
     figure = Figure(figsize=(10, 12 if maps else 10), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.4 if maps else 1.2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.4 if maps else 1.2))
+    above, below = parts
     _draw_curves(above.subplots(), found, measure, steps)
     if maps:
         for row, index in zip(below.subplots(EXAMPLES, columns), range(EXAMPLES), strict=True):

@@ -11,6 +11,7 @@ width.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ class Spectra:
         return {"truth": x, "y": y, "A": a, "width": width, "sigma": sigma}
 
     def machine(self) -> RIM:
-        shape = sizes(FIELDS, encodings=len(ENCODINGS), conditioning=2)
+        shape: dict[str, Any] = sizes(FIELDS, encodings=len(ENCODINGS), conditioning=2)
         network = UNet(1, **shape, widths=(24, 32), lift=16, embedding=32)
         return RIM(
             network,

@@ -1,6 +1,6 @@
 """Trains the machine of a problem, judges it and its rivals on unseen draws, and reports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..._weights import read_weights
 from ...errors import InputError
@@ -21,7 +21,11 @@ from .problem import TRAINING, UNSEEN, VALIDATION, Draws, Problem, generator
 from .report import draw_figure, format_table, write_csv
 from .spectra import Spectra
 
-PROBLEMS = {"linear": Linear, "images": Images, "spectra": Spectra}
+PROBLEMS: dict[str, Callable[[], Linear | Images | Spectra]] = {
+    "linear": Linear,
+    "images": Images,
+    "spectra": Spectra,
+}
 """The problems, by name."""
 
 
@@ -74,7 +78,7 @@ def run(options: ProblemOptions) -> list[Row]:
         InputError: If the options or the folder cannot be used.
     """
     options.check()
-    problem: Problem = PROBLEMS[options.name]()
+    problem = PROBLEMS[options.name]()
     if options.quick:
         problem = replace(problem, unseen=8)
     quick: dict[str, Any] = {"steps": 2, "batch_size": 2, "warmup": 1} if options.quick else {}
@@ -105,7 +109,8 @@ def train(problem: Problem, seed: int, folder: Path) -> RIM:
         torch.manual_seed(seed)
         rim = problem.machine()
 
-    def loss_fn(model: RIM, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+    def loss_fn(model: nn.Module, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(model, RIM)
         return problem.loss(model, draws), {}
 
     fit(

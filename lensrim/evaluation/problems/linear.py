@@ -140,8 +140,8 @@ class Linear:
             "whitened": Variables(self.root, one),
         }
         found = [
-            Rival(name, prior, settings(ways, spaces), 500, shown=(name, prior) == ("Adam", "C"))
-            for prior, spaces in (("", nothing), ("C", told))
+            Rival(f"{name}{end}", prior, settings(ways, spaces), 500, shown=name + end == "Adam")
+            for end, prior, spaces in ((", no prior", "", nothing), ("", "C", told))
             for name, ways in WAYS.items()
         ]
         exact = {"": partial(posterior_mean, covariance=self.covariance)}
@@ -214,7 +214,7 @@ ADAM_RATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 WAYS: dict[str, dict[str, Callable[..., Iterator[Tensor]]]] = {
     "gradient descent": {f"rate {r:g} / L": partial(descend, rate=r) for r in RATES},
-    "with momentum": {
+    "momentum": {
         f"rate {r:g} / L, momentum {m:g}": partial(descend, rate=r, momentum=m)
         for r in RATES
         for m in MOMENTA

@@ -140,7 +140,7 @@ class Linear:
             "whitened": Variables(self.root, one),
         }
         found = [
-            Rival(f"{name}{end}", prior, settings(ways, spaces), 500, shown=name + end == "Adam")
+            Rival(f"{name}{end}", prior, settings(ways, spaces), 500)
             for end, prior, spaces in ((", no prior", "", nothing), ("", "C", told))
             for name, ways in WAYS.items()
         ]

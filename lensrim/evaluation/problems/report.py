@@ -110,7 +110,7 @@ def _draw_curves(axes: Any, found: Found, measure: str, steps: int) -> None:
     axes.set_ylim(0.9 * min(ends), 1.1 * min(max(float(c.max()) for c in every), 2 * max(ends)))
     axes.set_xlabel("calls of the score")
     axes.set_ylabel(f"{measure} error, mean")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _draw_images(row: Any, found: Found, unseen: Draws, index: int) -> None:

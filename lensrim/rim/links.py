@@ -120,7 +120,7 @@ class Bounded:
 
 
 @dataclass(frozen=True)
-class Arcsinh:
+class Sinh:
     r"""Creates the link :math:`v = c \sinh x`, so that :math:`x = \mathrm{arcsinh}(v / c)`.
 
     The stretch of astronomical images: linear where values are small against :math:`c`, and

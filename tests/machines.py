@@ -230,7 +230,7 @@ PROBLEMS = {
     "maps": Problem({"x": Field(2, 1, step=0.5), "y": Field(1, 1)}, ((11,),), (RMSProp(),)),
     "blind": Problem({"y": Field(1, 2), "shift": Field(2, 0)}, ((8, 5),), (), 1, {"residual": 1}),
     "mixed": Problem(
-        MIXED, ((13,), (9, 6), (4, 3, 5)), (Raw(), Arcsinh()), (2, 2), {"residual": (1, 3)}, 1
+        MIXED, ((13,), (9, 6), (5, 6, 7)), (Raw(), Arcsinh()), (2, 2), {"residual": (1, 3)}, 1
     ),
     "resized": Problem({"x": Field(1, 2)}, ((9, 7),), seen=(1, 6, 8)),
     "encoded": Problem(

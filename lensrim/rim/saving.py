@@ -79,7 +79,7 @@ def describe(part: Any) -> Any:
         return [describe(each) for each in part]
     if isinstance(part, FunctionType) and part.__name__ != "<lambda>":
         return {"function": part.__name__}
-    if isinstance(part, Configured):
+    if isinstance(part, Configured) and not isinstance(part, type):
         arguments = dict(part.config)
     elif dataclasses.is_dataclass(part) and not isinstance(part, type):
         arguments = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}

@@ -82,6 +82,7 @@ class Problem:
         seen: Shape of a sample's observation; that of the largest maps by default.
         encoder: Makes the encoder.
         options: More options of the machine.
+        widths: Levels of the U-Nets.
     """
 
     fields: Fields
@@ -93,6 +94,7 @@ class Problem:
     seen: tuple[int, ...] | None = None
     encoder: Callable[[], nn.Module] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    widths: tuple[int, ...] = (6, 10)
 
     @property
     def size(self) -> dict[int, tuple[int, ...]]:
@@ -113,7 +115,7 @@ class Problem:
 
     def networks(self) -> dict[int, nn.Module]:
         """Untrained networks."""
-        small = {"widths": (6, 10), "lift": 5, "embedding": 7}
+        small = {"widths": self.widths, "lift": 5, "embedding": 7}
         sizes = {d: self.layout.sizes(d) for d in self.layout.dims}
         return {d: UNet(d, **s, **small) if d else Dense(**s, width=8) for d, s in sizes.items()}
 
@@ -226,11 +228,17 @@ PROBLEMS = {
     ),
     "1-D": Problem({"x": Field(2, 1, step=0.5), "a": Field(1, 0)}, ((37,),), (Adam(), Raw(0.5))),
     "2-D": Problem(LENS, ((19, 22),), (Arcsinh(), Normalized()), 4, AUX, 3),
-    "3-D": Problem({"x": Field(1, 3, step=0.5), "b": Field(1, 0)}, ((9, 10, 7),), observation=0),
+    "3-D": Problem({"x": Field(1, 3, step=0.5), "b": Field(1, 0)}, ((7, 8, 6),), observation=0),
     "maps": Problem({"x": Field(2, 1, step=0.5), "y": Field(1, 1)}, ((11,),), (RMSProp(),)),
     "blind": Problem({"y": Field(1, 2), "shift": Field(2, 0)}, ((8, 5),), (), 1, {"residual": 1}),
     "mixed": Problem(
-        MIXED, ((13,), (9, 6), (5, 6, 7)), (Raw(), Arcsinh()), (2, 2), {"residual": (1, 3)}, 1
+        MIXED,
+        ((7,), (5, 4), (3, 4, 3)),
+        (Raw(), Arcsinh()),
+        (2, 2),
+        {"residual": (1, 3)},
+        1,
+        widths=(6,),
     ),
     "resized": Problem({"x": Field(1, 2)}, ((9, 7),), seen=(1, 6, 8)),
     "encoded": Problem(
@@ -242,6 +250,9 @@ PROBLEMS = {
     "learnt": Problem(LENS, ((8, 9),), (Adam(),), options={"learn_memory": True}),
 }
 EVERY = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+DIFFERENT = ("0-D", "2-D", "mixed", "encoded")
+FEW = pytest.mark.parametrize("problem", [PROBLEMS[n] for n in DIFFERENT], ids=DIFFERENT)
+"""Those that differ most, for what is tested in several ways each."""
 
 
 def awake(problem: Problem, **options: Any) -> RIM:

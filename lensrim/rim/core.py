@@ -89,13 +89,9 @@ class RIM(nn.Module):
         self.start, self.learn_memory = start, learn_memory
         self.encoder, self.unroll = encoder, unroll
         networks = self.networks
+        encodings = len(self.precondition)
         self.layout = Layout(
-            self.fields,
-            tuple(networks),
-            len(self.precondition),
-            observation,
-            self.aux,
-            conditioning,
+            self.fields, tuple(networks), encodings, observation, self.aux, conditioning
         )
         for dims, each in networks.items():
             wanted = {"dims": dims, **self.layout.sizes(dims)}
@@ -114,19 +110,10 @@ class RIM(nn.Module):
     def config(self) -> dict[str, Any]:
         """The arguments that make this machine again."""
         several = isinstance(self.network, nn.ModuleDict)
-        return {
-            "network": self.networks if several else self.network,
-            "fields": self.fields,
-            "steps": self.steps,
-            "precondition": self.precondition,
-            "observation": self.observation,
-            "aux": self.aux,
-            "conditioning": self.conditioning,
-            "start": self.start,
-            "learn_memory": self.learn_memory,
-            "encoder": self.encoder,
-            "unroll": self.unroll,
-        }
+        names = ("fields", "steps", "precondition", "observation", "aux", "conditioning")
+        more = ("start", "learn_memory", "encoder", "unroll")
+        network = self.networks if several else self.network
+        return {"network": network, **{name: getattr(self, name) for name in (*names, *more)}}
 
     def forward(
         self,
@@ -236,8 +223,9 @@ class RIM(nn.Module):
             name: tuple(p.init(state[name]) for p in self._encodings(field))
             for name, field in self.fields.items()
         }
-        encoded = unroll.encode(self.encoder, observation) if self.encoder else observation
-        seen = self.layout.seen(encoded, state)
+        if self.encoder is not None:
+            observation = unroll.encode(self.encoder, observation)
+        seen = self.layout.seen(observation, state)
         hiddens = {
             dims: network.init_hidden(self.layout.map_like(dims, state, seen))
             for dims, network in self.networks.items()
@@ -261,26 +249,19 @@ class RIM(nn.Module):
         check_shapes("the score must have", score, {n: x.shape for n, x in progress.state.items()})
         wanted = self.layout.shapes(progress.state, progress.observation)
         check_shapes("beside the score there must be", aux, wanted)
-        shown, memories = {}, {}
+        seen, memories = {}, {}
         for name, field in self.fields.items():
             x, start = progress.state[name], progress.start[name]
             pairs = zip(self._encodings(field), progress.memories[name], strict=True)
             encoded = [p.update(memory, score[name]) for p, memory in pairs]
             memories[name] = tuple(memory for memory, _ in encoded)
-            shown[name] = [x / field.spread, (x - start) / field.step]
-            shown[name] += [direction for _, direction in encoded]
-        like = next(iter(progress.state.values()))
-        change, hiddens = self._propose(
-            Shown(
-                clock(like, progress.step == 0, min(progress.step, self.steps) / self.steps),
-                shown,
-                progress.observation,
-                aux,
-                progress.conditioning,
-            ),
-            progress.hiddens,
-            self.unroll if unroll is None else unroll,
-        )
+            seen[name] = [x / field.spread, (x - start) / field.step]
+            seen[name] += [direction for _, direction in encoded]
+        like, over = next(iter(progress.state.values())), min(progress.step, self.steps)
+        time = clock(like, progress.step == 0, over / self.steps)
+        shown = Shown(time, seen, progress.observation, aux, progress.conditioning)
+        unroll = self.unroll if unroll is None else unroll
+        change, hiddens = self._propose(shown, progress.hiddens, unroll)
         state = {
             name: x + self.fields[name].step * change[name] for name, x in progress.state.items()
         }

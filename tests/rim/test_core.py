@@ -80,8 +80,9 @@ def test_no_sample_sees_another(problem: Problem):
 @EVERY
 def test_samples_in_another_order_are_the_answers_in_that_order(problem: Problem):
     rim, given = awake(problem), problem.given()
+    whole = given.run(rim).last
     for order in ([2, 0, 1], [1], [0, 0]):  # one alone, too
-        expected = {name: x[order] for name, x in given.run(rim).last.items()}
+        expected = {name: x[order] for name, x in whole.items()}
         assert_equal(given.of(order).run(rim).last, expected, tolerance=1e-12)
 
 
@@ -103,7 +104,7 @@ def test_nothing_is_kept_between_calls(problem: Problem):
 
 
 @EVERY
-@pytest.mark.parametrize("steps", [0, 1, STEPS + 3])
+@pytest.mark.parametrize("steps", [0, STEPS + 2])
 def test_it_runs_for_other_steps_than_those_of_the_training(problem: Problem, steps: int):
     rim, given = awake(problem), problem.given()
     path = given.run(rim, steps=steps)

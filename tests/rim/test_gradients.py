@@ -9,6 +9,7 @@ import pytest
 import torch
 from machines import (
     EVERY,
+    FEW,
     STEPS,
     Problem,
     assert_equal,
@@ -195,7 +196,7 @@ def test_through_the_score_of_a_lens():
 # Less memory.
 
 
-@EVERY
+@FEW
 @pytest.mark.parametrize("through", [False, True])
 def test_a_checkpointed_gradient_is_the_plain_one(problem: Problem, through: bool):
     rim, calls = awake(problem), []
@@ -212,13 +213,13 @@ def test_a_checkpointed_gradient_is_the_plain_one(problem: Problem, through: boo
     assert len(calls) == 4 * once
 
 
-@EVERY
+@FEW
 def test_a_gradient_cut_off_after_all_steps_is_the_plain_one(problem: Problem):
     rim = awake(problem)
     assert_equal(gradients(rim, problem, unroll=Unroll(truncate=STEPS)), gradients(rim, problem))
 
 
-@EVERY
+@FEW
 def test_a_gradient_cut_off_after_every_step_is_the_sum_of_single_steps(problem: Problem):
     problem = replace(problem, options={})  # no call before the first score
     rim, given = awake(problem), problem.given()
@@ -260,7 +261,7 @@ def test_a_gradient_is_cut_off_between_blocks(truncate: int, through: bool):
 # Half precision.
 
 
-@EVERY
+@FEW
 @pytest.mark.parametrize("outer", [False, True])
 def test_in_half_precision_only_the_networks_are(problem: Problem, outer: bool):
     """By the machine's own option, or under the caller's autocast."""
@@ -295,7 +296,7 @@ def test_in_half_precision_only_the_networks_are(problem: Problem, outer: bool):
     assert {h.dtype for h in after.hidden} == {torch.float32}
     for name, x in path.last.items():
         assert x.dtype == torch.float32
-        torch.testing.assert_close(x, expected.last[name], rtol=0.1, atol=0.1)
+        torch.testing.assert_close(x, expected.last[name], rtol=0.1, atol=0.3)
     loss, _ = trajectory_loss(path, {n: x.float() for n, x in problem.state(90).items()})
     loss.backward()
     for parameter in rim.parameters():

@@ -131,6 +131,9 @@ def test_what_the_call_before_the_first_score_is_shown(name: str, learn_memory: 
     spies, given = Spy.all(problem), problem.given()
     rim = problem.rim(spies, start=Learnt(rough(problem)), learn_memory=learn_memory)
     path = run(rim, given)
+    # Corrections count from the learnt start.
+    begun = rim.begin(given.observation, None, given.conditioning)
+    assert_equal(begun.start, path.states[0])
     base = rough(problem)(given.observation, (), problem.fields)
     for field_name, f in problem.fields.items():
         torch.testing.assert_close(path.states[0][field_name], base[field_name] + 0.1 * f.spread)
@@ -140,7 +143,7 @@ def test_what_the_call_before_the_first_score_is_shown(name: str, learn_memory: 
     seen = rim.encoder(given.observation) if rim.encoder else given.observation
     seen = seen if at else seen.flatten(1)
     for dims, spy in spies.items():
-        assert len(spy.maps) == len(spy.vectors) == STEPS + 1
+        assert len(spy.maps) == len(spy.vectors) == STEPS + 1 + 1
         maps, vectors = spy.maps[0].clone(), spy.vectors[0].clone()
         if channels and at == dims:
             place = maps[:, :channels] if dims else vectors[:, 2 : 2 + channels]
@@ -151,7 +154,7 @@ def test_what_the_call_before_the_first_score_is_shown(name: str, learn_memory: 
             torch.testing.assert_close(place, given.conditioning)
             place.zero_()
         assert (maps == 0).all() and (vectors == 0).all()
-        # The clock tells the calls apart, and corrections count from the learnt start.
+        # The clock tells the calls apart.
         assert [v[0, :2].tolist() for v in spy.vectors[:2]] == [[0, 0], [1, 0]]
 
 

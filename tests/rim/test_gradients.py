@@ -4,14 +4,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from machines import (
     EVERY,
     FEW,
+    PROBLEMS,
     STEPS,
     Problem,
+    Spy,
     assert_equal,
     awake,
     log_prob_of,
@@ -302,6 +305,22 @@ def test_in_half_precision_only_the_networks_are(problem: Problem, outer: bool):
     for parameter in rim.parameters():
         assert parameter.dtype == torch.float32
         assert parameter.grad is not None and parameter.grad.isfinite().all()
+
+
+class Careless(Spy):
+    """A network that returns all in half precision."""
+
+    def forward(self, *given: Any) -> Any:
+        maps, vectors, hidden = super().forward(*given)
+        return maps.bfloat16(), vectors.bfloat16(), tuple(h.bfloat16() for h in hidden)
+
+
+def test_memory_and_state_keep_their_precision_whatever_a_network_returns():
+    problem = PROBLEMS["1-D"]
+    rim, given = problem.rim(Careless.all(problem)), problem.given()
+    progress = rim.begin(given.observation, given.start)
+    after = rim.step(progress, *given.score(progress.state))
+    assert {x.dtype for x in (*after.hidden, *after.state.values())} == {torch.float64}
 
 
 # The compiler.

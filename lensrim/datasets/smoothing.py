@@ -19,8 +19,8 @@ suffers far less. How much is measured in the tests: see ``tests/datasets/test_h
 
 **How.** Pixels are halved in number, again and again, for wide kernels: a particle goes to the
 first of the grids on which :math:`\sigma < 4` pixels. A coarse map is refined by the averages of a
-polynomial of degree 8, which keeps the mass of every coarse pixel and is exact to 1.3e-4 of the
-peak of the narrowest kernel that it holds (:math:`\sigma = 2` pixels). No kernel is narrower than
+polynomial of degree 8, which keeps the mass of every coarse pixel; the narrowest kernels on a
+coarse map (:math:`\sigma = 2` of its pixels) come out within 4e-4 of their peak, the others better. No kernel is narrower than
 that of cloud-in-cell, :math:`\sigma = h / \sqrt{12}`. A kernel ends :math:`5 \sigma` from the
 particle and what it would have had beyond is given to the rest, so that the mass of a particle
 whose kernel lies in the frame is kept to rounding.
@@ -32,7 +32,9 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,11 +98,19 @@ def with_reach(
     return replace(particles, reach=reach)
 
 
-def _search(position: Array, among: NDArray, own: NDArray, reach: Array, k: int, workers, tell):
+def _search(
+    position: Array,
+    among: NDArray,
+    own: NDArray,
+    reach: Array,
+    k: int,
+    workers: int,
+    tell: Callable,
+) -> None:
     """Fills in the distances of the particles ``own`` from the k-th of those ``among``."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    tree = cKDTree(position[among], leafsize=32, balanced_tree=False)
+    tree: Any = KDTree(position[among], leafsize=32, balanced_tree=False)
     # Queries in the tree's own order find what they need in the cache: twice as fast.
     order = among[tree.indices] if len(own) == len(among) else own
     for start in range(0, len(order), 1 << 17):
@@ -147,9 +157,7 @@ def spread(
             if total is not None:
                 grid += _refined(total)[MARGIN : MARGIN + h, MARGIN : MARGIN + w]
             chosen = np.flatnonzero(level == k)
-            x, y = (
-                (coordinate[chosen] + 0.5) / 2**k + MARGIN for coordinate in (column, row)
-            )
+            x, y = ((coordinate[chosen] + 0.5) / 2**k + MARGIN for coordinate in (column, row))
             _deposit(grid, x, y, mass[chosen], sigma[chosen] / 2**k, bar.update)
             total = grid
     assert total is not None
@@ -166,7 +174,7 @@ def _refined(mass: Tensor) -> Tensor:
     return mass
 
 
-def _deposit(grid: Tensor, x: Array, y: Array, mass: Array, sigma: Array, tell) -> None:
+def _deposit(grid: Tensor, x: Array, y: Array, mass: Array, sigma: Array, tell: Callable) -> None:
     """Adds particles to a grid, at distances [pixel] from its outer edge, tile by tile."""
     h, w = grid.shape
     near = (x > -TAIL) & (x < w + TAIL) & (y > -TAIL) & (y < h + TAIL)
@@ -190,7 +198,9 @@ def _deposit(grid: Tensor, x: Array, y: Array, mass: Array, sigma: Array, tell) 
         for chunk in (order[i : min(i + CHUNK, end)] for i in range(start, end, CHUNK)):
             s, m = (torch.from_numpy(a[chunk]).to(grid.device) for a in (sigma, mass))
             along_y, along_x = (
-                _shares(torch.from_numpy(a[chunk] - c).to(grid.device), s)[:, r.start - c : r.stop - c]
+                _shares(torch.from_numpy(a[chunk] - c).to(grid.device), s)[
+                    :, r.start - c : r.stop - c
+                ]
                 for a, c, r in ((y, corner[0], rows), (x, corner[1], columns))
             )
             grid[rows, columns] += (along_y * m[:, None]).T @ along_x

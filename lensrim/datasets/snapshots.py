@@ -4,9 +4,9 @@ A file holds the groups ``PartType0`` (gas), ``PartType1`` (dark matter), ``Part
 wind) and ``PartType5`` (black holes), each with ``Coordinates`` [ckpc/h] and ``Masses``
 [1e10 M_sun/h], and a group ``Header`` with ``Time`` (the scale factor :math:`a`) or ``Redshift``,
 ``HubbleParam`` (:math:`h`), ``BoxSize`` [ckpc/h] and ``MassTable``, where the mass of the dark
-matter is that has no ``Masses``. Stars with ``GFM_StellarFormationTime`` of 0 or less are wind, and
-so gas. The other groups (``PartType2``, ``PartType3``: the coarse dark matter of a zoom, tracers)
-are not read.
+matter is that has no ``Masses``. Stars with ``GFM_StellarFormationTime`` of 0 or less are wind,
+and so gas. The other groups (``PartType2``, ``PartType3``: the coarse dark matter of a zoom,
+tracers) are not read.
 
 .. math:: r \, [\mathrm{kpc}] = \frac{a}{h} \, x \, [\mathrm{ckpc} / h] , \qquad
           m \, [M_\odot] = \frac{10^{10}}{h} \, M \, [10^{10} M_\odot / h]
@@ -111,7 +111,9 @@ def read_snapshot(
                         found.append(_near(block, position, units, radius))
                         bar.update(len(block[1]))
     if not sum(len(each[1]) for each in found):
-        where = "" if radius is None else f" within {radius:g} kpc of the center {list(center or ())}"
+        where = (
+            "" if radius is None else f" within {radius:g} kpc of the center {list(center or ())}"
+        )
         raise InputError(f"{path}: no particle{where}: check the center [ckpc/h] and the file")
     offset, mass, kind = (np.concatenate(each) for each in zip(*found, strict=True))
     found.clear()
@@ -123,7 +125,7 @@ def read_snapshot(
         mass=mass * units.solar,
         kind=kind,
         halo=halo or Path(path).stem,
-        redshift=1 / units.a - 1,
+        redshift=max(1 / units.a - 1, 0.0),
         provenance=f"{Path(path).name}, a = {units.a:.6g}, h = {units.h:.6g}",
     )
 

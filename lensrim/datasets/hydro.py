@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from .snapshots import read_snapshot
 from .toy_haloes import ToyHaloes
 
 
+@runtime_checkable
 class Haloes(Protocol):
     """A collection of haloes, loaded one by one."""
 
@@ -216,8 +217,9 @@ def _stretched(
     found = view()
     if theta_E is None:
         return found
-    if found.theta_E is None and found.kappa.max() > 1:
-        found = view(stretch=0.25)  # the mean may fall to 1 outside the frame: a wider one
+    for wider in (4, 16):
+        if found.theta_E is None and found.kappa.max() > 1:
+            found = view(stretch=1 / wider)  # the mean may fall to 1 outside of the frame
     if found.theta_E is None:
         return None
     wanted = theta_E[0] * (theta_E[1] / theta_E[0]) ** share

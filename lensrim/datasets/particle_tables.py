@@ -48,7 +48,7 @@ def read_particle_table(
     try:
         with fits.open(path, memmap=False) as hdus:
             every: list[Any] = list(hdus)
-            tables = [h for h in every if isinstance(h, fits.BinTableHDU)]
+            tables: list[Any] = [h for h in every if isinstance(h, fits.BinTableHDU)]
             columns = [{name.lower(): name for name in h.columns.names} for h in tables]
             good = [i for i, names in enumerate(columns) if NEEDED.keys() <= names.keys()]
             if not good:
@@ -85,7 +85,7 @@ def read_particle_table(
     )
 
 
-def _factor(path: str | Path, unit: str, wanted: str) -> float:
+def _factor(path: str | Path, unit: Any, wanted: str) -> float:
     """Number of the wanted units in one of a unit, by its name in FITS."""
     from astropy import units
 

@@ -13,11 +13,11 @@ References:
     Power et al. 2003, MNRAS 338, 14 (the shrinking sphere).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
@@ -121,7 +121,7 @@ def check_rotation(rotation: Array) -> Array:
     return rotation
 
 
-def facing(axis: ArrayLike) -> Array:
+def facing(axis: Sequence[float]) -> Array:
     """Makes the rotation that brings an axis onto the line of sight, towards the observer.
 
     The simulation's y points up on the map, and its z where the axis is y itself: with the axis

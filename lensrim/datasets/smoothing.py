@@ -20,10 +20,10 @@ suffers far less. How much is measured in the tests: see ``tests/datasets/test_h
 **How.** Pixels are halved in number, again and again, for wide kernels: a particle goes to the
 first of the grids on which :math:`\sigma < 4` pixels. A coarse map is refined by the averages of a
 polynomial of degree 8, which keeps the mass of every coarse pixel; the narrowest kernels on a
-coarse map (:math:`\sigma = 2` of its pixels) come out within 4e-4 of their peak, the others better. No kernel is narrower than
-that of cloud-in-cell, :math:`\sigma = h / \sqrt{12}`. A kernel ends :math:`5 \sigma` from the
-particle and what it would have had beyond is given to the rest, so that the mass of a particle
-whose kernel lies in the frame is kept to rounding.
+coarse map (:math:`\sigma = 2` of its pixels) come out within 4e-4 of their peak, others better. No
+kernel is narrower than that of cloud-in-cell, :math:`\sigma = h / \sqrt{12}`. A kernel ends about
+:math:`5 \sigma` from the particle, and what it would have had beyond is given to the rest, so that
+the mass of a particle whose kernel lies in the frame is kept to rounding.
 
 References:
     Rau, Vegetti & White 2013, MNRAS 430, 2232; Adam, Perreault-Levasseur, Hezaveh & Welling 2023,

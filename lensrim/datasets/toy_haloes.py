@@ -13,7 +13,7 @@ substructure, no gas and no history: a population for trying things, not a simul
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,7 @@ RADII = np.geomspace(1e-7, 1e6, 4000)
 """Radii on which the mass within is tabulated, in scale radii."""
 
 
+@runtime_checkable
 class Profile(Protocol):
     """What a component can do."""
 

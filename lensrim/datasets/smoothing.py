@@ -13,9 +13,18 @@ maps. A Gaussian is chosen over the cubic spline because it is a product of func
 functions, and a thousand particles are put on a patch of the map by one product of matrices.
 
 **What it does.** The kernel is about as wide as the region that holds 64 particles, so nothing
-smaller is in the map. A cusp becomes a core: within :math:`2 \sigma` of the centre the convergence
-is too low, and the mass that is missing there lies around it. The mean convergence within a circle
-suffers far less. How much is measured in the tests: see ``tests/datasets/test_hydro.py``.
+smaller is in the map, and a cusp becomes a core: the convergence at the centre is too low, and the
+mass that is missing there lies around it. Measured on toy haloes
+(:mod:`~lensrim.datasets.toy_haloes`) of the default profiles, a quarter of the particles stars, at
+redshift 0.5 before a source at 2 (:math:`\theta_E` 1.74 arcsec), on pixels of 0.05 arcsec: error
+of the mass in rings [Einstein radii] against the closed form, and of :math:`\theta_E` with its
+scatter, means over 36 and 18 projections; of the last ring, the largest error of its thirds,
+
+========= ====== ========= ======== ======= ======= ======= ===== ================
+particles 0–0.02 0.02–0.05 0.05–0.1 0.1–0.2 0.2–0.3 0.3–0.5 0.5–2 :math:`\theta_E`
+2e4       -23 %  -9 %      -7 %     -4 %    -2 %    -1.4 %  0.3 % -1.7 ± 3.1 %
+2e5       -15 %  -2.5 %    -0.6 %   -0.4 %  -0.7 %  0.2 %   0.7 % -0.1 ± 0.6 %
+========= ====== ========= ======== ======= ======= ======= ===== ================
 
 **How.** Pixels are halved in number, again and again, for wide kernels: a particle goes to the
 first of the grids on which :math:`\sigma < 4` pixels. A coarse map is refined by the averages of a

@@ -21,7 +21,6 @@ References:
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,19 +96,18 @@ def read_snapshot(
     if radius is not None and center is None:
         raise InputError(f"radius = {radius:g} kpc needs a center: give that of the halo [ckpc/h]")
     paths = _parts(Path(path))
-    with ExitStack() as stack:
-        files = [stack.enter_context(_open(each)) for each in paths]
-        units = _units(files[0], paths[0], header or {})
-        count = sum(len(group["Coordinates"]) for f in files for _, group in _groups(f))
-        found, position = [], np.asarray(center, dtype=np.float64) if center is not None else None
-        with progress(paths[0].name, total=count, enabled=enabled) as bar:
-            for file in files:
-                for kind, group in _groups(file):
-                    for block in _blocks(group, kind, units):
-                        if position is None:  # any particle will do to gather a halo about
-                            position = block[0][0].copy()
-                        found.append(_near(block, position, units, radius))
-                        bar.update(len(block[1]))
+    found, position = [], None if center is None else np.asarray(center, dtype=np.float64)
+    # one file at a time: a snapshot may have more of them than a process may open
+    with _open(paths[0]) as file:
+        units = _units(file, paths[0], header or {})
+    with progress(paths[0].name, total=sum(map(_count, paths)), enabled=enabled) as bar:
+        for each in paths:
+            with _open(each) as file:
+                for block in (b for kind, g in _groups(file) for b in _blocks(g, kind, units)):
+                    if position is None:  # any particle will do to gather a halo about
+                        position = block[0][0].copy()
+                    found.append(_near(block, position, units, radius))
+                    bar.update(len(block[1]))
     if not sum(len(each[1]) for each in found):
         where = (
             "" if radius is None else f" within {radius:g} kpc of the center {list(center or ())}"
@@ -117,8 +115,8 @@ def read_snapshot(
         raise InputError(f"{path}: no particle{where}: check the center [ckpc/h] and the file")
     offset, mass, kind = (np.concatenate(each) for each in zip(*found, strict=True))
     found.clear()
+    _check_extent(offset, units, path)
     if center is None:
-        _check_extent(offset, units, path)
         offset -= densest_point(offset, mass)
     return Particles(
         position=offset * units.kpc,
@@ -128,6 +126,12 @@ def read_snapshot(
         redshift=max(1 / units.a - 1, 0.0),
         provenance=f"{Path(path).name}, a = {units.a:.6g}, h = {units.h:.6g}",
     )
+
+
+def _count(path: Path) -> int:
+    """Counts the particles of a file."""
+    with _open(path) as file:
+        return sum(len(group["Coordinates"]) for _, group in _groups(file))
 
 
 def _near(block, center: Array, units: Units, radius: float | None):

@@ -7,8 +7,8 @@ Each particle is spread by a Gaussian, which is as wide as the particles are spa
           \sigma_i = \sqrt{\frac{103}{1120}} \, d_i \, ,
 
 with :math:`d_i` the distance, in three dimensions, from the 64th of its neighbours of the same
-kind, itself being the first. It is the kernel of Rau et al., with which Adam et al. made their
-maps. A Gaussian is chosen over the cubic spline because it is a product of functions of
+kind, itself being the first: among all kinds, the stars would decide how sharp the dark matter
+between them is. It is the kernel of Rau et al., with which Adam et al. made their maps. A Gaussian is chosen over the cubic spline because it is a product of functions of
 :math:`x` and :math:`y`: its average over a square pixel is exact, two differences of error
 functions, and a thousand particles are put on a patch of the map by one product of matrices.
 
@@ -33,6 +33,11 @@ coarse map (:math:`\sigma = 2` of its pixels) come out within 4e-4 of their peak
 kernel is narrower than that of cloud-in-cell, :math:`\sigma = h / \sqrt{12}`. A kernel ends about
 :math:`5 \sigma` from the particle, and what it would have had beyond is given to the rest, so that
 the mass of a particle whose kernel lies in the frame is kept to rounding.
+
+**What it costs.** Ten million particles took 158 s of one core for the neighbours, once for all
+projections, then 14 s for a map of 512 × 512 pixels and 9 s for one of 128 × 128 along another
+direction; at most 2.1 GB were in use, 0.33 GB of them the particles (processor time, on a machine
+that others kept busy).
 
 References:
     Rau, Vegetti & White 2013, MNRAS 430, 2232; Adam, Perreault-Levasseur, Hezaveh & Welling 2023,

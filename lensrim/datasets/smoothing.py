@@ -8,9 +8,10 @@ Each particle is spread by a Gaussian, which is as wide as the particles are spa
 
 with :math:`d_i` the distance, in three dimensions, from the 64th of its neighbours of the same
 kind, itself being the first: among all kinds, the stars would decide how sharp the dark matter
-between them is. It is the kernel of Rau et al., with which Adam et al. made their maps. A Gaussian is chosen over the cubic spline because it is a product of functions of
-:math:`x` and :math:`y`: its average over a square pixel is exact, two differences of error
-functions, and a thousand particles are put on a patch of the map by one product of matrices.
+between them is. It is the kernel of Rau et al., with which Adam et al. made their maps. A Gaussian
+is chosen over the cubic spline because it is a product of functions of :math:`x` and :math:`y`:
+its average over a square pixel is exact, two differences of error functions, and a thousand
+particles are put on a patch of the map by one product of matrices.
 
 **What it does.** The kernel is about as wide as the region that holds 64 particles, so nothing
 smaller is in the map, and a cusp becomes a core: the convergence at the centre is too low, and the
@@ -26,7 +27,7 @@ particles 0–0.02 0.02–0.05 0.05–0.1 0.1–0.2 0.2–0.3 0.3–0.5 0.5–2 
 2e5       -15 %  -2.5 %    -0.6 %   -0.4 %  -0.7 %  0.2 %   0.7 % -0.1 ± 0.6 %
 ========= ====== ========= ======== ======= ======= ======= ===== ================
 
-**How.** Pixels are halved in number, again and again, for wide kernels: a particle goes to the
+**How.** For wide kernels the pixels are made twice as wide, again and again: a particle goes to the
 first of the grids on which :math:`\sigma < 4` pixels. A coarse map is refined by the averages of a
 polynomial of degree 8, which keeps the mass of every coarse pixel; the narrowest kernels on a
 coarse map (:math:`\sigma = 2` of its pixels) come out within 4e-4 of their peak, others better. No

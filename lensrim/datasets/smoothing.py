@@ -28,8 +28,8 @@ particles 0–0.02 0.02–0.05 0.05–0.1 0.1–0.2 0.2–0.3 0.3–0.5 0.5–2 
 ========= ====== ========= ======== ======= ======= ======= ===== ================
 
 **How.** For wide kernels the pixels are made twice as wide, again and again: a particle goes to
-the first of the grids on which :math:`\sigma < 4` pixels. A coarse map is refined by the averages of a
-polynomial of degree 8, which keeps the mass of every coarse pixel; the narrowest kernels on a
+the first of the grids on which :math:`\sigma < 4` pixels. A coarse map is refined by the averages
+of a polynomial of degree 8, which keeps the mass of every coarse pixel; the narrowest kernels on a
 coarse map (:math:`\sigma = 2` of its pixels) come out within 4e-4 of their peak, others better. No
 kernel is narrower than that of cloud-in-cell, :math:`\sigma = h / \sqrt{12}`. A kernel ends about
 :math:`5 \sigma` from the particle, and what it would have had beyond is given to the rest, so that

@@ -18,7 +18,8 @@ from ..inference.objective import loss_of
 from ..inference.recipe import read_recipe
 from ..inference.reconstruct import check_cuda
 from ..training.feed import to_device
-from ..training.loop import LAST, fit
+from ..training.folder import LAST
+from ..training.loop import fit
 
 
 @dataclass(frozen=True)

@@ -11,46 +11,44 @@ Batch = Any
 """Tensors, in dictionaries, lists and tuples to any depth."""
 
 
-class _Steps(Dataset):
+class _Numbered(Dataset):
     """Creates the list of the batches that are left; each is made when it is asked for."""
 
-    def __init__(self, batches: Callable[[int], Batch], first: int, steps: int):
-        self.batches, self.first, self.steps = batches, first, steps
+    def __init__(self, batches: Callable[[int], Batch], numbers: range):
+        self.batches, self.numbers = batches, numbers
 
     def __len__(self) -> int:
-        return self.steps - self.first
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> Batch:
         # Made here or in another process: the random numbers of the steps must not notice.
         with torch.random.fork_rng([]):
-            return self.batches(self.first + index)
+            return self.batches(self.numbers[index])
 
 
 def feed(
     batches: Callable[[int], Batch],
-    first: int,
-    steps: int,
+    numbers: range,
     *,
     device: torch.device,
     workers: int = 0,
     ahead: int = 2,
     finish: Callable[[Batch, int], Batch] | None = None,
 ) -> Generator[Batch, None, None]:
-    """Serves the batches of the steps ``first`` to ``steps - 1``, in this order.
+    """Serves batches in the order of their numbers.
 
     Close it, or let it go, to end the processes.
 
     Arguments:
-        batches: Makes the batch of a step.
-        first: The first step.
-        steps: Number of all steps.
+        batches: Makes the batch of a number.
+        numbers: Their numbers.
         device: Where the batches go.
         workers: Processes that make them ahead; 0 to make each in this one when it is due.
         ahead: Batches that each process makes ahead.
-        finish: Does the rest of the work, with the number of the step, on the device.
+        finish: Does the rest of the work, with the number of the batch, on the device.
     """
     loader = DataLoader(
-        _Steps(batches, first, steps),
+        _Numbered(batches, numbers),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
@@ -61,9 +59,9 @@ def feed(
         # Its own: it would take a number from those of the steps.
         generator=torch.Generator(),
     )
-    for step, batch in enumerate(loader, first):
+    for number, batch in zip(numbers, loader, strict=True):
         batch = to_device(batch, device)
-        yield finish(batch, step) if finish else batch
+        yield finish(batch, number) if finish else batch
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

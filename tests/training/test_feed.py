@@ -20,7 +20,7 @@ def test_from_any_step() -> None:
         asked.append(step)
         return BATCHES[step]
 
-    served = feed(batches, 2, 6, device=CPU)
+    served = feed(batches, range(2, 6), device=CPU)
     assert int(next(served)["step"]) == 2
     assert asked == [2]  # in this process nothing is made before its time
     assert [int(batch["step"]) for batch in served] == [3, 4, 5]
@@ -32,15 +32,17 @@ def test_random_numbers_are_left_alone() -> None:
         return torch.rand(3)
 
     state = torch.get_rng_state()
-    first = list(feed(batches, 0, 4, device=CPU))
+    first = list(feed(batches, range(4), device=CPU))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(torch.stack(first[2:]), torch.stack([*feed(batches, 2, 4, device=CPU)]))
+    assert torch.equal(
+        torch.stack(first[2:]), torch.stack([*feed(batches, range(2, 4), device=CPU)])
+    )
 
 
 @pytest.mark.slow
 def test_from_other_processes() -> None:
     state = torch.get_rng_state()
-    with closing(feed(partial(getitem, BATCHES), 1, 6, device=CPU, workers=2)) as served:
+    with closing(feed(partial(getitem, BATCHES), range(1, 6), device=CPU, workers=2)) as served:
         assert [int(batch["x"][1]) for batch in served] == [1, 2, 3, 4, 5]
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -61,7 +63,14 @@ def check_finished(workers: int) -> None:
         return int(batch["step"]), step
 
     with closing(
-        feed(partial(getitem, BATCHES), 2, 6, device=CPU, workers=workers, ahead=3, finish=finish)
+        feed(
+            partial(getitem, BATCHES),
+            range(2, 6),
+            device=CPU,
+            workers=workers,
+            ahead=3,
+            finish=finish,
+        )
     ) as served:
         assert [*served] == [(step, step) for step in range(2, 6)]
 

@@ -1,6 +1,6 @@
 """Batches: made ahead by other processes if asked to, and moved to the device."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,29 @@ class _Numbered(Dataset):
         # Made here or in another process: the random numbers of the steps must not notice.
         with torch.random.fork_rng([]):
             return self.batches(self.numbers[index])
+
+
+class MadeOnce(Sequence):
+    """Creates a list of batches, each of which is made when it is asked for, and kept.
+
+    Arguments:
+        make: Makes the batch of a number.
+        size: How many there are.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], size: int):
+        self.make, self.size = make, size
+        self.made: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        if index not in self.made:
+            self.made[index] = self.make(index)
+        return self.made[index]
 
 
 def feed(

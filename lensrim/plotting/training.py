@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from .product import STYLE
 
@@ -34,9 +35,14 @@ def plot_history(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figu
             above.plot([step], [loss], "o", color=VALIDATED, label=f"best: {loss:.4g}")
         above.set_ylabel("loss")
         above.set_ylim(*_limits([*losses["loss"], *losses["validation_loss"]], len(steps)))
-        above.set_title(title)
-        _draw(below, steps, _values(lines, "gradient_norm"), TRAINED, "gradient")
-        below.set_yscale("log")
+        above.set_title(title, loc="left")
+        norms = _values(lines, "gradient_norm")
+        _draw(below, steps, norms, TRAINED, "gradient")
+        if any(norm > 0 for norm in norms):
+            below.set_yscale("log")
+            below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            below.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            below.yaxis.set_minor_formatter(NullFormatter())
         below.set_ylabel("norm of the gradient", color=TRAINED)
         below.set_xlabel("step")
         rate = below.twinx()
@@ -45,9 +51,10 @@ def plot_history(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figu
         rate.set_ylim(bottom=0)
         for axes in (above, below):
             axes.grid(color="0.9")
-        if lines:
+        if above.lines:
             above.legend(frameon=False)
-            below.text(0.01, 0.04, _said(lines), transform=below.transAxes, color="0.25")
+        if lines:
+            above.set_title(_said(lines), loc="right", fontsize=10, fontweight="normal")
         return figure
 
 

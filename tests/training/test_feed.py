@@ -7,7 +7,7 @@ from operator import getitem
 import pytest
 import torch
 
-from lensrim.training.feed import feed, to_device
+from lensrim.training.feed import MadeOnce, feed, to_device
 
 CPU = torch.device("cpu")
 BATCHES = [{"x": torch.full((2,), float(step)), "step": torch.tensor(step)} for step in range(6)]
@@ -58,6 +58,24 @@ def test_moved_to_any_depth() -> None:
     assert to_device(batch, CPU)["a"] is tensor
 
 
+def test_every_second_number() -> None:
+    served = feed(batches=BATCHES.__getitem__, numbers=range(1, 6, 2), device=CPU)
+    assert [int(batch["step"]) for batch in served] == [1, 3, 5]
+
+
+def test_made_once_when_asked_for() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return 10 * number
+
+    batches = MadeOnce(make, 3)
+    assert len(batches) == 3 and made == []
+    assert [batches[2], batches[0], batches[2]] == [20, 0, 20] and made == [2, 0]
+    assert list(batches) == [0, 10, 20] and made == [2, 0, 1]
+
+
 def check_finished(workers: int) -> None:
     def finish(batch, step: int):
         return int(batch["step"]), step
@@ -75,7 +93,7 @@ def check_finished(workers: int) -> None:
         assert [*served] == [(step, step) for step in range(2, 6)]
 
 
-def test_batches_are_finished_with_the_number_of_their_step() -> None:
+def test_batches_are_finished_with_their_number() -> None:
     check_finished(0)
 
 

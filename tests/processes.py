@@ -64,14 +64,16 @@ VALIDATION = [batches(1000 + i) for i in range(3)]
 
 
 def spoilt(number: int) -> Batch:
-    """Makes batches of which that of one part of the third step is not finite."""
+    """Makes batches with a gradient, and then a loss alone, that is not finite in one part."""
     batch = batches(number)
-    return {**batch, "x": batch["x"] * (math.nan if number == 9 else 1.0)}
+    x = batch["x"] * (math.nan if number == 9 else 1.0)
+    return {**batch, "x": x, "more": torch.tensor(math.inf if number == 17 else 0.0)}
 
 
 def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     error = model(batch["x"]) - batch["y"]
-    return error.square().mean(), {"bias": error.mean().item()}
+    more = batch.get("more", torch.tensor(0.0))
+    return error.square().mean() + more, {"bias": error.mean().item()}
 
 
 def trained(group: Group, folder: Path, config: TrainConfig = CONFIG, **options: Any) -> dict:

@@ -130,10 +130,14 @@ def joined(kind: str = "cpu") -> Iterator[Group]:
     """Joins the other processes that torchrun has started; without it, the process is alone.
 
     Among others, SIGTERM and SIGINT do not interrupt: they ask for the end after the step in
-    progress, which a training announces to all processes.
+    progress, which a training announces to all processes. Torchrun kills what has not ended 30 s
+    after its own SIGTERM.
 
     Arguments:
         kind: Kind of the device to train on: ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: If there is no GPU left for this process.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -141,6 +145,11 @@ def joined(kind: str = "cpu") -> Iterator[Group]:
         return
     group = Group(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
     if kind == "cuda":
+        if group.local >= torch.cuda.device_count():
+            raise InputError(
+                f"--nproc-per-node: must be at most the GPUs of the machine, found a process "
+                f"{group.local + 1} for {torch.cuda.device_count()}; start fewer"
+            )
         torch.cuda.set_device(group.device(kind))
     dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=TIMEOUT)
     signals = (signal.SIGTERM, signal.SIGINT)

@@ -1,5 +1,6 @@
 """Batches: made ahead by other processes if asked to, and moved to the device."""
 
+import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,7 @@ def feed(
         # A fork would copy the locks of torch's threads in whatever state they are.
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,
+        worker_init_fn=_unmoved if workers else None,
         pin_memory=device.type == "cuda",
         # Its own: it would take a number from those of the steps.
         generator=torch.Generator(),
@@ -85,6 +87,12 @@ def feed(
     for number, batch in zip(numbers, loader, strict=True):
         batch = to_device(batch, device)
         yield finish(batch, number) if finish else batch
+
+
+def _unmoved(worker: int) -> None:
+    """Leaves signals that end a job to the training, which closes its workers when it is saved."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

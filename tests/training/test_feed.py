@@ -1,5 +1,8 @@
 """Batches, in order and from any step on, made here or elsewhere."""
 
+import multiprocessing
+import os
+import signal
 from contextlib import closing
 from functools import partial
 from operator import getitem
@@ -45,6 +48,18 @@ def test_from_other_processes() -> None:
     with closing(feed(partial(getitem, BATCHES), range(1, 6), device=CPU, workers=2)) as served:
         assert [int(batch["x"][1]) for batch in served] == [1, 2, 3, 4, 5]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+def test_the_end_of_a_job_is_left_to_the_training() -> None:
+    with closing(feed(partial(getitem, BATCHES), range(6), device=CPU, workers=1)) as served:
+        assert int(next(served)["step"]) == 0
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:  # as clusters and terminals do, which tell all processes
+            os.kill(worker.pid or 0, signal.SIGTERM)
+            os.kill(worker.pid or 0, signal.SIGINT)
+        assert [int(batch["step"]) for batch in served] == [1, 2, 3, 4, 5]
 
 
 def test_moved_to_any_depth() -> None:

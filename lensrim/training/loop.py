@@ -12,8 +12,7 @@ On a CPU a resumed training gives the same bits as one that was never stopped: b
 rate and random numbers are functions of the step and its parts, and everything else is in the
 checkpoint. What is not guaranteed: the same on a GPU, where sums are made in any order, or from
 ``batches`` and ``loss_fn`` that draw random numbers from elsewhere than torch. One folder serves
-one training at a time; a group of processes that makes one (:mod:`~lensrim.training.distributed`)
-needs it only where its first process is.
+one training at a time, of one process or a group (:mod:`~lensrim.training.distributed`).
 
 Mixed precision is the loss's own: physics needs float32, a network does not, so the loss runs its
 network under ``torch.autocast(device.type, torch.bfloat16)`` and the rest outside of it. Weights,
@@ -282,7 +281,8 @@ class _Loop:
             self.folder.add(line)
         if self.group.leads:
             self.record(line)
-            self.report(in_words(line, best=better))
+            with tqdm.external_write_mode(nolock=True):  # not into the bar
+                self.report(in_words(line, best=better))
 
     def pool(self) -> None:
         """Puts the metrics of all processes into ``recent``."""

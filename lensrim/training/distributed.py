@@ -7,10 +7,11 @@ those with :math:`j \equiv r \pmod W`, and the gradient is the mean over all of 
 
 .. math:: g_t = \frac{1}{P} \sum_{j < P} \nabla \mathcal{L}(\theta_t, b_{t P + j}) ,
 
-whatever :math:`W` is, but for the order of the sum. Gradients go over NCCL between GPUs, over gloo
-between CPUs, and so does in either case what the processes agree on. A process that fails ends the
-others: by torchrun, or, without it, by the error that gloo raises when a connection is lost. What
-is not guaranteed: without torchrun a GPU that waits for one that died does so for ``TIMEOUT``.
+whatever :math:`W` is, but for the order of the sum. Gradients go over NCCL between GPUs and over
+gloo between CPUs; what else the processes agree on, a few numbers a step, goes over gloo. One that
+fails ends the others: by torchrun, or, without it, by the error that gloo raises when a connection
+is lost. What is not guaranteed: without torchrun, a GPU that waits for one that died does so for
+``TIMEOUT``.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Figures, returned and never shown."""
 
 from .product import plot_product
+from .training import plot_history
 
-__all__ = ["plot_product"]
+__all__ = ["plot_history", "plot_product"]

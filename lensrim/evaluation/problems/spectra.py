@@ -126,8 +126,8 @@ class Spectra:
         mean, covariance = known.mean(0), known.T.cov()
         smooth = {
             f"weight {weight:g}, rate {rate:g}": partial(smoothed, weight=weight, rate=rate)
-            for weight in (0.1, 1.0, 10.0)
-            for rate in (0.03, 0.1, 0.3)
+            for weight in (1.0, 10.0, 30.0, 100.0)
+            for rate in (0.01, 0.03, 0.1, 0.3)
         }
         return [
             Rival(
@@ -142,9 +142,8 @@ class Spectra:
                 {"from the data": lucy, "from a constant": partial(lucy, flat=True)},
                 converged=500,
                 oracle=True,
-                shown=True,
             ),
-            Rival("Adam, smooth logarithm", "positive, smooth", smooth, converged=500),
+            Rival("Adam, smooth logarithm", "positive, smooth", smooth, converged=500, shown=True),
         ]
 
 

@@ -159,12 +159,12 @@ class Images:
         spectrum = (torch.fft.rfft2(known - mean).abs() ** 2).mean((0, 1)) / self.size**2
         primal = {
             f"weight {w:g} / sigma, step {step:g}": partial(sharpest, weight=w, step=step)
-            for w in (0.15, 0.22, 0.32)
+            for w in (0.1, 0.15, 0.22, 0.32)
             for step in (3.0, 10.0)
         }
         descents = {
             f"weight {w:g} / sigma, rate {rate:g}": partial(smoothest, weight=w, rate=rate)
-            for w in (0.15, 0.22, 0.32)
+            for w in (0.1, 0.15, 0.22, 0.32)
             for rate in (0.01, 0.03)
         }
         return [

@@ -1,34 +1,45 @@
-r"""Convolutions in 1 to 3 dimensions, and the cell that remembers.
+r"""Convolutions in 0 to 3 dimensions, and the cells that remember.
 
-The convolutional gated recurrent unit keeps a hidden map :math:`h`,
-
-.. math::
-    z, r = \sigma(W [x, h] + b) , \qquad
-    \tilde h = \tanh(W_h [x, r h] + b_h) , \qquad
-    h' = (1 - z) \, h + z \, \tilde h .
+A cell takes an input :math:`x` and a hidden map :math:`h`, and returns the new hidden map, which
+is also its output. In 0 dimensions maps are vectors, and a convolution is a matrix. Every cell
+returns a mean of the old map and of a candidate within :math:`(-1, 1)`, so that no memory grows
+with the number of steps.
 
 References:
-    Cho+ 2014, arXiv:1406.1078; Ballas+ 2016, arXiv:1511.06432 (convolutional).
+    Cho+ 2014, arXiv:1406.1078; Ballas+ 2016, arXiv:1511.06432 (convolutional);
+    Zhou+ 2016, arXiv:1603.09420 (one gate); Heck & Salem 2017, arXiv:1701.03452.
 """
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 CONV = (None, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
+CellMaker = Callable[[int, int, int], nn.Module]
+"""Takes the dimensions of the maps, the channels of the input and those of the hidden map."""
 
-def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1) -> nn.Module:
+
+def conv(
+    dims: int, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1
+) -> nn.Module:
     """Creates a convolution that keeps the size of a map, or divides it, rounded up.
 
     Arguments:
-        dims: Dimensions of the maps, 1 to 3.
+        dims: Dimensions of the maps, 1 to 3; or 0, for a matrix that has neither kernel nor
+            stride nor groups.
         inputs, outputs: Channels.
         kernel: Odd side of the kernel.
         stride: Divisor of the size.
+        groups: Groups of channels that do not see each other.
     """
+    if dims == 0:
+        return nn.Linear(inputs, outputs)
     layer = CONV[dims]
     assert layer is not None
-    return layer(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+    return layer(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups)
 
 
 def group_norm(channels: int, *, groups: int = 8) -> nn.GroupNorm:
@@ -39,11 +50,21 @@ def group_norm(channels: int, *, groups: int = 8) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
+def layer_norm(channels: int) -> nn.GroupNorm:
+    """Creates a normalisation by all channels and pixels of a sample."""
+    return nn.GroupNorm(1, channels)
+
+
 class ConvGRU(nn.Module):
-    """Creates a convolutional gated recurrent unit.
+    r"""Creates a convolutional gated recurrent unit,
+
+    .. math::
+        z, r = \sigma(W [x, h] + b) , \qquad
+        \tilde h = \tanh(W_h [x, r h] + b_h) , \qquad
+        h' = (1 - z) \, h + z \, \tilde h .
 
     Arguments:
-        dims: Dimensions of the maps, 1 to 3.
+        dims: Dimensions of the maps, 0 to 3.
         inputs: Channels of the input.
         hidden: Channels of the hidden map, which is also the output.
         kernel: Odd side of the kernels.
@@ -59,3 +80,56 @@ class ConvGRU(nn.Module):
         update, reset = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([x, reset * h], 1)))
         return torch.lerp(h, candidate, update)
+
+
+class MinimalGRU(nn.Module):
+    r"""Creates a gated recurrent unit with one gate, which forgets and updates,
+
+    .. math::
+        f = \sigma(W [x, h] + b) , \qquad
+        \tilde h = \tanh(W_h [x, f h] + b_h) , \qquad
+        h' = (1 - f) \, h + f \, \tilde h .
+
+    It has two thirds of the parameters of :class:`ConvGRU`, whose arguments it takes.
+    """
+
+    def __init__(self, dims: int, inputs: int, hidden: int, *, kernel: int = 3):
+        super().__init__()
+        self.gate = conv(dims, inputs + hidden, hidden, kernel)
+        self.candidate = conv(dims, inputs + hidden, hidden, kernel)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """Returns the new hidden map from an input and the old one."""
+        gate = torch.sigmoid(self.gate(torch.cat([x, h], 1)))
+        candidate = torch.tanh(self.candidate(torch.cat([x, gate * h], 1)))
+        return torch.lerp(h, candidate, gate)
+
+
+class GatedResidual(nn.Module):
+    r"""Creates a gated correction of the hidden map,
+
+    .. math::
+        z, c = W \, D [x, h] + b , \qquad
+        h' = h + \sigma(z) \, (\tanh c - h) ,
+
+    where :math:`D` convolves each channel alone and :math:`W` mixes the channels of one pixel. It
+    has a tenth of the parameters of :class:`ConvGRU` in two dimensions, whose arguments it takes.
+    """
+
+    def __init__(self, dims: int, inputs: int, hidden: int, *, kernel: int = 3):
+        super().__init__()
+        channels = inputs + hidden
+        self.spread = conv(dims, channels, channels, kernel, groups=channels) if dims else None
+        self.mix = conv(dims, channels, 2 * hidden, 1)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """Returns the new hidden map from an input and the old one."""
+        both = torch.cat([x, h], 1)
+        gate, candidate = self.mix(both if self.spread is None else self.spread(both)).chunk(2, 1)
+        return torch.lerp(h, torch.tanh(candidate), torch.sigmoid(gate))
+
+
+CELLS: Mapping[str, CellMaker] = MappingProxyType(
+    {"ConvGRU": ConvGRU, "MinimalGRU": MinimalGRU, "GatedResidual": GatedResidual}
+)
+"""The cells of this package, by the name that a configuration holds."""

@@ -79,7 +79,7 @@ class ConvGRU(nn.Module):
         """Returns the new hidden map from an input and the old one."""
         update, reset = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([x, reset * h], 1)))
-        return torch.lerp(h, candidate, update)
+        return _moved(h, candidate, update)
 
 
 class MinimalGRU(nn.Module):
@@ -102,7 +102,7 @@ class MinimalGRU(nn.Module):
         """Returns the new hidden map from an input and the old one."""
         gate = torch.sigmoid(self.gate(torch.cat([x, h], 1)))
         candidate = torch.tanh(self.candidate(torch.cat([x, gate * h], 1)))
-        return torch.lerp(h, candidate, gate)
+        return _moved(h, candidate, gate)
 
 
 class GatedResidual(nn.Module):
@@ -126,7 +126,13 @@ class GatedResidual(nn.Module):
         """Returns the new hidden map from an input and the old one."""
         both = torch.cat([x, h], 1)
         gate, candidate = self.mix(both if self.spread is None else self.spread(both)).chunk(2, 1)
-        return torch.lerp(h, torch.tanh(candidate), torch.sigmoid(gate))
+        return _moved(h, torch.tanh(candidate), torch.sigmoid(gate))
+
+
+def _moved(h: Tensor, candidate: Tensor, share: Tensor) -> Tensor:
+    """Moves a hidden map by a share of the way to the candidate."""
+    # Under autocast, what is new comes in half precision; what is remembered stays as it is.
+    return torch.lerp(h, candidate.to(h), share.to(h))
 
 
 CELLS: Mapping[str, CellMaker] = MappingProxyType(

@@ -79,7 +79,7 @@ class Hourglass(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments that make this network again, with names in the place of parts."""
+        """The arguments that make this network again; parts of this package by their names."""
         names = ("dims", "maps_in", "vectors_in", "maps_out", "vectors_out")
         more = ("widths", "lift", "embedding")
         return {name: getattr(self, name) for name in (*names, *more)} | self.parts.names

@@ -1,16 +1,14 @@
 """The parts that a network can be made of, and their names in a configuration.
 
-A network takes its cell, normalisation and activation as objects. Its ``config``, which can be
-written as JSON, has their names; so a network also takes the name of a part of this package. The
-name of any other part is that of its module and itself, and cannot be turned back: whoever reads
-such a configuration passes the object in its place,
-``UNet(**{**config, "cell": mine.Cell})``.
+A network takes its cell, normalisation and activation as objects, or by their names if they are
+of this package. Its ``config`` has the names, so that it can be written as JSON, and in the place
+of any other part the object itself, of which whoever writes it makes what they like.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -45,8 +43,8 @@ class Parts:
     activation: ActivationMaker
 
     @property
-    def names(self) -> dict[str, str]:
-        """What a configuration holds in the place of the parts."""
+    def names(self) -> dict[str, Any]:
+        """What a configuration holds of the parts: their names, or themselves."""
         return {
             "cell": name_of(self.cell, CELLS),
             "norm": name_of(self.norm, NORMS),
@@ -86,9 +84,6 @@ def part_of(argument: str, given: Part | str, known: Mapping[str, Part]) -> Part
     return known[given]
 
 
-def name_of(part: object, known: Mapping[str, object]) -> str:
-    """Returns the name of a part: see the module's docstring."""
-    names = [name for name, other in known.items() if other is part]
-    # A partial function, and any other object, is called by its class.
-    called = getattr(part, "__qualname__", type(part).__qualname__)
-    return names[0] if names else f"{part.__module__}.{called}"
+def name_of(part: Part, known: Mapping[str, Part]) -> Part | str:
+    """Returns the name of a part if it has one, and itself otherwise."""
+    return next((name for name, other in known.items() if other is part), part)

@@ -20,9 +20,9 @@ after as many as fit into the time of the first::
       MinimalGRU                     52 921      0.184 (0.183-0.185)    0.180 (0.178-0.181), 136
       GatedResidual                  27 097      0.187 (0.184-0.191)    0.184 (0.182-0.186), 126
 
-A step of the training on 64² pixels, batch 8, took 695, 645 and 557 ms, with quartiles within 8 per
-cent. (``python -m lensrim.evaluation.bench.cells``, 2026-11-26, one thread of a busy CPU; the
-times of the small maps, from which the last numbers of steps come, spread by a third and more.)
+A step of the training on 64² pixels, batch 8, took 695, 645 and 557 ms, quartiles within 8 per
+cent. (``python -m lensrim.evaluation.bench.cells``, 2026-11-26, one thread of a busy CPU: the
+times on 16² pixels, from which their last numbers of steps come, spread by a third and more.)
 So the seeds differ more than the cells do, and the cheapest is as good here. The default is the
 cell of the published machines, and of the packaged one.
 

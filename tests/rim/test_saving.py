@@ -16,6 +16,7 @@ from lensrim._weights import read_weights, write_weights
 from lensrim.errors import InputError
 from lensrim.rim import links, preconditioning
 from lensrim.rim.cells import ConvGRU
+from lensrim.rim.core import RIM
 from lensrim.rim.fields import Field, State
 from lensrim.rim.networks import UNet
 from lensrim.rim.saving import OURS, describe, load_rim, rebuild, save_rim
@@ -149,7 +150,7 @@ def test_a_network_with_a_cell_of_the_user_comes_back(tmp_path: Path):
     sizes = PROBLEMS["1-D"].layout.sizes(1)
     network = UNet(1, **sizes, widths=(4,), lift=4, embedding=4, cell=OwnCell)
     save_rim(tmp_path / "rim.safetensors", PROBLEMS["1-D"].rim({1: network}))
-    with pytest.raises(InputError, match="found 'OwnCell', .*pass the class or"):
+    with pytest.raises(InputError, match=r"found 'OwnCell', .*pass the class or"):
         load_rim(tmp_path / "rim.safetensors")
     found = load_rim(tmp_path / "rim.safetensors", known=[OwnCell])
     assert any(isinstance(part, OwnCell) for part in found.modules())

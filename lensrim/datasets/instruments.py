@@ -14,11 +14,11 @@ and the brighter-fatter effect are left out.
 
 Where the numbers are from: [H] the instrument's handbook or project page (ACS Instrument Handbook
 table 3.1; WFC3 Instrument Handbook chapter 7; JWST documentation, NIRCam Detector Overview and
-Point Spread Functions; euclid-ec.org, The VIS Instrument; smtn-002.lsst.io); [L] the configurations
-of lenstronomy 1.14 (``SimulationAPI.ObservationConfig``), which name their sources; [S] Sirianni et
-al. 2005, PASP 117, 1049; [c] chosen by us, as typical. The width of a PSF is that of its optical
-part, without the pixel's response; its range and the length of the noise's correlation are [c] for
-all.
+Point Spread Functions; euclid-ec.org, The VIS Instrument; smtn-002.lsst.io); [L] the
+configurations of lenstronomy 1.14 (``SimulationAPI.ObservationConfig``), which name their sources;
+[S] Sirianni et al. 2005, PASP 117, 1049; [c] chosen by us, as typical. The width of a PSF is that
+of its optical part, without the pixel's response; its range and the length of the noise's
+correlation are [c] for all.
 """
 
 import math
@@ -119,8 +119,8 @@ HST_ACS = Instrument(
     exposure=550.0,
     noise_length=0.4,
 )
-"""Hubble, ACS/WFC, F814W, one orbit: scale, gain and read noise (3.75 to 5.65) [H], zero point [S],
-sky and exposures [c]."""
+"""Hubble, ACS/WFC, F814W, one orbit: scale, gain and read noise (3.75 to 5.65) [H], zero point
+[S], sky and exposures [c]."""
 
 HST_WFC3 = Instrument(
     pixel_scale=0.065,
@@ -165,8 +165,8 @@ EUCLID_VIS = Instrument(
     exposure=565.0,
     noise_length=0.4,
 )
-"""Euclid, VIS, wide survey: scale, gain, exposures and read noise below 4.4 [H]; zero point, sky and
-read noise [L]."""
+"""Euclid, VIS, wide survey: scale, gain, exposures and read noise below 4.4 [H]; zero point, sky
+and read noise [L]."""
 
 RUBIN_LSST = Instrument(
     pixel_scale=0.2,

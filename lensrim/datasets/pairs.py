@@ -1,9 +1,9 @@
 r"""Training pairs: ingredients become an observation and its truth, afresh at every step.
 
 All lengths are in *pixels of the image* (the grid's spacing is 1), because ray tracing knows no
-other scale; a population in arcsec is converted. A batch is a pure function of its number and of the seed, so that an interrupted
-training sees the same data again. The image is ray-traced through the analytic mass model from a
-source that is four times finer than the one that is fitted.
+other scale; a population in arcsec is converted. A batch is a pure function of its number and of
+the seed, so that an interrupted training sees the same data again. The image is ray-traced through
+the analytic mass model from a source that is four times finer than the one that is fitted.
 
 A batch is a mapping of tensors, with B samples of H × W pixels:
 
@@ -98,7 +98,8 @@ class Pairs:
         galaxies: Real galaxies; synthetic ones only by default.
         names: Those of them to draw from; all by default.
         psfs: Real PSFs, from :func:`lensrim.datasets.psfs.read_psf_stamps`.
-        noises: Real noise, from :func:`lensrim.datasets.noise.read_noise_fields`; drawn by default.
+        noises: Real noise, from :func:`lensrim.datasets.noise.read_noise_fields`; drawn by
+            default.
         shape: Shape of the images (H, W).
         psf_side: Odd side of the PSF stamps [pixels].
         prior: The population.
@@ -152,8 +153,8 @@ class Pairs:
             if lens.ellipsoid.theta_E * stretch + off + 2 * place.half_light_radius < half:
                 return system
         raise InputError(
-            f"shape: must hold the arcs of the population, found {self.shape} pixels, in which none"
-            f" of {DRAWS} systems fits; enlarge it, or draw smaller Einstein radii"
+            f"shape: must hold the arcs of the population, found {self.shape} pixels, in which "
+            f"none of {DRAWS} systems fits; enlarge it, or draw smaller Einstein radii"
         )
 
     def _render(

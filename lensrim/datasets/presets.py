@@ -134,15 +134,15 @@ PRESETS = {
 724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N
 and brightness of the lens are chosen by us.
 
-``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025, arXiv:2503.15324);
-all ranges are chosen by us.
+``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025,
+arXiv:2503.15324); all ranges are chosen by us.
 
 ``jwst``: lenses like those of COSMOS-Web, most below 1 arcsec (COWLS III, 2025); all ranges are
 chosen by us.
 
-``adam2023``: the frame (128 pixels on 7.68 arcsec), the Einstein radii, the widths of the PSF (0.06
-to 0.3 arcsec) and the noise (0.001 to 0.035 of the peak) of Adam et al. 2023, ApJ 951, 6, and of
-the scripts of its public code, Censai; corrected: with external shear, the source's size in
+``adam2023``: the frame (128 pixels on 7.68 arcsec), the Einstein radii, the widths of the PSF
+(0.06 to 0.3 arcsec) and the noise (0.001 to 0.035 of the peak) of Adam et al. 2023, ApJ 951, 6,
+and of the scripts of its public code, Censai; corrected: with external shear, the source's size in
 Einstein radii, uniform widths (theirs crowd at 0.07 arcsec). The mass is analytic, with subhalos
 and multipoles in place of haloes of IllustrisTNG.
 

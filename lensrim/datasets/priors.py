@@ -91,7 +91,6 @@ class System:
     noise: Noise
     lens_light: SersicLight | None = None
 
-
     def in_pixels(self) -> "System":
         """Returns the same system with the pixel's side as the unit of all lengths."""
         unit = self.pixel_scale

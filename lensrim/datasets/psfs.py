@@ -86,7 +86,8 @@ def draw_psf(
     stamps: dict[str, tuple[Map, float]] | None = None,
     kinds: Sequence[str] = ("gaussian", "moffat"),
 ) -> Psf:
-    """Draws a PSF: one of the analytic kinds, or (half of the time where there are any) a stamp."""
+    """Draws a PSF: one of the analytic kinds, or (half of the time where there are any) a
+    stamp."""
     width = float(rng.uniform(*fwhm))
     if stamps and rng.uniform() < 0.5:
         # Files first, so that one cube of many positions does not crowd out all other instruments.

@@ -1,8 +1,8 @@
 """Samples of a data set: finished training pairs, each a function of its number.
 
-Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy`` and ``psf_name``
-(strings), ``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and source were
-divided [data unit]) and ``snr``.
+Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy`` and
+``psf_name`` (strings), ``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and
+source were divided [data unit]) and ``snr``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,18 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from .cosmos import GalaxyFolder, split
 from .noise import read_noise_fields
-from .pairs import Pairs
+from .pairs import Batch, Pairs
 from .presets import Population
 from .psfs import read_psf_stamps
+from .shards import Shards
+
+DESCRIPTION = ("galaxy", "psf_name", "pixel_scale", "peak", "snr")
+"""What a sample says of itself, beside the pair."""
 
 FORMAT = 1
 """Number of the way in which samples are made; another one makes data sets of old useless."""
@@ -100,8 +105,8 @@ def _pairs(samples: Samples) -> Pairs:
             names = split(galaxies.names, samples.duplicates)[samples.which]
             if not names:
                 raise InputError(
-                    f"{population.galaxies}: must hold galaxies for the {samples.which} set, found "
-                    f"none of {len(galaxies)}; give more stamps"
+                    f"{population.galaxies}: must hold galaxies for the {samples.which} set, "
+                    f"found none of {len(galaxies)}; give more stamps"
                 )
     return Pairs(
         1,
@@ -113,3 +118,50 @@ def _pairs(samples: Samples) -> Pairs:
         prior=population.pair_prior,
         seed=samples.seed,
     )
+
+
+@dataclass(frozen=True)
+class StoredPairs:
+    """Creates the endless sequence of batches of a folder of shards; ``batches(i)`` is the i-th.
+
+    Every sample comes once before any comes again, in an order that the seed and the number of the
+    round decide.
+
+    Arguments:
+        batch_size: Samples in a batch.
+        shards: The shards.
+        seed: Seed of the order.
+
+    Raises:
+        InputError: If the shards do not hold training pairs of this format.
+    """
+
+    batch_size: int
+    shards: Shards
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shards.recipe.get("format") != FORMAT:
+            raise InputError(
+                f"{self.shards.folder}: must hold training pairs of format {FORMAT}, as lensrim "
+                f"dataset writes them, found {self.shards.recipe.get('format')}; write them again"
+            )
+
+    def __call__(self, index: int) -> Batch:
+        """Reads batch number ``index``, as :class:`lensrim.datasets.pairs.Pairs` makes it."""
+        first = index * self.batch_size
+        rows = [self.shards[self._place(first + k)] for k in range(self.batch_size)]
+        names = [name for name in rows[0] if name not in DESCRIPTION]
+        return {
+            name: torch.from_numpy(np.stack([np.asarray(row[name]) for row in rows]))
+            for name in names
+        }
+
+    def _place(self, position: int) -> int:
+        round_, place = divmod(position, len(self.shards))
+        return int(_order(len(self.shards), self.seed, round_)[place])
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, round_: int) -> np.ndarray:
+    return np.random.default_rng([seed, round_]).permutation(count)

@@ -1,14 +1,14 @@
 """Shards: many samples in few HDF5 files, read lazily by many processes.
 
 A sample is a mapping of arrays, numbers and strings. A shard ``shard-00007.h5`` holds those of a
-range of numbers, each name as a data set with the samples along its first axis, compressed sample by
-sample; arrays whose shapes differ from sample to sample are a group: ``values`` (all, one after
+range of numbers, each name as a data set with the samples along its first axis, compressed sample
+by sample; arrays whose shapes differ from sample to sample are a group: ``values`` (all, one after
 another), ``offsets`` and ``shapes``. The attributes of the file say what it is: ``schema``,
 ``recipe`` (JSON), ``seed``, ``number``, ``first``, ``count``, and ``sha256``, the digest of the
 content. There are no times in it, so that equal content gives equal files.
 
-``index.json`` lists the shards; it is made of those that are there, and nothing is read from it but
-which of them are missing. Written by :func:`lensrim.datasets.writing.write_shards`.
+``index.json`` lists the shards; it is made of those that are there, and nothing is read from it
+but which of them are missing. Written by :func:`lensrim.datasets.writing.write_shards`.
 
 What is not guaranteed: a sample whose bytes were changed on the disk is noticed when it is read
 (each has a checksum), but names and attributes are checked by :meth:`Shards.damaged` alone.
@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,7 +89,9 @@ def open_shard(path: Path) -> tuple["h5py.File", Header, str]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DamagedShard(f"{path}: a shard must be an HDF5 file: {error}; write it again") from None
+        raise DamagedShard(
+            f"{path}: a shard must be an HDF5 file: {error}; write it again"
+        ) from None
     try:
         schema = int(file.attrs["schema"])
         if schema != SCHEMA:
@@ -97,8 +99,9 @@ def open_shard(path: Path) -> tuple["h5py.File", Header, str]:
                 f"{path}: a shard must have schema {SCHEMA}, found {schema}; write it again, or "
                 "use the version of lensrim that wrote it"
             )
-        numbers = (int(file.attrs[n]) for n in ("number", "first", "count", "seed"))
-        return file, Header(*numbers, str(file.attrs["recipe"])), str(file.attrs["sha256"])
+        numbers = {n: int(file.attrs[n]) for n in ("number", "first", "count", "seed")}
+        header = Header(**numbers, recipe=str(file.attrs["recipe"]))
+        return file, header, str(file.attrs["sha256"])
     except InputError:
         file.close()
         raise
@@ -128,31 +131,35 @@ def digest(content: Iterator[tuple[str, Any]]) -> str:
             texts = [t if isinstance(t, bytes) else str(t).encode() for t in values.ravel()]
             data, kind = b"".join(len(t).to_bytes(8, "little") + t for t in texts), "text"
         else:
-            data, kind = np.ascontiguousarray(values), values.dtype.str
+            data, kind = values.tobytes(), values.dtype.str
         total.update(f"{name} {kind} {values.shape}\n".encode())
         total.update(data)
     return total.hexdigest()
 
 
 @lru_cache(maxsize=16)
-def _opened(path: str, process: int, changed: int) -> "h5py.File":
-    """Keeps some files open: for each process its own, because HDF5 files do not survive a fork."""
-    return open_shard(Path(path))[0]
+def _columns(path: str, process: int, changed: int) -> dict[str, Callable[[int], Any]]:
+    """Opens a shard, and returns what reads a sample of it, by name.
 
-
-def _sample(file: "h5py.File", place: int) -> dict[str, Any]:
-    """Reads one sample of a shard."""
+    Some stay open: for each process its own, because HDF5 files do not survive a fork. To look up
+    a data set costs more than to read it, and what is one number a sample is read at once.
+    """
     h5py = hdf5()
-    sample: dict[str, Any] = {}
+    file, _, _ = open_shard(Path(path))
+
+    def ragged(group: Any) -> Callable[[int], Any]:
+        values, offsets, shapes = group["values"], group["offsets"][()], group["shapes"][()]
+        return lambda k: values[offsets[k] : offsets[k + 1]].reshape(shapes[k])
+
+    readers: dict[str, Callable[[int], Any]] = {}
     for name, item in file.items():
         if isinstance(item, h5py.Group):
-            start, end = (int(n) for n in item["offsets"][place : place + 2])
-            sample[name] = item["values"][start:end].reshape(item["shapes"][place])
+            readers[name] = ragged(item)
         elif h5py.check_string_dtype(item.dtype) is not None:
-            sample[name] = item.asstr()[place]
+            readers[name] = item.asstr()[()].__getitem__
         else:
-            sample[name] = item[place]
-    return sample
+            readers[name] = (item[()] if item.ndim == 1 else item).__getitem__
+    return readers
 
 
 @dataclass(frozen=True)
@@ -229,8 +236,8 @@ class Shards:
             header = self.headers[(which + step) % len(self.headers)]
             path = self.folder / header.name
             try:
-                file = _opened(str(path), os.getpid(), path.stat().st_mtime_ns)
-                return _sample(file, index % header.count)
+                columns = _columns(str(path), os.getpid(), path.stat().st_mtime_ns)
+                return {name: read(index % header.count) for name, read in columns.items()}
             except (OSError, KeyError, RuntimeError, ValueError, DamagedShard) as error:
                 _tell(f"{path}: the shard is damaged ({_one_line(error)})", self.strict)
         raise DamagedShard(f"{self.folder}: no shard can be read; write them again")

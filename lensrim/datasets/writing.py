@@ -1,6 +1,7 @@
 """Writing of shards: in pieces, in parallel, and again where it was interrupted.
 
-A shard is a function of its number alone. It is made in memory and takes its place whole, so that a
+A shard is a function of its number alone. It is made in memory and takes its place whole, so that
+a
 process may be killed at any moment: the next run checks what is there and makes what is not. Any
 division of the shards, among the processes of a pool, the jobs of an array (``part``) or the
 machines of a Dask cluster, gives the same files. What is not guaranteed: bytes of another version
@@ -90,8 +91,8 @@ def write_shards(
         plan: What to write.
         part: Which part of the shards, (i, n) with i from 1.
         executor: Where the shards are made: a pool (:func:`processes`), or a cluster
-            (``dask.distributed.Client.get_executor``), whose machines must see the folder under the
-            same name. In this process by default.
+            (``dask.distributed.Client.get_executor``), whose machines must see the folder under
+            the same name. In this process by default.
         overwrite: Whether to make all again.
         report: Is told each shard that is there, and whether it was made now.
 

@@ -11,6 +11,7 @@
     stock = "stock"             # folder of batches that are used again; made afresh without it
     stocked = 1000
     reuse = 1                   # steps from one new batch of the stock to the next
+    shards = "shards"           # training pairs from lensrim dataset; drawn afresh without it
 
     [data.duplicates]           # which stamps show one galaxy: they go into one set
     file = "sources/duplicate_pairs.json"
@@ -102,6 +103,8 @@ class Recipe:
             if k in ("shape", "seed", "stocked", "reuse")
         }
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
+        if self.data.shards is not None:
+            data["shards"] = True
         return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
 
     def batches(self, which: str = "train", *, raw: bool = False) -> Batches:
@@ -137,7 +140,7 @@ def read_recipe(path: str | Path) -> Recipe:
             same = dict(data["duplicates"])
             same["file"] = str(path.parent / same["file"])
             data["duplicates"] = Duplicates(**same)
-        for name in ("galaxies", "psfs", "stock"):
+        for name in ("galaxies", "psfs", "stock", "shards"):
             if name in data:
                 data[name] = str(path.parent / data[name])
         start = content.get("start")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import tyro
 
 from .._weights import replacing
@@ -197,9 +198,9 @@ def sheet(shards: Shards) -> "Figure":
     count = min(SHEET, len(shards))
     rows = [shards[k * len(shards) // count] for k in range(count)]
     titles = [
-        f"θ_E {row['pixel_scale'] * 2.718281828 ** row['macro'][0]:.2f}″  S/N {row['snr']:.0f}"
+        f"θ_E {row['pixel_scale'] * np.exp(row['macro'][0]):.2f}″  S/N {row['snr']:.0f}"
         for row in rows
     ]
     noises = [float(row["sigma"].min()) for row in rows]
-    images = [(row["image"] / (row["mask"] > 0))[0] for row in rows]
+    images = [np.where(row["mask"] > 0, row["image"], np.nan)[0] for row in rows]
     return contact_sheet(images, titles, noises=noises, heading=f"{len(shards)} lenses")

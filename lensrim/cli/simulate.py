@@ -9,7 +9,7 @@ import tyro
 
 from ..datasets.presets import FOLDERS, Population, read_population
 from ..errors import InputError
-from ..evaluation.mock_files import mock_files, write_mock
+from ..evaluation.mock_files import mock_files, source_grid, write_mock
 from ..evaluation.mocks import Mock, make_mock
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def parse(args: Sequence[str]) -> Simulate:
 
 
 def chosen(
-    name: str,
-    shape: tuple[int, int] | None,
-    folders: dict[str, str | None],
+    name: str, shape: tuple[int, int] | None, folders: dict[str, str | None]
 ) -> Population:
     """Returns the population of the options: what they say wins over the recipe."""
     population = read_population(name)
@@ -137,11 +135,8 @@ def picture(mock: Mock) -> "Figure":
     from ..plotting import contact_sheet
 
     seen, truth = mock.observation, mock.truth
-    from ..grid import PixelGrid
-
-    side, noise = 100, float(seen.sigma.min())
-    plane = PixelGrid((side, side), 0.4 * seen.grid.spacing * max(seen.grid.shape) / side)
-    source = truth.source.on_grid(plane)
+    noise = float(seen.sigma.min())
+    source = truth.source.on_grid(source_grid(seen.grid))
     panels = {
         "observation": (seen.image, noise),
         "arcs": (truth.arcs, noise),

@@ -4,7 +4,7 @@
 left) and a zero point; ``lensrim reconstruct`` reads it without options. ``<name>_truth.fits``
 holds the noise-free ``ARCS`` and ``LENS_LIGHT``, ``KAPPA``, ``ALPHA_X``, ``ALPHA_Y`` [arcsec] and
 ``SOURCE``, about the frame's centre, on pixels of ``PIXSCALE``; its primary header holds the
-numbers. Equal mocks give equal files but for the times in the comments of the checksums.
+numbers. Equal mocks give equal files.
 """
 
 import os
@@ -54,6 +54,12 @@ def mock_files(
     return files
 
 
+def source_grid(grid: PixelGrid) -> PixelGrid:
+    """Returns the pixels on which the source of an image is written, about the same centre."""
+    side = min(grid.shape)
+    return PixelGrid((side, side), SOURCE_FOV * grid.spacing * (max(grid.shape) / side))
+
+
 def write_mock(
     mock: Mock,
     path: str | os.PathLike[str],
@@ -81,8 +87,8 @@ def write_mock(
     """
     files = mock_files(path, picture=figure is not None, overwrite=overwrite)
     writers: list[Callable[[Path], object]] = [
-        lambda file: _observation(mock, seed, zero_point).writeto(file, checksum=True),
-        lambda file: _truth(mock).writeto(file, checksum=True),
+        lambda file: _checked(_observation(mock, seed, zero_point)).writeto(file),
+        lambda file: _checked(_truth(mock)).writeto(file),
     ]
     if figure is not None:
         writers.append(lambda file: figure.savefig(file, metadata={"Software": None}))
@@ -92,6 +98,13 @@ def write_mock(
 
 def _image(values: NDArray[Any], name: str, frame: fits.Header | None = None) -> fits.ImageHDU:
     return fits.ImageHDU(values.astype(np.float32), header=frame, name=name)
+
+
+def _checked(hdus: fits.HDUList) -> fits.HDUList:
+    """Adds checksums, in whose comments astropy would write the time of day."""
+    for hdu in hdus:
+        hdu.add_checksum(when="checksum of the HDU")
+    return hdus
 
 
 def _frame(grid: PixelGrid) -> fits.Header:
@@ -145,8 +158,7 @@ def _truth(mock: Mock) -> fits.HDUList:
         "ALPHA_X": truth.alpha_x,
         "ALPHA_Y": truth.alpha_y,
     }
-    side = min(grid.shape)
-    plane = PixelGrid((side, side), SOURCE_FOV * grid.spacing * max(grid.shape) / side)
+    plane = source_grid(grid)
     source = _image(truth.source.on_grid(plane), "SOURCE")
     source.header["PIXSCALE"] = plane.spacing
     return fits.HDUList([primary, *(_image(m, name, frame) for name, m in maps.items()), source])

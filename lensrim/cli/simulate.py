@@ -79,9 +79,7 @@ def parse(args: Sequence[str]) -> Simulate:
     )
 
 
-def chosen(
-    name: str, shape: tuple[int, int] | None, folders: dict[str, str | None]
-) -> Population:
+def chosen(name: str, shape: tuple[int, int] | None, folders: dict[str, str | None]) -> Population:
     """Returns the population of the options: what they say wins over the recipe."""
     population = read_population(name)
     given: dict = {key: value for key, value in folders.items() if value is not None}

@@ -58,7 +58,7 @@ Batch = dict[str, Tensor]
 RAYS = 3
 """Rays along each side of a pixel."""
 
-DRAWS = 1000
+DRAWS = 200
 """Systems in a row that may not fit the frame."""
 
 

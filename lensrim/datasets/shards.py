@@ -87,7 +87,8 @@ def open_shard(path: Path) -> tuple["h5py.File", Header, str]:
     """
     h5py = hdf5()
     try:
-        file = h5py.File(path, "r")
+        # A chunk is one sample's, and is not read twice: a cache of them would only fill up.
+        file = h5py.File(path, "r", rdcc_nbytes=0)
     except OSError as error:
         raise DamagedShard(
             f"{path}: a shard must be an HDF5 file: {error}; write it again"
@@ -137,7 +138,7 @@ def digest(content: Iterator[tuple[str, Any]]) -> str:
     return total.hexdigest()
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _columns(path: str, process: int, changed: int) -> dict[str, Callable[[int], Any]]:
     """Opens a shard, and returns what reads a sample of it, by name.
 

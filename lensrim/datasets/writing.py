@@ -83,7 +83,8 @@ def write_shards(
 ) -> list[Path]:
     """Writes a data set, or what is left of it.
 
-    Shards that are there and whole stay; those that are damaged are made again.
+    Shards that are there and whole stay, also those of a longer data set of the same recipe; those
+    that are damaged are made again.
 
     Arguments:
         folder: Where; made if it is missing.
@@ -93,23 +94,25 @@ def write_shards(
         executor: Where the shards are made: a pool (:func:`processes`), or a cluster
             (``dask.distributed.Client.get_executor``), whose machines must see the folder under
             the same name. In this process by default.
-        overwrite: Whether to make all again.
+        overwrite: Whether to make all again, and to remove what is beyond the plan.
         report: Is told each shard that is there, and whether it was made now.
 
     Returns:
         The files that were made.
 
     Raises:
-        InputError: If the folder holds shards of another recipe or seed, or a sample has other
-            names or types than the one before.
+        InputError: If the folder holds shards of another recipe, seed or size, or a sample has
+            other names or types than the one before.
     """
     hdf5()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     headers = plan.headers(part)
-    if not overwrite:
-        _check_others(folder, headers[0] if headers else None)
+    if overwrite:
+        _clear(folder, plan)
+    else:
+        _check_others(folder, plan)
     jobs = [(folder, make, header, overwrite) for header in headers]
     for header, made in _spread(jobs, executor):
         if made:
@@ -155,23 +158,38 @@ def _is_there(path: Path, header: Header) -> bool:
         file.close()
     except DamagedShard:
         return False
-    return found == header and not why_damaged(path)
+    more = found.count > header.count  # of a longer data set, whose samples begin alike
+    return (more or found == header) and not why_damaged(path)
 
 
-def _check_others(folder: Path, wanted: Header | None) -> None:
-    """Refuses to mix two data sets."""
+def _check_others(folder: Path, plan: Plan) -> None:
+    """Refuses to mix two data sets, or two divisions of one."""
+    wanted = plan.headers()[0]
     for path in sorted(folder.glob("shard-*.h5")):
         try:
             file, found, _ = open_shard(path)
         except DamagedShard:
             continue
         file.close()
-        if wanted is not None and (found.seed, found.recipe) != (wanted.seed, wanted.recipe):
+        if (found.seed, found.recipe) != (wanted.seed, wanted.recipe):
             raise InputError(
                 f"{path}: a folder holds shards of one recipe and seed, found another's; choose "
                 "another folder, or overwrite"
             )
-        return  # the others were written after the same check
+        if found.first != found.number * plan.per_shard or found.count > plan.per_shard:
+            raise InputError(
+                f"{path}: a folder holds shards of one size, {plan.per_shard} samples were asked "
+                f"for, found {found.count} from sample {found.first}; ask for the same, choose "
+                "another folder, or overwrite"
+            )
+
+
+def _clear(folder: Path, plan: Plan) -> None:
+    """Removes the shards of a longer data set."""
+    wanted = {header.name for header in plan.headers()}
+    for path in folder.glob("shard-*.h5"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def _packed(samples: Sequence[Mapping[str, Any]], header: Header) -> bytes:

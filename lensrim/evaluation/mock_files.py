@@ -102,7 +102,8 @@ def _image(values: NDArray[Any], name: str, frame: fits.Header | None = None) ->
 
 def _checked(hdus: fits.HDUList) -> fits.HDUList:
     """Adds checksums, in whose comments astropy would write the time of day."""
-    for hdu in hdus:
+    parts: list[Any] = list(hdus)
+    for hdu in parts:
         hdu.add_checksum(when="checksum of the HDU")
     return hdus
 

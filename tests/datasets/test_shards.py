@@ -177,6 +177,22 @@ def test_what_is_there_is_not_made_again(copy: Path) -> None:
     assert len(write_shards(copy, stamp, PLAN, overwrite=True)) == 6
 
 
+def test_a_shorter_plan_takes_nothing_away(copy: Path) -> None:
+    before = sums(copy)
+    assert write_shards(copy, stamp, replace(PLAN, count=6)) == []
+    assert sums(copy) == before
+    assert len(write_shards(copy, stamp, replace(PLAN, count=6), overwrite=True)) == 2
+    assert len(Shards.open(copy, strict=True)) == 6
+
+
+@pytest.mark.parametrize("per_shard", [2, 8])
+def test_shards_of_two_sizes_are_not_mixed(copy: Path, per_shard: int) -> None:
+    before = sums(copy)
+    with pytest.raises(InputError, match="shards of one size, . samples were asked for, found 4"):
+        write_shards(copy, stamp, replace(PLAN, per_shard=per_shard))
+    assert sums(copy) == before
+
+
 @pytest.mark.parametrize("change", [{"seed": 8}, {"recipe": {"what": "others"}}])
 def test_two_data_sets_are_not_mixed(copy: Path, change: dict) -> None:
     with pytest.raises(InputError, match="one recipe and seed, found another's"):

@@ -142,7 +142,8 @@ def digest(content: Iterator[tuple[str, Any]]) -> str:
 def _columns(path: str, process: int, changed: int) -> dict[str, Callable[[int], Any]]:
     """Opens a shard, and returns what reads a sample of it, by name.
 
-    Some stay open: for each process its own, because HDF5 files do not survive a fork. To look up
+    Some stay open: for each process its own, because HDF5 does not promise to survive a fork. To
+        look up
     a data set costs more than to read it, and what is one number a sample is read at once.
     """
     h5py = hdf5()

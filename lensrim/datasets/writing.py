@@ -208,8 +208,9 @@ def _packed(samples: Sequence[Mapping[str, Any]], header: Header) -> bytes:
                 options |= {"fletcher32": values.size > 0}
             else:
                 chunk = (1, *values.shape[1:])
-                options |= {"chunks": chunk, "shuffle": True, "compression": "gzip"}
-                options |= {"compression_opts": 1, "fletcher32": True}
+                # gzip has a checksum of its own
+                options |= {"chunks": chunk, "shuffle": True}
+                options |= {"compression": "gzip", "compression_opts": 1}
             file.create_dataset(name, data=values, **options)
         for key in ("number", "first", "count", "seed", "recipe"):
             file.attrs[key] = getattr(header, key)

@@ -249,13 +249,22 @@ def test_a_file_that_is_no_shard_is_named_and_mended(copy: Path, spoil, reason: 
     assert sums(copy) == before
 
 
-@pytest.mark.parametrize("what", ["kappa", "theta_E", "used"])
+def test_a_damaged_number_is_noticed_too(copy: Path) -> None:
+    damage(copy / "shard-00000.h5", what="theta_E")
+    with pytest.warns(UserWarning, match=r"shard-00000\.h5: the shard is damaged"):
+        assert_equal(Shards.open(copy)[1], stamp(5))
+
+
+@pytest.mark.parametrize("what", ["kappa", "theta_E", "used", "names"])
 def test_a_changed_sample_is_made_again(copy: Path, what: str) -> None:
     import h5py
 
     path, before = copy / "shard-00003.h5", sums(copy)
     if what == "kappa":
         damage(path)
+    elif what == "names":
+        with h5py.File(path, "r+") as file:
+            file.move("kappa", "kappb")
     else:  # through the library, so that all its own checksums hold
         with h5py.File(path, "r+") as file:
             file[what][0] = np.zeros_like(file[what][0])

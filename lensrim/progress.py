@@ -7,7 +7,9 @@ from time import perf_counter
 from tqdm import tqdm
 
 
-def progress(label: str, *, total: int | None = None, enabled: bool = True) -> tqdm:
+def progress(
+    label: str, *, total: int | None = None, initial: int = 0, enabled: bool = True
+) -> tqdm:
     """Creates a progress bar on the standard error; close it, or use it in a ``with`` statement.
 
     It appears after a second, leaves nothing behind, and stays off where the standard error is not
@@ -16,10 +18,18 @@ def progress(label: str, *, total: int | None = None, enabled: bool = True) -> t
     Arguments:
         label: What is being done.
         total: Number of steps, each announced by ``.update()``, if it is known.
+        initial: Number of those that were made before.
         enabled: ``False`` (``--quiet``) for no bar at all.
     """
     # None asks tqdm to look at the stream
-    return tqdm(desc=label, total=total, delay=1, leave=False, disable=None if enabled else True)
+    return tqdm(
+        desc=label,
+        total=total,
+        initial=initial,
+        delay=1,
+        leave=False,
+        disable=None if enabled else True,
+    )
 
 
 class Stages:

@@ -1,6 +1,7 @@
 """The picture: what it shows, for every kind of input, without a display or global state."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lensrim.grid import PixelGrid
 from lensrim.io.product import Product
-from lensrim.plotting import contact_sheet, plot_product
+from lensrim.plotting import contact_sheet, plot_history, plot_product
 from lensrim.plotting.marks import arcsinh_norm, round_ticks
 
 
@@ -178,3 +179,38 @@ def test_a_contact_sheet_has_a_place_for_each() -> None:
 def test_a_contact_sheet_needs_a_title_for_each(titles: list[str]) -> None:
     with pytest.raises(ValueError, match="needs images and as many titles"):
         contact_sheet([np.zeros((3, 3))][: len(titles)], titles)
+
+
+def history_line(step: int, **values: float | None) -> dict[str, Any]:
+    line = {"loss": 2.0 / step, "validation_loss": 3.0 / step, "gradient_norm": 1.0}
+    times = {"seconds": 60.0 * step, "waited": 0.25, "skipped": 1, "learning_rate": 1e-3}
+    return {"step": step, **line, **times, **values}
+
+
+def test_a_history_is_drawn() -> None:
+    lines = [history_line(step) for step in range(1, 31)]
+    lines[10] = history_line(11, loss=None, validation_loss=0.05)
+    figure = plot_history(lines, title="first")
+    above, below, rate = figure.axes
+    trained, validated, best = above.lines
+    assert np.isnan(trained.get_ydata()[10]) and validated.get_ydata()[29] == 0.1
+    assert best.get_xydata().tolist() == [[11, 0.05]]
+    assert above.get_title("left") == "first"
+    assert above.get_title("right") == "30.0 min, waited 25 %, 30 steps skipped"
+    assert above.get_ylim()[1] < 1  # the first losses do not press the others flat
+    assert below.get_yscale() == "log" and rate.get_ylim()[0] == 0
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [history_line(3)],
+        [history_line(3, loss=None, validation_loss=None, gradient_norm=None)],
+        [history_line(3, validation_loss=None), history_line(6, validation_loss=None)],
+        [history_line(3, seconds=0.0, gradient_norm=0.0)],
+    ],
+)
+def test_a_history_of_little_is_drawn(lines: list[dict[str, Any]]) -> None:
+    plot_history(lines).canvas.draw()

@@ -27,6 +27,13 @@ def test_shown_to_people_only(monkeypatch, stream, enabled: bool, shown: bool) -
     assert sys.stderr.getvalue() == ""  # over before the delay of a second
 
 
+def test_what_was_done_before_is_counted(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress("train", total=5, initial=2) as bar:
+        bar.update()
+        assert (bar.n, bar.initial, bar.total) == (3, 2, 5)
+
+
 def test_a_stage_is_named_before_its_work(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with Stages({"reading": 1, "search": 9}) as stages:

@@ -1,8 +1,13 @@
-"""``lensrim train``: train a machine for lenses from a recipe, or go on with it."""
+"""``lensrim train``: train a machine for lenses from a recipe, or go on with it.
+
+    torchrun --nproc-per-node 4 -m lensrim.cli train recipe.toml
+
+trains it with four processes, each with a GPU of its own where there are any.
+"""
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,14 +16,23 @@ import torch
 import tyro
 from torch import nn
 
+from .. import __version__
+from .._weights import replacing, sha256_of
 from ..errors import InputError
 from ..inference.learnt import build
 from ..inference.machine import load_machine
 from ..inference.objective import loss_of
-from ..inference.recipe import read_recipe
+from ..inference.recipe import Recipe, read_recipe
 from ..inference.reconstruct import check_cuda
-from ..training.feed import to_device
-from ..training.loop import LAST, fit
+from ..training.board import board
+from ..training.distributed import Group, joined
+from ..training.feed import MadeOnce, to_device
+from ..training.folder import LAST
+from ..training.history import History
+from ..training.loop import fit
+
+PICTURE, EVENTS = "history.png", "tensorboard"
+"""What is in the folder of a training beside its own files."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,10 @@ class TrainOptions:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU where there is one."""
+
+    tensorboard: bool = False
+    """Whether to write for TensorBoard, too, into a folder of that name in the output; it needs
+    the extra 'board'."""
 
     quiet: bool = False
     """Whether to print nothing but the last line."""
@@ -64,34 +82,80 @@ def run(options: TrainOptions) -> None:
     if options.device == "cuda":
         check_cuda()
     gpu = options.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if gpu else "cpu")
+    with ended_like_a_key(), joined("cuda" if gpu else "cpu") as group:
+        events = Path(options.output) / EVENTS
+        with board(events) if options.tensorboard and group.leads else nullcontext() as record:
+            history = train(recipe, options, group, group.device("cuda" if gpu else "cpu"), record)
+        if group.leads:
+            draw(history, Path(options.output) / PICTURE)
+            print(f"stopped after step {history.step} ({history.stopped}): {options.output}")
+
+
+def train(
+    recipe: Recipe,
+    options: TrainOptions,
+    group: Group,
+    device: torch.device,
+    record: Callable[..., None] | None = None,
+) -> History:
+    """Trains, alone or with others.
+
+    Arguments:
+        recipe: What to train.
+        options: Where, and for how long.
+        group: The processes that do it.
+        device: Where this one does it.
+        record: Called with each line of the history.
+
+    Raises:
+        InputError: If the recipe or the folder cannot be used.
+    """
+    group.check(recipe.train.parts)
     torch.manual_seed(recipe.train.seed)
-    model = build(recipe.model)
-    if recipe.start is not None and not (Path(options.output) / LAST).exists():
+    model, folder = build(recipe.model), Path(options.output)
+    notes = {"recipe": recipe.described(), "version": __version__}
+    if recipe.start is not None and Path(recipe.start).is_file():
+        notes["start"] = sha256_of(recipe.start)
+    if recipe.start is not None and group.from_first(lambda: not (folder / LAST).exists()):
         begin_with(model, recipe.start)
-    batches = recipe.batches(raw=gpu)
-    validation = recipe.batches("validation", raw=gpu)
-    say = (lambda line: None) if options.quiet else print
+    raw = device.type == "cuda"
+    batches, validation = recipe.batches(raw=raw), recipe.batches("validation", raw=raw)
+    say = print if group.leads and not options.quiet else lambda line: None
     say(f"making {recipe.validation.batches} validation batches")
-    with ended_like_a_key():
-        history = fit(
-            model,
-            batches,
-            loss_of,
-            recipe.train,
-            folder=Path(options.output),
-            validation=[
-                validation.finish(to_device(validation(i), device), i)
-                for i in range(recipe.validation.batches)
-            ],
-            max_minutes=options.max_minutes,
-            device=device,
-            header=recipe.identity(),
-            report=say,
-            quiet=options.quiet,
-            finish=lambda batch, step: batches.finish(batch, step, device),
-        )
-    print(f"stopped after step {history.step} ({history.stopped}): {options.output}")
+    validated = MadeOnce(
+        lambda i: validation.finish(to_device(validation(i), device), i),
+        recipe.validation.batches,
+    )
+    for i in range(group.rank, len(validated), group.size):
+        validated[i]  # now, that what is wrong with the data is found before the training
+    return fit(
+        model,
+        batches,
+        loss_of,
+        recipe.train,
+        folder=folder,
+        validation=validated,
+        max_minutes=options.max_minutes,
+        device=device,
+        header=recipe.identity(),
+        notes=notes,
+        report=say,
+        record=record or (lambda line: None),
+        quiet=options.quiet,
+        finish=lambda batch, number: batches.finish(batch, number, device),
+        group=group,
+    )
+
+
+def draw(history: History, path: Path) -> None:
+    """Draws the history into a file, if there is anything to draw."""
+    from ..plotting.training import plot_history
+
+    if history.lines:
+        with replacing(path) as file:
+            plot_history(history.lines, title=path.parent.resolve().name).savefig(
+                file, format="png"
+            )
 
 
 @contextmanager

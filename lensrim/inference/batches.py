@@ -64,8 +64,8 @@ class DataConfig:
         stock: Folder that keeps the first ``stocked`` batches; they are used again and again,
             mirrored and turned at random. To make a batch costs more than to train on it.
         stocked: Number of batches in it.
-        reuse: Steps from one batch that is made for the stock to the next; those between take
-            batches of the stock at random, as do all when it is full.
+        reuse: Steps from one whose batches (one for each of its parts) are made for the stock to
+            the next; those between take batches of the stock at random, as do all when it is full.
         shards: Folder of shards from ``lensrim dataset``, of which the training's pairs are read,
             in an order that the seed decides, turned at random; their starts are made afresh.
             Write them with ``--set train`` of the same galaxies, which then are the validation's.
@@ -128,6 +128,8 @@ class Batches:
         batch_size: Samples in a batch.
         seed: Seed of the sequence.
         raw: Whether batches come raw where they are not in the stock; :meth:`finish` is then due.
+        parts: Batches that a step sees. Those of a new step are all new, so that processes that
+            share the parts make theirs at the same time.
     """
 
     data: DataConfig
@@ -135,6 +137,7 @@ class Batches:
     batch_size: int
     seed: int
     raw: bool = False
+    parts: int = 1
 
     def __call__(self, index: int) -> dict[str, Tensor]:
         """Makes a batch, or takes it from the stock; each process reads the ingredients once."""
@@ -173,14 +176,16 @@ class Batches:
         return self._turned(done, index)
 
     def number(self, index: int) -> tuple[int, bool]:
-        """Returns the number of the batch that a step sees, and whether it is a new one."""
+        """Returns the number of the batch that is seen, and whether it is a new one."""
         if self._path(index) is None:
             return index, True
-        made, between = divmod(index, self.data.reuse)
-        if made < self.data.stocked and not between:
-            return made, True
+        step, part = divmod(index, self.parts)
+        made, between = divmod(step, self.data.reuse)
+        number = made * self.parts + part
+        if number < self.data.stocked and not between:
+            return number, True
         rng = np.random.default_rng([self.seed, index, 1])
-        return int(rng.integers(min(made + 1, self.data.stocked))), False
+        return int(rng.integers(min((made + 1) * self.parts, self.data.stocked))), False
 
     def _path(self, number: int) -> Path | None:
         """Where a batch is stocked, if it is."""

@@ -23,7 +23,8 @@ from ..lensing.likelihood import ScoreFn, Setting, State, score
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from ..rim.core import RIM, sizes
-from ..rim.fields import Aux, Field, Log10
+from ..rim.fields import Aux, Field
+from ..rim.links import Log10
 from ..rim.networks import UNet
 from ..rim.preconditioning import Arcsinh, Normalized
 from .start import Start, shear_of_map, source_grid, start_of_pairs

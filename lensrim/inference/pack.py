@@ -9,7 +9,7 @@ from typing import Any
 
 from .._weights import read_weights, replacing, write_weights
 from ..errors import InputError
-from ..training.loop import BEST, HISTORY
+from ..training.folder import BEST, HISTORY
 from .machine import SIDE, VALID
 from .recipe import read_recipe
 

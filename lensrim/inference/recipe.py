@@ -24,7 +24,8 @@
 
     [train]
     steps = 6000
-    batch_size = 16
+    batch_size = 16             # lenses of a step,
+    parts = 1                   # in so many batches, which processes can share
 
     [validation]
     batches = 2
@@ -37,8 +38,10 @@ Paths are relative to the folder of the recipe. Galaxies are split by the hash o
 fifths for training, before anything else is done with them.
 """
 
+import json
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,9 @@ from ..errors import InputError
 from ..training.config import TrainConfig
 from .batches import Batches, DataConfig, Duplicates, check_numbers
 from .learnt import LensConfig
+
+FOLDERS = ("galaxies", "psfs", "stock", "shards")
+"""Settings of the data that are folders."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,65 @@ class Recipe:
             data["shards"] = True
         return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
 
+    def described(self) -> dict[str, Any]:
+        """Returns all of the recipe, as JSON can hold it and :meth:`from_dict` takes it.
+
+        Of folders and files only the last part of their names: where they are is a machine's own.
+        """
+        said = json.loads(json.dumps({**asdict(self), "train": self.train.to_dict()}))
+        data = said["data"]
+        places = [(said, "start"), *((data, name) for name in FOLDERS)]
+        if data["duplicates"] is not None:
+            places.append((data["duplicates"], "file"))
+        for table, name in places:
+            if table[name] is not None:
+                table[name] = Path(table[name]).name
+        return said
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], folder: Path = Path()) -> "Recipe":
+        """Creates a recipe from its tables; defaults for what they lack.
+
+        Arguments:
+            content: The tables.
+            folder: What paths are relative to.
+
+        Raises:
+            InputError: If there is a table, a key or a value that a recipe cannot have.
+        """
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(content) - set(known)):
+            raise InputError(
+                f"a recipe may have {', '.join(known)}, found {', '.join(unknown)}; remove or "
+                "rename them"
+            )
+        data = dict(content.get("data", {}))
+        if data.get("duplicates") is not None:
+            same = dict(data["duplicates"])
+            same["file"] = str(folder / same["file"])
+            data["duplicates"] = Duplicates(**same)
+        for name in FOLDERS:
+            if data.get(name) is not None:
+                data[name] = str(folder / data[name])
+        start = content.get("start")
+        model = dict(content.get("model", {}))
+        if "widths" in model:
+            model["widths"] = tuple(model["widths"])
+        return cls(
+            data=DataConfig(**data),
+            model=LensConfig(**model),
+            train=TrainConfig.from_dict(content.get("train", {})),
+            validation=ValidationConfig(**content.get("validation", {})),
+            start=None if start is None else str(folder / start),
+        )
+
     def batches(self, which: str = "train", *, raw: bool = False) -> Batches:
         """Returns the sequence of batches of a set: ``train``, ``validation`` or ``test``."""
-        size, seed = self.train.batch_size, self.data.seed
         if which != "train":
             size, seed = self.validation.batch_size, self.validation.seed
-        return Batches(self.data, which, size, seed, raw)
+            return Batches(self.data, which, size, seed, raw)
+        train = self.train
+        return Batches(self.data, which, train.part_size, self.data.seed, raw, train.parts)
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -128,31 +187,7 @@ def read_recipe(path: str | Path) -> Recipe:
         raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
-    known = [f.name for f in fields(Recipe)]
-    if unknown := sorted(set(content) - set(known)):
-        raise InputError(
-            f"{path}: a recipe may have {', '.join(known)}, found {', '.join(unknown)}; "
-            "remove or rename them"
-        )
     try:
-        data = dict(content.get("data", {}))
-        if "duplicates" in data:
-            same = dict(data["duplicates"])
-            same["file"] = str(path.parent / same["file"])
-            data["duplicates"] = Duplicates(**same)
-        for name in ("galaxies", "psfs", "stock", "shards"):
-            if name in data:
-                data[name] = str(path.parent / data[name])
-        start = content.get("start")
-        model = dict(content.get("model", {}))
-        if "widths" in model:
-            model["widths"] = tuple(model["widths"])
-        return Recipe(
-            data=DataConfig(**data),
-            model=LensConfig(**model),
-            train=TrainConfig.from_dict(content.get("train", {})),
-            validation=ValidationConfig(**content.get("validation", {})),
-            start=None if start is None else str(path.parent / start),
-        )
+        return Recipe.from_dict(content, path.parent)
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error

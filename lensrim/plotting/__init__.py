@@ -2,5 +2,6 @@
 
 from .contact import contact_sheet
 from .product import plot_product
+from .training import plot_history
 
-__all__ = ["contact_sheet", "plot_product"]
+__all__ = ["contact_sheet", "plot_history", "plot_product"]

@@ -58,4 +58,5 @@ class ConvGRU(nn.Module):
         """Returns the new hidden map from an input and the old one."""
         update, reset = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([x, reset * h], 1)))
-        return torch.lerp(h, candidate, update)
+        # Under autocast, what is new comes in half precision; what is remembered stays as it is.
+        return torch.lerp(h, candidate.to(h), update.to(h))

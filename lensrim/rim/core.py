@@ -4,259 +4,298 @@ r"""The recurrent inference machine.
     \Delta x_t, h_{t+1} = g_\theta(y, x_t, \nabla \log p(y | x_t), h_t) , \qquad
     x_{t+1} = x_t + \Delta x_t , \qquad t = 0, \dots, T - 1 .
 
-Trained on squared errors it estimates the posterior *mean* under the prior of its training data.
-The score is a constant in training. Nothing is kept between calls: the memory begins anew with
-each, and one sample never sees another.
+Trained on squared errors it estimates the posterior *mean* under the prior of its training data,
+not the maximum of the posterior that the seed literature speaks of. The score is a constant in
+training unless :class:`~lensrim.rim.unroll.Unroll` says otherwise. Nothing is kept between calls:
+the memory begins anew with each, and one sample never sees another.
 
 References:
     Putzky & Welling 2017, arXiv:1706.04008.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .fields import Aux, Fields, ScoreFn, State, check_state, to_physical
+from .fields import Aux, Field, Fields, ScoreFn, State, check_state
+from .layout import Channels, Layout, Shown, check_shapes, clock, sizes
 from .networks import Hidden, Network
-from .preconditioning import Memory, Preconditioner, Raw
+from .preconditioning import Preconditioner, Raw
+from .problem import LOG_PROB
+from .starts import Start, Zeros
+from .trajectory import Progress, Trajectory
+from .unroll import Unroll
 
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Holds all steps of a machine.
-
-    Arguments:
-        states: States of free variables, the start first: T + 1 of them.
-        scores: Scores at the states before each step: T of them.
-        fields: The fields.
-    """
-
-    states: Sequence[State]
-    scores: Sequence[State]
-    fields: Fields
-
-    @property
-    def last(self) -> State:
-        """The last state, in free variables."""
-        return self.states[-1]
-
-    def physical(self, step: int = -1) -> dict[str, Tensor]:
-        """Computes the physical values of a step."""
-        return to_physical(self.states[step], self.fields)
-
-    def score_norms(self) -> dict[str, Tensor]:
-        """Computes the norm of the score of each field at each step, with shape (T, B)."""
-        return {
-            name: torch.stack([score[name].flatten(1).norm(dim=1) for score in self.scores])
-            for name in self.fields
-        }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Holds what goes from one step to the next.
-
-    Arguments:
-        start: Free variables before the first step.
-        state: Free variables now.
-        memories: Memory of each encoding of the score, by field.
-        hidden: Memory of the network.
-        step: Number of steps made.
-    """
-
-    start: State
-    state: State
-    memories: Mapping[str, tuple[Memory, ...]]
-    hidden: Hidden
-    step: int
+__all__ = ["RIM", "Progress", "Trajectory", "sizes"]
 
 
 class RIM(nn.Module):
     """Creates a recurrent inference machine.
 
     Arguments:
-        network: The network, for the sizes of :func:`sizes`.
-        fields: The fields of the state, by name. All maps have one size.
+        network: The network, for the sizes of :func:`~lensrim.rim.layout.sizes`; or, where maps
+            have several numbers of dimensions, one module for each number, for those of
+            :func:`~lensrim.rim.layout.sizes_by_dims`. Vectors are seen by all, and moved by the
+            one of 0 dimensions if there is one, else by that of the largest maps, which sees the
+            observation.
+        fields: The fields of the state, by name.
         steps: Number T of steps it is trained with.
-        precondition: Encodings of the score that the network sees.
-        observation: Channels of the observation that the network sees, of the size of the fields'
-            maps; 0 if it sees the observation only through the score.
-        aux: Channels of the maps that ``score_fn`` returns beside the score, by name.
+        precondition: Encodings of the score that the network sees, of fields without their own.
+        observation: Channels of the observation that the network sees: a map, resized linearly to
+            the size of the state's maps, or numbers where the network has 0 dimensions; 0 if it
+            sees the observation only through the score. As ``(channels, dims)`` it goes to another
+            network than that of the largest maps, or with 0 to all as numbers.
+        aux: Channels of the maps that ``score_fn`` returns beside the score, by name; likewise.
         conditioning: Length of the vector that describes an observation (noise, resolution).
+        start: How the machine begins where a call gives no start.
+        learn_memory: Whether the hidden memory begins with what the network makes of the
+            observation alone, by a call before the first score; otherwise with the network's own.
+        encoder: Turns an observation of any shape into what ``observation`` says.
+        unroll: How the steps are computed where a call does not say it.
 
     Raises:
-        ValueError: If the network has other sizes.
+        ValueError: If the network has other sizes, or there are no steps.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: Network | Mapping[int, nn.Module],
         fields: Fields,
         *,
         steps: int = 8,
         precondition: Sequence[Preconditioner] = (Raw(),),
-        observation: int = 1,
-        aux: Mapping[str, int] | None = None,
+        observation: Channels = 1,
+        aux: Mapping[str, Channels] | None = None,
         conditioning: int = 0,
+        start: Start = Zeros(),
+        learn_memory: bool = False,
+        encoder: nn.Module | None = None,
+        unroll: Unroll = Unroll(),
     ):
         super().__init__()
-        self.network, self.fields, self.steps = network, dict(fields), steps
+        if steps < 1:
+            raise ValueError(f"steps must be 1 or more, got {steps}")
+        several = isinstance(network, Mapping)
+        self.network = (
+            nn.ModuleDict({str(d): n for d, n in network.items()}) if several else network
+        )
+        self.fields, self.steps = dict(fields), steps
         self.precondition = tuple(precondition)
         self.observation, self.aux = observation, dict(aux or {})
         self.conditioning = conditioning
-        dims = {field.dims for field in fields.values() if field.dims}
-        if dims != {network.dims}:
-            raise ValueError(
-                f"the network must have the one number of dimensions of all maps, {sorted(dims)}, "
-                f"got {network.dims}"
-            )
-        wanted = sizes(
-            fields,
-            encodings=len(self.precondition),
-            observation=observation,
-            aux=self.aux,
-            conditioning=conditioning,
+        self.start, self.learn_memory = start, learn_memory
+        self.encoder, self.unroll = encoder, unroll
+        networks = self.networks
+        encodings = len(self.precondition)
+        self.layout = Layout(
+            self.fields, tuple(networks), encodings, observation, self.aux, conditioning
         )
-        found = {name: getattr(network, name) for name in wanted}
-        if found != wanted:
-            raise ValueError(f"the network must have the sizes {wanted}, got {found}")
+        for dims, each in networks.items():
+            wanted = {"dims": dims, **self.layout.sizes(dims)}
+            found = {name: getattr(each, name) for name in wanted}
+            if found != wanted:
+                raise ValueError(f"the network must have the sizes {wanted}, got {found}")
+
+    @property
+    def networks(self) -> dict[int, Network]:
+        """The networks, by their dimensions."""
+        if isinstance(self.network, nn.ModuleDict):
+            return {int(dims): each for dims, each in self.network.items()}  # pyright: ignore
+        return {self.network.dims: self.network}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this machine again."""
+        several = isinstance(self.network, nn.ModuleDict)
+        names = ("fields", "steps", "precondition", "observation", "aux", "conditioning")
+        more = ("start", "learn_memory", "encoder", "unroll")
+        network = self.networks if several else self.network
+        return {"network": network, **{name: getattr(self, name) for name in (*names, *more)}}
 
     def forward(
         self,
         observation: Tensor,
         score_fn: ScoreFn,
-        start: State,
+        start: State | Start | None = None,
         conditioning: Tensor | None = None,
         *,
+        args: Sequence[Any] = (),
         steps: int | None = None,
+        unroll: Unroll | None = None,
     ) -> Trajectory:
         r"""Runs the machine.
 
         Arguments:
             observation: Observations :math:`y`, with shape :math:`(B, ...)`.
             score_fn: The score :math:`\nabla_x \log p(y | x)` and the maps of ``aux``.
-            start: The start :math:`x_0`, in free variables.
+            start: The start :math:`x_0`, in free variables, or how to make it; the machine's own
+                way by default.
             conditioning: Descriptions of the observations, with shape :math:`(B, K)`.
+            args: What the way to make the start is called with beside the observation.
             steps: Number of steps, those of the training by default.
+            unroll: How to compute them, the machine's own way by default.
+
+        Raises:
+            ValueError: If something that is given, or that ``score_fn`` returns, is not of the
+                machine's form.
         """
-        progress = self.begin(start, conditioning)
-        states, scores = [progress.state], []
-        for _ in range(self.steps if steps is None else steps):
-            score, aux = score_fn({name: x.detach() for name, x in progress.state.items()})
-            progress = self.step(progress, observation, score, aux, conditioning)
+        states, scores, log_probs = [], [], []
+        for progress, score, aux in self._run(
+            observation, score_fn, start, conditioning, args, steps, unroll
+        ):
             states.append(progress.state)
-            scores.append(score)
-        return Trajectory(states, scores, self.fields)
+            if progress.step:
+                scores.append(score)
+                log_probs += [aux[LOG_PROB]] if LOG_PROB in aux else []
+        known = bool(scores) and len(log_probs) == len(scores)
+        return Trajectory(states, scores, self.fields, torch.stack(log_probs) if known else None)
 
     @torch.no_grad()
     def predict(
         self,
         observation: Tensor,
         score_fn: ScoreFn,
-        start: State,
+        start: State | Start | None = None,
         conditioning: Tensor | None = None,
         *,
+        args: Sequence[Any] = (),
         steps: int | None = None,
+        unroll: Unroll | None = None,
     ) -> State:
         """Runs the machine and keeps only the last state, without a graph: see :meth:`forward`."""
-        progress = self.begin(start, conditioning)
-        for _ in range(self.steps if steps is None else steps):
-            with torch.enable_grad():
-                score, aux = score_fn({name: x.detach() for name, x in progress.state.items()})
-            progress = self.step(progress, observation, score, aux, conditioning)
-        return progress.state
+        last: State = {}
+        for progress, *_ in self._run(
+            observation, score_fn, start, conditioning, args, steps, unroll
+        ):
+            last = progress.state
+        return last
 
-    def begin(self, start: State, conditioning: Tensor | None = None) -> Progress:
+    def _run(
+        self,
+        observation: Tensor,
+        score_fn: ScoreFn,
+        start: State | Start | None,
+        conditioning: Tensor | None,
+        args: Sequence[Any],
+        steps: int | None,
+        unroll: Unroll | None,
+    ) -> Iterator[tuple[Progress, State, Aux]]:
+        """Makes the steps one by one; the start comes first, with no score."""
+        unroll = self.unroll if unroll is None else unroll
+        progress = self.begin(observation, start, conditioning, args=args, unroll=unroll)
+        yield progress, {}, {}
+        for t in range(self.steps if steps is None else steps):
+            progress = progress.detached() if unroll.cuts(t) else progress
+            score, aux = unroll.score(score_fn, progress.state)
+            progress = self.step(progress, score, aux, unroll=unroll)
+            yield progress, score, aux
+
+    def begin(
+        self,
+        observation: Tensor,
+        start: State | Start | None = None,
+        conditioning: Tensor | None = None,
+        *,
+        args: Sequence[Any] = (),
+        unroll: Unroll | None = None,
+    ) -> Progress:
         """Checks what a run is given, and returns what its first step needs.
 
         Raises:
-            ValueError: If the start or the conditioning is not of the machine's form.
+            ValueError: If the observation, the start or the conditioning is not of the machine's
+                form.
         """
-        check_state(start, self.fields)
+        unroll = self.unroll if unroll is None else unroll
         given = 0 if conditioning is None else conditioning.shape[-1]
         if given != self.conditioning:
             raise ValueError(
                 f"conditioning must have {self.conditioning} numbers for each sample, got {given}"
             )
+        way = self.start if start is None else start
+        learnt = not isinstance(way, Mapping) and way.learnt
+        found = way if isinstance(way, Mapping) else way(observation, args, self.fields)
+        check_state(found, self.fields)
+        state = {name: found[name] for name in self.fields}
         memories = {
-            name: tuple(p.init(start[name]) for p in self.precondition) for name in self.fields
+            name: tuple(p.init(state[name]) for p in self._encodings(field))
+            for name, field in self.fields.items()
         }
-        maps = [start[name] for name, field in self.fields.items() if field.dims]
-        return Progress(start, start, memories, self.network.init_hidden(maps[0]), 0)
+        if self.encoder is not None:
+            observation = unroll.encode(self.encoder, observation)
+        seen = self.layout.seen(observation, state)
+        hiddens = {
+            dims: network.init_hidden(self.layout.map_like(dims, state, seen))
+            for dims, network in self.networks.items()
+        }
+        if learnt or self.learn_memory:
+            change, hiddens = self._unscored(state, hiddens, seen, conditioning, unroll)
+            if learnt:
+                state = {
+                    name: x + self.fields[name].spread * change[name] for name, x in state.items()
+                }
+        return Progress(state, state, memories, hiddens, seen, conditioning)
 
     def step(
-        self,
-        progress: Progress,
-        observation: Tensor,
-        score: State,
-        aux: Aux,
-        conditioning: Tensor | None = None,
+        self, progress: Progress, score: State, aux: Aux, *, unroll: Unroll | None = None
     ) -> Progress:
-        """Makes one step from a score that was taken at ``progress.state``."""
-        like = next(iter(progress.state.values()))
-        maps: list[Tensor] = [observation] if self.observation else []
-        vectors = [_clock(progress.step, self.steps, like)]
-        memories = {}
+        """Makes one step from a score that was taken at ``progress.state``.
+
+        Raises:
+            ValueError: If scores or maps are missing or of another shape.
+        """
+        check_shapes("the score must have", score, {n: x.shape for n, x in progress.state.items()})
+        wanted = self.layout.shapes(progress.state, progress.observation)
+        check_shapes("beside the score there must be", aux, wanted)
+        seen, memories = {}, {}
         for name, field in self.fields.items():
-            into = maps if field.dims else vectors
             x, start = progress.state[name], progress.start[name]
-            into += [x / field.spread, (x - start) / field.step]
-            pairs = zip(self.precondition, progress.memories[name], strict=True)
-            encoded = [p.update(memory, score[name].detach()) for p, memory in pairs]
+            pairs = zip(self._encodings(field), progress.memories[name], strict=True)
+            encoded = [p.update(memory, score[name]) for p, memory in pairs]
             memories[name] = tuple(memory for memory, _ in encoded)
-            into += [direction for _, direction in encoded]
-        maps += [aux[name] for name in self.aux]
-        if conditioning is not None:
-            vectors.append(conditioning)
-        out_maps, out_vectors, hidden = self.network(
-            torch.cat(maps, 1), torch.cat(vectors, 1), progress.hidden
+            seen[name] = [x / field.spread, (x - start) / field.step]
+            seen[name] += [direction for _, direction in encoded]
+        like, over = next(iter(progress.state.values())), min(progress.step, self.steps)
+        time = clock(like, progress.step == 0, over / self.steps)
+        shown = Shown(time, seen, progress.observation, aux, progress.conditioning)
+        unroll = self.unroll if unroll is None else unroll
+        change, hiddens = self._propose(shown, progress.hiddens, unroll)
+        state = {
+            name: x + self.fields[name].step * change[name] for name, x in progress.state.items()
+        }
+        return replace(
+            progress, state=state, memories=memories, hiddens=hiddens, step=progress.step + 1
         )
-        state = self._moved(progress.state, out_maps, out_vectors)
-        return Progress(progress.start, state, memories, hidden, progress.step + 1)
 
-    def _moved(self, state: State, maps: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Adds the network's output to the state, field by field."""
-        moved, at = {}, {True: 0, False: 0}
-        for name, field in self.fields.items():
-            source, first = (maps if field.dims else vectors), at[bool(field.dims)]
-            change = source[:, first : first + field.channels]
-            moved[name] = state[name] + field.step * change
-            at[bool(field.dims)] = first + field.channels
-        return moved
+    def _encodings(self, field: Field) -> Sequence[Preconditioner]:
+        return self.precondition if field.precondition is None else field.precondition
 
+    def _unscored(
+        self,
+        state: State,
+        hiddens: Mapping[int, Hidden],
+        seen: Tensor | None,
+        conditioning: Tensor | None,
+        unroll: Unroll,
+    ) -> tuple[dict[str, Tensor], dict[int, Hidden]]:
+        """Calls the networks with the observation alone: all else is zero, the clock too."""
+        like = next(iter(state.values()))
+        zeros = {
+            name: [torch.zeros_like(state[name])] * (2 + len(self._encodings(field)))
+            for name, field in self.fields.items()
+        }
+        shapes = self.layout.shapes(state, seen)
+        aux = {name: like.new_zeros(shape) for name, shape in shapes.items()}
+        shown = Shown(clock(like, False, 0.0), zeros, seen, aux, conditioning)
+        return self._propose(shown, hiddens, unroll)
 
-def sizes(
-    fields: Fields,
-    *,
-    encodings: int,
-    observation: int = 1,
-    aux: Mapping[str, int] | None = None,
-    conditioning: int = 0,
-) -> dict[str, int]:
-    """Returns the sizes that a network must have: its keyword arguments.
-
-    Arguments:
-        fields: The fields.
-        encodings: Number of encodings of the score.
-        observation, aux, conditioning: As for :class:`RIM`.
-    """
-    maps = sum(field.channels for field in fields.values() if field.dims)
-    vectors = sum(field.channels for field in fields.values() if not field.dims)
-    return {
-        "maps_in": observation + sum((aux or {}).values()) + (2 + encodings) * maps,
-        "vectors_in": CLOCK + conditioning + (2 + encodings) * vectors,
-        "maps_out": maps,
-        "vectors_out": vectors,
-    }
-
-
-CLOCK = 2
-"""Numbers that tell the network which step it makes."""
-
-
-def _clock(step: int, steps: int, like: Tensor) -> Tensor:
-    """Tells the step: whether it is the first, and how many of those trained are over."""
-    times = [float(step == 0), min(step, steps) / steps]
-    return like.new_tensor(times).expand(len(like), CLOCK)
+    def _propose(
+        self, shown: Shown, hiddens: Mapping[int, Hidden], unroll: Unroll
+    ) -> tuple[dict[str, Tensor], dict[int, Hidden]]:
+        """Calls every network; returns what is for each field, and the memories."""
+        given, networks = self.layout.gather(shown), self.networks
+        out = {d: unroll.call(networks[d], *given[d], hiddens[d]) for d in networks}
+        change = self.layout.scatter({d: (maps, vectors) for d, (maps, vectors, _) in out.items()})
+        return change, {d: hidden for d, (*_, hidden) in out.items()}

@@ -1,58 +1,24 @@
 r"""The state of a recurrent inference machine: named fields, each with a link.
 
 A *state* is a mapping of named tensors of *free* variables :math:`x`, the batch first: maps with
-shape :math:`(B, C, N_1, \dots, N_d)`, and vectors with shape :math:`(B, C)`. A link gives the
-physical value, :math:`v = f(x)`; where scores are taken in :math:`v`, those in :math:`x` are
-:math:`f'(x) \, \nabla_v \log p`.
+shape :math:`(B, C, N_1, \dots, N_d)`, and vectors with shape :math:`(B, C)`. A link
+(:mod:`lensrim.rim.links`) gives the physical value, :math:`v = f(x)`. Maps of one number of
+dimensions have one size.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
+
+from .links import Identity, Link, PerChannel
+from .preconditioning import Preconditioner
 
 State = Mapping[str, Tensor]
 Aux = Mapping[str, Tensor]
 ScoreFn = Callable[[State], tuple[State, Aux]]
-"""Takes free variables; returns the score in them and maps that the network may see."""
-
-
-@runtime_checkable
-class Link(Protocol):
-    """An element-wise, increasing function from free variables to physical values."""
-
-    def physical(self, x: Tensor) -> Tensor:
-        """Computes :math:`v = f(x)`."""
-        ...
-
-    def free(self, value: Tensor) -> Tensor:
-        """Computes :math:`x = f^{-1}(v)`."""
-        ...
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Creates the link :math:`v = x`."""
-
-    def physical(self, x: Tensor) -> Tensor:
-        return x
-
-    def free(self, value: Tensor) -> Tensor:
-        return value
-
-
-@dataclass(frozen=True)
-class Log10:
-    """Creates the link :math:`v = 10^x`, for positive values."""
-
-    def physical(self, x: Tensor) -> Tensor:
-        return (x * math.log(10)).exp()
-
-    def free(self, value: Tensor) -> Tensor:
-        return value.log10()
+"""Takes free variables; returns the score in them, :math:`+\\nabla_x \\log p`, and maps or numbers
+that the network may see. :mod:`lensrim.rim.problem` makes them."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +32,11 @@ class Field:
         step: Typical size of its correction; the network's output is multiplied by it, and it sees
             what has been corrected so far in units of it.
         link: Link to the physical value.
+        precondition: Encodings of its score that the network sees; those of the machine if
+            ``None``.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or there are not as many links as channels.
     """
 
     channels: int = 1
@@ -76,6 +44,7 @@ class Field:
     spread: float = 1.0
     step: float = 1.0
     link: Link = Identity()
+    precondition: Sequence[Preconditioner] | None = None
 
     def __post_init__(self):
         if self.channels < 1 or not 0 <= self.dims <= 3:
@@ -86,6 +55,11 @@ class Field:
         if not (self.spread > 0 and self.step > 0):
             raise ValueError(
                 f"spread and step must be positive, got {self.spread} and {self.step}"
+            )
+        if isinstance(self.link, PerChannel) and len(self.link.links) != self.channels:
+            raise ValueError(
+                f"a field of {self.channels} channels must have as many links, got "
+                f"{len(self.link.links)}"
             )
 
 
@@ -116,7 +90,9 @@ def check_state(state: State, fields: Fields) -> None:
     for dims in (1, 2, 3):
         maps = {tuple(state[name].shape[2:]) for name, f in fields.items() if f.dims == dims}
         if len(maps) > 1:
-            raise ValueError(f"all maps must have one size, got {sorted(maps)}")
+            raise ValueError(
+                f"all maps must have one size in each number of dimensions, got {sorted(maps)}"
+            )
 
 
 def to_physical(state: State, fields: Fields) -> dict[str, Tensor]:
@@ -127,46 +103,3 @@ def to_physical(state: State, fields: Fields) -> dict[str, Tensor]:
 def to_free(values: State, fields: Fields) -> dict[str, Tensor]:
     """Computes the free variables of physical values."""
     return {name: fields[name].link.free(value) for name, value in values.items()}
-
-
-def linked(score_fn: ScoreFn, fields: Fields) -> ScoreFn:
-    r"""Turns a score of physical values into that of the free variables.
-
-    Arguments:
-        score_fn: Takes physical values :math:`v`; returns :math:`\nabla_v \log p` and maps.
-        fields: The fields, with their links.
-    """
-
-    def free_score(state: State) -> tuple[State, Aux]:
-        with torch.enable_grad():
-            x = {name: value.detach().requires_grad_() for name, value in state.items()}
-            values = to_physical(x, fields)
-        score, aux = score_fn({name: value.detach() for name, value in values.items()})
-        names = list(values)
-        pulled = torch.autograd.grad(
-            [values[name] for name in names],
-            [x[name] for name in names],
-            grad_outputs=[score[name] for name in names],
-        )
-        return dict(zip(names, pulled, strict=True)), aux
-
-    return free_score
-
-
-def score_of(log_prob: Callable[[State], Tensor]) -> ScoreFn:
-    r"""Creates a score from a log-probability, by differentiation.
-
-    Arguments:
-        log_prob: Takes a state; returns :math:`\log p`, with shape :math:`(B)`. For an energy
-            :math:`E = -\log p`, pass its negative.
-    """
-
-    def score_fn(state: State) -> tuple[State, Aux]:
-        with torch.enable_grad():
-            x = {name: value.detach().requires_grad_() for name, value in state.items()}
-            score = torch.autograd.grad(
-                log_prob(x).sum(), list(x.values()), allow_unused=True, materialize_grads=True
-            )
-        return dict(zip(x, score, strict=True)), {}
-
-    return score_fn

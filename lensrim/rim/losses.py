@@ -6,7 +6,9 @@ r"""The loss of a trajectory.
 
 over steps :math:`t = 1, \dots, T`, fields :math:`f` with their typical correction
 :math:`\Delta_f` (``Field.step``), and elements, whose mean is taken per sample and then over the
-batch. Its minimum is the posterior mean of the free variables.
+batch. Its minimum is the posterior mean of the free variables under the prior of the training
+data, not the maximum of the posterior. Other terms can be added (:func:`weighted_sum`); they move
+it.
 
 With a floor :math:`\epsilon` it is the logarithm :math:`\log(\langle \dots \rangle + \epsilon)` of
 each sample that is averaged: a factor counts the same where errors are small and where they are
@@ -15,29 +17,40 @@ pixels its minimum is close to the posterior mean, because the mean square of a 
 hardly scatters about its expectation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .core import Trajectory
+from .fields import State
+from .trajectory import Trajectory
+
+Truth = Mapping[str, Tensor | Sequence[Tensor]]
+"""The true free variables (or physical values); of a field that is compared with another truth at
+each step, one for each of the T."""
+
+Loss = Callable[[Trajectory, Truth], Tensor]
+"""A term of a loss: a number, of a trajectory and the truth."""
 
 
 def trajectory_loss(
     trajectory: Trajectory,
-    truth: Mapping[str, Tensor | Sequence[Tensor]],
+    truth: Truth,
     *,
     fields: Mapping[str, float] | None = None,
     elements: Mapping[str, Tensor] | None = None,
     times: Sequence[float] | None = None,
     floor: float | None = None,
+    physical: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     r"""Computes the loss, and the errors that it is made of.
 
     Arguments:
         trajectory: The steps.
-        truth: The true free variables :math:`x^*`; or, of a field that is compared with another
-            truth at each step, one for each of the T.
+        truth: The true free variables :math:`x^*`, as :data:`Truth`; the true physical values if
+            ``physical``.
         fields: Weights :math:`\lambda_f`; 1 where a field is not named, and 0 leaves it out.
         elements: Weights :math:`W_f` of pixels or components, of shapes that broadcast to those of
             the fields; 1 where a field is not named.
@@ -45,6 +58,8 @@ def trajectory_loss(
         floor: Errors :math:`\epsilon` below which nothing is gained, in units of
             :math:`\Delta_f^2`; the errors themselves are averaged, not their logarithm, if
             ``None``.
+        physical: Whether errors are those of physical values, whose posterior mean is then the
+            minimum. Having no typical size, they are in their own units: :math:`\Delta_f = 1`.
 
     Returns:
         The loss, and by field the weighted mean square errors at each step in units of
@@ -53,40 +68,147 @@ def trajectory_loss(
     Raises:
         ValueError: If there are not as many times as steps, or a weight or the floor is wrong.
     """
-    states = trajectory.states[1:]
-    weights = [1.0] * len(states) if times is None else list(times)
+    states = trajectory.values[1:] if physical else trajectory.states[1:]
+    shares = _shares(times, len(states))
     unknown = sorted({*(fields or {}), *(elements or {})} - set(trajectory.fields))
     if unknown:
         raise ValueError(f"weights must be those of {sorted(trajectory.fields)}, got {unknown}")
     if floor is not None and not floor > 0:
         raise ValueError(f"floor must be positive, got {floor}")
-    if len(weights) != len(states) or min(weights, default=0) < 0 or not sum(weights) > 0:
-        raise ValueError(
-            f"times must have one weight for each of the {len(states)} steps and a positive sum, "
-            f"got {weights}"
-        )
     errors = {}
     loss = next(iter(states[0].values())).new_zeros(())
     for name, field in trajectory.fields.items():
         weight = (elements or {}).get(name)
         aims = truth[name]
         aims = [aims] * len(states) if isinstance(aims, Tensor) else aims
+        unit = 1.0 if physical else field.step**2
         steps = [
-            _mean_square(s[name] - aim, weight) / field.step**2
-            for s, aim in zip(states, aims, strict=True)
+            _mean_square(s[name] - aim, weight) / unit for s, aim in zip(states, aims, strict=True)
         ]
-        share = (fields or {}).get(name, 1.0) / sum(weights)
         counted = steps if floor is None else [(e + floor).log() for e in steps]
-        loss = loss + share * sum(w * e.mean() for w, e in zip(weights, counted, strict=True))
+        factor = (fields or {}).get(name, 1.0)
+        loss = loss + factor * sum(w * e.mean() for w, e in zip(shares, counted, strict=True))
         errors[name] = torch.stack(steps).detach()
     return loss, errors
 
 
 def _mean_square(error: Tensor, weight: Tensor | None) -> Tensor:
-    square = error.square()
+    square = error.abs().square() if error.is_complex() else error.square()
     if weight is None:
         return square.flatten(1).mean(1)
     weight = weight.expand_as(square)
     total = weight.flatten(1).sum(1)
     # A sample without any weight has no error to speak of, rather than none that is a number.
     return (weight * square).flatten(1).sum(1) / torch.where(total > 0, total, 1.0)
+
+
+def _shares(times: Sequence[float] | None, steps: int) -> list[float]:
+    """Returns weights of the steps with a sum of 1."""
+    weights = [1.0] * steps if times is None else list(times)
+    if len(weights) != steps or min(weights, default=0) < 0 or not sum(weights) > 0:
+        raise ValueError(
+            f"times must have one weight for each of the {steps} steps and a positive sum, "
+            f"got {weights}"
+        )
+    return [weight / sum(weights) for weight in weights]
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Creates the term :func:`trajectory_loss`; see there for its arguments."""
+
+    fields: Mapping[str, float] | None = None
+    elements: Mapping[str, Tensor] | None = None
+    times: Sequence[float] | None = None
+    floor: float | None = None
+    physical: bool = False
+
+    def __call__(self, trajectory: Trajectory, truth: Truth) -> Tensor:
+        loss, _ = trajectory_loss(
+            trajectory,
+            truth,
+            fields=self.fields,
+            elements=self.elements,
+            times=self.times,
+            floor=self.floor,
+            physical=self.physical,
+        )
+        return loss
+
+
+@dataclass(frozen=True)
+class LikelihoodLoss:
+    r"""Creates the term :math:`\sum_t w_t \langle E(f(x_t), y, \dots) \rangle`, the mean energy of
+    all steps.
+
+    With no other term its minimum is the maximum of the likelihood, or of whatever
+    :math:`E = -\log p` is the energy: no posterior mean.
+
+    Arguments:
+        energy_fn: Takes ``(x, y, *args)`` with physical values; returns :math:`E` of each sample,
+            with shape (B), as for :func:`~lensrim.rim.problem.energy_score`.
+        y, args: What it is called with beside the values.
+        times: Weights :math:`w_t` of the T steps, as for :func:`trajectory_loss`.
+    """
+
+    energy_fn: Callable[..., Tensor]
+    y: Any
+    args: Sequence[Any] = ()
+    times: Sequence[float] | None = None
+
+    def __call__(self, trajectory: Trajectory, truth: Truth) -> Tensor:
+        energies = [self.energy_fn(x, self.y, *self.args) for x in trajectory.values[1:]]
+        return _over_steps(energies, self.times)
+
+
+@dataclass(frozen=True)
+class ImageLoss:
+    r"""Creates the term
+    :math:`\sum_t w_t \langle W (F(f(x_t)) - y)^2 \rangle / \langle W \rangle`, in the plane of the
+    observations.
+
+    Arguments:
+        forward_fn: The forward model :math:`F`: takes physical values; returns what is observed.
+        image: What it is compared with, with shape (B, ...): the observations :math:`y`, or better
+            those without noise, where they are known.
+        weight: Weights :math:`W`, like the inverse variance, of a shape that broadcasts to that of
+            the image.
+        times: Weights :math:`w_t` of the T steps, as for :func:`trajectory_loss`.
+    """
+
+    forward_fn: Callable[[State], Tensor]
+    image: Tensor
+    weight: Tensor | None = None
+    times: Sequence[float] | None = None
+
+    def __call__(self, trajectory: Trajectory, truth: Truth) -> Tensor:
+        values = trajectory.values[1:]
+        errors = [_mean_square(self.forward_fn(x) - self.image, self.weight) for x in values]
+        return _over_steps(errors, self.times)
+
+
+def weighted_sum(
+    terms: Mapping[str, tuple[float, Loss]], trajectory: Trajectory, truth: Truth
+) -> tuple[Tensor, dict[str, float]]:
+    """Computes a loss of several terms.
+
+    Arguments:
+        terms: Weight and term, by name.
+        trajectory: The steps.
+        truth: The truth, for the terms that need it.
+
+    Returns:
+        The loss, and the value of each term before its weight.
+    """
+    values = {name: term(trajectory, truth) for name, (_, term) in terms.items()}
+    loss = sum(
+        (weight * values[name] for name, (weight, _) in terms.items()), start=torch.zeros(())
+    )
+    return loss, {name: float(value.detach()) for name, value in values.items()}
+
+
+def _over_steps(values: Sequence[Tensor], times: Sequence[float] | None) -> Tensor:
+    """Averages values (B) of each step over steps and samples."""
+    return (
+        torch.stack(list(values)).mean(1) * values[0].new_tensor(_shares(times, len(values)))
+    ).sum()

@@ -82,7 +82,7 @@ class Normalized:
         # In units of the largest, so that no square leaves the range of single precision.
         largest = score.abs().flatten(1).amax(1).reshape(shape)
         unit = score / torch.where(largest > 0, largest, 1.0)
-        rms = largest * unit.square().flatten(1).mean(1).sqrt().reshape(shape)
+        rms = largest * _root(unit.square().flatten(1).mean(1)).reshape(shape)
         return memory, score / (rms + self.eps)
 
 
@@ -105,7 +105,7 @@ class RMSProp:
     def update(self, memory: Memory, score: Tensor) -> tuple[Memory, Tensor]:
         (v,) = memory
         v = self.alpha * v + (1 - self.alpha) * score.square()
-        return (v,), score / (v.sqrt() + self.eps)
+        return (v,), score / (_root(v) + self.eps)
 
 
 @dataclass(frozen=True)
@@ -136,5 +136,11 @@ class Adam:
         m = self.beta1 * m + (1 - self.beta1) * score
         v = self.beta2 * v + (1 - self.beta2) * score.square()
         mean = m / (1 - self.beta1**count)
-        root = (v / (1 - self.beta2**count)).sqrt()
+        root = _root(v / (1 - self.beta2**count))
         return (m, v, count), mean / (root + self.eps)
+
+
+def _root(v: Tensor) -> Tensor:
+    """The square root, with derivative zero, not infinity, at zero."""
+    positive = v > 0
+    return torch.where(positive, torch.where(positive, v, 1.0).sqrt(), 0.0)

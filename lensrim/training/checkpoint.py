@@ -31,9 +31,9 @@ from .config import MAY_CHANGE, TrainConfig
 Reason = Literal["steps", "patience", "time"]
 """Why a training ends: all steps made, patience at its end, or time up."""
 
-FORMAT = "lensrim training 1"
+FORMAT = "lensrim training 2"
 
-KEPT = ("step", "random", "lines", "best", "bad", "seconds", "recent", "skipped", "barren")
+KEPT = ("step", "lines", "best", "bad", "seconds", "waited", "recent", "skipped", "barren")
 """Fields of a run that a checkpoint holds beside the weights."""
 
 _DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
@@ -51,12 +51,13 @@ class Run:
         config: How it is trained.
         header: What is trained, and on what, as JSON can hold it.
         step: Number of steps made.
-        random: State of torch's random numbers after the last step: the CPU's, then the GPU's.
         lines: The history, one line per validation.
         best: Best validation loss; ``None`` before the first.
         bad: Validations since the best.
         seconds: Time spent in all sessions together.
+        waited: That of it since the last line in which steps waited for their batches.
         recent: What each step since the last line measured.
+        own: Metrics of the steps after those of ``recent``, of this process alone.
         skipped: Steps skipped since the last line.
         barren: Steps skipped in a row, up to now.
         whole: Whether the fields belong to one and the same step.
@@ -68,12 +69,13 @@ class Run:
     config: TrainConfig
     header: dict[str, Any] = field(default_factory=dict)
     step: int = 0
-    random: list[Tensor] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
     bad: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
     recent: list[dict[str, Any]] = field(default_factory=list)
+    own: list[list[dict[str, float]]] = field(default_factory=list)
     skipped: int = 0
     barren: int = 0
     whole: bool = True
@@ -118,15 +120,19 @@ class Run:
         with replacing(path) as file:
             torch.save(content, file)
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, data: bytes | None = None) -> None:
         """Takes up the training of a checkpoint, in place.
+
+        Arguments:
+            path: Its file.
+            data: What is in the file, if it was read before.
 
         Raises:
             InputError: If the file is damaged or not a checkpoint, or is one of another model or
                 of a configuration that differs in more than :data:`MAY_CHANGE`, or of another
                 header.
         """
-        content = _read(path)
+        content = _content(path, stored(path) if data is None else data)
         _check_config(path, content["config"], self.config.to_dict())
         if content["header"] != self.header:
             raise InputError(
@@ -144,14 +150,10 @@ class Run:
             ) from error
         for name in KEPT:
             setattr(self, name, content[name])
-        torch.set_rng_state(self.random[0])
-        # Those of a GPU only if the training was on one before.
-        for state, gpu in zip(self.random[1:], gpus(self.device), strict=False):
-            torch.cuda.set_rng_state(state, gpu)
 
 
 def begin(model: nn.Module, config: TrainConfig) -> Run:
-    """Creates a run that has made no step, and seeds torch's random numbers for it."""
+    """Creates a run that has made no step."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -166,20 +168,12 @@ def begin(model: nn.Module, config: TrainConfig) -> Run:
 
     average = AveragedModel(model, multi_avg_fn=add)
     average.eval().requires_grad_(False)
-    run = Run(model.train(), average, optimiser, config)
-    torch.manual_seed(config.seed)
-    run.random = random_state(run.device)
-    return run
+    return Run(model.train(), average, optimiser, config)
 
 
 def gpus(device: torch.device) -> list[torch.device]:
     """Returns the devices with random numbers of their own that a step on ``device`` draws."""
     return [device] if device.type == "cuda" else []
-
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """Returns the state of torch's random numbers, the CPU's and then the GPU's."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in gpus(device))]
 
 
 @contextmanager
@@ -195,15 +189,23 @@ def surroundings(config: TrainConfig, device: torch.device) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Reads the content of a checkpoint, whatever device it was made on, onto the CPU."""
+def stored(path: Path) -> bytes:
+    """Reads the file of a checkpoint.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: checkpoint must be readable, found {error.strerror or error}; "
             "check the file, or choose another folder"
         ) from error
+
+
+def _content(path: Path, data: bytes) -> dict[str, Any]:
+    """Returns what is in a checkpoint, whatever device it was made on, on the CPU."""
     try:
         content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except _DAMAGED as error:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 
 MAY_CHANGE = frozenset(
@@ -25,8 +27,13 @@ class TrainConfig:
     """Number of steps; the learning rate is at its end at the last."""
 
     batch_size: int = 32
-    """Samples of a batch. The loop takes the batches as they come: this says what they were made
-    with, and a training is not resumed with another."""
+    """Samples of a step, all its parts together. The loop takes the batches as they come: this
+    says what they were made with, and a training is not resumed with another."""
+
+    parts: int = 1
+    """Batches of which a step is made, each of ``batch_size / parts`` samples; its gradient is the
+    mean of theirs. More parts need less memory, and can be dealt out to as many processes, of
+    whose number the gradient does not depend."""
 
     learning_rate: float = 3e-4
     """Peak of the learning rate."""
@@ -76,6 +83,7 @@ class TrainConfig:
         for name, values, low, high in (
             ("steps", [self.steps], 1, inf),
             ("batch_size", [self.batch_size], 1, inf),
+            ("parts", [self.parts], 1, inf),
             ("warmup", [self.warmup], 0, self.steps),
             ("weight_decay", [self.weight_decay], 0, inf),
             ("betas", self.betas, 0, 1),
@@ -92,6 +100,10 @@ class TrainConfig:
                 below = "" if high == inf else f" and below {high:g}"
                 found = getattr(self, name)
                 raise InputError(f"{name}: must be {low} or more{below}, found {found}; change it")
+        if self.batch_size % self.parts:
+            raise InputError(
+                f"parts: must divide batch_size, {self.batch_size}, found {self.parts}; change one"
+            )
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < inf:
                 raise InputError(
@@ -126,6 +138,15 @@ class TrainConfig:
             averaged: Number :math:`n` of weights averaged before.
         """
         return min(self.ema, (1 + averaged) / (10 + averaged))
+
+    def seed_at(self, *numbers: int) -> int:
+        """Mixes the seed and numbers into another: those of neighbours have nothing in common."""
+        return int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0])
+
+    @property
+    def part_size(self) -> int:
+        """Samples of a part."""
+        return self.batch_size // self.parts
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON can hold them."""

@@ -1,6 +1,7 @@
 """Batches: made ahead by other processes if asked to, and moved to the device."""
 
-from collections.abc import Callable, Generator, Mapping
+import signal
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,59 +12,87 @@ Batch = Any
 """Tensors, in dictionaries, lists and tuples to any depth."""
 
 
-class _Steps(Dataset):
+class _Numbered(Dataset):
     """Creates the list of the batches that are left; each is made when it is asked for."""
 
-    def __init__(self, batches: Callable[[int], Batch], first: int, steps: int):
-        self.batches, self.first, self.steps = batches, first, steps
+    def __init__(self, batches: Callable[[int], Batch], numbers: range):
+        self.batches, self.numbers = batches, numbers
 
     def __len__(self) -> int:
-        return self.steps - self.first
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> Batch:
         # Made here or in another process: the random numbers of the steps must not notice.
         with torch.random.fork_rng([]):
-            return self.batches(self.first + index)
+            return self.batches(self.numbers[index])
+
+
+class MadeOnce(Sequence):
+    """Creates a list of batches, each of which is made when it is asked for, and kept.
+
+    Arguments:
+        make: Makes the batch of a number.
+        size: How many there are.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], size: int):
+        self.make, self.size = make, size
+        self.made: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        if index not in self.made:
+            self.made[index] = self.make(index)
+        return self.made[index]
 
 
 def feed(
     batches: Callable[[int], Batch],
-    first: int,
-    steps: int,
+    numbers: range,
     *,
     device: torch.device,
     workers: int = 0,
     ahead: int = 2,
     finish: Callable[[Batch, int], Batch] | None = None,
 ) -> Generator[Batch, None, None]:
-    """Serves the batches of the steps ``first`` to ``steps - 1``, in this order.
+    """Serves batches in the order of their numbers.
 
     Close it, or let it go, to end the processes.
 
     Arguments:
-        batches: Makes the batch of a step.
-        first: The first step.
-        steps: Number of all steps.
+        batches: Makes the batch of a number.
+        numbers: Their numbers.
         device: Where the batches go.
         workers: Processes that make them ahead; 0 to make each in this one when it is due.
         ahead: Batches that each process makes ahead.
-        finish: Does the rest of the work, with the number of the step, on the device.
+        finish: Does the rest of the work, with the number of the batch, on the device.
     """
     loader = DataLoader(
-        _Steps(batches, first, steps),
+        _Numbered(batches, numbers),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         # A fork would copy the locks of torch's threads in whatever state they are.
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,
+        worker_init_fn=_unmoved if workers else None,
         pin_memory=device.type == "cuda",
         # Its own: it would take a number from those of the steps.
         generator=torch.Generator(),
     )
-    for step, batch in enumerate(loader, first):
+    for number, batch in zip(numbers, loader, strict=True):
         batch = to_device(batch, device)
-        yield finish(batch, step) if finish else batch
+        yield finish(batch, number) if finish else batch
+
+
+def _unmoved(worker: int) -> None:
+    """Leaves signals that end a job to the training, which closes its workers when it is saved."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

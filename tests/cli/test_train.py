@@ -1,17 +1,23 @@
 """``lensrim train``: from a recipe to weights, in slices."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 
+import lensrim
 from lensrim._weights import read_weights, sha256_of
 from lensrim.cli import main
 from lensrim.inference.machine import load_machine
 from lensrim.inference.objective import loss_of
+from lensrim.inference.recipe import Recipe, read_recipe
 
 RECIPE = """
 [data]
@@ -46,6 +52,7 @@ def test_a_training_runs_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert "stopped after step 3" in capsys.readouterr().out
     names = {path.name for path in folder.iterdir()}
     assert names >= {"best.safetensors", "ema.safetensors", "history.jsonl", "last.pt"}
+    assert (folder / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsys):
@@ -95,6 +102,71 @@ def test_a_training_is_packed(trained: tuple[Path, Path], tmp_path: Path, capsys
     head, *lines = (tmp_path / card["curve"]).read_text().splitlines()
     assert head.startswith("step,minutes,learning_rate,loss,validation_loss,misfit,")
     assert [line.split(",")[0] for line in lines] == ["3"]
+
+
+def test_the_recipe_is_in_the_weights(trained: tuple[Path, Path]):
+    recipe, run = trained
+    _, header = read_weights(run / "best.safetensors")
+    assert Recipe.from_dict(header["recipe"]) == read_recipe(recipe)
+    assert header["version"] == lensrim.__version__ and "start" not in header
+
+
+def test_a_step_is_made_of_parts(tmp_path: Path, trained: tuple[Path, Path]):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace("batch_size = 2\nval", "batch_size = 2\nparts = 2\nval"))
+    words = ["train", str(recipe), "--output", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
+    assert main([*words, "--max-minutes", "0"]) == 0
+    assert torch.load(tmp_path / "run" / "last.pt")["config"]["parts"] == 2
+    recipe.write_text(RECIPE)
+    assert main([*words, "--max-minutes", "0"]) == 2
+
+
+def test_tensorboard_is_named_where_it_is_missing(
+    trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    recipe, run = trained
+    assert main(["train", str(recipe), "--output", str(run), "--tensorboard"]) == 2
+    assert "pip install 'lensrim[board]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_share_a_training_and_stop_together(tmp_path: Path):
+    text = RECIPE.replace("steps = 3", "steps = 40").replace("every = 3", "every = 1")
+    text = text.replace("batch_size = 2\nval", "batch_size = 2\nparts = 2\nval")
+    recipe, folder = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(text)
+    together = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    words = ["lensrim.cli", "train", str(recipe), "--output", str(folder), "--device", "cpu"]
+    path = os.pathsep.join(p for p in sys.path if p)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *together, *words], env=os.environ | {"PYTHONPATH": path}
+    )
+    try:
+        while (
+            not (folder / "history.jsonl").exists() or not (folder / "history.jsonl").read_text()
+        ):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(timeout=60) != 0
+    finally:
+        process.kill()
+        process.wait()
+    saved = torch.load(folder / "last.pt")
+    assert 0 < saved["step"] < 40  # not that of a checkpoint that was due
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    # the line of the last step may be due when the end is asked for
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == list(range(1, len(steps) + 1)) and saved["step"] - len(steps) in (0, 1)
+    words += ["--max-minutes", "0"]
+    subprocess.run(
+        [sys.executable, "-m", *together, *words],
+        env=os.environ | {"PYTHONPATH": path},
+        check=True,
+        timeout=120,
+    )
 
 
 def test_what_is_not_trained_yet_is_not_packed(tmp_path: Path, capsys):

@@ -1,7 +1,9 @@
 """Recipes: what they say, and what they may not say."""
 
+import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches, DataConfig
 from lensrim.inference.recipe import Recipe, read_recipe
+from lensrim.training.config import TrainConfig
 
 TEXT = """
 [data]
@@ -70,6 +73,36 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, match: str):
 def test_a_missing_recipe_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="No such file"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_a_recipe_is_said_whole(tmp_path: Path):
+    text = TEXT.replace("batch_size = 2\n\n", "batch_size = 6\nparts = 3\n\n")
+    text = 'start = "weights/a.safetensors"\n' + text + "seed = 5\n"
+    recipe = read_recipe(write(tmp_path, text))
+    said = json.loads(json.dumps(recipe.described()))
+    assert str(tmp_path) not in json.dumps(said)
+    again = Recipe.from_dict(said, tmp_path)
+    assert again == replace(recipe, start=str(tmp_path / "a.safetensors"))
+    assert recipe.train.parts == 3 and recipe.validation.seed == 5
+    assert Recipe.from_dict(Recipe().described()) == Recipe()
+
+
+def test_a_step_in_parts_has_smaller_batches():
+    train = TrainConfig(batch_size=12, parts=3)
+    recipe = Recipe(data=DataConfig(shape=32), train=train)
+    assert (recipe.batches().batch_size, recipe.batches().parts) == (4, 3)
+    assert recipe.batches("validation").batch_size == 32
+
+
+def test_all_parts_of_a_new_step_are_new(tmp_path: Path):
+    data = DataConfig(shape=32, stock=str(tmp_path / "stock"), stocked=5, reuse=3)
+    raw = Batches(data, "train", 2, 0, raw=True, parts=2)
+    numbers = [raw.number(i) for i in range(30)]
+    new = {i: number for i, (number, is_new) in enumerate(numbers) if is_new}
+    assert new == {0: 0, 1: 1, 6: 2, 7: 3, 12: 4}  # steps 0, 3 and 6, until there are five
+    for i, (number, _) in enumerate(numbers):
+        assert number < min(2 * (i // 6 + 1), 5)  # nothing is used before it was made
+    assert {number for number, _ in numbers[13:]} == set(range(5))
 
 
 def test_batches_travel_and_are_functions_of_their_number():

@@ -1,4 +1,4 @@
-"""Fields, their links, and scores that are made of other things."""
+"""Fields, and states of them."""
 
 import math
 
@@ -6,22 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lensrim.rim.fields import (
-    Aux,
-    Field,
-    Identity,
-    Link,
-    Log10,
-    State,
-    check_state,
-    linked,
-    score_of,
-    to_free,
-    to_physical,
-)
+from lensrim.rim.fields import Field, check_state, to_free, to_physical
+from lensrim.rim.links import Exp, Log10, PerChannel
 
-LINKS = [Identity(), Log10()]
-EVERY_LINK = pytest.mark.parametrize("link", LINKS, ids=repr)
 FIELDS = {
     "source": Field(2, 1),
     "log_kappa": Field(1, 3, link=Log10()),
@@ -42,43 +29,6 @@ def state() -> dict[str, Tensor]:
     }
 
 
-def log_prob(values: State) -> Tensor:
-    """A log-probability that couples all fields of a sample."""
-    each = [v.flatten(1) for v in values.values()]
-    return -sum((v**2).sum(1) for v in each) - each[0].sum(1) * each[1].sum(1) * each[3].sum(1)
-
-
-def gradient(values: State) -> tuple[State, Aux]:
-    """The gradient of :func:`log_prob`, by hand, and a map."""
-    a, b, _, d = (values[name] for name in FIELDS)
-    total = {name: v.flatten(1).sum(1) for name, v in values.items()}
-    p, q, r = (total[name] for name in ("source", "log_kappa", "theta_E"))
-    score = {
-        "source": -2 * a - (q * r)[:, None, None],
-        "log_kappa": -2 * b - (p * r)[:, None, None, None, None],
-        "shear": -2 * values["shear"],
-        "theta_E": -2 * d - (p * q)[:, None],
-    }
-    return score, {"seen": a}
-
-
-@EVERY_LINK
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_link_is_undone_by_its_inverse_and_increases(link: Link, dtype: torch.dtype):
-    x = torch.linspace(-4, 3, 50, dtype=dtype)
-    value = link.physical(x)
-    assert value.dtype == dtype
-    assert (value.diff() > 0).all()
-    torch.testing.assert_close(link.free(value), x)
-    torch.testing.assert_close(link.physical(link.free(value)), value)
-
-
-def test_the_decadic_link_is_a_power_of_ten():
-    x = torch.tensor([-2.0, 0.0, 1.0, 0.5], dtype=torch.float64)
-    expected = torch.tensor([0.01, 1.0, 10.0, math.sqrt(10)], dtype=torch.float64)
-    torch.testing.assert_close(Log10().physical(x), expected)
-
-
 def test_each_field_goes_through_its_own_link():
     free = state()
     values = to_physical(free, FIELDS)
@@ -88,40 +38,6 @@ def test_each_field_goes_through_its_own_link():
         torch.testing.assert_close(values[name], expected)
     for name, x in to_free(values, FIELDS).items():
         torch.testing.assert_close(x, free[name])
-
-
-@pytest.mark.parametrize("grad", [True, False])
-def test_the_score_of_a_log_probability_is_its_gradient(grad: bool):
-    x = state()
-    expected, _ = gradient(x)
-    with torch.set_grad_enabled(grad):
-        score, aux = score_of(log_prob)(x)
-    assert aux == {}
-    assert list(score) == list(x)
-    for name in x:
-        torch.testing.assert_close(score[name], expected[name])
-        assert not x[name].requires_grad and not score[name].requires_grad
-
-
-@pytest.mark.parametrize("grad", [True, False])
-def test_a_linked_score_is_that_of_the_free_variables(grad: bool):
-    x = state()
-    expected, _ = score_of(lambda free: log_prob(to_physical(free, FIELDS)))(x)
-    with torch.set_grad_enabled(grad):
-        score, aux = linked(gradient, FIELDS)(x)
-    torch.testing.assert_close(aux["seen"], x["source"])  # its link is the identity
-    assert list(score) == list(x)
-    for name in x:
-        torch.testing.assert_close(score[name], expected[name])
-        assert not x[name].requires_grad and not score[name].requires_grad
-
-
-def test_a_linked_score_without_links_is_the_score_itself():
-    fields = {name: Field(field.channels, field.dims) for name, field in FIELDS.items()}
-    score, _ = linked(gradient, fields)(state())
-    expected, _ = gradient(state())
-    for name in FIELDS:
-        assert torch.equal(score[name], expected[name])
 
 
 def test_a_state_must_have_its_fields_in_their_shapes():
@@ -141,7 +57,10 @@ def test_a_state_must_have_its_fields_in_their_shapes():
     with pytest.raises(ValueError, match=r"one batch size, got \[2, 3\]"):
         check_state(state() | {"shear": random(2, 2)}, FIELDS)
     two = {"a": Field(), "b": Field()}
-    with pytest.raises(ValueError, match=r"all maps must have one size, got \[\(4, 5\), \(4, 6"):
+    with pytest.raises(
+        ValueError,
+        match=r"one size in each number of dimensions, got \[\(4, 5\)",
+    ):
         check_state({"a": random(1, 1, 4, 5), "b": random(1, 1, 4, 6)}, two)
 
 
@@ -159,3 +78,9 @@ def test_a_state_must_have_its_fields_in_their_shapes():
 def test_a_field_refuses_what_cannot_be_meant(wrong: dict[str, float], message: str):
     with pytest.raises(ValueError, match=message):
         Field(**wrong)
+
+
+def test_a_field_has_a_link_for_each_channel():
+    Field(2, link=PerChannel((Exp(), Log10())))
+    with pytest.raises(ValueError, match="a field of 3 channels must have as many links, got 2"):
+        Field(3, link=PerChannel((Exp(), Log10())))

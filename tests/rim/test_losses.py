@@ -8,9 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from lensrim.rim.core import Trajectory
-from lensrim.rim.fields import Field
-from lensrim.rim.losses import trajectory_loss
+from lensrim.rim.fields import Field, State, to_physical
+from lensrim.rim.links import Exp, Sigmoid
+from lensrim.rim.losses import (
+    ImageLoss,
+    LikelihoodLoss,
+    SquaredError,
+    trajectory_loss,
+    weighted_sum,
+)
+from lensrim.rim.problem import energy_score
+from lensrim.rim.trajectory import Trajectory
 
 FIELDS = {"source": Field(2, 2, step=0.5), "line": Field(1, 1, step=2.0), "shear": Field(2, 0)}
 SHAPES = {"source": (2, 3, 4), "line": (1, 5), "shear": (2,)}
@@ -158,3 +166,137 @@ def test_with_a_floor_logarithms_are_averaged():
     loss, errors = trajectory_loss(path, truth, floor=0.1)
     expected = sum((e + 0.1).log().mean(1).mean() for e in errors.values())
     torch.testing.assert_close(loss, expected)
+
+
+# Physical values.
+
+LINKED = {
+    "source": Field(2, 2, step=0.5, link=Exp()),
+    "line": Field(1, 1, step=2.0, link=Sigmoid()),
+    "shear": Field(2, 0),
+}
+
+
+def test_errors_of_physical_values_are_in_their_own_units():
+    path = Trajectory(trajectory().states, [], LINKED)
+    truth = to_physical(state(50), LINKED)
+    options = {"fields": {"line": 3.0}, "elements": ELEMENTS, "times": TIMES, "floor": 0.1}
+    loss, errors = trajectory_loss(path, truth, physical=True, **options)
+    plain = {name: Field(f.channels, f.dims) for name, f in LINKED.items()}
+    expected, parts = trajectory_loss(Trajectory(path.values, [], plain), truth, **options)
+    torch.testing.assert_close(loss, expected)
+    assert {name: e.tolist() for name, e in errors.items()} == {
+        name: e.tolist() for name, e in parts.items()
+    }
+
+
+@pytest.mark.parametrize("physical", [False, True])
+def test_the_minimum_is_the_mean_in_the_space_of_the_errors(physical: bool):
+    """The mean of free variables is no mean of physical values."""
+    free = {name: random(500, *shape, seed=3) for name, shape in SHAPES.items()}
+    draws = to_physical(free, LINKED) if physical else free
+    mean = {name: x.mean(0, keepdim=True) for name, x in draws.items()}
+    if physical:
+        mean = {name: LINKED[name].link.free(x) for name, x in mean.items()}
+    answer = {name: x.clone().requires_grad_() for name, x in mean.items()}
+    each = {name: x.expand(500, *SHAPES[name]) for name, x in answer.items()}
+    path = Trajectory([each] * 3, [], LINKED)
+    here, there = (trajectory_loss(path, t, physical=p)[0] for t, p in [(draws, physical), (
+        free if physical else to_physical(free, LINKED), not physical)])  # fmt: skip
+    for gradient in torch.autograd.grad(here, list(answer.values())):
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+    off, *_ = torch.autograd.grad(there, list(answer.values()))
+    assert (off.abs() > 1e-4).all()
+
+
+# Other terms.
+
+
+def energy(x: State, y: Tensor, width: float) -> Tensor:
+    """A misfit of the sum of all numbers, plus one of the shear."""
+    total = sum(v.flatten(1).sum(1) for v in x.values())
+    return (total - y).square() / (2 * width**2) + x["shear"].square().sum(1)
+
+
+Y = random(BATCH, seed=60)
+
+
+@pytest.mark.parametrize("times", [None, TIMES])
+def test_the_term_of_the_likelihood_is_the_mean_energy(times: list[float] | None):
+    path = Trajectory(trajectory().states, [], LINKED)
+    found = LikelihoodLoss(energy, Y, (2.0,), times)(path, {})
+    expected, weights = 0.0, times or [1.0] * STEPS
+    for t, w in enumerate(weights):
+        values = to_physical(path.states[t + 1], LINKED)
+        for b in range(BATCH):
+            one = {name: v[b : b + 1] for name, v in values.items()}
+            expected += w * float(energy(one, Y[b : b + 1], 2.0)) / BATCH / sum(weights)
+    assert found.item() == pytest.approx(expected)
+
+
+def test_the_term_of_the_likelihood_descends_along_the_score():
+    states = [{name: x.requires_grad_() for name, x in s.items()} for s in trajectory().states]
+    LikelihoodLoss(energy, Y, (2.0,))(Trajectory(states, [], LINKED), {}).backward()
+    for s in states[1:]:
+        free = {name: x.detach() for name, x in s.items()}
+        score, _ = energy_score(energy, Y, 2.0, fields=LINKED)(free)
+        for name, x in s.items():
+            assert x.grad is not None
+            torch.testing.assert_close(x.grad, -score[name] / (STEPS * BATCH))
+    assert all(x.grad is None for x in states[0].values())
+
+
+def blurred(x: State) -> Tensor:
+    return x["source"].sum(1, keepdim=True).roll(1, -1) + x["shear"][:, :1, None, None]
+
+
+def fringes(x: State) -> Tensor:
+    return torch.complex(x["shear"], x["line"][:, 0, :2])
+
+
+IMAGE = random(BATCH, 1, 3, 4, seed=61)
+WEIGHT = random(1, 1, 3, 4, seed=62).square()
+VISIBILITIES = torch.complex(random(BATCH, 2, seed=63), random(BATCH, 2, seed=64))
+
+
+@pytest.mark.parametrize("times", [None, TIMES])
+@pytest.mark.parametrize(
+    ("forward", "image", "weight"),
+    [(blurred, IMAGE, None), (blurred, IMAGE, WEIGHT), (fringes, VISIBILITIES, None)],
+)
+def test_the_term_of_the_image_is_the_mean_square(forward, image, weight, times):
+    path = Trajectory(trajectory().states, [], LINKED)
+    found = ImageLoss(forward, image, weight, times)(path, {})
+    expected, weights = 0.0, times or [1.0] * STEPS
+    w_f = np.broadcast_to(1.0 if weight is None else weight.numpy(), image.shape)
+    for t, w in enumerate(weights):
+        square = abs((forward(path.physical(t + 1)) - image).numpy()) ** 2
+        mean = [(w_f[b] * square[b]).sum() / w_f[b].sum() for b in range(BATCH)]
+        expected += w * np.mean(mean) / sum(weights)
+    assert not found.is_complex() and found.item() == pytest.approx(expected)
+
+
+def test_a_sum_of_terms_is_their_weighted_sum():
+    path, truth = trajectory(), state(50)
+    squared = SquaredError(fields={"shear": 2.0}, times=TIMES, floor=0.1)
+    terms = {
+        "error": (1.0, squared),
+        "likelihood": (0.1, LikelihoodLoss(energy, Y, (2.0,))),
+        "own": (3.0, lambda path, truth: path.last["shear"].sum() - truth["shear"].sum()),
+    }
+    loss, values = weighted_sum(terms, path, truth)
+    plain, _ = trajectory_loss(path, truth, fields={"shear": 2.0}, times=TIMES, floor=0.1)
+    torch.testing.assert_close(squared(path, truth), plain)
+    expected = {name: float(term(path, truth)) for name, (_, term) in terms.items()}
+    assert values == pytest.approx(expected)
+    total = expected["error"] + 0.1 * expected["likelihood"] + 3 * expected["own"]
+    assert loss.dtype == torch.float64 and loss.item() == pytest.approx(total)
+    moved = {name: x.requires_grad_() for name, x in path.last.items()}
+    weighted_sum(terms, path, truth)[0].backward()
+    assert all(x.grad is not None for x in moved.values())
+
+
+def test_times_must_fit_the_steps_of_every_term():
+    for term in (LikelihoodLoss(energy, Y, (1.0,), [1.0]), ImageLoss(blurred, IMAGE, None, [1.0])):
+        with pytest.raises(ValueError, match="one weight for each of the 4 steps"):
+            term(trajectory(), {})

@@ -44,6 +44,8 @@ def test_decay() -> None:
     [
         ({"steps": 0}, "steps: must be 1 or more, found 0; change it"),
         ({"batch_size": 0}, "batch_size: must be 1 or more, found 0"),
+        ({"parts": 0}, "parts: must be 1 or more, found 0"),
+        ({"parts": 3}, "parts: must divide batch_size, 32, found 3; change one"),
         ({"learning_rate": 0.0}, r"learning_rate: must be positive and finite, found 0\.0"),
         ({"learning_rate": math.nan}, "learning_rate: must be positive and finite, found nan"),
         ({"warmup": 100}, "warmup: must be 0 or more and below 100, found 100"),
@@ -95,6 +97,13 @@ def test_unknown_keys() -> None:
 def test_types(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainConfig.from_dict(values)
+
+
+def test_parts_and_seeds() -> None:
+    assert replace(CONFIG, batch_size=24, parts=4).part_size == 6
+    seeds = [replace(CONFIG, seed=s).seed_at(*n) for s in (0, 1) for n in ((0,), (1,), (1, 1))]
+    assert len(set(seeds)) == 6 and all(0 <= seed < 2**64 for seed in seeds)
+    assert CONFIG.seed_at(7) == replace(CONFIG, steps=200).seed_at(7)
 
 
 def test_what_may_change_are_fields() -> None:

@@ -1,5 +1,8 @@
 """Batches, in order and from any step on, made here or elsewhere."""
 
+import multiprocessing
+import os
+import signal
 from contextlib import closing
 from functools import partial
 from operator import getitem
@@ -7,7 +10,7 @@ from operator import getitem
 import pytest
 import torch
 
-from lensrim.training.feed import feed, to_device
+from lensrim.training.feed import MadeOnce, feed, to_device
 
 CPU = torch.device("cpu")
 BATCHES = [{"x": torch.full((2,), float(step)), "step": torch.tensor(step)} for step in range(6)]
@@ -20,7 +23,7 @@ def test_from_any_step() -> None:
         asked.append(step)
         return BATCHES[step]
 
-    served = feed(batches, 2, 6, device=CPU)
+    served = feed(batches, range(2, 6), device=CPU)
     assert int(next(served)["step"]) == 2
     assert asked == [2]  # in this process nothing is made before its time
     assert [int(batch["step"]) for batch in served] == [3, 4, 5]
@@ -32,17 +35,31 @@ def test_random_numbers_are_left_alone() -> None:
         return torch.rand(3)
 
     state = torch.get_rng_state()
-    first = list(feed(batches, 0, 4, device=CPU))
+    first = list(feed(batches, range(4), device=CPU))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(torch.stack(first[2:]), torch.stack([*feed(batches, 2, 4, device=CPU)]))
+    assert torch.equal(
+        torch.stack(first[2:]), torch.stack([*feed(batches, range(2, 4), device=CPU)])
+    )
 
 
 @pytest.mark.slow
 def test_from_other_processes() -> None:
     state = torch.get_rng_state()
-    with closing(feed(partial(getitem, BATCHES), 1, 6, device=CPU, workers=2)) as served:
+    with closing(feed(partial(getitem, BATCHES), range(1, 6), device=CPU, workers=2)) as served:
         assert [int(batch["x"][1]) for batch in served] == [1, 2, 3, 4, 5]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+def test_the_end_of_a_job_is_left_to_the_training() -> None:
+    with closing(feed(partial(getitem, BATCHES), range(6), device=CPU, workers=1)) as served:
+        assert int(next(served)["step"]) == 0
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:  # as clusters and terminals do, which tell all processes
+            os.kill(worker.pid or 0, signal.SIGTERM)
+            os.kill(worker.pid or 0, signal.SIGINT)
+        assert [int(batch["step"]) for batch in served] == [1, 2, 3, 4, 5]
 
 
 def test_moved_to_any_depth() -> None:
@@ -56,17 +73,42 @@ def test_moved_to_any_depth() -> None:
     assert to_device(batch, CPU)["a"] is tensor
 
 
+def test_every_second_number() -> None:
+    served = feed(batches=BATCHES.__getitem__, numbers=range(1, 6, 2), device=CPU)
+    assert [int(batch["step"]) for batch in served] == [1, 3, 5]
+
+
+def test_made_once_when_asked_for() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return 10 * number
+
+    batches = MadeOnce(make, 3)
+    assert len(batches) == 3 and made == []
+    assert [batches[2], batches[0], batches[2]] == [20, 0, 20] and made == [2, 0]
+    assert list(batches) == [0, 10, 20] and made == [2, 0, 1]
+
+
 def check_finished(workers: int) -> None:
     def finish(batch, step: int):
         return int(batch["step"]), step
 
     with closing(
-        feed(partial(getitem, BATCHES), 2, 6, device=CPU, workers=workers, ahead=3, finish=finish)
+        feed(
+            partial(getitem, BATCHES),
+            range(2, 6),
+            device=CPU,
+            workers=workers,
+            ahead=3,
+            finish=finish,
+        )
     ) as served:
         assert [*served] == [(step, step) for step in range(2, 6)]
 
 
-def test_batches_are_finished_with_the_number_of_their_step() -> None:
+def test_batches_are_finished_with_their_number() -> None:
     check_finished(0)
 
 

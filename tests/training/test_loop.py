@@ -110,6 +110,112 @@ def test_lines_of_the_history(tmp_path: Path, clock: list[float]) -> None:
         assert set(line["metrics"]) == set(line["validation_metrics"]) == {"bias"}
 
 
+def test_time_without_a_batch_is_told(tmp_path: Path, clock: list[float]) -> None:
+    def slowly(number: int) -> dict[str, Any]:
+        clock[0] += 3.0 if number < 3 else 1.0
+        return batches(number)
+
+    def finish(batch: Any, number: int) -> Any:
+        clock[0] += 2.0 if number == 4 else 0.0
+        return batch
+
+    def timed(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        clock[0] += 1.0
+        return loss_fn(model, batch)
+
+    said: list[str] = []
+    history = fit(
+        a_model(), slowly, timed, CONFIG, folder=tmp_path, validation=VALIDATION[:1],
+        finish=finish, report=said.append,
+    )  # fmt: skip
+    waited = [line["waited"] for line in history.lines]
+    # of the time since the line before, in which the validation of that line is
+    assert waited == pytest.approx([9 / 12, 5 / 9, 3 / 7, 1 / 3])
+    assert said[0].endswith(", waited 75 %")
+
+
+def test_lines_are_recorded(tmp_path: Path) -> None:
+    kept: list[Any] = []
+    history = fit(a_model(), batches, loss_fn, CONFIG, folder=tmp_path, record=kept.append)
+    assert kept == list(history.lines)
+
+
+def test_parts_make_the_step_of_the_whole(tmp_path: Path) -> None:
+    def halves(number: int) -> dict[str, Any]:
+        whole, half = batches(number // 2), slice(8 * (number % 2), 8 * (number % 2) + 8)
+        return {"x": whole["x"][half], "truth": {"y": whole["truth"]["y"][half]}}
+
+    one, two = (a_model() for _ in range(2))
+    for model in (one, two):
+        model[1].p = 0.0  # chance differs by part
+    config = replace(CONFIG, batch_size=16)
+    whole = fit(one, batches, loss_fn, config, folder=tmp_path / "1", validation=VALIDATION)
+    parts = fit(
+        two, halves, loss_fn, replace(config, parts=2), folder=tmp_path / "2",
+        validation=VALIDATION,
+    )  # fmt: skip
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    for line, expected in zip(parts.lines, whole.lines, strict=True):
+        for key in ("loss", "gradient_norm", "validation_loss"):
+            assert line[key] == pytest.approx(expected[key], rel=1e-4)
+        assert line["metrics"]["bias"] == pytest.approx(expected["metrics"]["bias"], abs=1e-5)
+
+
+def test_one_part_that_is_not_finite_spoils_the_step(tmp_path: Path) -> None:
+    config, asked = replace(CONFIG, parts=2), []
+
+    def noted(number: int) -> dict[str, Any]:
+        asked.append(number)
+        return broken_in(range(10, 11))(number)
+
+    history = fit(a_model(), noted, loss_fn, config, folder=tmp_path)
+    assert asked == list(range(20))
+    assert [line["skipped"] for line in history.lines] == [0, 1, 0, 0]
+
+
+def test_chance_is_that_of_the_part(tmp_path: Path) -> None:
+    drawn: list[float] = []
+
+    def drawing(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        drawn.append(torch.rand(1).item())
+        for _ in range(len(drawn)):  # more or fewer draws before make no difference
+            torch.rand(1)
+        return loss_fn(model, batch)
+
+    fit(a_model(), batches, drawing, replace(CONFIG, parts=2), folder=tmp_path / "1")
+    expected, drawn[:] = list(drawn), []
+    fit(
+        a_model(), batches, drawing, replace(CONFIG, parts=2), folder=tmp_path / "2", max_minutes=0
+    )
+    fit(a_model(), batches, drawing, replace(CONFIG, parts=2), folder=tmp_path / "2")
+    assert drawn == expected and len(set(drawn)) == 20
+
+
+def test_a_loss_may_run_its_network_in_bfloat16(tmp_path: Path) -> None:
+    def mixed(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        with torch.autocast(batch["x"].device.type, torch.bfloat16):
+            found = model(batch["x"])
+        assert found.dtype == torch.bfloat16
+        error = found.float() - batch["truth"]["y"]
+        return error.square().mean(), {}
+
+    config = replace(CONFIG, steps=150, validate_every=50)
+    model = a_model()
+    history = fit(model, batches, mixed, config, folder=tmp_path, validation=VALIDATION)
+    losses = [line["validation_loss"] for line in history.lines]
+    assert losses[2] < losses[1] < losses[0]
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    states = [v for state in saved["optimiser"]["state"].values() for v in state.values()]
+    kept = [
+        *saved["average"].values(),
+        *states,
+        *read_weights(tmp_path / "ema.safetensors")[0].values(),
+    ]
+    assert {v.dtype for v in kept if v.is_floating_point()} == {torch.float32}
+
+
 def test_optimiser_follows_the_curve(tmp_path: Path) -> None:
     config = replace(CONFIG, final_rate=0.5)
     fit(a_model(), batches, loss_fn, config, folder=tmp_path)
@@ -259,6 +365,16 @@ def test_headers(tmp_path: Path) -> None:
         said = read_weights(folder / f"{name}.safetensors")[1]
         assert said["network"] == {"width": 8}
         assert TrainConfig.from_dict(said["config"]) == CONFIG
+
+
+def test_notes_may_change(tmp_path: Path) -> None:
+    for notes, minutes in (({"place": "here"}, 0), ({"place": "there"}, None)):
+        fit(
+            a_model(), batches, loss_fn, CONFIG, folder=tmp_path, header={"width": 8},
+            notes={"width": 9, **notes}, max_minutes=minutes,
+        )  # fmt: skip
+        said = read_weights(tmp_path / "ema.safetensors")[1]
+        assert said["place"] == notes["place"] and said["width"] == 8
 
 
 def test_random_numbers_and_threads_are_the_callers(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from lensrim.lensing.nufft import Direct, Nufft, Transform
 from lensrim.lensing.simulator import Simulator
 from lensrim.lensing.visibilities import Interferometer
 from lensrim.rim.core import RIM, sizes
-from lensrim.rim.fields import Field, Log10
+from lensrim.rim.fields import Field
+from lensrim.rim.links import Log10
 from lensrim.rim.networks import UNet
 from lensrim.rim.preconditioning import Arcsinh
 

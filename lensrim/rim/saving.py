@@ -1,0 +1,176 @@
+r"""Machines in files: the weights, and plain JSON that says what they belong to.
+
+The description names the class of every part (machine, fields, links, encodings, start, network)
+and its arguments: for a module those of its property ``config``, for anything else those of the
+frozen dataclass that it is. Nothing that is read is executed: names are looked up among the parts
+of this package and what the reader passes, which is how networks, links or functions of the user's
+own come back.
+
+A file that :func:`lensrim.training.loop.fit` writes is read, too, if the header that it was given
+holds ``{"rim": describe(rim)}``.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import FunctionType
+from typing import Any, Protocol, runtime_checkable
+
+from .._weights import read_weights, write_weights
+from ..errors import InputError
+from .core import RIM
+from .fields import Field
+from .links import (
+    Bijection,
+    Bounded,
+    Exp,
+    Identity,
+    Log10,
+    PerChannel,
+    Sigmoid,
+    Sinh,
+    Softplus,
+)
+from .networks import UNet
+from .preconditioning import Adam, Arcsinh, Normalized, Raw, RMSProp
+from .starts import ApproximateInverse, Learnt, Zeros
+from .unroll import Unroll
+
+OURS = {
+    part.__name__: part
+    for part in (
+        *(RIM, Field, Unroll, UNet),
+        *(Identity, Log10, Exp, Softplus, Sigmoid, Sinh, Bounded, PerChannel, Bijection),
+        *(Raw, Arcsinh, Normalized, RMSProp, Adam),
+        *(Zeros, ApproximateInverse, Learnt),
+    )
+}
+"""Parts that need not be passed to :func:`load_rim`."""
+
+HEADER = "rim"
+"""Name of the description in the header of a file."""
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A part that tells the arguments that make it again."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The arguments of its class, by name."""
+        ...
+
+
+def describe(part: Any) -> Any:
+    """Describes a machine or a part of it by what JSON can hold.
+
+    Arguments:
+        part: A number, text, ``None``, a function with a name, a dataclass, anything with a
+            ``config``, or sequences and mappings of these.
+
+    Raises:
+        InputError: If it is, or holds, something else.
+    """
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    if isinstance(part, Mapping):
+        return {"mapping": [[describe(key), describe(value)] for key, value in part.items()]}
+    if isinstance(part, list | tuple):
+        return [describe(each) for each in part]
+    if isinstance(part, FunctionType) and part.__name__ != "<lambda>":
+        return {"function": part.__name__}
+    if isinstance(part, Configured) and not isinstance(part, type):
+        arguments = dict(part.config)
+    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
+        arguments = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
+    else:
+        raise InputError(
+            f"a part of a machine must be a dataclass, have a config or be a function with a "
+            f"name, found {part!r}; make it one of these"
+        )
+    name = type(part).__name__
+    if OURS.get(name, type(part)) is not type(part):
+        raise InputError(
+            f"a part of a machine must not have the name of another's class, found {name} of "
+            f"{type(part).__module__}; rename it"
+        )
+    return {"class": name, "arguments": {key: describe(each) for key, each in arguments.items()}}
+
+
+def rebuild(description: Any, known: Iterable[Any] = ()) -> Any:
+    """Makes again what :func:`describe` described, with untrained weights.
+
+    Arguments:
+        description: The description; sequences come back as tuples.
+        known: Classes and functions of the user's own that it names.
+
+    Raises:
+        InputError: If it names others, or they take other arguments.
+    """
+    return _rebuilt(description, OURS | {part.__name__: part for part in known})
+
+
+def _rebuilt(description: Any, parts: Mapping[str, Any]) -> Any:
+    if isinstance(description, list | tuple):
+        return tuple(_rebuilt(each, parts) for each in description)
+    if not isinstance(description, Mapping):
+        return description
+    if "mapping" in description:
+        return {_rebuilt(k, parts): _rebuilt(v, parts) for k, v in description["mapping"]}
+    name = description.get("function", description.get("class"))
+    if name not in parts:
+        raise InputError(
+            f"every part of a machine must be known, found {name!r}, which is none of this "
+            "package's; pass the class or function of this name in known"
+        )
+    if "function" in description:
+        return parts[name]
+    arguments = {key: _rebuilt(each, parts) for key, each in description["arguments"].items()}
+    try:
+        return parts[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} must take the arguments {sorted(arguments)} ({error}); give the version of "
+            "it that wrote the file"
+        ) from error
+
+
+def save_rim(
+    path: str | os.PathLike[str], rim: RIM, *, header: Mapping[str, Any] | None = None
+) -> str:
+    """Writes a machine into a file, with all that makes it again.
+
+    Arguments:
+        path: The file; its folder must exist.
+        rim: The machine. Its network must have a ``config``; functions must have names.
+        header: What else the header of the file says: anything that JSON can hold.
+
+    Returns:
+        The SHA-256 of the file, in hexadecimal digits.
+
+    Raises:
+        InputError: As :func:`describe`.
+    """
+    return write_weights(path, rim.state_dict(), {**(header or {}), HEADER: describe(rim)})
+
+
+def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
+    """Reads a machine that :func:`save_rim` wrote: on the CPU, in the precision of the file.
+
+    Arguments:
+        path: The file.
+        known: Classes and functions of the user's own that are parts of the machine.
+
+    Raises:
+        InputError: If the file is none of these, or holds parts that are not known.
+    """
+    tensors, header = read_weights(path, dtype=None)
+    try:
+        rim = rebuild(header[HEADER], known)
+        rim.load_state_dict(tensors, assign=True)
+    except (InputError, KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{path}: must hold a machine and its weights, found another file ({reason})"
+        ) from error
+    return rim

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .operation import Operation, only_plain
+from .operation import Operation, forward_mode, only_plain
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class Bilinear:
 
     def sample(self, source: Tensor, positions: Tensor) -> Tensor:
         """Reads maps at positions."""
-        if only_plain():
+        if only_plain() or not forward_mode():
             return _sample(source, positions)
         return _Bilinear.apply(source, positions)
 

@@ -1,9 +1,10 @@
 """Functions with derivatives of their own, and when torch cannot follow them."""
 
-import inspect
 from typing import Any
 
 import torch
+from torch._functorch.utils import unwrap_dead_wrappers
+from torch.autograd import forward_ad
 
 
 class Operation(torch.autograd.Function):
@@ -15,10 +16,14 @@ class Operation(torch.autograd.Function):
 
     generate_vmap_rule = True
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        # torch reads the signature at every call, which takes longer than a small map's sum.
-        cls.forward.__signature__ = inspect.signature(cls.forward)  # type: ignore[attr-defined]
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Computes the outcome; all arguments are given, by their places."""
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+            return super().apply(*args)
+        # As torch does, but for the arguments: it reads the signature of ``forward`` at every
+        # call to find those left out, which takes as long as the transform of a small map.
+        return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(args))
 
 
 def only_plain() -> bool:
@@ -30,8 +35,18 @@ def only_plain() -> bool:
     if torch.compiler.is_compiling():
         return True
     if not torch._C._are_functorch_transforms_active():
-        return False
+        return no_derivative()
     from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
     kinds = [i.key().name for i in retrieve_all_functorch_interpreters()]
     return kinds.count("Jvp") > 1
+
+
+def no_derivative() -> bool:
+    """Returns whether nothing is differentiated, so that a function of its own only costs time."""
+    return not (torch.is_grad_enabled() or forward_mode())
+
+
+def forward_mode() -> bool:
+    """Returns whether there may be a derivative in forward mode to carry along."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()

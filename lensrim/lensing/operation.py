@@ -1,10 +1,14 @@
 """Functions with derivatives of their own, and when torch cannot follow them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
+
+Tensors = tuple[Tensor, ...]
 
 
 class Operation(torch.autograd.Function):
@@ -50,3 +54,62 @@ def no_derivative() -> bool:
 def forward_mode() -> bool:
     """Returns whether there may be a derivative in forward mode to carry along."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+class Shortcut(torch.autograd.Function):
+    """Gives a function of tensors a first derivative that is written out, for quick calls.
+
+    A subclass defines as static methods ``plain``, the function in operations of torch's, of which
+    second derivatives are taken; ``values``, the same in fewer steps, with what is kept of them;
+    and ``slopes``, which turns the inputs, what is kept, and the gradients of the outputs into
+    those of the inputs. Where :func:`shortcut_is_open` says no, the caller takes the plain way.
+    """
+
+    @staticmethod
+    def plain(*inputs: Tensor) -> Any:
+        raise NotImplementedError
+
+    @staticmethod
+    def values(*inputs: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
+        raise NotImplementedError
+
+    @staticmethod
+    def slopes(inputs: Tensors, kept: Tensors, grads: Tensors, needed: Sequence[bool]) -> Any:
+        raise NotImplementedError
+
+    @classmethod
+    def of(cls, *inputs: Tensor) -> Any:
+        """Computes the outputs, where a shortcut is open."""
+        return cls.apply(*inputs) if torch.is_grad_enabled() else cls.values(*inputs)[0]
+
+    @classmethod
+    def forward(cls, ctx: Any, *inputs: Tensor) -> Any:
+        outputs, kept = cls.values(*inputs)
+        ctx.save_for_backward(*inputs, *kept)
+        ctx.count = len(inputs)
+        return outputs
+
+    @classmethod
+    def backward(cls, ctx: Any, *grads: Tensor) -> Any:
+        inputs, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        needed = ctx.needs_input_grad
+        if not torch.is_grad_enabled():
+            return cls.slopes(inputs, kept, grads, needed)
+        # To be differentiated once more: by the steps of the plain function. As views, the inputs
+        # stand on their own, even where one of them was made of another.
+        views = [t.view_as(t) for t in inputs]
+        outputs = cls.plain(*views)
+        chosen = [v for v, n in zip(views, needed, strict=True) if n]
+        found = iter(torch.autograd.grad(outputs, chosen, grads, create_graph=True))
+        return tuple(next(found) if n else None for n in needed)
+
+
+def shortcut_is_open(x: Tensor, y: Tensor) -> bool:
+    """Returns whether a :class:`Shortcut` is worth while for maps at the coordinates.
+
+    It is on a CPU, which may look at numbers without waiting for them, and where torch follows no
+    other derivative than that of the backward pass.
+    """
+    if torch.compiler.is_compiling() or forward_mode():
+        return False
+    return x.device.type == "cpu" and x.ndim >= 2 and x.shape == y.shape

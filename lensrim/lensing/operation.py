@@ -27,7 +27,8 @@ class Operation(torch.autograd.Function):
             return super().apply(*args)
         # As torch does, but for the arguments: it reads the signature of ``forward`` at every
         # call to find those left out, which takes as long as the transform of a small map.
-        return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(args))
+        quick: Any = super(torch.autograd.Function, cls)
+        return quick.apply(*unwrap_dead_wrappers(args))
 
 
 def only_plain() -> bool:

@@ -1,13 +1,11 @@
 r"""Angular structure and the fields of distant mass: multipoles, shear, flexion, mass sheet."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..operation import Shortcut, Tensors, shortcut_is_open
-from .base import CORE, Parameter, _maps, _times, offsets, stacked
+from .base import CORE, Parameter, _maps, _times
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,6 @@ class Shear:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        if shortcut_is_open(x, y):
-            parameters = stacked(x, self.gamma1, self.gamma2, self.center_x, self.center_y)
-            if parameters is not None:
-                ax, ay = _ShearDeflection.of(x, y, parameters)
-                return ax, ay
         g1, g2, x, y = self._frame(x, y)
         return g1 * x + g2 * y, g2 * x - g1 * y
 
@@ -53,41 +46,6 @@ class Shear:
         r"""Computes :math:`\psi` [arcsec²]."""
         g1, g2, x, y = self._frame(x, y)
         return g1 * (x**2 - y**2) / 2 + g2 * x * y
-
-
-class _ShearDeflection(Shortcut):
-    """Computes both components, with shape (2, *), as one product with a matrix.
-
-    Its inputs are the coordinates, with shape (*), and gamma1, gamma2 and the coordinates of the
-    centre together, with shape (4).
-    """
-
-    @staticmethod
-    def plain(x: Tensor, y: Tensor, parameters: Tensor) -> Tensor:
-        g1, g2, cx, cy = parameters.unbind()
-        x, y = x - cx, y - cy
-        return torch.stack((g1 * x + g2 * y, g2 * x - g1 * y))
-
-    @staticmethod
-    def values(x: Tensor, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensors]:
-        g1, g2, *centre = parameters.tolist()
-        matrix, z = x.new_tensor(((g1, g2), (g2, -g1))), offsets(x, y, *centre)
-        return (matrix @ z).view(2, *x.shape), (matrix, z)
-
-    @staticmethod
-    def slopes(
-        inputs: Tensors, kept: Tensors, grads: Tensors, needed: Sequence[bool]
-    ) -> tuple[Tensor | None, ...]:
-        matrix, z = kept
-        grad = grads[0].flatten(1)
-        to_x = to_y = to_parameters = None
-        if any(needed[:2]):
-            to_x, to_y = (matrix @ grad).view(2, *inputs[0].shape)
-        if needed[2]:
-            (xx, xy), (yx, yy) = (grad @ z.mT).tolist()
-            to_centre = (-(matrix @ grad.sum(1))).tolist()
-            to_parameters = z.new_tensor((xx - yy, xy + yx, *to_centre))
-        return to_x, to_y, to_parameters
 
 
 @dataclass(frozen=True)

@@ -111,12 +111,16 @@ class Many:
 
         def evaluate(x: Tensor, y: Tensor, *chunk: Tensor) -> tuple[Tensor, ...]:
             mass = type(self.mass)(**{**numbers, **dict(zip(names, chunk, strict=True))})
-            out = getattr(mass, method)(x.unsqueeze(-3), y.unsqueeze(-3))
+            out = getattr(mass, method)(x, y)
             return tuple(m.sum(-3) for m in (out if isinstance(out, tuple) else (out,)))
 
-        # The compiler sums as it goes, and keeps no pairs; it cannot trace the chunks.
+        # The compiler, which cannot trace the chunks, sums as it goes and keeps no pairs: but only
+        # over the dimension that comes last.
         if torch.compiler.is_compiling():
-            return evaluate(x, y, *tensors)
+            x, y = (c[..., None, None, None] for c in (x, y))
+            found = evaluate(x, y, *(t[..., None, None, :] for t in tensors))
+            return tuple(f[..., 0, 0] for f in found)
+        x, y = x.unsqueeze(-3), y.unsqueeze(-3)
         return _ChunkedSum.apply(evaluate, per, x, y, *tensors)  # type: ignore[return-value]
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...lensing.light import Sersic
 from ...lensing.mass import SIE, TNFW, Many, Shear, Sum
-from ...lensing.mass.many import CHUNK
+from ...lensing.mass.many import CHUNK, COMPILE_OPTIONS
 from ...lensing.simulator import Simulator
 from .scenes import EDGE, GALAXY, LENS, SHEAR, SIGMA, PixelScene, SubhaloScene
 from .timing import Contender, Result
@@ -130,7 +130,8 @@ def subhalos(scene: SubhaloScene, *, compiled: bool = False) -> Contender:
     def deflection(x: Tensor, y: Tensor, p: Mapping[str, Tensor]) -> Tensor:
         return torch.stack(Many(TNFW(**p), chunk).deflection(x, y))
 
-    deflection = torch.compile(deflection, fullgraph=True) if compiled else deflection
+    if compiled:
+        deflection = torch.compile(deflection, fullgraph=True, options=dict(COMPILE_OPTIONS))
 
     def run() -> Tensor:
         with torch.no_grad():

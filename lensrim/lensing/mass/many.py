@@ -19,6 +19,14 @@ from .base import Mass
 CHUNK = 1 << 17
 """Pairs of a component and a position that are held in memory at once."""
 
+COMPILE_OPTIONS = {
+    name: 1 << 20
+    for name in (
+        "realize_reads_threshold", "realize_opcount_threshold", "realize_acc_reads_threshold"
+    )
+}  # fmt: skip
+"""Options of ``torch.compile`` (inductor) by which values are computed anew rather than kept."""
+
 Evaluate = Callable[..., tuple[Tensor, ...]]
 
 
@@ -72,6 +80,9 @@ def _chunks(per: int, parameters: Any):
 class Many:
     """Creates the sum of n components of one kind.
 
+    Compiled (``torch.compile``), it keeps four values of every pair of a component and a position,
+    unless the compiler is told otherwise by ``options=COMPILE_OPTIONS``.
+
     Differentiable any number of times, and under ``torch.func``, except in forward mode; only the
     first derivative has bounded memory.
 
@@ -114,8 +125,7 @@ class Many:
             out = getattr(mass, method)(x, y)
             return tuple(m.sum(-3) for m in (out if isinstance(out, tuple) else (out,)))
 
-        # The compiler, which cannot trace the chunks, sums as it goes and keeps no pairs: but only
-        # over the dimension that comes last.
+        # The compiler cannot trace the chunks. With the components last it can sum as it goes.
         if torch.compiler.is_compiling():
             x, y = (c[..., None, None, None] for c in (x, y))
             found = evaluate(x, y, *(t[..., None, None, :] for t in tensors))

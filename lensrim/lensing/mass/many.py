@@ -19,10 +19,11 @@ from .base import Mass
 CHUNK = 1 << 17
 """Pairs of a component and a position that are held in memory at once."""
 
-COMPILE_OPTIONS = dict.fromkeys(
-    ("realize_reads_threshold", "realize_opcount_threshold", "realize_acc_reads_threshold"),
-    1 << 20,
-)
+COMPILE_OPTIONS = {
+    "realize_reads_threshold": 1 << 20,
+    "realize_opcount_threshold": 1 << 20,
+    "realize_acc_reads_threshold": 1 << 20,
+}
 """Options of ``torch.compile`` (inductor) by which values are computed anew rather than kept."""
 
 Evaluate = Callable[..., tuple[Tensor, ...]]

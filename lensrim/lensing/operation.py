@@ -93,16 +93,11 @@ class Shortcut(torch.autograd.Function):
     @classmethod
     def backward(cls, ctx: Any, *grads: Tensor) -> Any:
         inputs, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        needed = ctx.needs_input_grad
-        if not torch.is_grad_enabled():
-            return cls.slopes(inputs, kept, grads, needed)
-        # To be differentiated once more: by the steps of the plain function. As views, the inputs
-        # stand on their own, even where one of them was made of another.
-        views = [t.view_as(t) for t in inputs]
-        outputs = cls.plain(*views)
-        chosen = [v for v, n in zip(views, needed, strict=True) if n]
-        found = iter(torch.autograd.grad(outputs, chosen, grads, create_graph=True))
-        return tuple(next(found) if n else None for n in needed)
+        # To be differentiated once more, or for many gradients at once: by torch's operations.
+        many = any(torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+        if many or torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            return torch.func.vjp(cls.plain, *inputs)[1](*grads)
+        return cls.slopes(inputs, kept, grads, ctx.needs_input_grad)
 
 
 def shortcut_is_open(x: Tensor, y: Tensor) -> bool:

@@ -50,6 +50,20 @@ def test_derivatives_of_both_orders(shortcut: type[Shortcut], numbers):
 
 
 @EVERY
+def test_many_gradients_at_once(shortcut: type[Shortcut], numbers):
+    given = inputs(numbers, (1, 3))
+    value = shortcut.of(*given)
+    each = torch.eye(value.numel(), dtype=torch.float64).view(-1, *value.shape)
+    together = torch.autograd.grad(value, given, each, is_grads_batched=True, retain_graph=True)
+    for found, *alone in zip(
+        together,
+        *(torch.autograd.grad(value, given, e, retain_graph=True) for e in each),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, torch.stack(alone))
+
+
+@EVERY
 @pytest.mark.parametrize("chosen", [0, 1, 2])
 def test_what_is_not_asked_for_is_not_needed(shortcut: type[Shortcut], numbers, chosen: int):
     given = [t.detach() for t in inputs(numbers)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor  # pyright: ignore
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
@@ -94,7 +95,7 @@ class Shortcut(torch.autograd.Function):
     def backward(cls, ctx: Any, *grads: Tensor) -> Any:
         inputs, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         # To be differentiated once more, or for many gradients at once: by torch's operations.
-        many = any(torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+        many = any(is_legacy_batchedtensor(g) for g in grads)
         if many or torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
             return torch.func.vjp(cls.plain, *inputs)[1](*grads)
         return cls.slopes(inputs, kept, grads, ctx.needs_input_grad)

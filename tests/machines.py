@@ -16,7 +16,7 @@ from lensrim.rim.core import RIM, Trajectory
 from lensrim.rim.fields import Aux, Field, Fields, State
 from lensrim.rim.layout import CLOCK, Channels, Layout
 from lensrim.rim.links import Bounded, Exp, Identity, Log10, PerChannel, Sinh, Softplus
-from lensrim.rim.networks import Hidden, UNet
+from lensrim.rim.networks import MLP, Hidden, UNet
 from lensrim.rim.preconditioning import Adam, Arcsinh, Normalized, Preconditioner, Raw, RMSProp
 
 BATCH, STEPS = 3, 4
@@ -24,35 +24,6 @@ BATCH, STEPS = 3, 4
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-class Dense(nn.Module):
-    """A network of vectors alone, with a gated recurrent unit."""
-
-    def __init__(
-        self, *, maps_in: int = 0, vectors_in: int, maps_out: int = 0, vectors_out: int, width: int
-    ):
-        super().__init__()
-        self.dims, self.maps_in, self.maps_out = 0, maps_in, maps_out
-        self.vectors_in, self.vectors_out, self.width = vectors_in, vectors_out, width
-        self.cell = nn.GRUCell(vectors_in, width)
-        self.last = nn.Linear(width, vectors_out)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    @property
-    def config(self) -> dict[str, int]:
-        names = ("vectors_in", "vectors_out", "width")
-        return {name: getattr(self, name) for name in names}
-
-    def init_hidden(self, maps: Tensor) -> Hidden:
-        return (maps.new_zeros(len(maps), self.width),)
-
-    def forward(
-        self, maps: Tensor, vectors: Tensor, hidden: Hidden
-    ) -> tuple[Tensor, Tensor, Hidden]:
-        h = self.cell(vectors, hidden[0])
-        return maps, self.last(h), (h,)
 
 
 class Flat(nn.Module):
@@ -117,7 +88,7 @@ class Problem:
         """Untrained networks."""
         small = {"widths": self.widths, "lift": 5, "embedding": 7}
         sizes = {d: self.layout.sizes(d) for d in self.layout.dims}
-        return {d: UNet(d, **s, **small) if d else Dense(**s, width=8) for d, s in sizes.items()}
+        return {d: UNet(d, **s, **small) if d else MLP(**s, widths=(8,)) for d, s in sizes.items()}
 
     def rim(self, networks: Mapping[int, nn.Module] | None = None, **options: Any) -> RIM:
         """A machine, by default with untrained networks."""

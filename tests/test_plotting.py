@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lensrim.grid import PixelGrid
 from lensrim.io.product import Product
-from lensrim.plotting import plot_history, plot_product
+from lensrim.plotting import contact_sheet, plot_history, plot_product
 from lensrim.plotting.marks import arcsinh_norm, round_ticks
 
 
@@ -158,6 +158,27 @@ def test_the_stretch_is_linear_in_the_noise() -> None:
     small = np.asarray(norm([9.9, 10.0, 10.1]))
     assert np.diff(small)[0] == pytest.approx(np.diff(small)[1], rel=1e-3)
     np.testing.assert_allclose(norm.inverse(norm([7.0, 50.0])), [7.0, 50.0])
+
+
+def test_a_contact_sheet_has_a_place_for_each() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(12, 9)) for _ in range(7)]
+    images[2][3, 4] = np.nan
+    figure = contact_sheet(images, [f"lens {k}" for k in range(7)], heading="seven")
+    assert [ax.get_title() for ax in figure.axes] == [f"lens {k}" for k in range(7)]
+    assert figure.texts[0].get_text() == "seven"
+    shown = figure.axes[2].images[0].get_array()
+    assert np.ma.getmaskarray(shown).sum() == 1
+    boxes = [ax.get_position() for ax in figure.axes]
+    assert len({round(box.y0, 3) for box in boxes}) == 3
+    assert all(0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1 for box in boxes)
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("titles", [[], ["one", "two"]])
+def test_a_contact_sheet_needs_a_title_for_each(titles: list[str]) -> None:
+    with pytest.raises(ValueError, match="needs images and as many titles"):
+        contact_sheet([np.zeros((3, 3))][: len(titles)], titles)
 
 
 def history_line(step: int, **values: float | None) -> dict[str, Any]:

@@ -17,6 +17,8 @@ COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
     "bench": "the speed of the simulator, beside that of its peers",
+    "simulate": "one mock observation with its truth, as FITS files",
+    "dataset": "many simulated lenses for training, in shards",
     "train": "a machine for lenses, from a recipe",
     "pack": "a training, into one small file that others can use",
 }

@@ -1,9 +1,9 @@
 r"""Training pairs: ingredients become an observation and its truth, afresh at every step.
 
 All lengths are in *pixels of the image* (the grid's spacing is 1), because ray tracing knows no
-other scale. A batch is a pure function of its number and of the seed, so that an interrupted
-training sees the same data again. The image is ray-traced through the analytic mass model from a
-source that is four times finer than the one that is fitted.
+other scale; a population in arcsec is converted. A batch is a pure function of its number and of
+the seed, so that an interrupted training sees the same data again. The image is ray-traced through
+the analytic mass model from a source that is four times finer than the one that is fitted.
 
 A batch is a mapping of tensors, with B samples of H × W pixels:
 
@@ -34,11 +34,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.psf import PSF, measure_fwhm
 from ..lensing.source import PixelatedSource
 from .arcs import arc_weights
+from .noise import unit_noise
 from .priors import Galaxies, System, SystemPrior, draw_system, log_uniform
 from .systems import (
     FINE,
@@ -56,13 +58,16 @@ Batch = dict[str, Tensor]
 RAYS = 3
 """Rays along each side of a pixel."""
 
+DRAWS = 200
+"""Systems in a row that may not fit the frame."""
+
 
 @dataclass(frozen=True)
 class PairPrior:
     """Creates a population of training pairs; the defaults are wider than those of the mocks.
 
     Arguments:
-        system: Lens, source, PSF, noise; lengths in pixels.
+        system: Lens, source, PSF, noise; with pixels of side 1 by default, so in pixels.
         synthetic: Share of synthetic galaxies where there are real ones.
         rough: Share of lenses with a smooth random residual of the convergence.
         roughness: Range of its standard deviation relative to the convergence (log-uniform).
@@ -93,6 +98,8 @@ class Pairs:
         galaxies: Real galaxies; synthetic ones only by default.
         names: Those of them to draw from; all by default.
         psfs: Real PSFs, from :func:`lensrim.datasets.psfs.read_psf_stamps`.
+        noises: Real noise, from :func:`lensrim.datasets.noise.read_noise_fields`; drawn by
+            default.
         shape: Shape of the images (H, W).
         psf_side: Odd side of the PSF stamps [pixels].
         prior: The population.
@@ -103,6 +110,7 @@ class Pairs:
     galaxies: Galaxies | None = None
     names: Sequence[str] | None = None
     psfs: dict[str, tuple[Map, float]] | None = None
+    noises: Sequence[Map] | None = None
     shape: tuple[int, int] = (64, 64)
     psf_side: int = 31
     prior: PairPrior = field(default_factory=PairPrior)
@@ -115,15 +123,19 @@ class Pairs:
 
     def __call__(self, index: int) -> Batch:
         """Makes batch number ``index``."""
+        return self.described(index)[0]
+
+    def described(self, index: int) -> tuple[Batch, list[System]]:
+        """Makes batch number ``index``, and tells the systems it shows, as they were drawn."""
         rng = np.random.default_rng([self.seed, index])
-        systems = [self._system(rng) for _ in range(self.batch_size)]
+        drawn = [self._system(rng) for _ in range(self.batch_size)]
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return self._render(systems, rng, noise)
+        return self._render([each.in_pixels() for each in drawn], rng, noise), drawn
 
     def _system(self, rng: np.random.Generator) -> System:
         """Draws a system whose arcs are likely to end inside the frame."""
         half = min(self.shape) / 2
-        while True:
+        for _ in range(DRAWS):
             real = self.galaxies is not None and rng.uniform() > self.prior.synthetic
             system = draw_system(
                 rng,
@@ -133,12 +145,17 @@ class Pairs:
                 shape=self.shape,
                 prior=self.prior.system,
             )
-            lens, place = system.lens, system.placement
+            seen = system.in_pixels()
+            lens, place = seen.lens, seen.placement
             flat = (1 - lens.ellipsoid.q) / (1 + lens.ellipsoid.q)
             stretch = 1 + flat + math.hypot(lens.gamma1, lens.gamma2)
             off = math.hypot(place.center_x, place.center_y)
             if lens.ellipsoid.theta_E * stretch + off + 2 * place.half_light_radius < half:
                 return system
+        raise InputError(
+            f"shape: must hold the arcs of the population, found {self.shape} pixels, in which "
+            f"none of {DRAWS} systems fits; enlarge it, or draw smaller Einstein radii"
+        )
 
     def _render(
         self, systems: list[System], rng: np.random.Generator, noise: torch.Generator
@@ -171,7 +188,7 @@ class Pairs:
             :, None, None, None
         ]
         waves = _waves(size, self.shape, torch.full((size,), 3.0), noise)
-        image = clean + left * light * waves + sigma * torch.randn(clean.shape, generator=noise)
+        image = clean + left * light * waves + sigma * self._noise(systems, rng, noise)
         # What is left of the lens light is known to the fit as a noise, not as what it is.
         sigma = torch.hypot(sigma, left * light)
         mask = self._masks(size, rng)
@@ -195,6 +212,16 @@ class Pairs:
             "source": source,
             "origin": origin,
         }
+
+    def _noise(
+        self, systems: list[System], rng: np.random.Generator, noise: torch.Generator
+    ) -> Tensor:
+        """Draws noise of variance 1, with shape (B, 1, H, W)."""
+        lengths = [s.noise.correlation for s in systems]
+        if self.noises is None and not any(lengths):
+            return torch.randn((len(systems), 1, *self.shape), generator=noise)
+        fields = [unit_noise(rng, self.shape, length=n, fields=self.noises) for n in lengths]
+        return torch.from_numpy(np.stack(fields)).float()[:, None]
 
     def _roughness(self, size: int, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
         prior = self.prior

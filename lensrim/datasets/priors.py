@@ -7,8 +7,8 @@ tracing has no scale of its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .cosmos import Galaxy, half_light_radius
 from .halos import Lens, LensPrior, draw_lens
+from .instruments import Instrument
+from .noise import Noise
 from .psfs import Psf, draw_psf
 
 Map = NDArray[np.float64]
@@ -72,22 +74,6 @@ class SersicLight:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Creates a noise level.
-
-    Arguments:
-        snr: Signal over noise of the arcs' brightest pixel.
-        poisson_share: Share of the variance at that pixel that is due to photons of the arcs and
-            lens.
-        peak: Brightness of the arcs' brightest pixel [data unit].
-    """
-
-    snr: float
-    poisson_share: float = 0.0
-    peak: float = 1.0
-
-
-@dataclass(frozen=True)
 class System:
     """Creates a complete description of a mock observation.
 
@@ -104,6 +90,27 @@ class System:
     psf: Psf
     noise: Noise
     lens_light: SersicLight | None = None
+
+    def in_pixels(self) -> "System":
+        """Returns the same system with the pixel's side as the unit of all lengths."""
+        unit = self.pixel_scale
+        if unit == 1:
+            return self
+
+        def scaled(part: Any, *names: str) -> Any:
+            return replace(part, **{name: getattr(part, name) / unit for name in names})
+
+        center = ("center_x", "center_y")
+        halos = tuple(scaled(h, "theta_E", "truncation", *center) for h in self.lens.subhalos)
+        host = scaled(self.lens.ellipsoid, "theta_E", *center)
+        light = self.lens_light
+        return replace(
+            self,
+            pixel_scale=1.0,
+            lens=replace(self.lens, ellipsoid=host, subhalos=halos),
+            placement=scaled(self.placement, "half_light_radius", *center),
+            lens_light=None if light is None else scaled(light, "R_sersic", *center),
+        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ class SystemPrior:
         psf_fwhm: Range of the PSF's width [pixels] (uniform).
         snr: Range of the peak signal over noise of the arcs (log-uniform).
         peak: Range of the peak brightness of the arcs [data unit] (log-uniform).
+        theta_E_arcsec: Range of the Einstein radius [arcsec] (log-uniform), in place of
+            ``theta_E``.
+        instrument: What the image is taken with: its pixels, PSF and noise in place of
+            ``pixel_scale``, ``psf_fwhm`` and ``peak``.
     """
 
     pixel_scale: tuple[float, float] = (0.04, 0.1)
@@ -143,6 +154,8 @@ class SystemPrior:
     psf_fwhm: tuple[float, float] = (1.5, 3.0)
     snr: tuple[float, float] = (10.0, 200.0)
     peak: tuple[float, float] = (0.1, 10.0)
+    theta_E_arcsec: tuple[float, float] | None = None
+    instrument: Instrument | None = None
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -216,6 +229,29 @@ def _draw_galaxy(
     )
 
 
+def _draw_psf(
+    rng: np.random.Generator, prior: SystemPrior, stamps: dict[str, tuple[Map, float]] | None
+) -> Psf:
+    """Draws a PSF of the instrument, if there is one."""
+    camera = prior.instrument
+    if camera is None:
+        return draw_psf(rng, fwhm=prior.psf_fwhm, stamps=stamps)
+    low, high = (width / camera.pixel_scale for width in camera.psf_fwhm)
+    return draw_psf(rng, fwhm=(low, high), stamps=stamps, kinds=camera.psf_kinds)
+
+
+def _draw_noise(rng: np.random.Generator, prior: SystemPrior) -> Noise:
+    """Draws a noise level; with an instrument, the arcs' brightness follows from it."""
+    snr = log_uniform(rng, *prior.snr)
+    if prior.instrument is not None:
+        return prior.instrument.noise(snr)
+    return Noise(
+        snr=snr,
+        poisson_share=float(rng.uniform(0.1, 0.7)) if rng.uniform() < 0.5 else 0.0,
+        peak=log_uniform(rng, *prior.peak),
+    )
+
+
 def draw_system(
     rng: np.random.Generator,
     *,
@@ -243,8 +279,12 @@ def draw_system(
         InputError: If no galaxy is resolved by its stamp.
     """
     prior = prior or SystemPrior()
-    pixel_scale = float(rng.uniform(*prior.pixel_scale))
-    theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
+    camera = prior.instrument
+    pixel_scale = camera.pixel_scale if camera else float(rng.uniform(*prior.pixel_scale))
+    if prior.theta_E_arcsec is not None:
+        theta_E = log_uniform(rng, *prior.theta_E_arcsec)
+    else:
+        theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
     galaxy = _draw_galaxy(rng, galaxies, names, prior.stamp_radius_min)
     # The image of the source's centre without offset is the centre of the mass, displaced by the
@@ -265,11 +305,7 @@ def draw_system(
             flip=bool(rng.uniform() < 0.5),
             half_light_radius=max(radius, prior.source_radius_min * pixel_scale),
         ),
-        psf=draw_psf(rng, fwhm=prior.psf_fwhm, stamps=psfs),
-        noise=Noise(
-            snr=log_uniform(rng, *prior.snr),
-            poisson_share=float(rng.uniform(0.1, 0.7)) if rng.uniform() < 0.5 else 0.0,
-            peak=log_uniform(rng, *prior.peak),
-        ),
+        psf=_draw_psf(rng, prior, psfs),
+        noise=_draw_noise(rng, prior),
         lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
     )

@@ -4,6 +4,7 @@ A :class:`Psf` is optical, without the pixel's response; :func:`native_psf` inte
 pixels, which gives what a measurement on stars would (``psf_kind = "effective"``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +84,10 @@ def draw_psf(
     *,
     fwhm: tuple[float, float],
     stamps: dict[str, tuple[Map, float]] | None = None,
+    kinds: Sequence[str] = ("gaussian", "moffat"),
 ) -> Psf:
-    """Draws a PSF: a Gaussian, a Moffat, or (half of the time where there are any) a stamp."""
+    """Draws a PSF: one of the analytic kinds, or (half of the time where there are any) a
+    stamp."""
     width = float(rng.uniform(*fwhm))
     if stamps and rng.uniform() < 0.5:
         # Files first, so that one cube of many positions does not crowd out all other instruments.
@@ -94,7 +97,7 @@ def draw_psf(
         name = names[int(rng.integers(len(names)))]
         return Psf(kind=name, fwhm=width, stamp=stamps[name][0], stamp_fwhm=stamps[name][1])
     return Psf(
-        kind="gaussian" if rng.uniform() < 0.5 else "moffat",
+        kind=kinds[int(rng.uniform() * len(kinds))],
         fwhm=width,
         beta=float(rng.uniform(2.5, 5.0)),
         q=float(rng.uniform(0.9, 1.0)),

@@ -150,4 +150,6 @@ def noise_maps(systems: Sequence[System], arcs: Tensor, light: Tensor) -> Tensor
     share = torch.tensor([s.noise.poisson_share for s in systems])[:, None, None, None].float()
     photons = (arcs + light).clamp(min=0)
     top = photons.flatten(1).gather(1, arcs.flatten(1).argmax(1)[:, None])[..., None, None]
+    alone = torch.tensor([s.noise.without_light for s in systems])[:, None, None, None]
+    top = torch.where(alone, torch.ones_like(top), top)
     return ((1 - share) + share * photons / top).sqrt() / snr

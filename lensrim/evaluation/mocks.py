@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.cosmos import GalaxyFolder
+from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
 from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
 from ..grid import PixelGrid
@@ -88,7 +89,8 @@ def _noise(system: System, arcs: Map, light: Map) -> Map:
     variance = (arcs[brightest] / noise.snr) ** 2
     photons = np.clip(arcs + light, 0, None)
     share = noise.poisson_share
-    return np.sqrt(variance * ((1 - share) + share * photons / photons[brightest]))
+    top = arcs[brightest] if noise.without_light else photons[brightest]
+    return np.sqrt(variance * ((1 - share) + share * photons / top))
 
 
 def render(
@@ -97,6 +99,7 @@ def render(
     shape: tuple[int, int] = (64, 64),
     oversample: int = 7,
     rng: np.random.Generator | None = None,
+    noises: Sequence[Map] | None = None,
     name: str = "mock",
 ) -> Mock:
     """Renders a system and adds Gaussian noise.
@@ -106,6 +109,7 @@ def render(
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).
         rng: Source of the noise; none leaves the image free of it.
+        noises: Real noise, from :func:`lensrim.datasets.noise.read_noise_fields`, to cut from.
         name: Name of the observation.
 
     Returns:
@@ -129,7 +133,10 @@ def render(
         light = canvas.expose(sersic(system.lens_light, canvas.padded, oversample))
         light = light * (system.lens_light.brightness * system.noise.peak / light.max())
     sigma = _noise(system, arcs, light)
-    image = arcs + light + (0 if rng is None else sigma * rng.standard_normal(shape))
+    image = arcs + light
+    if rng is not None:
+        length = system.noise.correlation
+        image = image + sigma * unit_noise(rng, shape, length=length, fields=noises)
     kappa = average_convergence(system.lens, grid)
     alpha_x, alpha_y = deflection(system.lens, *pixel_coordinates(grid))
     observation = Observation(
@@ -170,6 +177,7 @@ def make_mock(
     galaxies: Galaxies | str | Path | None = None,
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
+    noises: Sequence[Map] | str | Path | None = None,
     shape: tuple[int, int] = (64, 64),
     oversample: int = 7,
     prior: SystemPrior | None = None,
@@ -184,6 +192,8 @@ def make_mock(
         names: Names of the galaxies to draw from; all by default.
         psfs: PSF stamps from :func:`lensrim.datasets.psfs.read_psf_stamps`, or a folder of them,
             used for half of the mocks; analytic ones by default.
+        noises: Images of blank sky from :func:`lensrim.datasets.noise.read_noise_fields`, or a
+            folder of them; drawn noise by default.
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).
         prior: The population.
@@ -198,12 +208,21 @@ def make_mock(
         galaxies = GalaxyFolder(galaxies)
     if isinstance(psfs, (str, Path)):
         psfs = read_psf_stamps(psfs)
+    if isinstance(noises, (str, Path)):
+        noises = read_noise_fields(noises)
     for attempt in range(50):
         rng = np.random.default_rng([seed, attempt])
         system = draw_system(
             rng, galaxies=galaxies, names=names, psfs=psfs, shape=shape, prior=prior
         )
-        mock = render(system, shape=shape, oversample=oversample, rng=rng, name=f"mock{seed:04d}")
+        mock = render(
+            system,
+            shape=shape,
+            oversample=oversample,
+            rng=rng,
+            noises=noises,
+            name=f"mock{seed:04d}",
+        )
         if _fits_frame(mock.truth.arcs):
             return mock
     raise RuntimeError(f"no system of this population fits a frame of {shape} pixels in 50 draws")

@@ -13,6 +13,8 @@ from .._weights import read_weights, write_weights
 from ..datasets.cosmos import GalaxyFolder, read_duplicate_pairs, split
 from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
+from ..datasets.samples import StoredPairs
+from ..datasets.shards import Shards
 from ..datasets.systems import Map
 from ..errors import InputError
 from ..training.feed import to_device
@@ -64,6 +66,9 @@ class DataConfig:
         stocked: Number of batches in it.
         reuse: Steps from one whose batches (one for each of its parts) are made for the stock to
             the next; those between take batches of the stock at random, as do all when it is full.
+        shards: Folder of shards from ``lensrim dataset``, of which the training's pairs are read,
+            in an order that the seed decides, turned at random; their starts are made afresh.
+            Write them with ``--set train`` of the same galaxies, which then are the validation's.
     """
 
     galaxies: str | None = None
@@ -74,6 +79,7 @@ class DataConfig:
     stock: str | None = None
     stocked: int = 1000
     reuse: int = 1
+    shards: str | None = None
 
     def __post_init__(self):
         check_numbers(self, shape=16, seed=0, stocked=1, reuse=1)
@@ -164,7 +170,7 @@ class Batches:
             batch = to_device(_ingredients(_Key(self))(number), device)
         done = with_start(batch, number)
         if path is None:
-            return done
+            return done if self.data.shards is None else self._turned(done, index)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_weights(path, {k: v.cpu() for k, v in done.items()}, self._described)
         return self._turned(done, index)
@@ -194,13 +200,14 @@ class Batches:
 
     @property
     def _described(self) -> dict[str, object]:
-        return {
+        described: dict[str, object] = {
             "format": STOCK_FORMAT,
             "shape": self.data.shape,
             "seed": self.seed,
             "batch_size": self.batch_size,
             "real": [self.data.galaxies is not None, self.data.psfs is not None],
         }
+        return described if self.data.shards is None else {**described, "shards": True}
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         """Reads a batch of the stock."""
@@ -227,8 +234,10 @@ class _Key:
 
 
 @lru_cache(maxsize=4)
-def _ingredients(key: _Key) -> Pairs:
+def _ingredients(key: _Key) -> Pairs | StoredPairs:
     batches, data = key.batches, key.batches.data
+    if data.shards is not None and batches.which == "train":
+        return stored_pairs(data.shards, batches.batch_size, data.shape, batches.seed)
     galaxies, names, psfs = data.read(batches.which)
     return Pairs(
         batches.batch_size,
@@ -239,3 +248,19 @@ def _ingredients(key: _Key) -> Pairs:
         prior=PairPrior(),
         seed=batches.seed,
     )
+
+
+def stored_pairs(folder: str, batch_size: int, shape: int, seed: int) -> StoredPairs:
+    """Opens a folder of shards for a training.
+
+    Raises:
+        InputError: If it holds no training pairs, or those of another shape.
+    """
+    pairs = StoredPairs(batch_size, Shards.open(folder), seed)
+    found = pairs.shards.recipe["population"]["shape"]
+    if found != [shape, shape]:
+        raise InputError(
+            f"{folder}: the pairs must have the recipe's shape, {shape} pixels, found {found}; "
+            "change shape, or write other shards"
+        )
+    return pairs

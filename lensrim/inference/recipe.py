@@ -11,6 +11,7 @@
     stock = "stock"             # folder of batches that are used again; made afresh without it
     stocked = 1000
     reuse = 1                   # steps from one new batch of the stock to the next
+    shards = "shards"           # training pairs from lensrim dataset; drawn afresh without it
 
     [data.duplicates]           # which stamps show one galaxy: they go into one set
     file = "sources/duplicate_pairs.json"
@@ -50,7 +51,7 @@ from ..training.config import TrainConfig
 from .batches import Batches, DataConfig, Duplicates, check_numbers
 from .learnt import LensConfig
 
-FOLDERS = ("galaxies", "psfs", "stock")
+FOLDERS = ("galaxies", "psfs", "stock", "shards")
 """Settings of the data that are folders."""
 
 
@@ -108,6 +109,8 @@ class Recipe:
             if k in ("shape", "seed", "stocked", "reuse")
         }
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
+        if self.data.shards is not None:
+            data["shards"] = True
         return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
 
     def described(self) -> dict[str, Any]:

@@ -8,6 +8,10 @@ on a periodic grid of :math:`N_y \times N_x` pixels, computes
 and, as its gradient, the adjoint by the same means. The rows that the padding makes zero, and
 those that are cut away afterwards, are never transformed.
 
+Spectra have their columns one after the other in memory, the frequency along x before that along
+y: the transforms along columns, which are most of the work, leave them so, and what is multiplied
+by them lies in the same order.
+
 It is the caller's part to choose :math:`N` so large that nothing wraps around into the result.
 """
 
@@ -35,10 +39,10 @@ def transfer_function(kernel: Tensor) -> Tensor:
 
     Returns:
         Real and imaginary parts in the last dimension, with shape
-        :math:`(*, N_y, N_x // 2 + 1, 2)`. A real tensor, so that ``Module.to(dtype)`` treats it as
+        :math:`(*, N_x // 2 + 1, N_y, 2)`. A real tensor, so that ``Module.to(dtype)`` treats it as
         any other buffer.
     """
-    return torch.view_as_real(torch.fft.rfft2(kernel))
+    return torch.view_as_real(torch.fft.rfft2(kernel).mT.contiguous())
 
 
 def convolve(
@@ -49,7 +53,7 @@ def convolve(
     Arguments:
         image: Maps :math:`x`, with shape :math:`(*, H, W)`.
         transfer: Result of :func:`transfer_function`, with shape
-            :math:`(*, N_y, N_x // 2 + 1, 2)`; its leading dimensions broadcast against those of
+            :math:`(*, N_x // 2 + 1, N_y, 2)`; its leading dimensions broadcast against those of
             ``image``.
         size: The periodic grid :math:`(N_y, N_x)`.
         shape: Shape :math:`(H', W')` of the result.
@@ -86,8 +90,7 @@ def _apply(
     if torch.compiler.is_compiling():
         return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
     if only_plain():
-        factor = torch.view_as_complex(transfer)
-        return _product(image, factor.conj() if adjoint else factor, size, (*lead, *shape))
+        return _in_parts(image, _factor(transfer, adjoint), size, lead, shape)
     return _ConvolveForwardMode.apply(image, transfer, size, lead, shape, adjoint)
 
 
@@ -102,26 +105,9 @@ class _Convolve(Operation):
         shape: tuple[int, int],
         adjoint: bool,
     ) -> Tensor:
-        factor = torch.view_as_complex(transfer)
-        if adjoint:
-            factor = torch.conj_physical(factor)
-        result = (*lead, *shape)
-        per = _samples_at_once(image, factor)
-        # Samples stay apart only where all dimensions do: the others are summed over.
-        if per == 0 or len(lead) != image.ndim - 2 or lead[:1] != image.shape[:1]:
-            # Forward-mode differentiation wants a result that is no view of a larger one.
-            return _product(image, factor, size, result).clone(
-                memory_format=torch.contiguous_format
-            )
-        images = image.split(per)
-        apart = factor.ndim == image.ndim and len(factor) > 1
-        factors = factor.split(per) if apart else [factor] * len(images)
-        return torch.cat(
-            [
-                _product(part, times, size, (len(part), *result[1:]))
-                for part, times in zip(images, factors, strict=True)
-            ]
-        )
+        result = _in_parts(image, _factor(transfer, adjoint), size, lead, shape)
+        # Forward-mode differentiation wants a result that is no view of a larger one.
+        return result.clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -142,7 +128,7 @@ class _Convolve(Operation):
             a, b = _rfft(image, ctx.size), _rfft(grad, ctx.size)
             product = a * b.conj() if ctx.adjoint else a.conj() * b
             # Columns of the half plane stand for two, but for the first and, if even, the last.
-            weight = torch.full((product.shape[-1],), 2.0, dtype=grad.dtype, device=grad.device)
+            weight = torch.full((product.shape[-2], 1), 2.0, dtype=grad.dtype, device=grad.device)
             weight[0] = 1.0
             if ctx.size[1] % 2 == 0:
                 weight[-1] = 1.0
@@ -169,12 +155,51 @@ class _ConvolveForwardMode(_Convolve):
         return sum(parts[1:], parts[0])
 
 
+def _factor(transfer: Tensor, adjoint: bool) -> Tensor:
+    factor = torch.view_as_complex(transfer)
+    return torch.conj_physical(factor) if adjoint else factor
+
+
+def _in_parts(
+    image: Tensor, factor: Tensor, size: tuple[int, int], lead: Shape, shape: tuple[int, int]
+) -> Tensor:
+    """Computes the product of a batch, as many samples at once as are best."""
+    result = (*lead, *shape)
+    per = _samples_at_once(image, factor)
+    # Samples stay apart only where all dimensions do: the others are summed over.
+    if per == 0 or len(lead) != image.ndim - 2 or lead[:1] != image.shape[:1]:
+        return _product(image, factor, size, result)
+    images = image.split(per)
+    apart = factor.ndim == image.ndim and len(factor) > 1
+    factors = factor.split(per) if apart else [factor] * len(images)
+    return torch.cat(
+        [
+            _product(part, times, size, (len(part), *result[1:]))
+            for part, times in zip(images, factors, strict=True)
+        ]
+    )
+
+
 def _product(image: Tensor, factor: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
     """Multiplies the transform of a map by a factor, sums it to a shape, and transforms back."""
-    spectrum = _rfft(image, size) * factor
-    spectrum = spectrum.sum_to_size((*shape[:-2], *spectrum.shape[-2:]))
-    spectrum = torch.fft.ifft(spectrum, dim=-2)[..., : shape[-2], :]
-    return torch.fft.irfft(spectrum, n=size[1])[..., : shape[-1]]
+    spectrum = _multiplied(_rfft(image, size), factor, shape[:-2])
+    rows = torch.fft.ifft(spectrum).narrow(-1, 0, shape[-2]).mT
+    return torch.fft.irfft(rows, n=size[1]).narrow(-1, 0, shape[-1])
+
+
+def _multiplied(spectrum: Tensor, factor: Tensor, lead: Shape) -> Tensor:
+    """Multiplies a spectrum by a factor, and sums the product to the leading dimensions."""
+    components = spectrum.shape[-3:-2]
+    if lead[-1:] == (1,) != components == factor.shape[-3:-2]:
+        # A sum over components, which torch is slow to take of complex numbers.
+        first, *others = zip(spectrum.unbind(-3), factor.unbind(-3), strict=True)
+        total = first[0] * first[1]
+        for each, times in others:
+            total = torch.addcmul(total, each, times)
+        product = total.unsqueeze(-3)
+    else:
+        product = spectrum * factor
+    return product.sum_to_size((*lead, *product.shape[-2:]))
 
 
 def _samples_at_once(image: Tensor, factor: Tensor) -> int:
@@ -199,4 +224,4 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
 
 def _rfft(image: Tensor, size: tuple[int, int]) -> Tensor:
     # The rows of zeros are not transformed, only padded for the columns.
-    return torch.fft.fft(torch.fft.rfft(image, n=size[1]), n=size[0], dim=-2)
+    return torch.fft.fft(torch.fft.rfft(image, n=size[1]).mT, n=size[0])

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .operation import Operation, only_plain
+from .operation import Operation, forward_mode, no_derivative, only_plain
 
 
 @runtime_checkable
@@ -43,19 +43,20 @@ class Bilinear:
     r"""Creates the bilinear interpolation, :math:`w(t) = \max(0, 1 - |t|)`.
 
     It is exact for what is linear in position. Its gradient in the position jumps where one
-    crosses a pixel's centre line.
+    crosses a pixel's centre line. Second derivatives of reading in the position need torch 2.13.
     """
 
     def sample(self, source: Tensor, positions: Tensor) -> Tensor:
         """Reads maps at positions."""
-        if only_plain():
+        if only_plain() or not forward_mode():
             return _sample(source, positions)
         return _Bilinear.apply(source, positions)
 
     def spread(self, values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
         """Applies the transpose."""
-        like = values.new_zeros(()).expand(values.shape[0], 1, *shape)
-        return _backward(values, like, positions, (True, False))[0]
+        if only_plain() or no_derivative():
+            return _spread(values, positions, shape)
+        return _Spread.apply(values, positions, *shape)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,14 @@ class _Bilinear(Operation):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
         source, positions = ctx.saved_tensors
-        return _backward(grad, source, positions, ctx.needs_input_grad)
+        if not forward_mode():
+            return _backward(grad, source, positions, ctx.needs_input_grad)
+        to_source = to_positions = None
+        if ctx.needs_input_grad[0]:
+            to_source = Bilinear().spread(grad, positions, source.shape[-2:])
+        if ctx.needs_input_grad[1]:
+            to_positions = _slope_of(grad, source, positions)
+        return to_source, to_positions
 
     @staticmethod
     def jvp(ctx: Any, d_source: Tensor | None, d_positions: Tensor | None) -> Tensor:
@@ -192,9 +200,93 @@ class _Bilinear(Operation):
         if d_positions is not None:
             # Each value depends on its own position only, so one backward pass holds all slopes.
             ones = torch.ones_like(positions[..., 0]).unsqueeze(1)
-            slope = _backward(ones, source, positions, (False, True))[1]
+            slope = _slope(ones, source, positions)
             result = result + (slope * d_positions).sum(-1).unsqueeze(1)
         return result
+
+
+class _Spread(Operation):
+    # The values and the positions read what it is multiplied by, so that its derivatives are those
+    # of reading, which torch knows in every version.
+    @staticmethod
+    def forward(values: Tensor, positions: Tensor, height: int, width: int) -> Tensor:
+        return _spread(values, positions, (height, width))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+        ctx.shape = inputs[2:]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        values, positions = ctx.saved_tensors
+        to_values = to_positions = None
+        if ctx.needs_input_grad[0]:
+            to_values = Bilinear().sample(grad, positions)
+        if ctx.needs_input_grad[1]:
+            to_positions = _slope_of(values, grad, positions)
+        return to_values, to_positions, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, d_values: Tensor | None, d_positions: Tensor | None, *_: None) -> Tensor:
+        values, positions = ctx.saved_tensors
+        parts = []
+        if d_values is not None:
+            parts.append(_Spread.apply(d_values, positions, *ctx.shape))
+        if d_positions is not None:
+            # The transpose, in the map that it is multiplied by, of that map's slope.
+            like = values.new_zeros(values.shape[0], 1, *ctx.shape)
+            transpose = torch.func.vjp(lambda m: _slope(values, m, positions), like)[1]
+            parts.append(transpose(d_positions)[0])
+        return sum(parts[1:], parts[0])
+
+
+def _slope_of(values: Tensor, source: Tensor, positions: Tensor) -> Tensor:
+    return (_Slope.apply if forward_mode() else _slope)(values, source, positions)
+
+
+class _Slope(Operation):
+    # torch's own has no derivative in forward mode.
+    @staticmethod
+    def forward(values: Tensor, source: Tensor, positions: Tensor) -> Tensor:
+        return _slope(values, source, positions)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        return torch.func.vjp(_slope, *ctx.saved_tensors)[1](grad)
+
+    @staticmethod
+    def jvp(
+        ctx: Any, d_values: Tensor | None, d_source: Tensor | None, d_at: Tensor | None
+    ) -> Any:
+        values, source, positions = ctx.saved_tensors
+        parts = []
+        if d_values is not None:
+            parts.append(_Slope.apply(d_values, source, positions))
+        if d_source is not None:
+            parts.append(_Slope.apply(values, d_source, positions))
+        if d_at is not None:
+            # The second derivatives of a position are symmetric, and know of no other position.
+            parts.append(
+                torch.func.vjp(lambda p: _slope(values, source, p), positions)[1](d_at)[0]
+            )
+        return sum(parts[1:], parts[0])
+
+
+def _slope(values: Tensor, source: Tensor, positions: Tensor) -> Tensor:
+    """Slopes of maps in the positions, times values."""
+    return _backward(values, source, positions, (False, True))[1]
+
+
+def _spread(values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
+    like = values.new_zeros(()).expand(values.shape[0], 1, *shape)
+    return _backward(values, like, positions, (True, False))[0]
 
 
 def _sample(source: Tensor, positions: Tensor) -> Tensor:

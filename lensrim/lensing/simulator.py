@@ -178,7 +178,7 @@ class Simulator(nn.Module):
         """
         beta = self.theta if beta is None else beta
         # Parameters have the batch as their only dimension, maps a channel after it.
-        return self.observe(light.surface_brightness(beta[:, 0], beta[:, 1]).unsqueeze(1))
+        return self.observe(light.surface_brightness(*beta.unbind(1)).unsqueeze(1))
 
 
 def _average(fine: Tensor, k: int) -> Tensor:

@@ -41,11 +41,7 @@ class PixelatedSource:
         Returns:
             :math:`S(\beta)`, with shape :math:`(B, 1, H, W)`.
         """
-        positions = self._normalized(beta, center)
-        batch = max(source.shape[0], positions.shape[0])
-        return self.interpolation.sample(
-            source.expand(batch, -1, -1, -1), positions.expand(batch, -1, -1, -1)
-        )
+        return self.interpolation.sample(*_paired(source, self._normalized(beta, center)))
 
     def adjoint(self, values: Tensor, beta: Tensor, *, center: Tensor | None = None) -> Tensor:
         r"""Applies the transpose: adds values at positions up in the pixels of the source.
@@ -58,18 +54,30 @@ class PixelatedSource:
         Returns:
             The sums, with shape :math:`(B, 1, n_y, n_x)`.
         """
-        positions = self._normalized(beta, center)
-        batch = max(values.shape[0], positions.shape[0])
-        values, positions = (t.expand(batch, -1, -1, -1) for t in (values, positions))
+        values, positions = _paired(values, self._normalized(beta, center))
         return self.interpolation.spread(values, positions, self.grid.shape)
 
     def _normalized(self, beta: Tensor, center: Tensor | None) -> Tensor:
         """Positions in units that put the outer edges of the grid at -1 and 1: (B, H, W, 2)."""
-        scale, origin = (
-            torch.tensor(pair, dtype=beta.dtype, device=beta.device)
-            for pair in (tuple(2 / side for side in self.grid.fov), self.grid.center)
-        )
+        origin, (scale_x, scale_y) = self.grid.center, (2 / side for side in self.grid.fov)
+        if any(origin):
+            beta = beta - _components(origin, beta)
         if center is not None:
-            origin = origin + center
-        shift = -(origin * scale)[..., None, None]
-        return torch.addcmul(shift, beta, scale[:, None, None]).permute(0, 2, 3, 1)
+            beta = beta - center[..., None, None]
+        # A number where it will do: a tensor of two would have to be sent to a GPU first.
+        scale = scale_x if scale_x == scale_y else _components((scale_x, scale_y), beta)
+        return (beta * scale).permute(0, 2, 3, 1)
+
+
+def _components(pair: tuple[float, float], like: Tensor) -> Tensor:
+    """Makes a tensor of numbers along x and y, to broadcast over maps."""
+    return torch.tensor(pair, dtype=like.dtype, device=like.device)[:, None, None]
+
+
+def _paired(maps: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Gives maps and positions the same batch; what already has it is left alone."""
+    batch = max(maps.shape[0], positions.shape[0])
+    maps, positions = (
+        t if t.shape[0] == batch else t.expand(batch, -1, -1, -1) for t in (maps, positions)
+    )
+    return maps, positions

@@ -1,6 +1,7 @@
 """Figures, returned and never shown."""
 
+from .contact import contact_sheet
 from .product import plot_product
 from .training import plot_history
 
-__all__ = ["plot_history", "plot_product"]
+__all__ = ["contact_sheet", "plot_history", "plot_product"]

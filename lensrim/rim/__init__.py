@@ -37,6 +37,7 @@ References:
     Putzky & Welling 2017, arXiv:1706.04008.
 """
 
+from .cells import ConvGRU, GatedResidual, MinimalGRU
 from .core import RIM
 from .fields import Aux, Field, Fields, ScoreFn, State, to_free, to_physical
 from .layout import sizes, sizes_by_dims
@@ -53,7 +54,7 @@ from .links import (
     Softplus,
 )
 from .losses import ImageLoss, LikelihoodLoss, Loss, SquaredError, trajectory_loss, weighted_sum
-from .networks import Hidden, Network, UNet
+from .networks import MLP, Hidden, Hourglass, Network, UNet
 from .preconditioning import Adam, Arcsinh, Normalized, Preconditioner, Raw, RMSProp
 from .problem import energy_score, linked_score, log_prob_score
 from .saving import describe, load_rim, rebuild, save_rim
@@ -95,6 +96,11 @@ __all__ = [
     "Network",
     "Hidden",
     "UNet",
+    "Hourglass",
+    "MLP",
+    "ConvGRU",
+    "MinimalGRU",
+    "GatedResidual",
     "sizes",
     "sizes_by_dims",
     "Start",

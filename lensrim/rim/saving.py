@@ -31,7 +31,7 @@ from .links import (
     Sinh,
     Softplus,
 )
-from .networks import UNet
+from .networks import NETWORKS
 from .preconditioning import Adam, Arcsinh, Normalized, Raw, RMSProp
 from .starts import ApproximateInverse, Learnt, Zeros
 from .unroll import Unroll
@@ -39,7 +39,7 @@ from .unroll import Unroll
 OURS = {
     part.__name__: part
     for part in (
-        *(RIM, Field, Unroll, UNet),
+        *(RIM, Field, Unroll, *NETWORKS.values()),
         *(Identity, Log10, Exp, Softplus, Sigmoid, Sinh, Bounded, PerChannel, Bijection),
         *(Raw, Arcsinh, Normalized, RMSProp, Adam),
         *(Zeros, ApproximateInverse, Learnt),
@@ -65,8 +65,8 @@ def describe(part: Any) -> Any:
     """Describes a machine or a part of it by what JSON can hold.
 
     Arguments:
-        part: A number, text, ``None``, a function with a name, a dataclass, anything with a
-            ``config``, or sequences and mappings of these.
+        part: A number, text, ``None``, a class or a function with a name, a dataclass, anything
+            with a ``config``, or sequences and mappings of these.
 
     Raises:
         InputError: If it is, or holds, something else.
@@ -77,16 +77,16 @@ def describe(part: Any) -> Any:
         return {"mapping": [[describe(key), describe(value)] for key, value in part.items()]}
     if isinstance(part, list | tuple):
         return [describe(each) for each in part]
-    if isinstance(part, FunctionType) and part.__name__ != "<lambda>":
+    if isinstance(part, FunctionType | type) and part.__name__ != "<lambda>":
         return {"function": part.__name__}
-    if isinstance(part, Configured) and not isinstance(part, type):
+    if isinstance(part, Configured):
         arguments = dict(part.config)
-    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
+    elif dataclasses.is_dataclass(part):
         arguments = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
     else:
         raise InputError(
-            f"a part of a machine must be a dataclass, have a config or be a function with a "
-            f"name, found {part!r}; make it one of these"
+            "a part of a machine must be a dataclass, have a config or be a class or function "
+            f"with a name, found {part!r}; make it one of these"
         )
     name = type(part).__name__
     if OURS.get(name, type(part)) is not type(part):

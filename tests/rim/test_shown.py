@@ -12,7 +12,6 @@ from machines import (
     LENS,
     PROBLEMS,
     STEPS,
-    Dense,
     Follower,
     Given,
     Problem,
@@ -28,7 +27,7 @@ from torch.nn import functional as F
 from lensrim.rim.core import RIM
 from lensrim.rim.fields import Field, State, to_free
 from lensrim.rim.layout import sizes, sizes_by_dims
-from lensrim.rim.networks import Hidden
+from lensrim.rim.networks import MLP, Hidden
 from lensrim.rim.preconditioning import Adam, Arcsinh, Preconditioner, Raw, RMSProp
 from lensrim.rim.problem import log_prob_score
 
@@ -198,7 +197,7 @@ def test_a_network_without_maps_moves_the_vectors_if_there_is_one():
     found = sizes_by_dims(fields, (0, 1), encodings=1)
     assert (found[0]["vectors_out"], found[1]["vectors_out"]) == (2, 0)
     assert (found[0]["maps_in"], found[1]["maps_in"]) == (0, 4)
-    networks = {0: Dense(**found[0], width=4), 1: Spy(Problem(fields, ((6,),)), 1)}
+    networks = {0: MLP(**found[0], widths=(4,)), 1: Spy(Problem(fields, ((6,),)), 1)}
     networks[1].vectors_out = 0
     rim = RIM(networks, fields).double()
     start = {"x": random(2, 1, 6), "v": random(2, 2)}

@@ -1,5 +1,7 @@
 """The memory that a piece of work takes, in a process of its own."""
 
+import ctypes
+import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -11,10 +13,11 @@ from .timing import Contender
 
 
 def peak_memory(make: Callable[[], Contender], device: torch.device) -> int | None:
-    """Runs a contender once and returns the most memory that was held during it [bytes].
+    """Runs a contender and returns the most memory that was held during it [bytes].
 
-    What is held before the run, by the interpreter, its libraries and the inputs, is not counted.
-    On CUDA it is torch's own account; on a CPU that of the kernel, in a new process.
+    It has run once before, so that what is compiled and loaded at first does not count, nor does
+    what is held before the run by the interpreter, its libraries and the inputs. On CUDA it is
+    torch's own account; on a CPU that of the kernel, in a new process.
 
     Arguments:
         make: Makes the contender, a function that can be pickled.
@@ -25,6 +28,7 @@ def peak_memory(make: Callable[[], Contender], device: torch.device) -> int | No
     """
     if device.type == "cuda":
         run = make().run
+        run()
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -49,9 +53,26 @@ def peak_memory(make: Callable[[], Contender], device: torch.device) -> int | No
 def _measure(make: Callable[[], Contender], threads: int, send) -> None:
     torch.set_num_threads(threads)
     run = make().run
+    run()
+    send.send(peak_of(run))
+
+
+def peak_of(run: Callable[[], object]) -> int | None:
+    """Runs a function in this process, and returns by how much its memory grew at most [bytes].
+
+    ``None`` where the kernel does not let its account be set back. Else it would tell of a peak
+    that was over before.
+    """
+    gc.collect()
+    # Memory that was freed, but is kept to be used again, would not be seen to grow.
+    ctypes.CDLL(None).malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
     before = _status("VmRSS")
     run()
-    send.send(_status("VmHWM") - before)
+    return max(0, _status("VmHWM") - before)
 
 
 def _status(name: str) -> int:

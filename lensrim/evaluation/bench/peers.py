@@ -232,9 +232,10 @@ def jaxtronomy_image(scene: PixelScene) -> Contender:
     import jax  # pyright: ignore[reportMissingImports]
 
     image = jax.jit(lambda p: model.image(kwargs_lens=p[0], kwargs_source=p[1]))
+    parameters = jax.tree.map(jax.numpy.float32, (lens, galaxy))
 
     def run() -> np.ndarray:
-        return np.asarray(image((lens, galaxy)))
+        return np.asarray(image(parameters))
 
     return Contender(run, lambda: [inside(run().astype(float)) / area])
 
@@ -252,9 +253,10 @@ def jaxtronomy_gradient(scene: PixelScene) -> Contender:
         return -0.5 * (((found - data) * weight) ** 2).sum()
 
     gradient = jax.jit(jax.grad(value))
+    parameters = jax.tree.map(jax.numpy.float32, (lens, galaxy))
 
     def run() -> Any:
-        return jax.block_until_ready(gradient((lens, galaxy)))
+        return jax.block_until_ready(gradient(parameters))
 
     def result() -> list[np.ndarray]:
         (of_lens, of_shear), (of_galaxy,) = run()

@@ -90,16 +90,15 @@ def draw_figure(found: Found, unseen: Draws, measure: str, steps: int) -> "Figur
 
 
 def _draw_curves(axes: Any, found: Found, measure: str, steps: int) -> None:
-    for i, (name, curves) in enumerate(found.curves.items()):
-        machine = name == MACHINE
-        color = "k" if machine else f"C{(i - 1) % 10}"
+    for name, curves in found.curves.items():
+        color, width = _style(found, name)
         for j, curve in enumerate(curves):
             label = None if j else name
             if len(curve) == 1:
                 axes.axhline(float(curve), color=color, ls="--", label=label)
                 continue
             calls = range(1, len(curve) + 1)
-            axes.plot(calls, curve, color=color, lw=2.5 if machine else 1, label=label)
+            axes.plot(calls, curve, color=color, lw=width, label=label)
             axes.plot(len(curve), float(curve[-1]), "o", color=color, ms=5)
     axes.axvline(steps, color="0.8", zorder=0)
     axes.set_xscale("log")
@@ -129,8 +128,14 @@ def _draw_lines(axes: Any, found: Found, unseen: Draws, index: int) -> None:
     axes.plot(truth, color="0.7", lw=4, label="truth")
     if y.shape == unseen["truth"].shape:
         axes.plot(y[index, 0], ".", color="0.4", ms=4, label="data")
-    for i, (name, lines) in enumerate(found.estimates.items()):
-        machine = name == MACHINE
-        color = "k" if machine else f"C{i - 1}"
-        axes.plot(lines[index, 0], color=color, lw=1.5 if machine else 1, label=name)
+    for name, lines in found.estimates.items():
+        color, width = _style(found, name)
+        axes.plot(lines[index, 0], color=color, lw=width, label=name)
     axes.set_ylabel(f"sigma {float(unseen['sigma'][index]):.3f}")
+
+
+def _style(found: Found, name: str) -> tuple[str, float]:
+    """Returns colour and width of a method's lines: black and thick for the machine."""
+    if name == MACHINE:
+        return "k", 2
+    return f"C{(list(found.curves).index(name) - 1) % 10}", 1

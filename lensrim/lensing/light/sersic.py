@@ -6,26 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..mass import CORE, Parameter, _maps
+from ..mass import CORE, Parameter, _maps, stacked
+from ..operation import shortcut_is_open
 from .base import radius2
-
-
-def sersic_b(n: Tensor) -> Tensor:
-    r"""Computes :math:`b_n`, with which half the light is inside :math:`R = R_\mathrm{sersic}`.
-
-    The light inside is half of all to 2e-5 for :math:`n \geq 1`, to 2e-4 for :math:`n = 0.5`.
-
-    References:
-        Ciotti & Bertin 1999, A&A 352, 447.
-    """
-    return (
-        2 * n
-        - 1 / 3
-        + 4 / (405 * n)
-        + 46 / (25515 * n**2)
-        + 131 / (1148175 * n**3)
-        - 2194697 / (30690717750 * n**4)
-    )
+from .brightness import SersicBrightness, brightness, is_regular, sersic_b
 
 
 @dataclass(frozen=True)
@@ -52,11 +36,13 @@ class Sersic:
 
     def surface_brightness(self, x: Tensor, y: Tensor) -> Tensor:
         """Computes the surface brightness, with the shape of the coordinates."""
-        amp, scale, n = _maps(x, self.amp, self.R_sersic, self.n_sersic)
-        r2 = radius2(x, y, self.e1, self.e2, self.center_x, self.center_y)
-        # A power of its own takes several times as long, with its gradients even more so.
-        ratio = torch.exp((r2 / scale**2).log() / (2 * n))
-        return amp * torch.exp(-sersic_b(n) * (ratio - 1))
+        profile = (self.amp, self.R_sersic, self.n_sersic)
+        place = (self.e1, self.e2, self.center_x, self.center_y)
+        if shortcut_is_open(x, y):
+            parameters = stacked(x, *profile, *place)
+            if parameters is not None and is_regular(parameters):
+                return SersicBrightness.of(x, y, parameters)
+        return brightness(radius2(x, y, *place), *_maps(x, *profile))
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ Positions are complex numbers :math:`z = x + i y` relative to the centre. With
 :math:`w = z - \epsilon \bar z` every formula is free of angles, so that values and derivatives
 are exact at :math:`q = 1`. A softening of 1e-6 arcsec keeps the singular centre finite; values
 within it are not physical. The methods are pure functions of tensors, without branches that depend
-on values: they may be differentiated, batched by ``torch.func.vmap`` and compiled.
+on values but to save work on a CPU: they may be differentiated, batched by ``torch.func.vmap`` and
+compiled.
 """
 
 from .angular import Flexion, MassSheet, Multipole, Shear
-from .base import CORE, Circular, Mass, Parameter, _maps
+from .base import CORE, Circular, Mass, Parameter, _maps, offsets, stacked
 from .cored import DPIE, NIE
 from .halo import NFW, TNFW, Hernquist, PointMass
 from .many import Many
@@ -32,5 +33,6 @@ __all__ = [
     "EPL", "SIE", "SIS", "NIE", "DPIE", "SersicMass",
     "NFW", "TNFW", "Hernquist", "PointMass",
     "Multipole", "Shear", "Flexion", "MassSheet",
-    "PixelatedPotential", "Sum", "Many", "pixel_average", "flux_average", "_maps",
+    "PixelatedPotential", "Sum", "Many", "pixel_average", "flux_average",
+    "_maps", "stacked", "offsets",
 ]  # fmt: skip

@@ -82,6 +82,20 @@ def _maps(like: Tensor, *parameters: Parameter) -> tuple[Tensor, ...]:
     )
 
 
+def stacked(like: Tensor, *parameters: Parameter) -> Tensor | None:
+    """Puts n parameters into one tensor, with shape (n), if each is a single number."""
+    tensors = [torch.as_tensor(p, dtype=like.dtype, device=like.device) for p in parameters]
+    return None if any(t.ndim for t in tensors) else torch.stack(tensors)
+
+
+def offsets(x: Tensor, y: Tensor, center_x: float, center_y: float) -> Tensor:
+    """Returns positions relative to a centre, with shape (2, N), where nothing is recorded."""
+    both = x.new_empty(2, *x.shape)
+    torch.sub(x, center_x, out=both[0])
+    torch.sub(y, center_y, out=both[1])
+    return both.flatten(1)
+
+
 def _times(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Multiplies two complex numbers given as (real, imaginary) pairs."""
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]

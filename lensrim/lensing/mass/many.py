@@ -19,6 +19,13 @@ from .base import Mass
 CHUNK = 1 << 17
 """Pairs of a component and a position that are held in memory at once."""
 
+COMPILE_OPTIONS = {
+    "realize_reads_threshold": 1 << 20,
+    "realize_opcount_threshold": 1 << 20,
+    "realize_acc_reads_threshold": 1 << 20,
+}
+"""Options of ``torch.compile`` (inductor) by which values are computed anew rather than kept."""
+
 Evaluate = Callable[..., tuple[Tensor, ...]]
 
 
@@ -72,6 +79,9 @@ def _chunks(per: int, parameters: Any):
 class Many:
     """Creates the sum of n components of one kind.
 
+    Compiled (``torch.compile``), it keeps four values of every pair of a component and a position,
+    unless the compiler is told otherwise by ``options=COMPILE_OPTIONS``.
+
     Differentiable any number of times, and under ``torch.func``, except in forward mode; only the
     first derivative has bounded memory.
 
@@ -111,12 +121,15 @@ class Many:
 
         def evaluate(x: Tensor, y: Tensor, *chunk: Tensor) -> tuple[Tensor, ...]:
             mass = type(self.mass)(**{**numbers, **dict(zip(names, chunk, strict=True))})
-            out = getattr(mass, method)(x.unsqueeze(-3), y.unsqueeze(-3))
+            out = getattr(mass, method)(x, y)
             return tuple(m.sum(-3) for m in (out if isinstance(out, tuple) else (out,)))
 
-        # The compiler sums as it goes, and keeps no pairs; it cannot trace the chunks.
+        # The compiler cannot trace the chunks. With the components last it can sum as it goes.
         if torch.compiler.is_compiling():
-            return evaluate(x, y, *tensors)
+            x, y = (c[..., None, None, None] for c in (x, y))
+            found = evaluate(x, y, *(t[..., None, None, :] for t in tensors))
+            return tuple(f[..., 0, 0] for f in found)
+        x, y = x.unsqueeze(-3), y.unsqueeze(-3)
         return _ChunkedSum.apply(evaluate, per, x, y, *tensors)  # type: ignore[return-value]
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import CORE, Circular, Parameter, _maps, _times
+from ..operation import shortcut_is_open
+from .base import CORE, Circular, Parameter, _maps, _times, stacked
+from .isothermal import IsothermalDeflection, along_axes, are_elongated
 from .series import power_series
 
 
@@ -135,11 +137,16 @@ class SIE:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        x, y, b, e1, e2 = self._frame(x, y)
         # Where the functions' derivatives by the ellipticity keep half of the digits.
         edge = 1e-4 if x.dtype == torch.float64 else 1e-2
+        if shortcut_is_open(x, y):
+            parameters = stacked(x, self.theta_E, self.e1, self.e2, self.center_x, self.center_y)
+            if parameters is not None and are_elongated(parameters, edge):
+                ax, ay = IsothermalDeflection.of(x, y, parameters)
+                return ax, ay
+        x, y, b, e1, e2 = self._frame(x, y)
         is_round = e1**2 + e2**2 < edge**2
-        ax, ay = _along_axes(x, y, torch.where(is_round, edge, e1), torch.where(is_round, 0.0, e2))
+        ax, ay = along_axes(x, y, torch.where(is_round, edge, e1), torch.where(is_round, 0.0, e2))
         wx, wy, r = _stretched(x, y, e1, e2)
         ux, uy = wx / r, wy / r
         z = _times((e1, -e2), (ux**2 - uy**2, 2 * ux * uy))
@@ -168,19 +175,6 @@ def _stretched(x: Tensor, y: Tensor, e1: Tensor, e2: Tensor) -> tuple[Tensor, Te
     """Returns both components of w and its softened length."""
     wx, wy = x - e1 * x - e2 * y, y + e1 * y - e2 * x
     return wx, wy, (wx**2 + wy**2 + CORE**2).sqrt()
-
-
-def _along_axes(x: Tensor, y: Tensor, e1: Tensor, e2: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the deflection of an ellipsoid that is not round, over that of its scale."""
-    size, phi = (e1**2 + e2**2).sqrt(), torch.atan2(e2, e1) / 2
-    cos, sin, k = phi.cos(), phi.sin(), 2 * size.sqrt()
-    x, y = cos * x + sin * y, cos * y - sin * x
-    inverse = k / (((1 - size) * x) ** 2 + ((1 + size) * y) ** 2 + CORE**2).sqrt()
-    t = y * inverse
-    # The inverse hyperbolic tangent, which torch is slow to compute.
-    ax, ay = (x * inverse).atan(), torch.log1p(2 * t / (1 - t)) / 2
-    cos, sin = cos / k, sin / k
-    return cos * ax - sin * ay, sin * ax + cos * ay
 
 
 @dataclass(frozen=True)

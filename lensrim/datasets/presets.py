@@ -1,0 +1,271 @@
+"""Populations of lenses by name, and recipes (TOML) that change them.
+
+A recipe begins with a preset and overrides what it names; every field of the population may stand
+in it, and nothing else::
+
+    preset = "slacs"
+    shape = [80, 80]
+    theta_E_arcsec = [0.8, 1.4]
+    snr = [20.0, 60.0]
+
+    [instrument]                # changes the preset's; instrument = "hst_wfc3" takes another whole
+    name = "hst_wfc3"
+    exposure = 300.0
+
+    [lens]
+    slope_std = 0.1
+
+    [pairs]                     # of training pairs only
+    masked = 0.0
+
+``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
+galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .halos import LensPrior
+from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
+from .pairs import PairPrior
+from .priors import SystemPrior
+
+FOLDERS = ("galaxies", "psfs", "noise")
+"""What a recipe may take from the user's own files."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Creates a population of lenses, and the frame in which they are seen.
+
+    Arguments:
+        system: Lens, source, light, and the instrument.
+        shape: Shape of the frame (H, W).
+        pairs: What training pairs have besides; its own ``system`` is not used.
+        galaxies, psfs, noise: Folders of real galaxies, PSFs and blank sky; synthetic ones where
+            there is none.
+    """
+
+    system: SystemPrior = field(default_factory=SystemPrior)
+    shape: tuple[int, int] = (64, 64)
+    pairs: PairPrior = field(default_factory=PairPrior)
+    galaxies: str | None = None
+    psfs: str | None = None
+    noise: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 16:
+            raise InputError(f"shape: must be 16 pixels or more, found {self.shape}; enlarge it")
+        for name in FOLDERS:
+            folder = getattr(self, name)
+            if folder is not None and not Path(folder).is_dir():
+                raise InputError(f"{name}: must be a folder of FITS files, found {folder!r}")
+
+    @property
+    def pair_prior(self) -> PairPrior:
+        """The population of training pairs."""
+        return replace(self.pairs, system=self.system)
+
+
+PRESETS = {
+    "general": Population(),
+    "slacs": Population(
+        SystemPrior(
+            theta_E_arcsec=(0.7, 1.8),
+            instrument=HST_ACS,
+            snr=(10.0, 60.0),
+            light_share=1.0,
+            light_brightness=(3.0, 30.0),
+        ),
+        shape=(100, 100),
+    ),
+    "euclid": Population(
+        SystemPrior(
+            theta_E_arcsec=(0.5, 2.0),
+            instrument=EUCLID_VIS,
+            snr=(5.0, 50.0),
+            light_share=1.0,
+            light_brightness=(2.0, 30.0),
+        ),
+        shape=(72, 72),
+    ),
+    "jwst": Population(
+        SystemPrior(
+            theta_E_arcsec=(0.4, 1.2),
+            instrument=JWST_NIRCAM,
+            snr=(10.0, 100.0),
+            light_share=1.0,
+            light_brightness=(1.0, 20.0),
+        ),
+        shape=(128, 128),
+    ),
+    "adam2023": Population(
+        SystemPrior(
+            pixel_scale=(0.06, 0.06),
+            theta_E_arcsec=(0.5, 2.5),
+            psf_fwhm=(1.0, 5.0),
+            snr=(28.0, 1000.0),
+            peak=(1.0, 1.0),
+            light_share=0.0,
+        ),
+        shape=(128, 128),
+        pairs=PairPrior(masked=0.0),
+    ),
+    "morningstar2019": Population(
+        SystemPrior(
+            pixel_scale=(0.05, 0.05),
+            theta_E_arcsec=(0.5, 2.0),
+            lens=LensPrior(slope_mean=2.0, slope_std=0.0, multipole_std=0.0, subhalos_max=0),
+            light_share=0.0,
+        ),
+        shape=(128, 128),
+        pairs=PairPrior(rough=0.0, masked=0.0),
+    ),
+}
+"""The populations by name.
+
+``general``: that of :func:`lensrim.evaluation.mocks.make_mock`, of any instrument.
+
+``slacs``: Hubble images of nearby massive ellipticals. Slopes 2.08 +- 0.16 (Auger et al. 2010, ApJ
+724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N
+and brightness of the lens are chosen by us.
+
+``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025,
+arXiv:2503.15324); all ranges are chosen by us.
+
+``jwst``: lenses like those of COSMOS-Web, most below 1 arcsec (COWLS III, 2025); all ranges are
+chosen by us.
+
+``adam2023``: the frame (128 pixels on 7.68 arcsec), the Einstein radii, the widths of the PSF
+(0.06 to 0.3 arcsec) and the noise (0.001 to 0.035 of the peak) of Adam et al. 2023, ApJ 951, 6,
+and of the scripts of its public code, Censai; corrected: with external shear, the source's size in
+Einstein radii, uniform widths (theirs crowd at 0.07 arcsec). The mass is analytic, with subhalos
+and multipoles in place of haloes of IllustrisTNG.
+
+``morningstar2019``: the kind of Morningstar et al. 2019, ApJ 883, 14: isothermal ellipsoids with
+shear, no lens light. We could not look up their ranges: all are chosen by us.
+"""
+
+
+def read_population(name: str) -> Population:
+    """Returns a preset by name, or reads a recipe.
+
+    Arguments:
+        name: A key of :data:`PRESETS`, or a TOML file.
+
+    Raises:
+        InputError: If there is no such preset or file, or the recipe has a key or value that it
+            cannot have.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise InputError(
+            f"{name}: must be a preset ({', '.join(PRESETS)}) or a recipe (*.toml), found neither"
+        )
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
+    for folder in FOLDERS:
+        if isinstance(content.get(folder), str):
+            content[folder] = str(path.parent / content[folder])
+    try:
+        return population_of(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def population_of(content: Mapping[str, Any]) -> Population:
+    """Makes a population of the content of a recipe.
+
+    Raises:
+        InputError: If a key is unknown, or a value is not of its field's type or range.
+    """
+    content = dict(content)
+    preset = content.pop("preset", "general")
+    if preset not in PRESETS:
+        raise InputError(f"preset: must be one of {', '.join(PRESETS)}, found {preset!r}")
+    base = PRESETS[preset]
+    own = {f.name for f in fields(Population)} - {"system"}
+    rest = {name: value for name, value in content.items() if name in own}
+    system = {name: value for name, value in content.items() if name not in own}
+    known = sorted(own | {f.name for f in fields(SystemPrior)} | {"preset"})
+    if unknown := sorted(set(content) - set(known)):
+        raise InputError(
+            f"a recipe may have {', '.join(known)}, found {', '.join(unknown)}; remove or rename "
+            "them"
+        )
+    if "system" in rest.get("pairs", {}):
+        raise InputError("pairs: must not hold 'system', whose fields stand at the top; move them")
+    return override(replace(base, system=override(base.system, system)), rest)
+
+
+def override(base: Any, values: Mapping[str, Any], where: str = "") -> Any:
+    """Returns a frozen dataclass with some fields replaced by what a TOML table holds.
+
+    Tables change the dataclass that the field holds; a string may stand for an instrument.
+
+    Arguments:
+        base: The dataclass.
+        values: The fields to be replaced.
+        where: What precedes their names in messages.
+
+    Raises:
+        InputError: If a key is no field, or a value is not like the field's.
+    """
+    known = {f.name: getattr(base, f.name) for f in fields(base)}
+    if unknown := sorted(set(values) - set(known)):
+        raise InputError(
+            f"{where}{unknown[0]}: must be one of {', '.join(known)}; remove or rename it"
+        )
+    changed = {name: _like(known[name], new, where + name) for name, new in values.items()}
+    return replace(base, **changed)
+
+
+RANGES = ("theta_E_arcsec",)
+"""Fields of two numbers that may be none."""
+
+
+def _like(old: Any, new: Any, name: str) -> Any:
+    """Brings a value from TOML to the type of the field's own."""
+    last = name.split(".")[-1]
+    if last == "instrument":
+        if isinstance(new, str) and new in INSTRUMENTS:
+            return INSTRUMENTS[new]
+        if isinstance(new, Mapping):
+            new = dict(new)
+            start = INSTRUMENTS.get(new.pop("name", ""), old)
+            if isinstance(start, Instrument):
+                return override(start, new, f"{name}.")
+        raise InputError(
+            f"{name}: must be one of {', '.join(INSTRUMENTS)}, or a table with such a name under "
+            f"'name', found {new!r}"
+        )
+    if is_dataclass(old):
+        if not isinstance(new, Mapping):
+            raise InputError(f"{name}: must be a table, found {new!r}")
+        return override(old, new, f"{name}.")
+    if last in FOLDERS and isinstance(new, str):
+        return new
+    if last in RANGES and old is None:
+        old = (1.0, 1.0)
+    if isinstance(old, tuple):
+        kinds = isinstance(old[0], str)
+        long = isinstance(new, list | tuple) and (len(new) == len(old) or (kinds and len(new) > 0))
+        if long:
+            made = tuple(_like(old[0], each, name) for each in new)
+            if kinds or len(made) != 2 or last == "shape" or 0 <= made[0] <= made[1]:
+                return made
+        raise InputError(f"{name}: must be {len(old)} values, the lower first, found {new!r}")
+    wanted = (int, float) if isinstance(old, float) else type(old)
+    if isinstance(new, bool) or not isinstance(new, wanted):
+        raise InputError(f"{name}: must be like {old!r}, found {new!r}")
+    return float(new) if isinstance(old, float) else new

@@ -1,0 +1,167 @@
+"""Samples of a data set: finished training pairs, each a function of its number.
+
+Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy`` and
+``psf_name`` (strings), ``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and
+source were divided [data unit]) and ``snr``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .cosmos import GalaxyFolder, split
+from .noise import read_noise_fields
+from .pairs import Batch, Pairs
+from .presets import Population
+from .psfs import read_psf_stamps
+from .shards import Shards
+
+DESCRIPTION = ("galaxy", "psf_name", "pixel_scale", "peak", "snr")
+"""What a sample says of itself, beside the pair."""
+
+FORMAT = 1
+"""Number of the way in which samples are made; another one makes data sets of old useless."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Creates an endless sequence of samples that is light to send to another process.
+
+    Sample i depends on i and on what is given here alone: not on how many there are, in which
+    order or where they are made.
+
+    Arguments:
+        population: What the samples are drawn from; its folders are read where a sample is made.
+        seed: Seed of the sequence.
+        which: Set of real galaxies to draw from: ``train``, ``validation``, ``test``; all by
+            default.
+        duplicates: Pairs of names that show the same galaxy, for these sets.
+
+    Raises:
+        InputError: If the set is unknown.
+    """
+
+    population: Population = field(default_factory=Population)
+    seed: int = 0
+    which: str | None = None
+    duplicates: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.which not in (None, "train", "validation", "test"):
+            raise InputError(f"set: must be train, validation or test, found {self.which!r}")
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        """Makes sample number ``index``: arrays, numbers and strings by name."""
+        batch, (system,) = _pairs(self).described(index)
+        return {name: value[0].numpy() for name, value in batch.items()} | {
+            "galaxy": system.galaxy.name,
+            "psf_name": system.psf.kind,
+            "pixel_scale": np.float64(system.pixel_scale),
+            "peak": np.float64(system.noise.peak),
+            "snr": np.float64(system.noise.snr),
+        }
+
+    def recipe(self) -> dict[str, Any]:
+        """Returns what decides the samples, as JSON has it.
+
+        Folders are told by whether there is one, because they have other names on other machines.
+        """
+        population = asdict(self.population)
+        population["pairs"].pop("system")
+        for name in ("galaxies", "psfs", "noise"):
+            population[name] = population[name] is not None
+        return _plain(
+            {
+                "format": FORMAT,
+                "set": self.which,
+                "duplicates": len(self.duplicates),
+                "population": population,
+            }
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Makes lists of tuples, as a round trip through JSON would."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(part) for part in value]
+    return value
+
+
+@lru_cache(maxsize=2)
+def _pairs(samples: Samples) -> Pairs:
+    """Reads the ingredients, once in each process."""
+    population = samples.population
+    galaxies = names = None
+    if population.galaxies is not None:
+        galaxies = GalaxyFolder(population.galaxies)
+        if samples.which is not None:
+            names = split(galaxies.names, samples.duplicates)[samples.which]
+            if not names:
+                raise InputError(
+                    f"{population.galaxies}: must hold galaxies for the {samples.which} set, "
+                    f"found none of {len(galaxies)}; give more stamps"
+                )
+    return Pairs(
+        1,
+        galaxies,
+        names=names,
+        psfs=None if population.psfs is None else read_psf_stamps(population.psfs),
+        noises=None if population.noise is None else read_noise_fields(population.noise),
+        shape=population.shape,
+        prior=population.pair_prior,
+        seed=samples.seed,
+    )
+
+
+@dataclass(frozen=True)
+class StoredPairs:
+    """Creates the endless sequence of batches of a folder of shards; ``batches(i)`` is the i-th.
+
+    Every sample comes once before any comes again, in an order that the seed and the number of the
+    round decide.
+
+    Arguments:
+        batch_size: Samples in a batch.
+        shards: The shards.
+        seed: Seed of the order.
+
+    Raises:
+        InputError: If the shards do not hold training pairs of this format.
+    """
+
+    batch_size: int
+    shards: Shards
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shards.recipe.get("format") != FORMAT:
+            raise InputError(
+                f"{self.shards.folder}: must hold training pairs of format {FORMAT}, as lensrim "
+                f"dataset writes them, found {self.shards.recipe.get('format')}; write them again"
+            )
+
+    def __call__(self, index: int) -> Batch:
+        """Reads batch number ``index``, as :class:`lensrim.datasets.pairs.Pairs` makes it."""
+        first = index * self.batch_size
+        rows = [self.shards[self._place(first + k)] for k in range(self.batch_size)]
+        names = [name for name in rows[0] if name not in DESCRIPTION]
+        return {
+            name: torch.from_numpy(np.stack([np.asarray(row[name]) for row in rows]))
+            for name in names
+        }
+
+    def _place(self, position: int) -> int:
+        round_, place = divmod(position, len(self.shards))
+        return int(_order(len(self.shards), self.seed, round_)[place])
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, round_: int) -> np.ndarray:
+    return np.random.default_rng([seed, round_]).permutation(count)

@@ -1,0 +1,132 @@
+"""``lensrim dataset``: shards, a census and a contact sheet, in pieces or at once."""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lensrim.cli import main
+from lensrim.cli.dataset import parse
+from lensrim.datasets.shards import Shards
+
+FIVE = ("general", "--shape", "24", "24", "--count", "5", "--per-shard", "2", "--seed", "3")
+
+
+def dataset(*words: str) -> int:
+    return main(["dataset", *words])
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """The digests of the files that must not depend on the way."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of five lenses."""
+    folder = tmp_path_factory.mktemp("five")
+    assert dataset(*FIVE, "--output", str(folder), "--quiet") == 0
+    return folder
+
+
+def test_what_is_written(five: Path) -> None:
+    names = {p.name for p in five.iterdir()}
+    assert names == {
+        "census.txt",
+        "contact.png",
+        "index.json",
+        *(f"shard-0000{k}.h5" for k in range(3)),
+    }
+    shards = Shards.open(five, strict=True)
+    assert len(shards) == 5
+    assert shards[4]["image"].shape == (1, 24, 24)
+    assert (five / "contact.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_census_counts(five: Path) -> None:
+    head, _, _, *rows = (five / "census.txt").read_text().splitlines()
+    assert head.startswith("5 samples in 3 shards, ")
+    table = {row[:18].strip(): [float(n) for n in row[18:].split()] for row in rows}
+    shards = Shards.open(five)
+    theta_E = np.exp(shards.column("macro")[:, 0]) * shards.column("pixel_scale")
+    marks = [theta_E.min(), np.median(theta_E), theta_E.max()]
+    assert table["theta_E [arcsec]"][::2] == pytest.approx(marks, rel=5e-3)
+    snr = shards.column("snr")
+    assert table["peak S/N"][::2] == pytest.approx(
+        [snr.min(), np.median(snr), snr.max()], rel=5e-3
+    )
+    assert all(row == sorted(row) for row in table.values())
+
+
+def test_pieces_give_the_same_as_all_at_once(five: Path, tmp_path: Path, capsys) -> None:
+    for part in ("2/2", "1/2"):
+        assert dataset(*FIVE, "--output", str(tmp_path), "--shard", part) == 0
+    assert sums(tmp_path) == sums(five)
+    assert "2 shards made, 0 were there" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_processes_give_the_same(five: Path, tmp_path: Path) -> None:
+    assert dataset(*FIVE, "--output", str(tmp_path), "--workers", "2") == 0
+    assert sums(tmp_path) == sums(five)
+
+
+def test_it_goes_on_and_mends(five: Path, tmp_path: Path, capsys) -> None:
+    for path in five.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "shard-00000.h5").write_bytes(b"not a shard")
+    (tmp_path / "shard-00002.h5").unlink()
+    assert dataset(*FIVE, "--output", str(tmp_path)) == 0
+    assert "2 shards made, 1 were there" in capsys.readouterr().out
+    assert sums(tmp_path) == sums(five)
+    assert dataset(*FIVE[:-1], "4", "--output", str(tmp_path)) == 2
+    assert "a folder holds shards of one recipe and seed" in capsys.readouterr().err
+    assert dataset(*FIVE[:-1], "4", "--output", str(tmp_path), "--overwrite", "--quiet") == 0
+    assert sums(tmp_path)["shard-00000.h5"] != sums(five)["shard-00000.h5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--count", "0"], "--count: must be 1 or more, found 0"),
+        (["--per-shard", "0"], "--per-shard: must be 1 or more, found 0"),
+        (["--workers", "0"], "--workers: must be 1 or more, found 0"),
+        (["--seed", "-2"], "--seed: must be 0 or more, found -2"),
+        (["--shard", "3/2"], "--shard: must be i/n with i from 1 to n, such as 2/4, found '3/2'"),
+        (["--shard", "0/2"], "--shard: must be i/n"),
+        (["nothing.toml"], "nothing.toml: a recipe must be a TOML file"),
+        (["--psfs", "nowhere"], "psfs: must be a folder of FITS files"),
+    ],
+)
+def test_errors_are_one_line(
+    words: list[str], message: str, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dataset(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"lensrim: error: {message}")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_extras_are_named(tmp_path: Path, monkeypatch, capsys) -> None:
+    words = ("--output", str(tmp_path / "new"))
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert dataset(*words, "--dask", "tcp://nowhere:1") == 2
+    assert "pip install 'lensrim[dask]'" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert dataset(*words) == 2
+    assert "pip install 'lensrim[data]'" in capsys.readouterr().err
+
+
+def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        dataset("--help")
+    shown = capsys.readouterr().out
+    examples = re.findall(r"\$ lensrim dataset (.*)", shown)
+    assert len(examples) == 3
+    for words in examples:
+        assert parse(words.split())

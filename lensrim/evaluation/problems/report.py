@@ -115,7 +115,7 @@ def _draw_curves(axes: Any, found: Found, measure: str, steps: int) -> None:
 def _draw_images(row: Any, found: Found, unseen: Draws, index: int) -> None:
     shown = {"truth": unseen["truth"], "data": unseen["y"], **found.estimates}
     for axes, (name, images) in zip(row, shown.items(), strict=True):
-        axes.imshow(images[index, 0], vmin=0, vmax=1, cmap="gray", origin="lower")
+        axes.imshow(images[index, 0].numpy(), vmin=0, vmax=1, cmap="gray", origin="lower")
         axes.set_xticks([])
         axes.set_yticks([])
         if not index:

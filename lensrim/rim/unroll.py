@@ -79,7 +79,10 @@ class Unroll:
         through = self.through_score and torch.is_grad_enabled()
         given = dict(state) if through else {name: x.detach() for name, x in state.items()}
         device = next(iter(state.values())).device.type
-        with torch.enable_grad(), torch.autocast(device, enabled=False):
+        # Not every kind of device has an autocast that could be on.
+        has_one = torch.amp.autocast_mode.is_autocast_available(device)
+        outside = torch.autocast(device, enabled=False) if has_one else nullcontext()
+        with torch.enable_grad(), outside:
             score, aux = score_fn(given)
         if through:
             return score, aux

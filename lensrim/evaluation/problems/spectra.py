@@ -5,7 +5,7 @@ r"""Positive spectra deconvolved, each with a line-spread function and a noise o
 with :func:`emission lines <lensrim.evaluation.problems.lines.spectra>` blurred by a width that
 grows with the wavelength. The machine moves the free variable :math:`u`, from the one that belongs
 to the data; its score is in units of the noise, and it is told :math:`\log \sigma` and the mean
-width.
+width. Its file is read by ``load_rim(path, known=[begun])``: that function makes its start.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

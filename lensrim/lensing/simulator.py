@@ -20,7 +20,7 @@ from ..grid import PixelGrid
 from .convergence import KappaToAlpha
 from .interpolation import Bilinear, Interpolation
 from .jacobian import Deflector
-from .light import Light
+from .light import Light, PointPSF, PointSource
 from .operation import Operation, only_plain
 from .psf import PSF, PSFKind
 from .source import PixelatedSource
@@ -39,11 +39,12 @@ class Simulator(nn.Module):
         subsample: Number :math:`k` of rays along each side of a pixel. With one, some pixels of
             the source are seen by no ray.
         interpolation: How the source is read between its pixels.
+        points: Whether point sources are seen, too (:meth:`render_points`).
         dtype: Type of all maps. What is kept from call to call is made in double precision.
         device: Device of all maps.
 
     Raises:
-        ValueError: If the PSF has an even side or no positive sum.
+        ValueError: If the PSF has an even side or no positive sum, or points have no PSF.
     """
 
     theta: Tensor
@@ -59,6 +60,7 @@ class Simulator(nn.Module):
         psf_subsample: int = 1,
         subsample: int = 2,
         interpolation: Interpolation = Bilinear(),
+        points: bool = False,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ):
@@ -75,6 +77,18 @@ class Simulator(nn.Module):
                 image_grid.shape,
                 psf_kind=psf_kind,
                 subsample=subsample,
+                psf_subsample=psf_subsample,
+                dtype=dtype,
+                device=device,
+            )
+        self.point_psf = None
+        if points:
+            if psf is None:
+                raise ValueError("points are seen through a PSF, got none: give psf")
+            self.point_psf = PointPSF(
+                psf,
+                image_grid,
+                psf_kind=psf_kind,
                 psf_subsample=psf_subsample,
                 dtype=dtype,
                 device=device,
@@ -179,6 +193,24 @@ class Simulator(nn.Module):
         beta = self.theta if beta is None else beta
         # Parameters have the batch as their only dimension, maps a channel after it.
         return self.observe(light.surface_brightness(*beta.unbind(1)).unsqueeze(1))
+
+    def render_points(self, points: PointSource) -> Tensor:
+        r"""Computes the image of point sources, with shape :math:`(B, 1, H, W)`.
+
+        A lensed point is at the images that :mod:`~lensrim.lensing.lens_equation` finds, each with
+        :math:`|\mu|` times its flux; the result is added to that of what is extended.
+
+        Arguments:
+            points: Positions on the sky and fluxes.
+
+        Raises:
+            ValueError: If the simulator was not made for points.
+        """
+        if self.point_psf is None:
+            raise ValueError(
+                "a simulator sees points where it was made with points=True, got it without"
+            )
+        return self.point_psf(points)
 
 
 def _average(fine: Tensor, k: int) -> Tensor:

@@ -8,7 +8,8 @@ from pretend import pretended_device
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
-from lensrim.lensing.light import Gaussian, Sersic
+from lensrim.lensing.lens_equation import image_positions
+from lensrim.lensing.light import Gaussian, PointSource, Sersic
 from lensrim.lensing.mass import EPL, SIE, Shear, Sum, pixel_average
 from lensrim.lensing.psf import gaussian_psf
 from lensrim.lensing.simulator import Simulator
@@ -296,3 +297,27 @@ def test_a_gpu_gives_the_same_images_and_gradients(moved: bool):
         results.append([t.cpu() for t in (image, *gradients)])
     for here, there in zip(*results, strict=True):
         torch.testing.assert_close(there, here)
+
+
+def test_a_lensed_point_is_the_psf_at_each_of_its_images():
+    place = torch.tensor([0.06]).double(), torch.tensor([-0.02]).double()
+    sim = simulator((40, 40), fwhm=None)
+    images = image_positions(SIE(0.9, 0.2, 0.05), *place, sim.image_grid)
+    assert images.count == 4
+    psf = gaussian_psf(0.35, 0.1, 21)
+    sim = Simulator(sim.image_grid, sim.source_grid, psf, dtype=torch.float64, points=True)
+    flux = 3 * images.magnification.abs()
+    found = sim.render_points(PointSource(images.x, images.y, flux))
+    x, y = sim.image_grid.coordinates(dtype=torch.float64)
+    r2 = (x - images.x[0, :, None, None]) ** 2 + (y - images.y[0, :, None, None]) ** 2
+    wide = 0.35**2 / (4 * math.log(2))
+    expected = (flux[0, :, None, None] * 0.01 / (math.pi * wide) * (-r2 / wide).exp()).sum(0)
+    torch.testing.assert_close(found[0, 0], expected, rtol=0, atol=1e-3 * float(expected.max()))
+
+
+def test_points_have_to_be_asked_for():
+    points = PointSource(*torch.zeros(3, 1).unbind())
+    with pytest.raises(ValueError, match="points=True, got it without"):
+        simulator().render_points(points)
+    with pytest.raises(ValueError, match="through a PSF, got none"):
+        simulator(fwhm=None, points=True)

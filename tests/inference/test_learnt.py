@@ -61,7 +61,8 @@ def test_the_unit_of_brightness_does_not_matter():
 
 def test_the_maps_that_are_shown_have_their_channels_and_an_order_of_one(batch):
     gradient, aux = score_of(batch, simulator_of(batch))(start_state(batch))
-    assert list(aux) == list(AUX)
+    assert list(aux) == [*AUX, "log_prob"]
+    assert aux.pop("log_prob").shape == (3,)
     for name, value in aux.items():
         assert value.shape == (3, AUX[name], 32, 32)
         assert float(value.abs().max()) < 30, name
@@ -85,7 +86,8 @@ def test_it_is_shown_the_score_of_visibilities_at_each_step(batch):
         met.append(state)
         return with_aux(plain)(state)
 
-    for name, value in with_aux(plain)(start)[1].items():
+    aux = with_aux(plain)(start)[1]
+    for name, value in ((name, aux[name]) for name in AUX):
         assert value.shape == (3, AUX[name], 32, 32)
         assert float(value.abs().max()) < 30, name
     rim, shown = build(SMALL), []

@@ -3,8 +3,8 @@ r"""Machines in files: the weights, and plain JSON that says what they belong to
 The description names the class of every part (machine, fields, links, encodings, start, network)
 and its arguments: for a module those of its property ``config``, for anything else those of the
 frozen dataclass that it is. Nothing that is read is executed: names are looked up among the parts
-of this package and what the reader passes, which is how networks, links or functions of the user's
-own come back.
+of this package, torch's functions of numbers, and what the reader passes, which is how networks,
+links or functions of the user's own come back.
 
 A file that :func:`lensrim.training.loop.fit` writes is read, too, if the header that it was given
 holds ``{"rim": describe(rim)}``.

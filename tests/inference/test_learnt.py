@@ -25,7 +25,7 @@ from lensrim.inference.learnt import (
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
 from lensrim.lensing.cosmology import ARCSEC
-from lensrim.lensing.likelihood import score, simulate
+from lensrim.lensing.likelihood import log_likelihood, score, simulate
 from lensrim.lensing.noise import VisibilityNoise
 from lensrim.lensing.nufft import Direct
 from lensrim.lensing.simulator import Simulator
@@ -49,6 +49,22 @@ def test_an_untrained_machine_returns_its_start(batch):
     last = rim.predict(batch["observation"], score_fn, start, batch["conditioning"])
     for name in FIELDS:
         assert torch.equal(last[name], start[name])
+
+
+def test_its_trajectory_tells_log_probabilities(batch):
+    rim, simulator = build(SMALL), simulator_of(batch)
+    with torch.no_grad():
+        path = rim(
+            batch["observation"],
+            score_of(batch, simulator),
+            start_state(batch),
+            batch["conditioning"],
+            judged=True,
+        )
+    seen = simulate(simulator, path.last, setting_of(batch))
+    expected = log_likelihood(seen, batch["image"], batch["sigma"], batch["mask"])
+    assert path.log_probs is not None
+    torch.testing.assert_close(path.log_probs, expected.expand(SMALL.steps + 1, 3))
 
 
 def test_the_unit_of_brightness_does_not_matter():

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -69,6 +70,19 @@ def test_the_example_of_visibilities_runs(tmp_path: Path) -> None:
     assert found["data"].shape == (1, 10_000)
     assert found["gradient"].keys() == found["state"].keys()
     assert all(float(g.norm()) > 0 for g in found["gradient"].values())
+
+
+def test_the_example_of_a_network_of_ones_own_learns(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = tmp_path / "example.py"
+    code.write_text("\n".join(blocks("python")[2:4]), encoding="utf-8")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = runpy.run_path(str(code))
+    unseen = found["batches"](10**6)
+    with torch.no_grad():
+        loss, _ = found["loss_fn"](found["rim"], unseen)  # of the machine that was read
+    assert loss < (unseen["y"] - unseen["x"]).square().mean() / 3
 
 
 @pytest.mark.slow

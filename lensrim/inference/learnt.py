@@ -189,7 +189,10 @@ def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
 
 
 def with_aux(plain: ScoreFn) -> ScoreFn:
-    """Puts the maps of any :func:`~lensrim.lensing.likelihood.score` into those of ``AUX``."""
+    """Puts the maps of any :func:`~lensrim.lensing.likelihood.score` into those of ``AUX``.
+
+    The log-probability goes with them, for the trajectory.
+    """
 
     def score_fn(state: State) -> tuple[State, Aux]:
         gradient, seen = plain(state)
@@ -200,6 +203,7 @@ def with_aux(plain: ScoreFn) -> ScoreFn:
             "pull": torch.asinh(0.3 * seen["pull"]),
             "information": 0.3 * torch.log1p(information),
             "newton": gradient["source"] / (information + SOFT**-2),
+            "log_prob": seen["log_prob"],
         }
 
     return score_fn

@@ -169,7 +169,8 @@ def score(
         residual in units of its noise), ``model`` :math:`F(x)`, ``pull``, the score of the rays'
         positions in the source grid, summed over each pixel, with shape :math:`(B, 2, H, W)`, and
         ``information``, the sum of the precision, :math:`1 / \sigma^2`, of the pixels that see a
-        pixel of the source, with its shape. Samples of a batch do not know each other.
+        pixel of the source, with its shape; and ``log_prob``, :math:`\log p(y | x)` itself, with
+        shape :math:`(B)`. Samples of a batch do not know each other.
 
     Raises:
         ValueError: As :func:`noise_of`, or if the noise is not that of what the simulator computes
@@ -186,8 +187,9 @@ def score(
         if shifts:
             model = model + shifts[1]
         residual = noise.residual(model, image)
-        energy = 0.5 * residual.square().sum() + noise.normalization(model).sum()
-        return -energy, (rays, model, residual, center)
+        norm = noise.normalization(model)
+        energy = 0.5 * residual.square().sum() + norm.sum()
+        return -energy, (rays, model, residual, center, norm)
 
     def score_fn(state: State) -> tuple[State, Aux]:
         if create_graph and torch.compiler.is_compiling():
@@ -199,10 +201,11 @@ def score(
             gradient, pull, slope, parts = _slopes_by_functions(value, state)
         else:
             gradient, pull, slope, parts = _slopes_by_graph(value, state, create_graph)
-        rays, model, residual, center = parts
+        rays, model, residual, center, norm = parts
         if not create_graph:
             gradient = {name: each.detach() for name, each in gradient.items()}
             pull, model, residual = pull.detach(), model.detach(), residual.detach()
+            norm = norm.detach()
         k = simulator.subsample
         with torch.no_grad():
             precision = noise.precision(model)
@@ -212,6 +215,7 @@ def score(
             "model": model,
             "pull": k**2 * pixels_of(pull, k),
             "information": information,
+            "log_prob": -0.5 * residual.square().flatten(1).sum(1) - norm,
         }
         return gradient, aux
 

@@ -125,6 +125,7 @@ class RIM(nn.Module):
         args: Sequence[Any] = (),
         steps: int | None = None,
         unroll: Unroll | None = None,
+        judged: bool = False,
     ) -> Trajectory:
         r"""Runs the machine.
 
@@ -137,19 +138,24 @@ class RIM(nn.Module):
             args: What the way to make the start is called with beside the observation.
             steps: Number of steps, those of the training by default.
             unroll: How to compute them, the machine's own way by default.
+            judged: Whether the score of the answer is taken, too, by one more call of
+                ``score_fn``: the trajectory then has as many scores and log-probabilities as
+                states.
 
         Raises:
             ValueError: If something that is given, or that ``score_fn`` returns, is not of the
                 machine's form.
         """
-        states, scores, log_probs = [], [], []
+        unroll = self.unroll if unroll is None else unroll
+        states, met = [], []
         for progress, score, aux in self._run(
             observation, score_fn, start, conditioning, args, steps, unroll
         ):
             states.append(progress.state)
-            if progress.step:
-                scores.append(score)
-                log_probs += [aux[LOG_PROB]] if LOG_PROB in aux else []
+            met += [(score, aux)] if progress.step else []
+        met += [unroll.score(score_fn, states[-1])] if judged else []
+        scores = [score for score, _ in met]
+        log_probs = [aux[LOG_PROB] for _, aux in met if LOG_PROB in aux]
         known = bool(scores) and len(log_probs) == len(scores)
         return Trajectory(states, scores, self.fields, torch.stack(log_probs) if known else None)
 
@@ -185,9 +191,12 @@ class RIM(nn.Module):
     ) -> Iterator[tuple[Progress, State, Aux]]:
         """Makes the steps one by one; the start comes first, with no score."""
         unroll = self.unroll if unroll is None else unroll
+        steps = self.steps if steps is None else steps
+        if steps < 0:
+            raise ValueError(f"steps must be 0 or more, got {steps}")
         progress = self.begin(observation, start, conditioning, args=args, unroll=unroll)
         yield progress, {}, {}
-        for t in range(self.steps if steps is None else steps):
+        for t in range(steps):
             progress = progress.detached() if unroll.cuts(t) else progress
             score, aux = unroll.score(score_fn, progress.state)
             progress = self.step(progress, score, aux, unroll=unroll)
@@ -209,23 +218,15 @@ class RIM(nn.Module):
                 form.
         """
         unroll = self.unroll if unroll is None else unroll
-        given = 0 if conditioning is None else conditioning.shape[-1]
-        if given != self.conditioning:
-            raise ValueError(
-                f"conditioning must have {self.conditioning} numbers for each sample, got {given}"
-            )
         way = self.start if start is None else start
         learnt = not isinstance(way, Mapping) and way.learnt
         found = way if isinstance(way, Mapping) else way(observation, args, self.fields)
         check_state(found, self.fields)
         state = {name: found[name] for name in self.fields}
-        memories = {
-            name: tuple(p.init(state[name]) for p in self._encodings(field))
-            for name, field in self.fields.items()
-        }
         if self.encoder is not None:
             observation = unroll.encode(self.encoder, observation)
         seen = self.layout.seen(observation, state)
+        self._check(state, seen, conditioning)
         hiddens = {
             dims: network.init_hidden(self.layout.map_like(dims, state, seen))
             for dims, network in self.networks.items()
@@ -236,6 +237,10 @@ class RIM(nn.Module):
                 state = {
                     name: x + self.fields[name].spread * change[name] for name, x in state.items()
                 }
+        memories = {
+            name: tuple(p.init(state[name]) for p in self._encodings(field))
+            for name, field in self.fields.items()
+        }
         return Progress(state, state, memories, hiddens, seen, conditioning)
 
     def step(
@@ -268,6 +273,28 @@ class RIM(nn.Module):
         return replace(
             progress, state=state, memories=memories, hiddens=hiddens, step=progress.step + 1
         )
+
+    def _check(self, state: State, seen: Tensor | None, conditioning: Tensor | None) -> None:
+        """Checks the shape of the conditioning, and that all lives where the networks do."""
+        batch = len(next(iter(state.values())))
+        found = (batch, 0) if conditioning is None else tuple(conditioning.shape)
+        if found != (batch, self.conditioning):
+            raise ValueError(
+                f"conditioning must have {self.conditioning} numbers for each sample, with shape "
+                f"{(batch, self.conditioning)}, got "
+                f"{'none' if conditioning is None else found}"
+            )
+        weights = [p for p in self.network.parameters() if p.is_floating_point()]  # pyright: ignore
+        kinds = [(p.dtype, p.device) for p in weights]
+        given = {"the observation": seen, "conditioning": conditioning}
+        given |= {f"the start of {name}": x for name, x in state.items()}
+        for name, x in given.items():
+            if x is not None and kinds and (x.dtype, x.device) not in kinds:
+                raise ValueError(
+                    f"{name} must have the precision and the device of the network, "
+                    f"{kinds[0][0]} on {kinds[0][1]}, got {x.dtype} on {x.device}: convert it, or "
+                    "the machine, as by y.float(), rim.double(), rim.to(y.device)"
+                )
 
     def _encodings(self, field: Field) -> Sequence[Preconditioner]:
         return self.precondition if field.precondition is None else field.precondition

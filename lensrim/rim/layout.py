@@ -141,7 +141,9 @@ class Layout:
         channels, dims = self.placed(self.observation)
         if not channels:
             return None
-        y = observation if dims else observation.flatten(1)
+        # One number for each sample may come without an axis of its own.
+        alone = dims or not observation.ndim
+        y = observation if alone else observation[:, None].flatten(1)
         batch = len(next(iter(state.values())))
         if y.shape[:2] != (batch, channels) or y.ndim != 2 + dims:
             size = "".join(f", n{i + 1}" for i in range(dims))

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from .fields import State
+from .problem import check_values
 from .trajectory import Trajectory
 
 Truth = Mapping[str, Tensor | Sequence[Tensor]]
@@ -49,11 +50,13 @@ def trajectory_loss(
 
     Arguments:
         trajectory: The steps.
-        truth: The true free variables :math:`x^*`, as :data:`Truth`; the true physical values if
-            ``physical``.
-        fields: Weights :math:`\lambda_f`; 1 where a field is not named, and 0 leaves it out.
+        truth: The true free variables :math:`x^*`, as :data:`Truth`, in the shapes of the state;
+            the true physical values if ``physical``.
+        fields: Weights :math:`\lambda_f`; 1 where a field is not named, and 0 leaves it out: its
+            truth is not looked at, and need not be known.
         elements: Weights :math:`W_f` of pixels or components, of shapes that broadcast to those of
-            the fields; 1 where a field is not named.
+            the fields; 1 where a field is not named. Where they are 0 the truth may be anything,
+            NaN too.
         times: Weights :math:`w_t` of the T steps, normalised to a sum of 1; uniform by default.
         floor: Errors :math:`\epsilon` below which nothing is gained, in units of
             :math:`\Delta_f^2`; the errors themselves are averaged, not their logarithm, if
@@ -62,11 +65,12 @@ def trajectory_loss(
             minimum. Having no typical size, they are in their own units: :math:`\Delta_f = 1`.
 
     Returns:
-        The loss, and by field the weighted mean square errors at each step in units of
-        :math:`\Delta_f^2`, with shape :math:`(T, B)`.
+        The loss, and by field that is not left out the weighted mean square errors at each step
+        in units of :math:`\Delta_f^2`, with shape :math:`(T, B)`.
 
     Raises:
-        ValueError: If there are not as many times as steps, or a weight or the floor is wrong.
+        ValueError: If there are not as many times as steps, a weight or the floor is wrong, or the
+            truth of a field is missing or of another shape.
     """
     states = trajectory.values[1:] if physical else trajectory.states[1:]
     shares = _shares(times, len(states))
@@ -77,26 +81,54 @@ def trajectory_loss(
         raise ValueError(f"floor must be positive, got {floor}")
     errors = {}
     loss = next(iter(states[0].values())).new_zeros(())
-    for name, field in trajectory.fields.items():
+    factors = dict.fromkeys(trajectory.fields, 1.0) | dict(fields or {})
+    for name, factor in factors.items():
+        if factor == 0:
+            continue
         weight = (elements or {}).get(name)
-        aims = truth[name]
-        aims = [aims] * len(states) if isinstance(aims, Tensor) else aims
-        unit = 1.0 if physical else field.step**2
+        aims = _aims(name, truth, states)
+        unit = 1.0 if physical else trajectory.fields[name].step ** 2
         steps = [
             _mean_square(s[name] - aim, weight) / unit for s, aim in zip(states, aims, strict=True)
         ]
         counted = steps if floor is None else [(e + floor).log() for e in steps]
-        factor = (fields or {}).get(name, 1.0)
         loss = loss + factor * sum(w * e.mean() for w, e in zip(shares, counted, strict=True))
         errors[name] = torch.stack(steps).detach()
     return loss, errors
 
 
+def _aims(name: str, truth: Truth, states: Sequence[State]) -> Sequence[Tensor]:
+    """Returns the truth of a field at each step."""
+    if name not in truth:
+        raise ValueError(
+            f"the truth must have every field that is not left out, got none of {name}: give it, "
+            f"or fields={{{name!r}: 0}}"
+        )
+    aims = truth[name]
+    aims = [aims] * len(states) if isinstance(aims, Tensor) else aims
+    if len(aims) != len(states):
+        raise ValueError(
+            f"the truth of {name} must be one tensor, or one for each of the {len(states)} steps "
+            f"(the start is none), got {len(aims)}"
+        )
+    for aim, state in zip(aims, states, strict=True):
+        # One of another shape could be broadcast, and compared with what it does not belong to.
+        if aim.shape != state[name].shape:
+            raise ValueError(
+                f"the truth of {name} must have the shape of the state, "
+                f"{tuple(state[name].shape)}, got {tuple(aim.shape)}: reshape it"
+            )
+    return aims
+
+
 def _mean_square(error: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is not None:
+        # Before it is squared: a factor of zero makes neither NaN nor its gradient zero.
+        weight = weight.expand_as(error)
+        error = torch.where(weight != 0, error, 0.0)
     square = error.abs().square() if error.is_complex() else error.square()
     if weight is None:
         return square.flatten(1).mean(1)
-    weight = weight.expand_as(square)
     total = weight.flatten(1).sum(1)
     # A sample without any weight has no error to speak of, rather than none that is a number.
     return (weight * square).flatten(1).sum(1) / torch.where(total > 0, total, 1.0)
@@ -142,7 +174,8 @@ class LikelihoodLoss:
     all steps.
 
     With no other term its minimum is the maximum of the likelihood, or of whatever
-    :math:`E = -\log p` is the energy: no posterior mean.
+    :math:`E = -\log p` is the energy: no posterior mean. It holds the observations of one batch:
+    make it anew for each.
 
     Arguments:
         energy_fn: Takes ``(x, y, *args)`` with physical values; returns :math:`E` of each sample,
@@ -158,6 +191,8 @@ class LikelihoodLoss:
 
     def __call__(self, trajectory: Trajectory, truth: Truth) -> Tensor:
         energies = [self.energy_fn(x, self.y, *self.args) for x in trajectory.values[1:]]
+        for energy, x in zip(energies, trajectory.states[1:], strict=True):
+            check_values(energy, x)
         return _over_steps(energies, self.times)
 
 
@@ -165,12 +200,12 @@ class LikelihoodLoss:
 class ImageLoss:
     r"""Creates the term
     :math:`\sum_t w_t \langle W (F(f(x_t)) - y)^2 \rangle / \langle W \rangle`, in the plane of the
-    observations.
+    observations. It holds the observations of one batch: make it anew for each.
 
     Arguments:
         forward_fn: The forward model :math:`F`: takes physical values; returns what is observed.
-        image: What it is compared with, with shape (B, ...): the observations :math:`y`, or better
-            those without noise, where they are known.
+        image: What it is compared with, with the shape (B, ...) of what the model returns: the
+            observations :math:`y`, or better those without noise, where they are known.
         weight: Weights :math:`W`, like the inverse variance, of a shape that broadcasts to that of
             the image.
         times: Weights :math:`w_t` of the T steps, as for :func:`trajectory_loss`.
@@ -182,9 +217,17 @@ class ImageLoss:
     times: Sequence[float] | None = None
 
     def __call__(self, trajectory: Trajectory, truth: Truth) -> Tensor:
-        values = trajectory.values[1:]
-        errors = [_mean_square(self.forward_fn(x) - self.image, self.weight) for x in values]
+        errors = [self._error(x) for x in trajectory.values[1:]]
         return _over_steps(errors, self.times)
+
+    def _error(self, values: State) -> Tensor:
+        model = self.forward_fn(values)
+        if model.shape != self.image.shape:
+            raise ValueError(
+                f"image must have the shape of what forward_fn returns, {tuple(model.shape)}, got "
+                f"{tuple(self.image.shape)}: give that of this batch, in this shape"
+            )
+        return _mean_square(model - self.image, self.weight)
 
 
 def weighted_sum(

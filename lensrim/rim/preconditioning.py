@@ -78,7 +78,7 @@ class Normalized:
         return ()
 
     def update(self, memory: Memory, score: Tensor) -> tuple[Memory, Tensor]:
-        shape = (-1, *[1] * (score.ndim - 1))
+        shape = (len(score), *[1] * (score.ndim - 1))
         # In units of the largest, so that no square leaves the range of single precision.
         largest = score.abs().flatten(1).amax(1).reshape(shape)
         unit = score / torch.where(largest > 0, largest, 1.0)

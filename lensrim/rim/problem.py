@@ -20,7 +20,7 @@ A function of one sample is made one of a batch by ``torch.func.vmap``, and a gr
 ``Unroll(through_score=True)``), the score is part of the graph; otherwise it is a constant.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -44,7 +44,8 @@ def linked_score(
         fields: The fields, with their links.
 
     Raises:
-        ValueError: By the returned function, if scores are missing or of another shape.
+        ValueError: By the returned function, if there is no mapping, or scores are missing or of
+            another shape.
     """
 
     def free_score(state: State) -> tuple[State, Aux]:
@@ -53,7 +54,7 @@ def linked_score(
             values = to_physical(x, fields)
             given = values if through else {name: v.detach() for name, v in values.items()}
             found = score_fn(given, y, *args)
-            score, aux = found if isinstance(found, tuple) else (found, {})
+            score, aux = check_pair(found if isinstance(found, tuple) else (found, {}))
             _check(score, values)
             pulled = torch.autograd.grad(
                 list(values.values()),
@@ -81,7 +82,8 @@ def log_prob_score(
         The score. Beside it, it returns the value itself under ``log_prob``.
 
     Raises:
-        ValueError: By the returned function, if there is not one number for each sample.
+        ValueError: By the returned function, if there is not one number for each sample, or none
+            that can be differentiated.
     """
     return _differentiated(log_prob_fn, 1.0, y, args, fields)
 
@@ -111,11 +113,13 @@ def _differentiated(
         x, through = _variables(state)
         with torch.enable_grad():
             value = function(to_physical(x, fields), y, *args)
-            batch = (len(next(iter(x.values()))),)
-            if value.shape != batch:
+            check_values(value, x)
+            if not value.requires_grad:
                 raise ValueError(
-                    "an energy or log-probability must have one number for each sample, with "
-                    f"shape {batch}, got {tuple(value.shape)}: sum over all but the first axis"
+                    "an energy or log-probability must be computed from x by operations that "
+                    "torch can differentiate, got one that knows nothing of x: do not detach it, "
+                    "nor compute it in numpy or under no_grad; where it is a black box, give its "
+                    "score to linked_score"
                 )
             value = sign * value
             score = torch.autograd.grad(
@@ -131,8 +135,48 @@ def _differentiated(
     return score_fn
 
 
+def check_pair(found: Any) -> tuple[State, Aux]:
+    """Checks that a score function returned the score and what is beside it, each by name.
+
+    Raises:
+        ValueError: If it did not.
+    """
+    if isinstance(found, tuple) and len(found) == 2 and all(isinstance(f, Mapping) for f in found):
+        return found
+    kinds = [type(f).__name__ for f in (found if isinstance(found, tuple) else (found,))]
+    raise ValueError(
+        "a score function must return the score by field, and by name the maps beside it, got "
+        f"{' and '.join(kinds)}: return ({{field: tensor, ...}}, {{}}), or make it with "
+        "energy_score, log_prob_score or linked_score"
+    )
+
+
+def check_values(value: Any, state: State) -> None:
+    """Checks that an energy or log-probability has one number for each sample of a state.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    batch = (len(next(iter(state.values()))),)
+    found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if found != batch:
+        raise ValueError(
+            "an energy or log-probability must have one number for each sample, with shape "
+            f"{batch}, got {found}: sum over all but the first axis"
+        )
+
+
 def _variables(state: State) -> tuple[dict[str, Tensor], bool]:
-    """Returns free variables to differentiate in, and whether what follows is to be a graph."""
+    """Returns free variables to differentiate in, and whether what follows is to be a graph.
+
+    Raises:
+        ValueError: If nothing can be differentiated here.
+    """
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "a score must be taken where torch can differentiate, got torch.inference_mode: use "
+            "torch.no_grad in its place"
+        )
     through = torch.is_grad_enabled() and any(x.requires_grad for x in state.values())
     with torch.enable_grad():
         # A view of each tensor, so that the caller's own graph is neither walked nor marked.

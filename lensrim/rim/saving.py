@@ -3,8 +3,8 @@ r"""Machines in files: the weights, and plain JSON that says what they belong to
 The description names the class of every part (machine, fields, links, encodings, start, network)
 and its arguments: for a module those of its property ``config``, for anything else those of the
 frozen dataclass that it is. Nothing that is read is executed: names are looked up among the parts
-of this package and what the reader passes, which is how networks, links or functions of the user's
-own come back.
+of this package, torch's functions of numbers, and what the reader passes, which is how networks,
+links or functions of the user's own come back.
 
 A file that :func:`lensrim.training.loop.fit` writes is read, too, if the header that it was given
 holds ``{"rim": describe(rim)}``.
@@ -13,8 +13,10 @@ holds ``{"rim": describe(rim)}``.
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Protocol, runtime_checkable
+
+import torch
 
 from .._weights import read_weights, write_weights
 from ..errors import InputError
@@ -47,6 +49,21 @@ OURS = {
 }
 """Parts that need not be passed to :func:`load_rim`."""
 
+TORCHS: Mapping[str, Any] = MappingProxyType(
+    {
+        part.__name__: part
+        for part in (
+            *(torch.exp, torch.expm1, torch.exp2, torch.log, torch.log1p, torch.log2, torch.log10),
+            *(torch.sqrt, torch.square, torch.neg, torch.reciprocal, torch.abs),
+            *(torch.sin, torch.cos, torch.tan, torch.asin, torch.acos, torch.atan),
+            *(torch.sinh, torch.cosh, torch.tanh, torch.asinh, torch.acosh, torch.atanh),
+            *(torch.arcsin, torch.arccos, torch.arctan, torch.arcsinh, torch.arccosh),
+            *(torch.arctanh, torch.sigmoid, torch.logit, torch.erf, torch.erfinv),
+        )
+    }
+)
+"""Torch's functions that a file may name: of numbers alone, so that a file can do no harm."""
+
 HEADER = "rim"
 """Name of the description in the header of a file."""
 
@@ -77,7 +94,14 @@ def describe(part: Any) -> Any:
         return {"mapping": [[describe(key), describe(value)] for key, value in part.items()]}
     if isinstance(part, list | tuple):
         return [describe(each) for each in part]
-    if isinstance(part, FunctionType | type) and part.__name__ != "<lambda>":
+    if isinstance(part, BuiltinFunctionType) and TORCHS.get(part.__name__) is part:
+        return {"torch": part.__name__}
+    # What is written in C may be the method of an object, which a name does not tell.
+    free = not isinstance(part, BuiltinFunctionType) or isinstance(
+        part.__self__, ModuleType | type | None
+    )
+    functions = FunctionType | BuiltinFunctionType | type
+    if isinstance(part, functions) and part.__name__ != "<lambda>" and free:
         return {"function": part.__name__}
     if isinstance(part, Configured):
         arguments = dict(part.config)
@@ -117,6 +141,8 @@ def _rebuilt(description: Any, parts: Mapping[str, Any]) -> Any:
         return description
     if "mapping" in description:
         return {_rebuilt(k, parts): _rebuilt(v, parts) for k, v in description["mapping"]}
+    if "torch" in description:
+        return _torchs(description["torch"])
     name = description.get("function", description.get("class"))
     if name not in parts:
         raise InputError(
@@ -133,6 +159,15 @@ def _rebuilt(description: Any, parts: Mapping[str, Any]) -> Any:
             f"{name} must take the arguments {sorted(arguments)} ({error}); give the version of "
             "it that wrote the file"
         ) from error
+
+
+def _torchs(name: Any) -> Any:
+    if name not in TORCHS:
+        raise InputError(
+            f"a function of torch's must be one of {sorted(TORCHS)}, found {name!r}; write the "
+            "machine again, with a function of your own, and pass it in known"
+        )
+    return TORCHS[name]
 
 
 def save_rim(
@@ -165,10 +200,30 @@ def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
         InputError: If the file is none of these, or holds parts that are not known.
     """
     tensors, header = read_weights(path, dtype=None)
+    if HEADER not in header:
+        raise InputError(
+            f"{path}: the header must hold the description of a machine under {HEADER!r}, found "
+            f"{sorted(header)}; give fit header={{'rim': describe(rim)}}; for weights that are "
+            "there, make the machine as it was, then "
+            "rim.load_state_dict(safetensors.torch.load_file(path))"
+        )
     try:
         rim = rebuild(header[HEADER], known)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (KeyError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path}: must hold a machine as describe describes it, found another description "
+            f"({type(error).__name__}: {error}); write it with save_rim"
+        ) from error
+    if not isinstance(rim, RIM):
+        raise InputError(
+            f"{path}: must hold a machine and its weights, found a {type(rim).__name__}; write it "
+            "with save_rim"
+        )
+    try:
         rim.load_state_dict(tensors, assign=True)
-    except (InputError, KeyError, AttributeError, RuntimeError) as error:
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"{path}: must hold a machine and its weights, found another file ({reason})"

@@ -18,10 +18,11 @@ class Trajectory:
 
     Arguments:
         states: States of free variables, the start first: T + 1 of them.
-        scores: Scores at the states before each step: T of them.
+        scores: Scores at the states before each step: T of them, and one more at the last state
+            where the call asked for it.
         fields: The fields.
-        log_probs: :math:`\log p(y | x_t)` at the same states as the scores, with shape (T, B),
-            where the score function tells it; ``None`` where it does not.
+        log_probs: :math:`\log p(y | x_t)` at the same states as the scores, with shape (T, B) or
+            (T + 1, B), where the score function tells it; ``None`` where it does not.
     """
 
     states: Sequence[State]
@@ -44,9 +45,12 @@ class Trajectory:
         return to_physical(self.states[step], self.fields)
 
     def score_norms(self) -> dict[str, Tensor]:
-        """Computes the norm of the score of each field at each step, with shape (T, B)."""
+        """Computes the norm of each field's scores, with shape (T, B), or (T + 1, B)."""
+        none = {name: x.new_zeros(0, len(x)) for name, x in self.states[0].items()}
         return {
             name: torch.stack([score[name].flatten(1).norm(dim=1) for score in self.scores])
+            if self.scores
+            else none[name]
             for name in self.fields
         }
 

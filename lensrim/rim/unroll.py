@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .fields import Aux, ScoreFn, State
 from .networks import Hidden, Network
+from .problem import check_pair
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ class Unroll:
     def call(
         self, network: Network, maps: Tensor, vectors: Tensor, hidden: Hidden
     ) -> tuple[Tensor, Tensor, Hidden]:
-        """Calls a network; what it returns has the precision of the vectors."""
+        """Calls a network; what it returns has the precision of the vectors, but for memories
+        that are no floating numbers."""
 
         def run(*given: Tensor) -> tuple[Tensor, Tensor, Hidden]:
             with self.precision(vectors):
                 moved, numbers, after = network(given[0], given[1], tuple(given[2:]))
-            return moved.to(vectors), numbers.to(vectors), tuple(h.to(vectors) for h in after)
+            # A counter of the network's own stays a whole number.
+            kept = tuple(h.to(vectors) if h.is_floating_point() else h for h in after)
+            return moved.to(vectors), numbers.to(vectors), kept
 
         if self.checkpoint and torch.is_grad_enabled():
             # The reentrant kind gives wrong gradients where processes share them.
@@ -75,7 +79,15 @@ class Unroll:
         return torch.autocast(like.device.type, torch.bfloat16)
 
     def score(self, score_fn: ScoreFn, state: State) -> tuple[State, Aux]:
-        """Takes the score of a state, never in less than the state's own precision."""
+        """Takes the score of a state, never in less than the state's own precision.
+
+        Raises:
+            ValueError: If the function does not return two mappings.
+        """
+        if torch.is_inference_mode_enabled():
+            # A score may be a derivative, and there is none in this mode, nor of its tensors.
+            with torch.inference_mode(False), torch.no_grad():
+                return self.score(score_fn, {name: x.clone() for name, x in state.items()})
         through = self.through_score and torch.is_grad_enabled()
         given = dict(state) if through else {name: x.detach() for name, x in state.items()}
         device = next(iter(state.values())).device.type
@@ -83,7 +95,7 @@ class Unroll:
         has_one = torch.amp.autocast_mode.is_autocast_available(device)
         outside = torch.autocast(device, enabled=False) if has_one else nullcontext()
         with torch.enable_grad(), outside:
-            score, aux = score_fn(given)
+            score, aux = check_pair(score_fn(given))
         if through:
             return score, aux
         return (

@@ -25,7 +25,7 @@ from lensrim.inference.learnt import (
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
 from lensrim.lensing.cosmology import ARCSEC
-from lensrim.lensing.likelihood import score, simulate
+from lensrim.lensing.likelihood import log_likelihood, score, simulate
 from lensrim.lensing.noise import VisibilityNoise
 from lensrim.lensing.nufft import Direct
 from lensrim.lensing.simulator import Simulator
@@ -51,6 +51,22 @@ def test_an_untrained_machine_returns_its_start(batch):
         assert torch.equal(last[name], start[name])
 
 
+def test_its_trajectory_tells_log_probabilities(batch):
+    rim, simulator = build(SMALL), simulator_of(batch)
+    with torch.no_grad():
+        path = rim(
+            batch["observation"],
+            score_of(batch, simulator),
+            start_state(batch),
+            batch["conditioning"],
+            judged=True,
+        )
+    seen = simulate(simulator, path.last, setting_of(batch))
+    expected = log_likelihood(seen, batch["image"], batch["sigma"], batch["mask"])
+    assert path.log_probs is not None
+    torch.testing.assert_close(path.log_probs, expected.expand(SMALL.steps + 1, 3))
+
+
 def test_the_unit_of_brightness_does_not_matter():
     raw = PAIRS(1)
     bright = {k: v * (50 if k in ("image", "sigma", "amplitude") else 1) for k, v in raw.items()}
@@ -61,7 +77,8 @@ def test_the_unit_of_brightness_does_not_matter():
 
 def test_the_maps_that_are_shown_have_their_channels_and_an_order_of_one(batch):
     gradient, aux = score_of(batch, simulator_of(batch))(start_state(batch))
-    assert list(aux) == list(AUX)
+    assert list(aux) == [*AUX, "log_prob"]
+    assert aux.pop("log_prob").shape == (3,)
     for name, value in aux.items():
         assert value.shape == (3, AUX[name], 32, 32)
         assert float(value.abs().max()) < 30, name
@@ -85,7 +102,8 @@ def test_it_is_shown_the_score_of_visibilities_at_each_step(batch):
         met.append(state)
         return with_aux(plain)(state)
 
-    for name, value in with_aux(plain)(start)[1].items():
+    aux = with_aux(plain)(start)[1]
+    for name, value in ((name, aux[name]) for name in AUX):
         assert value.shape == (3, AUX[name], 32, 32)
         assert float(value.abs().max()) < 30, name
     rim, shown = build(SMALL), []

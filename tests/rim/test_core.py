@@ -1,5 +1,6 @@
 """The recurrent inference machine, held to its laws on problems of every kind."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 from machines import (
     BATCH,
     EVERY,
+    FEW,
     PROBLEMS,
     STEPS,
     Given,
@@ -19,7 +21,8 @@ from machines import (
 )
 from torch import Tensor
 
-from lensrim.rim.fields import Aux, State
+from lensrim.rim.fields import Aux, Field, State
+from lensrim.rim.preconditioning import Normalized
 from lensrim.rim.problem import log_prob_score
 
 
@@ -181,6 +184,12 @@ def test_a_trajectory_is_told_in_both_spaces_with_its_log_probabilities(problem:
     expected = torch.stack([log_prob_of(given)(state) for state in path.states[:-1]])
     torch.testing.assert_close(path.log_probs, expected)
     assert given.run(rim).log_probs is None
+    judged = rim(given.observation, score_fn, given.start, given.conditioning, judged=True)
+    assert judged.log_probs is not None and len(judged.scores) == len(judged.states)
+    torch.testing.assert_close(judged.log_probs[:-1], expected)
+    torch.testing.assert_close(judged.log_probs[-1], log_prob_of(given)(path.last))
+    assert_equal(judged.scores[-1], score_fn(path.last)[0])
+    assert_equal(judged.last, path.last)
 
 
 def test_norms_of_the_scores():
@@ -194,6 +203,8 @@ def test_norms_of_the_scores():
             for b in range(BATCH):
                 expected = (path.scores[t][name][b] ** 2).sum() ** 0.5
                 torch.testing.assert_close(norm[t, b], expected)
+    none = problem.given().run(awake(problem), steps=0).score_norms()
+    assert {name: norm.shape for name, norm in none.items()} == dict.fromkeys(norms, (0, BATCH))
 
 
 def test_a_start_must_have_the_fields_in_their_shapes():
@@ -212,15 +223,79 @@ def test_a_start_must_have_the_fields_in_their_shapes():
 def test_conditioning_must_be_what_the_machine_was_made_for():
     problem = PROBLEMS["2-D"]
     rim, given = awake(problem), problem.given()
-    with pytest.raises(ValueError, match="must have 3 numbers for each sample, got 0"):
+    with pytest.raises(ValueError, match=r"3 numbers for each sample, .*\(3, 3\), got none"):
         rim(given.observation, given.score, given.start)
-    with pytest.raises(ValueError, match="must have 3 numbers for each sample, got 4"):
-        rim(given.observation, given.score, given.start, random(BATCH, 4))
+    for shape in ((BATCH, 4), (3,), (1, 3), (BATCH, 3, 1)):
+        with pytest.raises(ValueError, match=rf"sample, .*\(3, 3\), got {re.escape(str(shape))}"):
+            rim(given.observation, given.score, given.start, random(*shape))
+
+
+@pytest.mark.parametrize("wrong", ["the observation", "the start of shear", "conditioning"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_is_given_has_the_kind_of_the_machine(wrong: str, elsewhere: bool):
+    problem = PROBLEMS["2-D"]
+    rim, given = problem.rim(), problem.given()
+
+    def other(name: str, x: Tensor | None) -> Tensor | None:
+        if name != wrong or x is None:
+            return x
+        return x.to("meta") if elsewhere else x.float()
+
+    changed = replace(
+        given,
+        observation=other("the observation", given.observation),
+        start={name: other(f"the start of {name}", x) for name, x in given.start.items()},
+        conditioning=other("conditioning", given.conditioning),
+    )
+    found = "torch.float64 on meta" if elsewhere else "torch.float32 on cpu"
+    with pytest.raises(ValueError, match=f"{wrong} must have .*torch.float64 on cpu, got {found}"):
+        changed.run(rim)
+
+
+def test_one_number_for_each_sample_is_an_observation():
+    problem = Problem({"x": Field(2, 0)}, ())
+    rim, given = awake(problem), problem.given()
+    flat = replace(given, observation=given.observation[:, 0])
+    assert flat.observation.shape == (BATCH,)
+    assert_equal(flat.run(rim).last, given.run(rim).last)
+    with pytest.raises(ValueError, match=r"observation must have shape \(3, 1\) .*got \(\)"):
+        replace(given, observation=torch.zeros(())).run(rim)
+
+
+@EVERY
+def test_of_no_samples_there_are_no_answers(problem: Problem):
+    encodings = (*problem.precondition, Normalized())
+    problem = replace(problem, precondition=encodings)
+    path = problem.given().of([]).run(awake(problem))
+    for name, x in path.last.items():
+        assert x.shape == (0, *problem.given().start[name].shape[1:])
+
+
+@FEW
+def test_it_answers_in_inference_mode(problem: Problem):
+    """What the score is a derivative of is then computed outside of it."""
+    problem = replace(problem, aux={})
+    rim, given = awake(problem), problem.given()
+
+    def log_prob(values: State, _: None) -> Tensor:
+        free = {name: problem.fields[name].link.free(v) for name, v in values.items()}
+        return log_prob_of(given)(free)
+
+    score_fn = log_prob_score(log_prob, None, fields=problem.fields)
+    expected = rim.predict(given.observation, score_fn, given.start, given.conditioning)
+    with torch.inference_mode():
+        found = rim.predict(given.observation, score_fn, given.start, given.conditioning)
+        assert not any(x.requires_grad for x in found.values())
+    assert_equal(found, expected)
 
 
 def test_a_machine_has_steps():
     with pytest.raises(ValueError, match="steps must be 1 or more, got 0"):
         PROBLEMS["1-D"].rim(None, steps=0)
+    rim, given = PROBLEMS["1-D"].rim(), PROBLEMS["1-D"].given()
+    for run in (given.run, given.predict):
+        with pytest.raises(ValueError, match="steps must be 0 or more, got -2"):
+            run(rim, steps=-2)
 
 
 def test_what_a_score_function_returns_must_be_whole():
@@ -235,6 +310,8 @@ def test_what_a_score_function_returns_must_be_whole():
 
         rim(given.observation, score_fn, given.start, given.conditioning)
 
+    with pytest.raises(ValueError, match=r"beside it, got dict: return \({field: tensor"):
+        rim(given.observation, lambda x: given.score(x)[0], given.start, given.conditioning)
     with pytest.raises(ValueError, match=r"the score must have shear with shape .3, 2., got none"):
         run(lambda score, aux: score.pop("shear"))
     with pytest.raises(ValueError, match=r"must be both with shape .3, 2, 19, 22., got none"):

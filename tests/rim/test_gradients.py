@@ -240,6 +240,8 @@ def test_a_gradient_cut_off_after_every_step_is_the_sum_of_single_steps(problem:
         (trajectory_loss(path, problem.state(90))[0] / STEPS).backward()
     by_hand = {n: p.grad for n, p in rim.named_parameters() if p.grad is not None}
     assert_equal(found, {name: by_hand[name] for name in found}, tolerance=1e-12)
+    for name in by_hand.keys() - found.keys():
+        assert not by_hand[name].any(), name
 
 
 @pytest.mark.parametrize("truncate", [1, 2, 3, 4, 5, 0])
@@ -323,6 +325,23 @@ def test_memory_and_state_keep_their_precision_whatever_a_network_returns():
     assert {x.dtype for x in (*after.hidden, *after.state.values())} == {torch.float64}
 
 
+class Counting(Spy):
+    """A network that counts its calls in whole numbers."""
+
+    def init_hidden(self, maps: Tensor) -> Hidden:
+        return (torch.zeros((), dtype=torch.int64),)
+
+
+@pytest.mark.parametrize("unroll", [Unroll(), Unroll(checkpoint=True, truncate=1)], ids=repr)
+def test_a_counter_stays_a_whole_number(unroll: Unroll):
+    problem = PROBLEMS["1-D"]
+    rim, given = problem.rim(Counting.all(problem)), problem.given()
+    progress = rim.begin(given.observation, given.start)
+    after = rim.step(progress, *given.score(progress.state), unroll=unroll)
+    assert [(h.dtype, int(h)) for h in after.hidden] == [(torch.int64, 1)]
+    given.run(rim, unroll=unroll)
+
+
 # The compiler.
 
 CODE = """
@@ -360,6 +379,18 @@ def test_the_network_compiles_as_one_graph(size: tuple[int, ...]):
     code = CODE % {"dims": len(size), "size": size}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# Groups.
+
+
+@EVERY
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_every_parameter_has_a_gradient_in_every_step(problem: Problem, steps: int):
+    """Zero where nothing reads what it made: processes that share gradients wait for each."""
+    rim = awake(problem)
+    gradients(rim, problem, steps=steps, unroll=Unroll(truncate=1))
+    assert not [name for name, p in rim.named_parameters() if p.grad is None]
 
 
 # Refusing.

@@ -88,7 +88,7 @@ def test_the_loss_and_its_errors_are_the_sums(
     )
     expected, parts = written_out(fields, elements, times or [1.0] * STEPS, floor)
     assert loss.shape == () and loss.item() == pytest.approx(expected)
-    assert set(errors) == set(FIELDS)
+    assert set(errors) == {name for name in FIELDS if fields.get(name) != 0}
     for name, error in errors.items():
         assert error.shape == (STEPS, BATCH)
         np.testing.assert_allclose(error.numpy(), parts[name])
@@ -159,6 +159,58 @@ def test_wrong_weights_and_floors_are_refused():
         trajectory_loss(trajectory(), state(50), floor=0.0)
     with pytest.raises(ValueError, match="positive sum"):
         trajectory_loss(trajectory(), state(50), times=[2.0, 2.0, 2.0, -1.0])
+
+
+@pytest.mark.parametrize("truth", [{}, {"shear": torch.full((BATCH, 2), math.nan).double()}])
+def test_a_field_of_weight_zero_needs_no_truth(truth: State):
+    known = {name: x for name, x in state(50).items() if name != "shear"}
+    expected, _ = trajectory_loss(trajectory(), state(50), fields={"shear": 0.0})
+    found, errors = trajectory_loss(trajectory(), {**known, **truth}, fields={"shear": 0.0})
+    assert torch.equal(found, expected) and list(errors) == list(known)
+
+
+@pytest.mark.parametrize("of_image", [False, True])
+def test_what_has_no_weight_may_be_anything(of_image: bool):
+    """Masked data, too: neither the loss nor its gradient knows them."""
+    states = [{name: x.requires_grad_() for name, x in s.items()} for s in trajectory().states]
+    path, weight = Trajectory(states, [], LINKED), torch.tensor([0.0, 1.0, 2.0, 0.0]).double()
+
+    def loss(holes: float) -> Tensor:
+        spoilt = torch.where(weight > 0, 0.0, holes)
+        if of_image:
+            return ImageLoss(blurred, IMAGE + spoilt, weight)(path, {})
+        truth = {**state(50), "source": state(50)["source"] + spoilt}
+        return trajectory_loss(path, truth, elements={"source": weight})[0]
+
+    parameters = [s["source"] for s in states[1:]]
+    expected = torch.autograd.grad(loss(0.0), parameters)
+    assert torch.equal(loss(math.nan), loss(0.0))
+    for one, two in zip(torch.autograd.grad(loss(math.nan), parameters), expected, strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"line": random(BATCH, 5)}, r"truth of line .*state, \(3, 1, 5\), got \(3, 5\)"),
+        ({"shear": random(BATCH)}, r"truth of shear must have the shape .*got \(3,\)"),
+        ({"shear": random(1, 2)}, r"truth of shear must have the shape .*got \(1, 2\)"),
+        ({"shear": [random(BATCH, 2)] * 5}, r"one for each of the 4 steps .*, got 5"),
+    ],
+)
+def test_the_truth_has_the_shape_of_the_state(change: dict, message: str):
+    for physical in (False, True):
+        with pytest.raises(ValueError, match=message):
+            trajectory_loss(trajectory(), state(50) | change, physical=physical)
+    with pytest.raises(ValueError, match=r"got none of line: give it, or fields={'line': 0}"):
+        trajectory_loss(trajectory(), {"source": state(50)["source"]})
+
+
+def test_terms_compare_what_belongs_together():
+    with pytest.raises(ValueError, match=r"image must have .*\(3, 1, 3, 4\), got \(3, 3, 4\)"):
+        ImageLoss(blurred, IMAGE[:, 0])(trajectory(), {})
+    with pytest.raises(ValueError, match=r"one number for each sample, .*\(3,\), got \(3, 2\)"):
+        LikelihoodLoss(lambda x, _: x["shear"], None)(trajectory(), {})
 
 
 def test_with_a_floor_logarithms_are_averaged():

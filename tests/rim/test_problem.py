@@ -218,6 +218,46 @@ def test_a_log_probability_has_one_number_for_each_sample(value: Callable[[State
             score_fn(state())
 
 
+@pytest.mark.parametrize(
+    "value",
+    [lambda x: x["shear"].detach().sum(1), lambda x: torch.zeros(BATCH)],
+    ids=["detached", "constant"],
+)
+def test_a_log_probability_knows_the_state(value: Callable[[State], Tensor]):
+    for make in (energy_score, log_prob_score):
+        with pytest.raises(ValueError, match=r"computed from x by operations that torch can diff"):
+            make(lambda x, _: value(x), None, fields=FIELDS)(state())
+
+
+def test_a_log_probability_is_a_tensor():
+    with pytest.raises(ValueError, match=r"with shape \(3,\), got float: sum over all but"):
+        energy_score(lambda x, _: 0.0, None, fields=FIELDS)(state())
+
+
+@pytest.mark.parametrize(
+    ("returned", "kinds"),
+    [
+        (torch.zeros(BATCH, 2), "Tensor and dict"),
+        (({}, {}, {}), "dict and dict and dict"),
+        (({}, torch.zeros(1)), "dict and Tensor"),
+    ],
+)
+def test_a_score_is_given_by_field(returned: object, kinds: str):
+    score_fn = linked_score(lambda x, _: returned, None, fields=FIELDS)
+    with pytest.raises(ValueError, match=rf"by field, .*, got {kinds}: return \({{field: tensor"):
+        score_fn(state())
+
+
+@EVERY
+def test_without_derivatives_there_is_no_score(make):
+    score_fn = make()
+    with (
+        torch.inference_mode(),
+        pytest.raises(ValueError, match=r"got torch.inference_mode: use torch.no_grad"),
+    ):
+        score_fn(state())
+
+
 def test_a_score_has_every_field_in_its_shape():
     less = linked_score(lambda x, _: {"source": x["source"]}, None, fields=FIELDS)
     with pytest.raises(ValueError, match=r"the score of log_kappa must have .*, got none"):

@@ -1,6 +1,7 @@
 """Machines in files: all that makes them again, to the bit."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Shifted:
 LINKS = [
     links.Identity(), links.Log10(), links.Exp(), links.Softplus(), links.Sigmoid(),
     links.Sinh(0.3), links.Bounded(-1.0, 2.5), links.PerChannel((links.Exp(), Shifted(0.1))),
-    links.Bijection(halved, doubled),
+    links.Bijection(halved, doubled), links.Bijection(torch.exp, torch.log, torch.exp),
 ]  # fmt: skip
 ENCODINGS = [
     preconditioning.Raw(0.1), preconditioning.Arcsinh(3.0), preconditioning.Normalized(1e-3),
@@ -80,14 +81,14 @@ PARTS = [
     Zeros(), Zeros(((3, 4), (5,))), ApproximateInverse(inverse), Learnt(Zeros(((2,),))),
     Unroll(checkpoint=True, truncate=3, through_score=True, autocast=True),
     Field(2, 1, 0.5, 0.1, links.Exp(), (preconditioning.Adam(),)),
-    None, True, 1, 1e-30, "text", (1, (2.5, None)), {2: "two", "one": (1,)}, inverse,
+    math.sqrt, None, True, 1, 1e-30, "text", (1, (2.5, None)), {2: "two", "one": (1,)}, inverse,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS, ids=repr)
 def test_a_part_comes_back_from_json(part: object):
     text = json.dumps(describe(part), allow_nan=False)
-    assert rebuild(json.loads(text), (Shifted, inverse, halved, doubled)) == part
+    assert rebuild(json.loads(text), (Shifted, inverse, halved, doubled, math.sqrt)) == part
 
 
 def test_every_part_of_the_package_is_known():
@@ -137,7 +138,9 @@ def test_what_is_not_known_is_asked_for(tmp_path: Path):
     rim = PROBLEMS["1-D"].rim({1: Own(1, **sizes, widths=(4,), lift=4, embedding=4)})
     path = tmp_path / "rim.safetensors"
     save_rim(path, rim)
-    with pytest.raises(InputError, match=r"rim.safetensors: .*found 'Own', .*pass the class or"):
+    with pytest.raises(
+        InputError, match=r"rim.safetensors: every .*found 'Own', .*pass the class"
+    ):
         load_rim(path)
     assert isinstance(load_rim(path, known=[Own]).network, Own)
 
@@ -157,7 +160,8 @@ def test_a_network_with_a_cell_of_the_user_comes_back(tmp_path: Path):
 
 
 def test_what_cannot_be_described_is_refused(tmp_path: Path):
-    for part in (lambda x: x, torch.zeros(3), torch.nn.Linear(2, 2), {"a": object()}):
+    x = torch.zeros(3)
+    for part in (lambda x: x, x, x.exp, torch.nn.Linear(2, 2), {"a": object()}):
         with pytest.raises(InputError, match="be a dataclass, have a config or be a class or"):
             describe(part)
 
@@ -178,12 +182,18 @@ def test_other_arguments_are_told():
 
 
 @pytest.mark.parametrize(
-    "header",
-    [{}, {"rim": 3}, {"rim": {"class": "Exp", "arguments": {}}}, {"rim": {"class": "RIM"}}],
+    ("header", "message"),
+    [
+        ({}, r"under 'rim', found \[\]; give fit header={'rim': describe\(rim\)}; for weights"),
+        ({"rim": 3}, "must hold a machine and its weights, found a int"),
+        ({"rim": {"class": "Exp", "arguments": {}}}, "must hold a machine .* found a Exp"),
+        ({"rim": {"class": "RIM"}}, r"as describe describes it, .*KeyError: 'arguments'"),
+        ({"rim": {"torch": "load"}}, r"torch's must be one of .*, found 'load'"),
+    ],
 )
-def test_other_files_are_refused(tmp_path: Path, header: dict):
+def test_other_files_are_refused(tmp_path: Path, header: dict, message: str):
     write_weights(tmp_path / "x.safetensors", {"a": torch.ones(1)}, header)
-    with pytest.raises(InputError, match=r"x.safetensors: must hold a machine and its weights"):
+    with pytest.raises(InputError, match=f"x.safetensors: .*{message}"):
         load_rim(tmp_path / "x.safetensors")
 
 

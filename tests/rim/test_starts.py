@@ -23,6 +23,7 @@ from torch import Tensor
 from lensrim.rim.core import RIM
 from lensrim.rim.fields import Fields, State, to_physical
 from lensrim.rim.losses import trajectory_loss
+from lensrim.rim.preconditioning import Memory
 from lensrim.rim.starts import ApproximateInverse, Learnt, Start, Zeros
 
 
@@ -182,6 +183,26 @@ def test_memory_is_learnt_whatever_the_start():
     for one, two, three in zip(progress.hidden, bright.hidden, elsewhere.hidden, strict=True):
         assert not torch.allclose(one, two)
         assert torch.equal(one, three)  # from the observation alone
+
+
+@dataclass(frozen=True)
+class FromStart:
+    """An encoding that remembers the variable that it begins with."""
+
+    def init(self, x: Tensor) -> Memory:
+        return (x,)
+
+    def update(self, memory: Memory, score: Tensor) -> tuple[Memory, Tensor]:
+        return memory, score
+
+
+def test_encodings_begin_where_the_learnt_start_is():
+    problem = replace(PROBLEMS["2-D"], precondition=(FromStart(),))
+    given = problem.given()
+    rim = awake(problem, start=Learnt())
+    progress = rim.begin(given.observation, None, given.conditioning)
+    for name, ((memory,),) in progress.memories.items():
+        assert torch.equal(memory, progress.state[name]) and memory.any()
 
 
 def test_a_given_start_goes_before_a_learnt_one():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cells import CellMaker, ConvGRU, conv, group_norm
-from .layers import Block, embedder, resize, zeroed
+from .layers import Block, embedder, resize, tied, zeroed
 from .parts import ActivationMaker, NormMaker, parts_of
 from .protocol import Hidden
 from .unet import check_levels
@@ -105,5 +105,6 @@ class Hourglass(nn.Module):
         inner = self.vector_memory(torch.cat([x.flatten(2).mean(2), context], 1), inner)
         for block, size in zip(self.up, reversed(sizes), strict=True):
             x = block(resize(x, size), context)
-        out = inner[:, :0] if self.vector_last is None else self.vector_last(inner)
-        return self.last(x), out, (before, after, inner)
+        if self.vector_last is None:
+            return tied(self.last(x), inner), inner[:, :0], (before, after, inner)
+        return self.last(x), self.vector_last(inner), (before, after, inner)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from ..cells import conv, group_norm
 from .parts import ActivationMaker, NormMaker
 
+WITHOUT_DOUBLE = ("mps",)
+"""Kinds of devices that have no double precision."""
+
 
 class Block(nn.Module):
     """Creates a convolution, normalisation, scale and shift by the context, and activation.
@@ -41,7 +44,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Returns maps (B, outputs, ...) from maps (B, inputs, ...) and a context (B, E)."""
         x = self.norm(self.conv(x))
-        shape = (len(x), -1, *[1] * (x.ndim - 2))
+        shape = (*x.shape[:2], *[1] * (x.ndim - 2))
         scale, shift = (part.reshape(shape) for part in self.film(context).chunk(2, 1))
         return self.activation(torch.addcmul(shift + x, scale, x))
 
@@ -60,14 +63,24 @@ def zeroed(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def tied(maps: Tensor, memory: Tensor) -> Tensor:
+    """Adds to maps (B, C, ...) the sum of none of the numbers of a memory (B, E), which is zero.
+
+    So what made the memory has a gradient even where no later step reads it: zero, and not none,
+    for which processes that share their gradients would wait.
+    """
+    return maps + memory[:, :0].sum(1).reshape(-1, *[1] * (maps.ndim - 1))
+
+
 def resize(x: Tensor, shape: Sequence[int]) -> Tensor:
     """Interpolates maps (B, C, ...) linearly along each axis to another shape.
 
     As torch's own does, outer edges on outer edges, but by products with matrices: on a GPU that
     is many times faster where channels are many, and its gradient is the same at every run.
     """
+    device = "cpu" if x.device.type in WITHOUT_DOUBLE else x.device
     for axis, size in enumerate(shape, start=2):
-        n, device = x.shape[axis], x.device
+        n = x.shape[axis]
         # Positions of many pixels are no half-precision numbers; their weights are.
         at = (torch.arange(size, device=device, dtype=torch.float64) + 0.5) * (n / size) - 0.5
         pixels = torch.arange(n, device=device, dtype=torch.float64)

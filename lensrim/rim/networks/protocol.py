@@ -11,6 +11,11 @@ Hidden = tuple[Tensor, ...]
 class Network(Protocol):
     """What the recurrent inference machine needs of a network.
 
+    Beside it, ``config``, the arguments of its class by name, is needed by those who write the
+    machine into a file. Where several processes train one, every parameter must have a gradient in
+    every step, zero if it must be: that of a memory which only the next step reads has none at the
+    last (:func:`~lensrim.rim.networks.layers.tied`).
+
     Arguments:
         dims: Dimensions of the maps; 0 where there are none, and maps have shape (B, 0).
         maps_in, vectors_in: Channels of the maps and length of the vectors that it takes.

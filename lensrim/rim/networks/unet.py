@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cells import CellMaker, ConvGRU, conv, group_norm
-from .layers import Block, embedder, resize, zeroed
+from .layers import Block, embedder, resize, tied, zeroed
 from .parts import ActivationMaker, NormMaker, parts_of
 from .protocol import Hidden
 
@@ -105,8 +105,9 @@ class UNet(nn.Module):
         for block, skip in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
             x = block(torch.cat([skip, resize(x, skip.shape[2:])], 1), context)
         x = self.merge(torch.cat([full, resize(x, full.shape[2:])], 1), context)
-        out = inner[:, :0] if self.vector_last is None else self.vector_last(inner)
-        return self.last(x), out, (*kept, inner)
+        if self.vector_last is None:
+            return tied(self.last(x), inner), inner[:, :0], (*kept, inner)
+        return self.last(x), self.vector_last(inner), (*kept, inner)
 
 
 def check_levels(kind: str, dims: int, widths: Sequence[int], lift: int, embedding: int) -> None:

@@ -230,6 +230,7 @@ def test_the_score_of_a_simulator_takes_any_noise(case: Case):
     for name, slope in zip(leaves, expected, strict=True):
         torch.testing.assert_close(gradient[name], slope)
     torch.testing.assert_close(aux["residual"], noise.residual(aux["model"], image))
+    torch.testing.assert_close(aux["log_prob"], value.detach())
     assert aux["information"].shape == x["source"].shape
 
 

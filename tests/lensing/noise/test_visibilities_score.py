@@ -56,6 +56,7 @@ def test_the_score_is_the_gradient_of_the_likelihood(noise: VisibilityNoise):
         )
         along = (gradient[name] * direction).flatten(1).sum(1)
         torch.testing.assert_close(along, (up - down) / (2 * step), rtol=3e-4, atol=1e-2)
+    torch.testing.assert_close(aux["log_prob"], value.detach())
     torch.testing.assert_close(aux["model"], simulate(SIM, x))
     assert aux["information"].shape == x["source"].shape
     assert not any(value.requires_grad for value in aux.values())

@@ -112,8 +112,9 @@ def train(
     """
     begun = perf_counter()
     group.check(recipe.train.parts)
+    recipe.check_workers(group.size)
     torch.manual_seed(recipe.train.seed)
-    model, folder = build(recipe.model), Path(options.output)
+    model, folder = build(recipe.model, recipe.unroll), Path(options.output)
     notes = {"recipe": recipe.described(), "version": __version__}
     if recipe.start is not None and Path(recipe.start).is_file():
         notes["start"] = sha256_of(recipe.start)

@@ -16,7 +16,10 @@ import torch
 from lensrim.errors import InputError
 from lensrim.training.distributed import Group, joined
 
-LAUNCHED = ("gradient", "straight", "not_finite", "patient", "at_once", "stopped", "refused")
+LAUNCHED = (
+    *("gradient", "straight", "rim", "not_finite", "patient", "at_once", "stopped"),
+    "refused",
+)
 
 
 def launch(folder: Path, *cases: str, size: int = 2) -> list[int]:
@@ -83,7 +86,7 @@ def test_the_gradient_is_that_of_one_process(folder: Path, tmp_path: Path) -> No
     assert (first - own).norm() < 1e-6 * own.norm()
 
 
-@pytest.mark.parametrize("case", ["straight", "not_finite"])
+@pytest.mark.parametrize("case", ["straight", "rim", "not_finite"])
 def test_so_is_the_training(folder: Path, tmp_path: Path, case: str) -> None:
     first, second = read(folder, case)
     assert_equal(first, second)
@@ -128,6 +131,8 @@ def test_all_are_told_why(folder: Path) -> None:
     for result in read(folder, "refused"):
         assert "must be a multiple of the 2 processes, found 3; set parts = 4" in result["parts"]
         assert "checkpoint must be whole" in result["damaged"]
+        assert "found no gradient of network." in result["unused"]
+        assert "or train in one process" in result["unused"]
 
 
 @pytest.mark.slow

@@ -5,11 +5,11 @@
 trains it with four processes, each with a GPU of its own where there are any.
 """
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Literal
 
 import torch
@@ -82,7 +82,7 @@ def run(options: TrainOptions) -> None:
     if options.device == "cuda":
         check_cuda()
     gpu = options.device != "cpu" and torch.cuda.is_available()
-    with ended_like_a_key(), joined("cuda" if gpu else "cpu") as group:
+    with joined("cuda" if gpu else "cpu") as group:
         events = Path(options.output) / EVENTS
         with board(events) if options.tensorboard and group.leads else nullcontext() as record:
             history = train(recipe, options, group, group.device("cuda" if gpu else "cpu"), record)
@@ -110,9 +110,11 @@ def train(
     Raises:
         InputError: If the recipe or the folder cannot be used.
     """
+    begun = perf_counter()
     group.check(recipe.train.parts)
+    recipe.check_workers(group.size)
     torch.manual_seed(recipe.train.seed)
-    model, folder = build(recipe.model), Path(options.output)
+    model, folder = build(recipe.model, recipe.unroll), Path(options.output)
     notes = {"recipe": recipe.described(), "version": __version__}
     if recipe.start is not None and Path(recipe.start).is_file():
         notes["start"] = sha256_of(recipe.start)
@@ -126,8 +128,11 @@ def train(
         lambda i: validation.finish(to_device(validation(i), device), i),
         recipe.validation.batches,
     )
-    for i in range(group.rank, len(validated), group.size):
-        validated[i]  # now, that what is wrong with the data is found before the training
+    for first in range(0, len(validated), group.size):
+        group.heed()
+        if first + group.rank < len(validated):
+            # Now, that what is wrong with the data is found before the training.
+            validated[first + group.rank]
     return fit(
         model,
         batches,
@@ -136,6 +141,7 @@ def train(
         folder=folder,
         validation=validated,
         max_minutes=options.max_minutes,
+        begun=begun,
         device=device,
         header=recipe.identity(),
         notes=notes,
@@ -156,16 +162,6 @@ def draw(history: History, path: Path) -> None:
             plot_history(history.lines, title=path.parent.resolve().name).savefig(
                 file, format="png"
             )
-
-
-@contextmanager
-def ended_like_a_key() -> Iterator[None]:
-    """Lets the signal by which clusters end a job end it as a key does: with a checkpoint."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def begin_with(model: nn.Module, start: str) -> None:

@@ -27,6 +27,7 @@ from ..rim.fields import Aux, Field
 from ..rim.links import Log10
 from ..rim.networks import UNet
 from ..rim.preconditioning import Arcsinh, Normalized
+from ..rim.unroll import Unroll
 from .start import Start, shear_of_map, source_grid, start_of_pairs
 
 Batch = Mapping[str, Tensor]
@@ -77,8 +78,8 @@ class LensConfig:
             )
 
 
-def build(config: LensConfig) -> RIM:
-    """Creates an untrained machine."""
+def build(config: LensConfig, unroll: Unroll = Unroll()) -> RIM:
+    """Creates an untrained machine, which computes its steps as ``unroll`` says."""
     shape = sizes(
         FIELDS,
         encodings=len(ENCODINGS),
@@ -95,6 +96,7 @@ def build(config: LensConfig) -> RIM:
         observation=OBSERVATION,
         aux=AUX,
         conditioning=CONDITIONING,
+        unroll=unroll,
     )
 
 

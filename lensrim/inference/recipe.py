@@ -22,6 +22,10 @@
     steps = 6
     widths = [32, 64, 96]
 
+    [unroll]                    # how a training computes the machine's steps: lensrim.rim.Unroll
+    autocast = false            # the network in bfloat16
+    checkpoint = false          # less memory, for more time
+
     [train]
     steps = 6000
     batch_size = 16             # lenses of a step,
@@ -42,13 +46,15 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
-from .batches import Batches, DataConfig, Duplicates, check_numbers
+from ..training.table import from_table
+from .batches import Batches, DataConfig, check_numbers
 from .learnt import LensConfig
 
 FOLDERS = ("galaxies", "psfs", "stock", "shards")
@@ -79,6 +85,8 @@ class Recipe:
 
     Arguments:
         data, model, train, validation: Its parts.
+        unroll: How the steps are computed in training. It is no part of what is trained: the
+            weights are those of a machine that is used without.
         start: File of the weights that the training begins with, of a machine of the same sizes.
     """
 
@@ -86,15 +94,36 @@ class Recipe:
     model: LensConfig = LensConfig()
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
+    unroll: Unroll = Unroll()
     start: str | None = None
 
     def __post_init__(self):
-        # Steps go to the processes in turn, and so the new batches to one in so many of them.
-        shared = math.gcd(self.train.workers, self.data.reuse)
-        if self.train.workers and shared > 1:
+        if self.unroll.through_score:
             raise InputError(
-                f"workers: must share no factor with reuse, found {self.train.workers} and "
-                f"{self.data.reuse}: one process in {shared} would make all batches; change one"
+                "[unroll] through_score: must be false, found true: the score of a lens is a "
+                "constant in training; remove it"
+            )
+
+    def check_workers(self, processes: int = 1) -> None:
+        """Checks that all workers get new batches to make, and not some of them all.
+
+        Batches go to the workers of a process in turn, and of ``reuse`` steps the parts of one are
+        new: of :math:`n` parts a step those :math:`k` with :math:`k \\bmod n r < n`.
+
+        Arguments:
+            processes: Number of processes that share the parts of a step.
+
+        Raises:
+            InputError: If some get none.
+        """
+        workers, reuse = self.train.workers, self.data.reuse
+        share = self.train.parts // processes
+        rounds = math.gcd(workers, reuse * share)
+        if workers and rounds > share:
+            raise InputError(
+                f"workers: all must get new batches to make, found {workers * share // rounds} of "
+                f"{workers} that would, where of {reuse} steps (reuse) one has {share} new for a "
+                "process; change workers or reuse"
             )
 
     def identity(self) -> dict[str, Any]:
@@ -111,7 +140,10 @@ class Recipe:
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
         if self.data.shards is not None:
             data["shards"] = True
-        return {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
+        said = {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
+        how = {name: getattr(self.unroll, name) for name in ("truncate", "autocast")}
+        # What gives other gradients; not said where it is as it was before there was a choice.
+        return said | ({"unroll": how} if any(how.values()) else {})
 
     def described(self) -> dict[str, Any]:
         """Returns all of the recipe, as JSON can hold it and :meth:`from_dict` takes it.
@@ -139,29 +171,16 @@ class Recipe:
         Raises:
             InputError: If there is a table, a key or a value that a recipe cannot have.
         """
-        known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(content) - set(known)):
-            raise InputError(
-                f"a recipe may have {', '.join(known)}, found {', '.join(unknown)}; remove or "
-                "rename them"
-            )
-        data = dict(content.get("data", {}))
-        if data.get("duplicates") is not None:
-            same = dict(data["duplicates"])
-            same["file"] = str(folder / same["file"])
-            data["duplicates"] = Duplicates(**same)
-        for name in FOLDERS:
-            if data.get(name) is not None:
-                data[name] = str(folder / data[name])
-        start = content.get("start")
-        model = dict(content.get("model", {}))
-        if "widths" in model:
-            model["widths"] = tuple(model["widths"])
-        return cls(
-            data=DataConfig(**data),
-            model=LensConfig(**model),
-            train=TrainConfig.from_dict(content.get("train", {})),
-            validation=ValidationConfig(**content.get("validation", {})),
+        found = from_table(cls, content)
+        data, start = found.data, found.start
+        paths = {name: getattr(data, name) for name in FOLDERS}
+        same = data.duplicates
+        if same is not None:
+            same = replace(same, file=str(folder / same.file))
+        beside = {n: None if path is None else str(folder / path) for n, path in paths.items()}
+        return replace(
+            found,
+            data=replace(data, duplicates=same, **beside),
             start=None if start is None else str(folder / start),
         )
 
@@ -189,5 +208,5 @@ def read_recipe(path: str | Path) -> Recipe:
         raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
     try:
         return Recipe.from_dict(content, path.parent)
-    except (TypeError, KeyError, ValueError) as error:
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 from .._weights import replacing
 from ..errors import InputError
 from .config import MAY_CHANGE, TrainConfig
+from .feed import gpus
 
 Reason = Literal["steps", "patience", "time"]
 """Why a training ends: all steps made, patience at its end, or time up."""
@@ -169,11 +170,6 @@ def begin(model: nn.Module, config: TrainConfig) -> Run:
     average = AveragedModel(model, multi_avg_fn=add)
     average.eval().requires_grad_(False)
     return Run(model.train(), average, optimiser, config)
-
-
-def gpus(device: torch.device) -> list[torch.device]:
-    """Returns the devices with random numbers of their own that a step on ``device`` draws."""
-    return [device] if device.type == "cuda" else []
 
 
 @contextmanager

@@ -5,12 +5,13 @@ The learning rate is a function of the step alone, so that a resumed training co
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from .table import from_table
 
 MAY_CHANGE = frozenset(
     {"workers", "ahead", "threads", "validate_every", "checkpoint_every", "patience"}
@@ -159,28 +160,4 @@ class TrainConfig:
         Raises:
             InputError: If a key is unknown, or a value is not of the field's type or range.
         """
-        defaults = {field.name: field.default for field in fields(cls)}
-        if unknown := sorted(set(values) - set(defaults)):
-            raise InputError(
-                f"{', '.join(map(str, unknown))}: must be fields of TrainConfig, which has "
-                f"{', '.join(defaults)}; remove or rename them"
-            )
-        for name, value in values.items():
-            if not _alike(value, defaults[name]):
-                wanted = {int: "a whole number", float: "a number"}
-                kind = wanted.get(type(defaults[name]), "two numbers")
-                raise InputError(f"{name}: must be {kind}, found {value!r}; change it")
-        given = dict(values)
-        if "betas" in given:
-            given["betas"] = tuple(given["betas"])
-        return cls(**given)
-
-
-def _alike(value: Any, default: Any) -> bool:
-    """Tells whether a value is of the type of a default, where an int may be a float."""
-    if isinstance(default, tuple):
-        pair = isinstance(value, list | tuple) and len(value) == len(default)
-        return pair and all(map(_alike, value, default))
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int | float if isinstance(default, float) else int)
+        return from_table(cls, values)

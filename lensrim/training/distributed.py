@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Event
+from threading import Event, current_thread, main_thread
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +32,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import InputError
 
 T = TypeVar("T")
+
+ADDRESS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun puts into the environment beside the number of processes."""
 
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others, which may be making their first batches."""
@@ -112,6 +116,18 @@ class Group:
             raise made[1]
         return made[0]
 
+    def heed(self, asked: float | None = None) -> None:
+        """Ends all processes if one was asked to.
+
+        Arguments:
+            asked: Whether one was, if that is known; otherwise it is asked of all.
+
+        Raises:
+            KeyboardInterrupt: If one was.
+        """
+        if self.largest(self.asked.is_set())[0] if asked is None else asked:
+            raise KeyboardInterrupt("asked to end by a signal")
+
     def check(self, parts: int) -> None:
         """Checks that the parts of a step can be dealt out evenly.
 
@@ -125,25 +141,52 @@ class Group:
                 "another number of processes"
             )
 
+    def check_used(self, model: nn.Module) -> None:
+        """Checks that each parameter has a gradient, without which several cannot share them.
+
+        Raises:
+            InputError: If one has none.
+        """
+        if self.size == 1:
+            return
+        unused = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        if unused:
+            raise InputError(
+                "model: with several processes the loss must use each parameter, found no "
+                f"gradient of {', '.join(unused[:3])}{', ...' if unused[3:] else ''} (a memory "
+                "that nothing reads after the step that writes it has none); give them "
+                "requires_grad_(False), or train in one process"
+            )
+
 
 @contextmanager
 def joined(kind: str = "cpu") -> Iterator[Group]:
     """Joins the other processes that torchrun has started; without it, the process is alone.
 
-    Among others, SIGTERM and SIGINT do not interrupt: they ask for the end after the step in
-    progress, which a training announces to all processes. Torchrun kills what has not ended 30 s
-    after its own SIGTERM.
+    SIGTERM and SIGINT do not interrupt: they ask for the end after the step in progress, or the
+    batch of a validation, which a training announces to all processes. Where the process is alone
+    a key that is pressed once more interrupts at once. Torchrun kills what has not ended 30 s
+    after its own SIGTERM. Signals are left as they are outside of the main thread.
 
     Arguments:
         kind: Kind of the device to train on: ``cpu`` or ``cuda``.
 
     Raises:
-        InputError: If there is no GPU left for this process.
+        InputError: If there is no GPU left for this process, or the environment does not say which
+            of several it is.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Group()
+        group = Group()
+        with _asked_by_signals(group):
+            yield group
         return
+    lacking = [name for name in ADDRESS if name not in os.environ]
+    if lacking:
+        raise InputError(
+            f"WORLD_SIZE: must come with {', '.join(ADDRESS)}, found {size} in the environment "
+            f"without {', '.join(lacking)}; start with torchrun, or unset WORLD_SIZE"
+        )
     group = Group(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
     if kind == "cuda":
         if group.local >= torch.cuda.device_count():
@@ -153,12 +196,30 @@ def joined(kind: str = "cpu") -> Iterator[Group]:
             )
         torch.cuda.set_device(group.device(kind))
     dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=TIMEOUT)
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(s, lambda number, frame: group.asked.set()) for s in signals]
-    try:
+    with _asked_by_signals(group):
         yield group
         # Not after a failure: it could wait for processes that are no more.
         dist.destroy_process_group()
+
+
+@contextmanager
+def _asked_by_signals(group: Group) -> Iterator[None]:
+    """Lets the signals by which terminals and clusters end a job ask for the end."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        # Not the second SIGTERM, which many send twice; nor in a group, where torchrun passes on
+        # the key that all have been told of.
+        if number == signal.SIGINT and group.asked.is_set() and group.size == 1:
+            raise KeyboardInterrupt("the key was pressed once more")
+        group.asked.set()
+
+    if current_thread() is not main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(s, ask) for s in signals]
+    try:
+        yield
     finally:
         for s, handler in zip(signals, before, strict=True):
             signal.signal(s, handler)

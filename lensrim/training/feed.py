@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+MAKING, FINISHING = 2, 3
+"""What is done to a batch, by a number that decides on the random numbers beside its own."""
+
 Batch = Any
 """Tensors, in dictionaries, lists and tuples to any depth."""
 
@@ -15,8 +18,10 @@ Batch = Any
 class _Numbered(Dataset):
     """Creates the list of the batches that are left; each is made when it is asked for."""
 
-    def __init__(self, batches: Callable[[int], Batch], numbers: range):
-        self.batches, self.numbers = batches, numbers
+    def __init__(
+        self, batches: Callable[[int], Batch], numbers: range, seed_at: Callable[[int, int], int]
+    ):
+        self.batches, self.numbers, self.seed_at = batches, numbers, seed_at
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -24,6 +29,7 @@ class _Numbered(Dataset):
     def __getitem__(self, index: int) -> Batch:
         # Made here or in another process: the random numbers of the steps must not notice.
         with torch.random.fork_rng([]):
+            torch.manual_seed(self.seed_at(self.numbers[index], MAKING))
             return self.batches(self.numbers[index])
 
 
@@ -55,11 +61,15 @@ def feed(
     numbers: range,
     *,
     device: torch.device,
+    seed_at: Callable[[int, int], int],
     workers: int = 0,
     ahead: int = 2,
     finish: Callable[[Batch, int], Batch] | None = None,
 ) -> Generator[Batch, None, None]:
     """Serves batches in the order of their numbers.
+
+    Torch's global random numbers in ``batches`` and in ``finish`` are those of the batch's number,
+    whoever makes it, and after whatever was made before. Those of the caller are left alone.
 
     Close it, or let it go, to end the processes.
 
@@ -67,12 +77,13 @@ def feed(
         batches: Makes the batch of a number.
         numbers: Their numbers.
         device: Where the batches go.
+        seed_at: Gives the seed of torch's random numbers for a batch's number and what is done.
         workers: Processes that make them ahead; 0 to make each in this one when it is due.
         ahead: Batches that each process makes ahead.
         finish: Does the rest of the work, with the number of the batch, on the device.
     """
     loader = DataLoader(
-        _Numbered(batches, numbers),
+        _Numbered(batches, numbers, seed_at),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
@@ -86,7 +97,16 @@ def feed(
     )
     for number, batch in zip(numbers, loader, strict=True):
         batch = to_device(batch, device)
-        yield finish(batch, number) if finish else batch
+        if finish:
+            with torch.random.fork_rng(gpus(device)):
+                torch.manual_seed(seed_at(number, FINISHING))
+                batch = finish(batch, number)
+        yield batch
+
+
+def gpus(device: torch.device) -> list[torch.device]:
+    """Returns the devices with random numbers of their own that work on ``device`` draws."""
+    return [device] if device.type == "cuda" else []
 
 
 def _unmoved(worker: int) -> None:

@@ -12,7 +12,12 @@ On a CPU a resumed training gives the same bits as one that was never stopped: b
 rate and random numbers are functions of the step and its parts, and everything else is in the
 checkpoint. What is not guaranteed: the same on a GPU, where sums are made in any order, or from
 ``batches`` and ``loss_fn`` that draw random numbers from elsewhere than torch. One folder serves
-one training at a time, of one process or a group (:mod:`~lensrim.training.distributed`).
+one training at a time, of one process or a group (:mod:`~lensrim.training.distributed`). A key
+that falls into an update leaves the checkpoint before it; none does where signals are heeded
+between the steps::
+
+    with joined() as group:
+        fit(..., group=group)
 
 Mixed precision is the loss's own: physics needs float32, a network does not, so the loss runs its
 network under ``torch.autocast(device.type, torch.bfloat16)`` and the rest outside of it. Weights,
@@ -30,20 +35,18 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..progress import progress
-from .checkpoint import Reason, Run, begin, gpus, surroundings
+from .checkpoint import Reason, Run, begin, surroundings
 from .config import TrainConfig
 from .distributed import Group
-from .feed import Batch, feed, to_device
+from .feed import Batch, feed
 from .folder import BEST, LAST, Folder
-from .history import History, in_words, line_of, mean, means
-
-Loss = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, float]]]
-"""Computes the loss of a batch, a mean over its samples, and numbers that describe it."""
+from .history import History, in_words, line_of
+from .loss import Loss, measured, validate
 
 MAX_BARREN = 20
 """Steps in a row that may be skipped."""
@@ -58,6 +61,7 @@ def fit(
     folder: Path,
     validation: Sequence[Batch] = (),
     max_minutes: float | None = None,
+    begun: float | None = None,
     device: torch.device | str | None = None,
     header: Mapping[str, Any] | None = None,
     notes: Mapping[str, Any] | None = None,
@@ -72,7 +76,8 @@ def fit(
     Arguments:
         model: The model, changed in place. It ends with the latest weights, not the averaged ones.
         batches: Makes the batch of a number, and nothing else: it must not depend on what was
-            asked for before. Part :math:`j` of step :math:`t`, both counted from 0, has the number
+            asked for before; torch's global random numbers are those of the batch's number. Part
+            :math:`j` of step :math:`t`, both counted from 0, has the number
             ``t * config.parts + j``. With ``config.workers`` it is sent to other processes.
         loss_fn: The loss, called with the model and a batch, both on the device. The model may be
             wrapped: with a group it must be called to be used, as ``model(...)``, each time with
@@ -82,6 +87,7 @@ def fit(
         validation: Batches of one size that are never trained on. A group shares them: a process
             asks for its own only.
         max_minutes: Time after which no step is started.
+        begun: When that time began, by ``time.perf_counter()``: now by default.
         device: Where to train; where the model is by default.
         header: What the headers of the weights say beside ``step``, ``validation_loss`` (of the
             best) and ``config``: above all what the model is made of, and of what the batches
@@ -91,19 +97,22 @@ def fit(
         record: Called with each line of the history.
         quiet: Whether to show no progress bar.
         finish: Finishes a batch, given its number, on the device: what is faster there than in
-            ``config.workers``. It must not draw torch's global random numbers.
+            ``config.workers``. Torch's random numbers are seeded likewise.
         group: The processes that make this training together: see
             :func:`~lensrim.training.distributed.joined`. The first alone writes and reports.
 
     Raises:
-        InputError: If the folder cannot be used, holds a training that cannot be resumed, or the
-            parts of a step cannot be dealt out to the group.
+        InputError: If the folder cannot be used, holds a training that cannot be resumed, the
+            parts of a step cannot be dealt out to the group, the loss is not of its form, or
+            several processes train a model of which it does not use all.
         RuntimeError: If 20 steps in a row have a loss or gradient that is not finite.
-        KeyboardInterrupt: After a checkpoint, if a key or, in a group, a signal asked for it.
+        KeyboardInterrupt: After a checkpoint, if a key or a signal asked for it.
     """
-    begun = perf_counter()
+    begun = perf_counter() if begun is None else begun
     if config.patience and not validation:
         raise InputError("patience: needs validation batches, found none; give some, or 0")
+    if max_minutes is not None and not max_minutes >= 0:
+        raise InputError(f"max_minutes: must be 0 or more, found {max_minutes}; change it")
     group.check(config.parts)
     last = group.from_first(Folder(folder).open)
     device = next(model.parameters()).device if device is None else torch.device(device)
@@ -130,6 +139,7 @@ def fit(
             batches,
             numbers,
             device=device,
+            seed_at=config.seed_at,
             workers=config.workers,
             ahead=config.ahead,
             finish=finish,
@@ -181,13 +191,15 @@ class _Loop:
         run, first = self.run, self.run.step
         while True:
             self.agree(clock)
+            # Before a validation, which may fail where no step did: it is made again.
+            due = run.step % run.config.checkpoint_every == 0
+            if run.step > first and (due or (run.line_due and self.validation)):
+                self.save()
             if run.line_due:
                 self.write_line()
                 self.agree(clock)
             if stopped := run.stopped(limit):
                 return stopped
-            if run.step > first and run.step % run.config.checkpoint_every == 0:
-                self.save()
             loss, rate = self.step(feeding, clock)
             bar.set_postfix({"loss": f"{loss:.4g}", "rate": f"{rate:.2g}"}, refresh=False)
             bar.update()
@@ -198,8 +210,7 @@ class _Loop:
         run.seconds, run.waited, asked = self.group.largest(
             clock(), run.waited, self.group.asked.is_set()
         )
-        if asked:
-            raise KeyboardInterrupt("asked to end by a signal")
+        self.group.heed(asked)
 
     def step(
         self, feeding: Generator[Batch, None, None], clock: Callable[[], float]
@@ -224,10 +235,11 @@ class _Loop:
             at = run.step * config.parts + group.rank + group.size * part
             torch.manual_seed(config.seed_at(at))
             with group.adding(self.network, last=part == share - 1):
-                loss, metrics = self.loss_fn(self.network, batch)
+                loss, metrics = measured(self.loss_fn, self.network, batch)
                 (loss / share).backward()
             losses.append(loss.item())
-            numbers.append({name: float(value) for name, value in metrics.items()})
+            numbers.append(metrics)
+        group.check_used(run.model)
         norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
         loss = group.mean(sum(losses) / share)
         finite = math.isfinite(loss) and math.isfinite(norm)
@@ -249,23 +261,12 @@ class _Loop:
             )
         return loss, rate
 
-    def validate(self) -> tuple[float | None, dict[str, float | None]]:
-        """Computes the mean loss and metrics of the averaged weights over the validation set."""
-        run, results = self.run, []
-        # Every validation draws the same numbers, whoever makes it.
-        with torch.random.fork_rng(gpus(run.device)), torch.no_grad():
-            for i in range(self.group.rank, len(self.validation), self.group.size):
-                torch.manual_seed(run.config.seed_at(i, 1))
-                batch = to_device(self.validation[i], run.device)
-                loss, metrics = self.loss_fn(run.average.module, batch)
-                results.append((loss.item(), {name: float(v) for name, v in metrics.items()}))
-        pooled = [result for some in self.group.gathered(results) for result in some]
-        return mean([loss for loss, _ in pooled]), means([metrics for _, metrics in pooled])
-
     def write_line(self) -> None:
         """Validates, adds a line to the history, and keeps the weights if they are the best."""
         run = self.run
-        loss, metrics = self.validate()
+        loss, metrics = validate(
+            self.loss_fn, run.average.module, self.validation, run.config, run.device, self.group
+        )
         self.pool()
         better = loss is not None and (run.best is None or loss < run.best)
         line = line_of(run, loss, metrics)

@@ -18,6 +18,7 @@ from lensrim.cli import main
 from lensrim.inference.machine import load_machine
 from lensrim.inference.objective import loss_of
 from lensrim.inference.recipe import Recipe, read_recipe
+from lensrim.rim.unroll import Unroll
 
 RECIPE = """
 [data]
@@ -57,12 +58,14 @@ def test_a_training_runs_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsys):
     recipe, folder = tmp_path / "recipe.toml", tmp_path / "run"
-    recipe.write_text(RECIPE.replace("steps = 3", "steps = 9").replace("every = 2", "every = 9"))
+    text = RECIPE.replace("steps = 3", "steps = 9").replace("every = 2", "every = 9")
+    recipe.write_text(text.replace("every = 3", "every = 9") + "[unroll]\nautocast = true\n")
     words = ["train", str(recipe), "--output", str(folder), "--device", "cpu"]
     losses = []
 
     def ended(machine, batch):
         losses.append(0)
+        assert machine.unroll == Unroll(autocast=True)
         if len(losses) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return loss_of(machine, batch)
@@ -71,7 +74,7 @@ def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsy
     before = signal.getsignal(signal.SIGTERM)
     assert main(words) == 130
     assert signal.getsignal(signal.SIGTERM) is before
-    assert 0 < torch.load(folder / "last.pt")["step"] < 9
+    assert torch.load(folder / "last.pt")["step"] == 5  # that of the signal is made whole
     capsys.readouterr()
     assert main(words) == 0
     assert "stopped after step 9" in capsys.readouterr().out

@@ -12,6 +12,7 @@ import torch
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches, DataConfig
 from lensrim.inference.recipe import Recipe, read_recipe
+from lensrim.rim.unroll import Unroll
 from lensrim.training.config import TrainConfig
 
 TEXT = """
@@ -58,10 +59,11 @@ def test_a_recipe_is_read_with_paths_beside_it(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[date]", "a recipe may have data, model, train, validation, start, found date"),
-        ("[data]\ngalaxy = 'x'", "galaxy"),
-        ("[train]\nstep = 3", "step: must be fields of TrainConfig"),
-        ("[model]\ndepth = 3", "depth"),
+        ("[date]", "date: must be among data, model, train, validation, unroll, start; remove"),
+        ("[data]\ngalaxy = 'x'", r"\[data\] galaxy: must be among galaxies, .*; remove or rename"),
+        ("[train]\nstep = 3", r"\[train\] step: must be among steps, batch_size"),
+        ("[model]\ndepth = 3", r"\[model\] depth: must be among steps, widths, lift, embedding;"),
+        ("[unroll]\nfast = true", r"\[unroll\] fast: must be among checkpoint, truncate, "),
         ("[data", "must be a TOML file"),
     ],
 )
@@ -169,15 +171,60 @@ def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[data]\nshape = '64'", "shape: must be a whole number, 16 or more, found '64'"),
+        (
+            "[data]\nshape = '64'",
+            r"toml: \[data\] shape: must be a whole number, found '64'; change",
+        ),
         ("[data]\nstocked = 0", "stocked: must be a whole number, 1 or more, found 0"),
         ("[model]\nwidths = []", "must be whole numbers, 1 or more"),
         ("[validation]\nbatches = 0", "batches: must be a whole number, 1 or more"),
         ("[data]\nreuse = 2", "reuse: needs a stock"),
-        ("[data]\nstock = 's'\nreuse = 6\n[train]\nworkers = 4", "one process in 2 would"),
-        ("data = 'x'", "recipe.toml"),
+        ("data = 'x'", r"recipe.toml: data: must be a table, found 'x'; write \[data\]"),
+        ("train = 3", "train: must be a table, found 3"),
+        ("start = 3", "start: must be text, in quotes, found 3"),
+        ("[data]\nshape = 8", r"\[data\] shape: must be a whole number, 16 or more, found 8"),
+        ("[data]\ngalaxies = 3", r"\[data\] galaxies: must be text, in quotes, found 3"),
+        ("[data.duplicates]\nfolders = {}", r"\[data.duplicates\] file: must be given"),
+        (
+            "[data.duplicates]\nfile = 'a'\nfolders = { cand = 3 }",
+            r"\[data.duplicates\] folders: must be a table, each value text, .*'cand': 3",
+        ),
+        ("[model]\nwidths = ['8']", r"\[model\] widths: must be a list, each a whole number"),
+        ("[train]\nbetas = [1]", r"\[train\] betas: must be a list of 2, each a number"),
+        ("[unroll]\nautocast = 1", r"\[unroll\] autocast: must be true or false, found 1"),
+        ("[unroll]\ntruncate = -1", r"\[unroll\] truncate must be 0 or a number of steps"),
+        ("[unroll]\nthrough_score = true", r"\[unroll\] through_score: must be false"),
     ],
 )
 def test_wrong_values_are_refused(tmp_path: Path, text: str, match: str):
     with pytest.raises(InputError, match=match):
         read_recipe(write(tmp_path, text))
+
+
+def test_how_steps_are_computed_is_no_part_of_the_machine(tmp_path: Path):
+    plain = read_recipe(write(tmp_path, TEXT)).identity()
+    text = TEXT + "[unroll]\ncheckpoint = true\n"
+    recipe = read_recipe(write(tmp_path, text))
+    assert recipe.unroll == Unroll(checkpoint=True) and recipe.identity() == plain
+    assert Recipe.from_dict(recipe.described()).unroll == recipe.unroll
+    other = read_recipe(write(tmp_path, text + "autocast = true\n")).identity()
+    assert other == plain | {"unroll": {"truncate": 0, "autocast": True}}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize(("parts", "processes"), [(1, 1), (2, 1), (4, 1), (4, 2), (6, 3), (3, 1)])
+@pytest.mark.parametrize("reuse", [1, 2, 3, 6])
+def test_every_worker_makes_new_batches(workers: int, parts: int, processes: int, reuse: int):
+    recipe = Recipe(
+        data=DataConfig(stock="s", reuse=reuse),
+        train=TrainConfig(workers=workers, parts=parts, batch_size=parts),
+    )
+    batches = recipe.batches()
+    for rank in range(processes):
+        numbers = range(rank, 12 * reuse * parts, processes)
+        busy = {i % workers for i, number in enumerate(numbers) if batches.number(number)[1]}
+        if len(busy) == workers:
+            recipe.check_workers(processes)
+        else:
+            with pytest.raises(InputError, match=f"found {len(busy)} of {workers} that would"):
+                recipe.check_workers(processes)

@@ -1,9 +1,11 @@
 """Several processes make the training that one would make alone."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import torch
 from lensrim.errors import InputError
 from lensrim.training.distributed import Group, joined
 
-LAUNCHED = ("gradient", "straight", "not_finite", "patient", "at_once", "stopped", "refused")
+LAUNCHED = (
+    *("gradient", "straight", "rim", "not_finite", "patient", "at_once", "stopped"),
+    "refused",
+)
 
 
 def launch(folder: Path, *cases: str, size: int = 2) -> list[int]:
@@ -81,7 +86,7 @@ def test_the_gradient_is_that_of_one_process(folder: Path, tmp_path: Path) -> No
     assert (first - own).norm() < 1e-6 * own.norm()
 
 
-@pytest.mark.parametrize("case", ["straight", "not_finite"])
+@pytest.mark.parametrize("case", ["straight", "rim", "not_finite"])
 def test_so_is_the_training(folder: Path, tmp_path: Path, case: str) -> None:
     first, second = read(folder, case)
     assert_equal(first, second)
@@ -126,11 +131,45 @@ def test_all_are_told_why(folder: Path) -> None:
     for result in read(folder, "refused"):
         assert "must be a multiple of the 2 processes, found 3; set parts = 4" in result["parts"]
         assert "checkpoint must be whole" in result["damaged"]
+        assert "found no gradient of network." in result["unused"]
+        assert "or train in one process" in result["unused"]
 
 
 @pytest.mark.slow
 def test_one_that_fails_ends_all(tmp_path: Path) -> None:
     assert all(launch(tmp_path, "dying"))
+
+
+def test_what_others_cannot_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    message = "WORLD_SIZE: .*found 2 in the environment without RANK, .*; start with torchrun, or"
+    with pytest.raises(InputError, match=message), joined():
+        raise AssertionError("joined nobody")
+
+
+def test_signals_ask_and_a_second_key_interrupts() -> None:
+    before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    with joined() as group:
+        group.heed()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # of those who send it twice
+        with pytest.raises(KeyboardInterrupt, match="asked to end by a signal"):
+            group.heed()
+        with pytest.raises(KeyboardInterrupt, match="pressed once more"):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_signals_are_left_to_the_main_thread() -> None:
+    with ThreadPoolExecutor(1) as other:
+
+        def join() -> int:
+            with joined() as group:
+                return group.size
+
+        assert other.submit(join).result() == 1
 
 
 def test_alone_nothing_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,13 @@ from operator import getitem
 
 import pytest
 import torch
+from torch import Tensor
 
+from lensrim.training.config import TrainConfig
 from lensrim.training.feed import MadeOnce, feed, to_device
 
 CPU = torch.device("cpu")
+SEED_AT = TrainConfig().seed_at
 BATCHES = [{"x": torch.full((2,), float(step)), "step": torch.tensor(step)} for step in range(6)]
 
 
@@ -23,36 +26,66 @@ def test_from_any_step() -> None:
         asked.append(step)
         return BATCHES[step]
 
-    served = feed(batches, range(2, 6), device=CPU)
+    served = feed(batches, range(2, 6), device=CPU, seed_at=SEED_AT)
     assert int(next(served)["step"]) == 2
     assert asked == [2]  # in this process nothing is made before its time
     assert [int(batch["step"]) for batch in served] == [3, 4, 5]
 
 
-def test_random_numbers_are_left_alone() -> None:
-    def batches(step: int):
-        torch.manual_seed(step)
-        return torch.rand(3)
+def drawn(numbers: range, workers: int = 0) -> list[Tensor]:
+    """Serves batches of as many of torch's global random numbers as the number of the batch."""
+    with closing(
+        feed(torch.rand, numbers, device=CPU, seed_at=SEED_AT, workers=workers)
+    ) as served:
+        return [*served]
 
+
+def check_drawn(workers: int) -> None:
     state = torch.get_rng_state()
-    first = list(feed(batches, range(4), device=CPU))
+    found = drawn(range(3, 9), workers)
+    assert len({float(batch[0]) for batch in found}) == 6
+    for one, again in zip(found[2:], drawn(range(5, 9)), strict=True):
+        assert torch.equal(one, again)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(
-        torch.stack(first[2:]), torch.stack([*feed(batches, range(2, 4), device=CPU)])
-    )
+
+
+def test_random_numbers_are_those_of_the_batch() -> None:
+    check_drawn(0)
+
+
+@pytest.mark.slow
+def test_random_numbers_of_other_processes_too() -> None:
+    check_drawn(1)
+
+
+def test_random_numbers_of_the_finish_are_others_of_the_batch() -> None:
+    def finish(batch: Tensor, number: int) -> Tensor:
+        return torch.stack([batch, torch.rand(number)])
+
+    def finished(numbers: range) -> list[Tensor]:
+        return [*feed(torch.rand, numbers, device=CPU, seed_at=SEED_AT, finish=finish)]
+
+    state, found = torch.get_rng_state(), finished(range(3, 6))
+    assert len({float(value) for pair in found for value in pair[:, 0]}) == 6
+    assert torch.equal(finished(range(5, 6))[0], found[2])
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.slow
 def test_from_other_processes() -> None:
     state = torch.get_rng_state()
-    with closing(feed(partial(getitem, BATCHES), range(1, 6), device=CPU, workers=2)) as served:
+    with closing(
+        feed(partial(getitem, BATCHES), range(1, 6), device=CPU, seed_at=SEED_AT, workers=2)
+    ) as served:
         assert [int(batch["x"][1]) for batch in served] == [1, 2, 3, 4, 5]
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.slow
 def test_the_end_of_a_job_is_left_to_the_training() -> None:
-    with closing(feed(partial(getitem, BATCHES), range(6), device=CPU, workers=1)) as served:
+    with closing(
+        feed(partial(getitem, BATCHES), range(6), device=CPU, seed_at=SEED_AT, workers=1)
+    ) as served:
         assert int(next(served)["step"]) == 0
         workers = multiprocessing.active_children()
         assert workers
@@ -74,7 +107,7 @@ def test_moved_to_any_depth() -> None:
 
 
 def test_every_second_number() -> None:
-    served = feed(batches=BATCHES.__getitem__, numbers=range(1, 6, 2), device=CPU)
+    served = feed(batches=BATCHES.__getitem__, numbers=range(1, 6, 2), device=CPU, seed_at=SEED_AT)
     assert [int(batch["step"]) for batch in served] == [1, 3, 5]
 
 
@@ -100,6 +133,7 @@ def check_finished(workers: int) -> None:
             partial(getitem, BATCHES),
             range(2, 6),
             device=CPU,
+            seed_at=SEED_AT,
             workers=workers,
             ahead=3,
             finish=finish,

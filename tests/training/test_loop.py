@@ -385,6 +385,51 @@ def test_random_numbers_and_threads_are_the_callers(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("minutes", [float("nan"), -1.0])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, minutes: float) -> None:
+    with pytest.raises(InputError, match="max_minutes: must be 0 or more, found"):
+        fit(a_model(), batches, loss_fn, CONFIG, folder=tmp_path, max_minutes=minutes)
+
+
+def test_time_counts_from_where_it_began(tmp_path: Path, clock: list[float]) -> None:
+    def go(begun: float) -> int:
+        return fit(
+            a_model(), batches, loss_fn, CONFIG, folder=tmp_path, max_minutes=1, begun=begun
+        ).step
+
+    assert go(clock[0] - 60) == 0
+    assert go(clock[0] - 59) == 10
+
+
+@pytest.mark.parametrize(
+    ("returned", "match"),
+    [
+        (lambda loss: loss, "must return the loss and a dictionary of metrics, found a Tensor"),
+        (lambda loss: (loss, loss), "must return the loss and a dictionary of metrics"),
+        (lambda loss: (loss.expand(3), {}), r"one number, found a Tensor of shape \(3,\)"),
+        (lambda loss: (loss.item(), {}), "must be a tensor of one number, found a float"),
+    ],
+)
+def test_another_form_of_loss_is_refused(
+    tmp_path: Path, returned: Callable[[Tensor], Any], match: str
+) -> None:
+    def other(model: nn.Module, batch: Any) -> Any:
+        return returned(loss_fn(model, batch)[0])
+
+    with pytest.raises(InputError, match=f"loss_fn: .*{match}"):
+        fit(a_model(), batches, other, CONFIG, folder=tmp_path)
+
+
+def test_metrics_may_be_tensors_of_the_graph(tmp_path: Path) -> None:
+    def graphed(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Any]]:
+        loss, _ = loss_fn(model, batch)
+        return loss, {"itself": loss}
+
+    history = fit(a_model(), batches, graphed, CONFIG, folder=tmp_path, validation=VALIDATION)
+    for line in history.lines:
+        assert line["metrics"]["itself"] == pytest.approx(line["loss"])
+
+
 def test_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: must be a folder for the training, found"):

@@ -1,6 +1,7 @@
 """A training that was stopped, by whatever, ends with the same bits as one that was not."""
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ import lensrim.training.loop
 from lensrim._weights import sha256_of
 from lensrim.errors import InputError
 from lensrim.training.config import TrainConfig
+from lensrim.training.distributed import Group, joined
 from lensrim.training.loop import History, fit
 
 CONFIG = TrainConfig(
@@ -60,6 +62,7 @@ class Training:
         *,
         seed: int = 1,
         max_minutes: float | None = None,
+        group: Group = Group(),
     ) -> History:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
@@ -73,6 +76,7 @@ class Training:
             folder=folder,
             validation=VALIDATION,
             max_minutes=max_minutes,
+            group=group,
         )
 
 
@@ -161,7 +165,7 @@ def failing_at(step: int, error: BaseException) -> Callable[[int], Batch]:
     return failing
 
 
-@pytest.mark.parametrize(("failure", "kept"), [(2, 0), (7, 4), (8, 8), (9, 8)])
+@pytest.mark.parametrize(("failure", "kept"), [(2, 0), (5, 4), (7, 6), (8, 8), (9, 9)])
 def test_stopped_by_a_failure(
     training: Training, straight: Path, tmp_path: Path, failure: int, kept: int
 ) -> None:
@@ -173,6 +177,37 @@ def test_stopped_by_a_failure(
     training.go(folder, seed=2)
     assert_same_training(straight, folder)
     assert steps_of_the_history(folder) == [f'{{"step": {step}' for step in (3, 6, 9, 10)]
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_a_validation_that_fails_costs_no_step(
+    training: Training, straight: Path, tmp_path: Path, lines: int
+) -> None:
+    folder, validated = tmp_path / "in parts", []
+
+    def fail(model: nn.Module) -> None:
+        validated.extend([0] * (not model.training))
+        if len(validated) == 2 * (lines + 1):
+            raise Interrupted("no memory")
+
+    training.interrupt = fail
+    with pytest.raises(Interrupted, match="no memory"):
+        training.go(folder)
+    training.interrupt = lambda model: None
+    assert checkpoint(folder)["step"] == (3, 6, 9, 10)[lines]
+    training.go(folder, seed=2)
+    assert_same_training(straight, folder)
+
+
+def test_batches_that_draw(training: Training, tmp_path: Path) -> None:
+    def drawing(number: int) -> Batch:
+        x = torch.randn(16, 3)
+        return {"x": x, "y": x.sum(1, keepdim=True)}
+
+    training.go(tmp_path / "straight", drawing)
+    training.go(tmp_path / "in parts", drawing, max_minutes=5)
+    training.go(tmp_path / "in parts", drawing, seed=2)
+    assert_same_training(tmp_path / "straight", tmp_path / "in parts")
 
 
 @pytest.mark.parametrize("step", [0, 5, 9])
@@ -229,7 +264,48 @@ def test_stopped_by_a_key_in_an_update(
         patch.setattr(torch.optim.AdamW, "step", interrupted)
         with pytest.raises(KeyboardInterrupt, match="key"):
             training.go(folder)
-    assert checkpoint(folder)["step"] == 4  # not the mixture
+    assert checkpoint(folder)["step"] == 6  # not the mixture
+    training.go(folder, seed=2)
+    assert_same_training(straight, folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_an_update_costs_no_step(
+    training: Training, straight: Path, tmp_path: Path, monkeypatch, number: int
+) -> None:
+    folder, step, updates = tmp_path / "in parts", torch.optim.AdamW.step, []
+
+    def told(self: torch.optim.AdamW) -> None:
+        updates.append(0)
+        if len(updates) == 7:
+            signal.raise_signal(number)
+        step(self)
+
+    with monkeypatch.context() as patch, joined() as group:
+        patch.setattr(torch.optim.AdamW, "step", told)
+        with pytest.raises(KeyboardInterrupt, match="asked to end by a signal"):
+            training.go(folder, group=group)
+    assert checkpoint(folder)["step"] == 7
+    training.go(folder, seed=2)
+    assert_same_training(straight, folder)
+
+
+def test_a_signal_ends_a_validation_after_its_batch(
+    training: Training, straight: Path, tmp_path: Path
+) -> None:
+    folder, validated = tmp_path / "in parts", []
+
+    def tell(model: nn.Module) -> None:
+        validated.extend([0] * (not model.training))
+        if len(validated) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    training.interrupt = tell
+    with joined() as group, pytest.raises(KeyboardInterrupt, match="asked to end by a signal"):
+        training.go(folder, group=group)
+    training.interrupt = lambda model: None
+    assert len(validated) == 1
+    assert checkpoint(folder)["step"] == 3 and not checkpoint(folder)["lines"]
     training.go(folder, seed=2)
     assert_same_training(straight, folder)
 

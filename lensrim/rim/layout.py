@@ -11,6 +11,7 @@ the conditioning last.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -215,8 +216,8 @@ def sizes(
     aux: Mapping[str, Channels] | None = None,
     conditioning: int = 0,
     dims: int | None = None,
-) -> dict[str, int]:
-    """Returns the sizes that a network must have: its keyword arguments.
+) -> dict[str, Any]:
+    """Returns the sizes that a network must have: its keyword arguments, whole numbers.
 
     Arguments:
         fields: The fields.
@@ -246,7 +247,7 @@ def sizes_by_dims(
     observation: Channels = 1,
     aux: Mapping[str, Channels] | None = None,
     conditioning: int = 0,
-) -> dict[int, dict[str, int]]:
+) -> dict[int, dict[str, Any]]:
     """Returns the sizes that the networks of a machine must have, by their dimensions.
 
     Arguments:

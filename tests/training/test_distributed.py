@@ -131,7 +131,7 @@ def test_all_are_told_why(folder: Path) -> None:
     for result in read(folder, "refused"):
         assert "must be a multiple of the 2 processes, found 3; set parts = 4" in result["parts"]
         assert "checkpoint must be whole" in result["damaged"]
-        assert "found no gradient of network." in result["unused"]
+        assert "found no gradient of network.idle" in result["unused"]
         assert "or train in one process" in result["unused"]
 
 

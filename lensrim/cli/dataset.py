@@ -76,8 +76,9 @@ class Dataset:
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
 
     set: Literal["all", "train", "validation", "test"] = "all"
-    """Which of the real galaxies: they are split by the hash of their names, as a training
-    does."""
+    """Which set. Real galaxies are split by the hash of their names, those that the recipe's
+    [duplicates] call the same together; give a training the same as its [data.duplicates]. All
+    else is drawn for each set independently."""
 
     workers: int = 1
     """Processes."""

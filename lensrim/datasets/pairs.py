@@ -104,6 +104,7 @@ class Pairs:
         psf_side: Odd side of the PSF stamps [pixels].
         prior: The population.
         seed: Seed of the sequence.
+        stream: Number of one of the independent sequences of a seed; 0 is that of old.
     """
 
     batch_size: int
@@ -115,6 +116,7 @@ class Pairs:
     psf_side: int = 31
     prior: PairPrior = field(default_factory=PairPrior)
     seed: int = 0
+    stream: int = 0
 
     @property
     def grid(self) -> PixelGrid:
@@ -127,7 +129,8 @@ class Pairs:
 
     def described(self, index: int) -> tuple[Batch, list[System]]:
         """Makes batch number ``index``, and tells the systems it shows, as they were drawn."""
-        rng = np.random.default_rng([self.seed, index])
+        stream = [self.stream] if self.stream else []
+        rng = np.random.default_rng([self.seed, index, *stream])
         drawn = [self._system(rng) for _ in range(self.batch_size)]
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return self._render([each.in_pixels() for each in drawn], rng, noise), drawn

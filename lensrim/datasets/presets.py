@@ -19,7 +19,9 @@ in it, and nothing else::
     masked = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
-galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all.
+galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
+stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]`` of a training's
+recipe does (``file``, ``folders``, ``digits``), so that they go into one set.
 """
 
 import tomllib
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
 from .pairs import PairPrior
@@ -48,6 +51,7 @@ class Population:
         pairs: What training pairs have besides; its own ``system`` is not used.
         galaxies, psfs, noise: Folders of real galaxies, PSFs and blank sky; synthetic ones where
             there is none.
+        duplicates: Pairs of names of galaxies that show the same one, for the sets.
     """
 
     system: SystemPrior = field(default_factory=SystemPrior)
@@ -56,6 +60,7 @@ class Population:
     galaxies: str | None = None
     psfs: str | None = None
     noise: str | None = None
+    duplicates: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.shape) < 16:
@@ -178,9 +183,28 @@ def read_population(name: str) -> Population:
         if isinstance(content.get(folder), str):
             content[folder] = str(path.parent / content[folder])
     try:
-        return population_of(content)
+        same = _duplicates(content.pop("duplicates", None), path.parent)
+        return replace(population_of(content), duplicates=same)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _duplicates(table: Any, folder: Path) -> tuple[tuple[str, str], ...]:
+    """Reads what a recipe's table of duplicates names.
+
+    Raises:
+        InputError: If the table has other keys or values, or the file cannot be used.
+    """
+    if table is None:
+        return ()
+    kinds = {"file": str, "folders": Mapping, "digits": Mapping}
+    good = isinstance(table, Mapping) and {"file", "folders"} <= {*table} <= {*kinds}
+    if not good or not all(isinstance(table[name], kinds[name]) for name in table):
+        raise InputError(
+            "duplicates: must be a table with 'file', a table 'folders' and, where numbers are "
+            f"padded, a table 'digits', found {table!r}"
+        )
+    return Duplicates(**{**table, "file": str(folder / table["file"])}).pairs()
 
 
 def population_of(content: Mapping[str, Any]) -> Population:
@@ -194,7 +218,7 @@ def population_of(content: Mapping[str, Any]) -> Population:
     if preset not in PRESETS:
         raise InputError(f"preset: must be one of {', '.join(PRESETS)}, found {preset!r}")
     base = PRESETS[preset]
-    own = {f.name for f in fields(Population)} - {"system"}
+    own = {f.name for f in fields(Population)} - {"system", "duplicates"}
     rest = {name: value for name, value in content.items() if name in own}
     system = {name: value for name, value in content.items() if name not in own}
     known = sorted(own | {f.name for f in fields(SystemPrior)} | {"preset"})

@@ -42,6 +42,7 @@ from ..lensing.source import PixelatedSource
 from .arcs import arc_weights
 from .noise import unit_noise
 from .priors import Galaxies, System, SystemPrior, draw_system, log_uniform
+from .ranges import check_ranges, check_shares
 from .systems import (
     FINE,
     Map,
@@ -74,6 +75,9 @@ class PairPrior:
         rough_length: Range of its correlation length [pixel] (log-uniform).
         light_residual: Range of what a fit leaves of the lens light, relative to it (log-uniform).
         masked: Share of systems with masked discs.
+
+    Raises:
+        InputError: If a number is impossible.
     """
 
     system: SystemPrior = field(
@@ -87,6 +91,10 @@ class PairPrior:
     rough_length: tuple[float, float] = (3.0, 15.0)
     light_residual: tuple[float, float] = (0.003, 0.03)
     masked: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_shares(self, "synthetic", "rough", "masked")
+        check_ranges(self, "roughness", "rough_length", "light_residual")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ process that is killed leaves a hidden file ``.<name>.<host>.<process>.<random>`
 be deleted.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,9 @@ from .errors import InputError
 
 KEY = "lensrim"
 """Of the header in the metadata."""
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What a write fails with that has no more room, without naming the file."""
 
 OLD = 86_400.0
 """Age [s] at which a file that another machine left half written is taken for a dead one."""
@@ -133,6 +137,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes the place of ``path`` when all is on the disk.
 
     After a failure, inside the ``with`` statement or at its end, the old file is still there.
+
+    Raises:
+        OSError: With the name of the file, if the disk is full or the file too large.
     """
     # Two machines that share a disk may have processes of one number.
     own = f"{platform.node()}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -143,6 +150,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

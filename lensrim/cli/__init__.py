@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
+from .._weights import FULL
 from ..errors import InputError
 
 COMMANDS = {
@@ -64,7 +65,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             return _refuse(str(error))
-        return _refuse(f"{error.filename}: {error.strerror}")
+        room = "; make room, or choose another output" if error.errno in FULL else ""
+        return _refuse(f"{error.filename}: {error.strerror}{room}")
     except KeyboardInterrupt:
         print("lensrim: interrupted", file=sys.stderr)
         return 130

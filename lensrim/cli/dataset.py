@@ -70,7 +70,9 @@ class Dataset:
     """Folder of FITS stamps of galaxies; synthetic ones by default."""
 
     psfs: str | None = None
-    """Folder of FITS stamps of PSFs, used for half of the lenses; analytic ones by default."""
+    """Folder of FITS stamps of PSFs, used for half of the lenses; analytic ones by default. They
+    must be oversampled (FWHM of 3 of their pixels or more), and are brought to the population's
+    width: their shape counts, not their size."""
 
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
@@ -207,7 +209,7 @@ def sheet(shards: Shards) -> "Figure":
     count = min(SHEET, len(shards))
     rows = [shards[k * len(shards) // count] for k in range(count)]
     titles = [
-        f"θ_E {row['pixel_scale'] * np.exp(row['macro'][0]):.2f}″  S/N {row['snr']:.0f}"
+        f"macro θ_E {row['pixel_scale'] * np.exp(row['macro'][0]):.2f}″  S/N {row['snr']:.0f}"
         for row in rows
     ]
     noises = [float(row["sigma"].min()) for row in rows]

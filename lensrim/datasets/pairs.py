@@ -27,7 +27,7 @@ A batch is a mapping of tensors, with B samples of H × W pixels:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -144,8 +144,12 @@ class Pairs:
         return self._render([each.in_pixels() for each in drawn], rng, noise), drawn
 
     def _system(self, rng: np.random.Generator) -> System:
-        """Draws a system whose arcs are likely to end inside the frame."""
-        half = min(self.shape) / 2
+        """Draws a system whose arcs are likely to end inside the frame.
+
+        What does not fit is drawn again: all of it, so that large Einstein radii are fewer than
+        the population says, or, where it gives them in arcsec, all but the Einstein radius.
+        """
+        half, prior = min(self.shape) / 2, self.prior.system
         for _ in range(DRAWS):
             real = self.galaxies is not None and rng.uniform() > self.prior.synthetic
             system = draw_system(
@@ -154,7 +158,7 @@ class Pairs:
                 names=self.names,
                 psfs=self.psfs,
                 shape=self.shape,
-                prior=self.prior.system,
+                prior=prior,
             )
             seen = system.in_pixels()
             lens, place = seen.lens, seen.placement
@@ -163,6 +167,9 @@ class Pairs:
             off = math.hypot(place.center_x, place.center_y)
             if lens.ellipsoid.theta_E * stretch + off + 2 * place.half_light_radius < half:
                 return system
+            if prior.theta_E_arcsec is not None:
+                theta_E = system.lens.ellipsoid.theta_E
+                prior = replace(prior, theta_E_arcsec=(theta_E, theta_E))
         raise InputError(
             f"shape: must hold the arcs of the population, found {self.shape} pixels, in which "
             f"none of {DRAWS} systems fits; enlarge it, or draw smaller Einstein radii"

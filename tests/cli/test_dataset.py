@@ -1,11 +1,14 @@
 """``lensrim dataset``: shards, a census and a contact sheet, in pieces or at once."""
 
 import hashlib
+import io
 import json
+import os
 import re
+import signal
 import sys
 from concurrent.futures import Executor, Future
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +197,25 @@ def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) 
     assert len(examples) == 3
     for words in examples:
         assert parse(words.split())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize(
+    ("words", "file"), [(("dataset", *FIVE), "shard-00000.h5"), (("simulate", "--shape", "40", "40"), "mock.fits")]
+)
+def test_a_full_disk_is_named_with_what_to_do(words, file: str, tmp_path: Path, monkeypatch):
+    import resource
+
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    errors = io.StringIO()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        with redirect_stderr(errors):
+            assert main([*words, "--quiet"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert file in errors.getvalue()
+    assert "make room" in errors.getvalue()

@@ -14,7 +14,7 @@ from lensrim.datasets.noise import read_noise_fields, unit_noise
 from lensrim.datasets.pairs import Pairs
 from lensrim.datasets.presets import PRESETS, Population, population_of, read_population
 from lensrim.datasets.priors import SystemPrior, draw_system
-from lensrim.datasets.psfs import fine_psf, native_psf
+from lensrim.datasets.psfs import fine_psf, native_psf, read_psf_stamps
 from lensrim.datasets.systems import noise_maps
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock, render
@@ -293,3 +293,34 @@ def test_a_population_that_cannot_fit_its_frame_is_told(monkeypatch: pytest.Monk
     wide = replace(PRESETS["euclid"].system, theta_E_arcsec=(3.0, 4.0))
     with pytest.raises(InputError, match=r"shape: must hold the arcs .* none of 5 systems fits"):
         Pairs(1, shape=(64, 64), prior=replace(PRESETS["euclid"].pair_prior, system=wide))(0)
+
+
+def test_a_frame_does_not_bend_the_range_of_einstein_radii() -> None:
+    preset = PRESETS["slacs"]
+    low, high = (math.log(edge) for edge in preset.system.theta_E_arcsec)
+    pairs = Pairs(1, shape=preset.shape, prior=preset.pair_prior)
+    rngs = [np.random.default_rng([0, k]) for k in range(120)]
+    radii = [pairs._system(rng).lens.ellipsoid.theta_E for rng in rngs]
+    # uniform in the logarithm, to within 2 standard deviations of the mean of 120
+    assert (np.mean(np.log(radii)) - low) / (high - low) == pytest.approx(0.5, abs=0.052)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", r"psf\.fits: a PSF must be an image in a FITS file"),
+        (np.zeros(20), r"psf\.fits: a PSF must be an image, found 1 dimensions"),
+        (
+            np.eye(9)[4] * np.eye(9)[4][:, None],
+            "3.0 pixels or more, found none; give stamps on fi",
+        ),
+    ],
+)
+def test_what_is_no_psf_is_named(content, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "psf.fits"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        fits.PrimaryHDU(content).writeto(path)
+    with pytest.raises(InputError, match=match):
+        read_psf_stamps(tmp_path)

@@ -7,7 +7,6 @@ process that is killed leaves a hidden file ``.<name>.<host>.<process>.<random>`
 be deleted.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -24,13 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import InputError
+from .errors import FULL, InputError
 
 KEY = "lensrim"
 """Of the header in the metadata."""
-
-FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-"""What a write fails with that has no more room, without naming the file."""
 
 OLD = 86_400.0
 """Age [s] at which a file that another machine left half written is taken for a dead one."""

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from .._weights import FULL
-from ..errors import InputError
+from ..errors import FULL, InputError
 
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",

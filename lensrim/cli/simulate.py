@@ -124,7 +124,8 @@ def run(options: Simulate) -> None:
         h, w = seen.grid.shape
         print(
             f"{h} x {w} pixels of {seen.pixel_scale:.4g} arcsec: theta_E {truth.theta_E:.3f} "
-            f"arcsec (circle of mean kappa 1; smooth model {truth.macro_theta_E:.3f}), slope {truth.gamma:.2f}, magnification {truth.magnification:.1f}, "
+            f"arcsec (circle of mean kappa 1; smooth model {truth.macro_theta_E:.3f}), slope "
+            f"{truth.gamma:.2f}, magnification {truth.magnification:.1f}, "
             f"S/N {truth.snr:.0f}"
         )
         print("Written:", *files, sep="\n  ")

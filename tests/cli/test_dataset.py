@@ -201,7 +201,11 @@ def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 @pytest.mark.parametrize(
-    ("words", "file"), [(("dataset", *FIVE), "shard-00000.h5"), (("simulate", "--shape", "40", "40"), "mock.fits")]
+    ("words", "file"),
+    [
+        (("dataset", *FIVE), "shard-00000.h5"),
+        (("simulate", "--shape", "40", "40"), "mock.fits"),
+    ],
 )
 def test_a_full_disk_is_named_with_what_to_do(words, file: str, tmp_path: Path, monkeypatch):
     import resource

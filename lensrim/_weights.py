@@ -3,12 +3,16 @@
 A file holds named tensors in the safetensors format, and a header: JSON under the key ``lensrim``
 of the format's own metadata, which says what the tensors belong to. Nothing that is read is ever
 executed. A file takes the place of an older one whole or not at all; what is not guaranteed: a
-process that is killed leaves a hidden file ``.<name>.<process>`` behind, which can be deleted.
+process that is killed leaves a hidden file ``.<name>.<host>.<process>.<random>`` behind, which can
+be deleted.
 """
 
 import hashlib
 import json
 import os
+import platform
+import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +23,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import InputError
+from .errors import FULL, InputError
 
 KEY = "lensrim"
 """Of the header in the metadata."""
+
+OLD = 86_400.0
+"""Age [s] at which a file that another machine left half written is taken for a dead one."""
 
 
 def write_weights(
@@ -126,16 +133,51 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes the place of ``path`` when all is on the disk.
 
     After a failure, inside the ``with`` statement or at its end, the old file is still there.
+
+    Raises:
+        OSError: With the name of the file, if the disk is full or the file too large.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Two machines that share a disk may have processes of one number.
+    own = f"{platform.node()}.{os.getpid()}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{own}")
     try:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Removes what writers of ``path`` left half written: those that are dead, or a day old."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        try:
+            if _is_dead(left, path) or time.time() - left.stat().st_mtime > OLD:
+                left.unlink(missing_ok=True)
+        except FileNotFoundError:  # its writer has just ended
+            continue
+
+
+def _is_dead(left: Path, path: Path) -> bool:
+    """Whether a half-written file is of a process of this machine that has ended."""
+    start, _, end = left.name.removeprefix(f".{path.name}.").rpartition(".")
+    host, _, process = start.rpartition(".")
+    # elsewhere than on POSIX, to ask whether a process is there would end it
+    if not (end and host == platform.node() and process.isdecimal() and os.name == "posix"):
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's
+        return False
+    return False
 
 
 def _unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:

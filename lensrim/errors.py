@@ -1,5 +1,11 @@
 """Errors that speak to the user of the package rather than to its developer."""
 
+import errno
+
+# EDQUOT is not everywhere.
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Numbers of the errors of a write that finds no room; such errors do not name the file."""
+
 
 class InputError(ValueError):
     """Raised for input that cannot be used.

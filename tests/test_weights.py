@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lensrim._weights import read_weights, sha256_of, write_weights
+from lensrim._weights import read_weights, replacing, sha256_of, write_weights
 from lensrim.errors import InputError
 
 HEADER = {"steps": 8, "name": "κ", "sizes": [1, 2], "nested": {"rate": 1e-4, "none": None}}
@@ -152,3 +152,14 @@ def test_no_header_of_ours(tmp_path: Path, metadata, found: str) -> None:
     save_file(tensors={"a": torch.zeros(2)}, filename=tmp_path / "a", metadata=metadata)
     with pytest.raises(InputError, match=f"a: weights must have a header.*{found}.*lensrim wrote"):
         read_weights(tmp_path / "a")
+
+
+def test_writers_of_one_file_do_not_share_what_is_half_written(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as one:  # as on two machines, whose processes have one number
+        one.write(b"one")
+        with replacing(path) as other:
+            other.write(b"other")
+        assert path.read_bytes() == b"other"
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]

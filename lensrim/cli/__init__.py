@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import FULL, InputError
 
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
@@ -64,7 +64,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             return _refuse(str(error))
-        return _refuse(f"{error.filename}: {error.strerror}")
+        room = "; make room, or choose another output" if error.errno in FULL else ""
+        return _refuse(f"{error.filename}: {error.strerror}{room}")
     except KeyboardInterrupt:
         print("lensrim: interrupted", file=sys.stderr)
         return 130

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,14 +70,17 @@ class Dataset:
     """Folder of FITS stamps of galaxies; synthetic ones by default."""
 
     psfs: str | None = None
-    """Folder of FITS stamps of PSFs, used for half of the lenses; analytic ones by default."""
+    """Folder of FITS stamps of PSFs, used for half of the lenses; analytic ones by default. They
+    must be oversampled (FWHM of 3 of their pixels or more), and are brought to the population's
+    width: their shape counts, not their size."""
 
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
 
     set: Literal["all", "train", "validation", "test"] = "all"
-    """Which of the real galaxies: they are split by the hash of their names, as a training
-    does."""
+    """Which set. Real galaxies are split by the hash of their names, those that the recipe's
+    [duplicates] call the same together; give a training the same as its [data.duplicates]. All
+    else is drawn for each set independently."""
 
     workers: int = 1
     """Processes."""
@@ -112,7 +115,7 @@ def part_of(shard: str) -> tuple[int, int]:
         InputError: If it is not i/n with i from 1 to n.
     """
     part, _, parts = shard.partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise InputError(f"--shard: must be i/n with i from 1 to n, such as 2/4, found {shard!r}")
     return int(part), int(parts)
 
@@ -129,7 +132,11 @@ def run(options: Dataset) -> None:
     part = part_of(options.shard)
     folders = {name: getattr(options, name) for name in FOLDERS}
     which = None if options.set == "all" else options.set
-    samples = Samples(chosen(options.population, options.shape, folders), options.seed, which)
+    population = chosen(options.population, options.shape, folders)
+    # A worker may run in another folder.
+    given = {name: getattr(population, name) for name in FOLDERS}
+    places = {n: str(Path(folder).resolve()) for n, folder in given.items() if folder is not None}
+    samples = Samples(replace(population, **places), options.seed, which)
     plan = Plan(options.count, options.per_shard, options.seed, samples.recipe())
     headers = plan.headers(part)
     made = 0
@@ -150,7 +157,11 @@ def run(options: Dataset) -> None:
                 overwrite=options.overwrite,
                 report=report,
             )
-    shards = Shards.open(options.output)
+    if not headers:  # there are fewer shards than parts
+        if not options.quiet:
+            print(f"{options.output}: no shards for this part, of {len(plan.headers())} in all")
+        return
+    shards = Shards.open(options.output, like=headers[0])
     text = census(shards)
     with replacing(options.output / "census.txt") as file:
         file.write(f"{text}\n".encode())
@@ -198,7 +209,7 @@ def sheet(shards: Shards) -> "Figure":
     count = min(SHEET, len(shards))
     rows = [shards[k * len(shards) // count] for k in range(count)]
     titles = [
-        f"θ_E {row['pixel_scale'] * np.exp(row['macro'][0]):.2f}″  S/N {row['snr']:.0f}"
+        f"macro θ_E {row['pixel_scale'] * np.exp(row['macro'][0]):.2f}″  S/N {row['snr']:.0f}"
         for row in rows
     ]
     noises = [float(row["sigma"].min()) for row in rows]

@@ -54,7 +54,9 @@ class Simulate:
     """Folder of FITS stamps of galaxies; synthetic ones by default."""
 
     psfs: str | None = None
-    """Folder of FITS stamps of PSFs, used for half of the seeds; analytic ones by default."""
+    """Folder of FITS stamps of PSFs, used for half of the seeds; analytic ones by default. They
+    must be oversampled (FWHM of 3 of their pixels or more), and are brought to the population's
+    width: their shape counts, not their size."""
 
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
@@ -122,7 +124,8 @@ def run(options: Simulate) -> None:
         h, w = seen.grid.shape
         print(
             f"{h} x {w} pixels of {seen.pixel_scale:.4g} arcsec: theta_E {truth.theta_E:.3f} "
-            f"arcsec, slope {truth.gamma:.2f}, magnification {truth.magnification:.1f}, "
+            f"arcsec (circle of mean kappa 1; smooth model {truth.macro_theta_E:.3f}), slope "
+            f"{truth.gamma:.2f}, magnification {truth.magnification:.1f}, "
             f"S/N {truth.snr:.0f}"
         )
         print("Written:", *files, sep="\n  ")

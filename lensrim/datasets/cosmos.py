@@ -8,7 +8,7 @@ divided by its peak. The point spread function of the survey that took the image
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,35 @@ def split(
     return {key: tuple(value) for key, value in sets.items()}
 
 
+@dataclass(frozen=True)
+class Duplicates:
+    """Creates the description of a list of stamps that show the same galaxy.
+
+    Arguments:
+        file: JSON file, as :func:`read_duplicate_pairs` takes it.
+        folders: What precedes the number in the names of the stamps, by kind.
+        digits: Digits to which the number is padded, by kind.
+    """
+
+    file: str
+    folders: Mapping[str, str]
+    digits: Mapping[str, int] = field(default_factory=dict)
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Reads the pairs of names.
+
+        Raises:
+            InputError: If the file is not such a list, or names an unknown kind.
+        """
+        return tuple(read_duplicate_pairs(self.file, self.folders, digits=self.digits))
+
+
+def pairs_digest(pairs: Iterable[tuple[str, str]]) -> str | None:
+    """Computes the SHA-256 of pairs of names, whatever their order; None of none."""
+    lines = sorted({" ".join(sorted(map(repr, pair))) for pair in pairs})
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
+
+
 def read_duplicate_pairs(
     path: str | Path, folders: Mapping[str, str], *, digits: Mapping[str, int] | None = None
 ) -> list[tuple[str, str]]:
@@ -262,7 +291,7 @@ def read_duplicate_pairs(
     try:
         pairs = json.loads(Path(path).read_text())["pairs"]
         return [(name(pair["a"]), name(pair["b"])) for pair in pairs]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: expected JSON with 'pairs' of 'kind/number', kinds {sorted(folders)},"
             f" found {error!r}"

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
+from .ranges import check_ranges, check_sizes
+
 
 @dataclass(frozen=True)
 class Ellipsoid:
@@ -103,6 +106,9 @@ class LensPrior:
         subhalo_range: Range of a subhalo's Einstein radius, in units of the lens' (density as
             b^-2).
         center_range: Largest offset of the mass from the frame's centre along x and y [pixels].
+
+    Raises:
+        InputError: If a number is impossible.
     """
 
     slope_mean: float = 2.08
@@ -114,6 +120,15 @@ class LensPrior:
     subhalos_max: int = 20
     subhalo_range: tuple[float, float] = (0.002, 0.05)
     center_range: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "slope_mean", "slope_std", "shear_scale", "shear_max", "multipole_std")
+        check_sizes(self, "subhalos_max", "center_range")
+        check_ranges(self, "q_range", "subhalo_range")
+        if self.q_range[1] > 1:
+            raise InputError(
+                f"q_range: must be axis ratios of at most 1, found {list(self.q_range)}; change it"
+            )
 
 
 def _subhalos(rng: np.random.Generator, prior: LensPrior, host: Ellipsoid) -> tuple[Subhalo, ...]:

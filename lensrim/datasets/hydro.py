@@ -5,6 +5,9 @@ critical surface density of a lens and a source at given redshifts,
 
 .. math:: \kappa = \Sigma / \Sigma_\mathrm{cr}(z_l, z_s) , \qquad \theta = R / D_l \, .
 
+No population draws its lenses from these maps yet: they are for programs that call them, which
+divide them between sets by their haloes.
+
 What is projected is all that the particles hold along the line of sight; there is no other matter
 in front or behind, and none outside the cutout.
 
@@ -12,6 +15,7 @@ References:
     Adam, Perreault-Levasseur, Hezaveh & Welling 2023, ApJ 951, 6.
 """
 
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -26,10 +30,10 @@ from ..grid import PixelGrid
 from ..lensing.cosmology import lens_scales
 from ..progress import progress
 from .kappa_maps import KappaMap, einstein_radius
-from .particle_tables import read_particle_table
+from .particle_tables import read_halo_name, read_particle_table
 from .particles import Array, Particles, check_rotation, random_rotation
 from .smoothing import SIGMA_PER_REACH, spread, with_reach
-from .snapshots import read_snapshot
+from .snapshots import parts_of, read_snapshot
 from .toy_haloes import ToyHaloes
 
 
@@ -44,12 +48,13 @@ class Haloes(Protocol):
 
 
 class HaloFolder:
-    """Creates a collection of haloes from a folder, one file each.
+    """Creates a collection of haloes from a folder, one file each, or one numbered series.
 
     Arguments:
         root: Folder searched, with its subfolders, for cutouts (``*.hdf5``, :mod:`~.snapshots`)
             and tables (``*.fits``, ``*.fits.gz``, :mod:`~.particle_tables`). A halo's name is the
-            path of its file below the folder, without the extension.
+            path of its file below the folder, without the extension; the cutouts ``h.0.hdf5``,
+            ``h.1.hdf5``, ... are one halo, ``h``.
         header: Attributes that the headers of the cutouts lack.
 
     Raises:
@@ -64,27 +69,58 @@ class HaloFolder:
         paths = [p for p in sorted(self.root.rglob("*")) if p.name.endswith(suffixes)]
         if not paths:
             raise InputError(f"{self.root}: expected {', '.join(suffixes)}, found none")
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, list[Path]] = {}
         for path in paths:
             name = str(path.relative_to(self.root)).removesuffix(".gz").rpartition(".")[0]
-            if name in self._paths:
+            piece = re.search(r"\.\d+\.hdf5$", path.name) is not None
+            name = name.rpartition(".")[0] if piece else name
+            others = self._paths.setdefault(name, [])
+            if others and not (piece and re.search(r"\.\d+\.hdf5$", others[0].name)):
                 raise InputError(f"{path}: two files would be the halo {name!r}: remove one")
-            self._paths[name] = path
+            others.append(path)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the haloes."""
         return tuple(self._paths)
 
+    @property
+    def halos(self) -> dict[str, str]:
+        """The halo that each name shows: what the header of a table calls it, else the name.
+
+        Names of one halo belong into one set: ``split(sorted(set(folder.halos.values())))`` of
+        :mod:`lensrim.datasets.cosmos`, which is also that of the maps' ``halo``.
+        """
+        return {name: self._halo(name) for name in self._paths}
+
+    def _halo(self, name: str) -> str:
+        path = self._paths[name][0]
+        return name if path.suffix == ".hdf5" else read_halo_name(path) or name
+
     def __len__(self) -> int:
         return len(self._paths)
 
     def load(self, name: str) -> Particles:
-        """Reads one halo."""
-        path = self._paths[name]
-        if path.suffix == ".hdf5":
-            return read_snapshot(path, halo=name, header=self.header)
-        return read_particle_table(path, halo=name)
+        """Reads one halo.
+
+        Raises:
+            InputError: If there is no halo of this name, or its files cannot be read.
+        """
+        if name not in self._paths:
+            raise InputError(
+                f"{self.root}: no halo {name!r}; choose among {len(self)} names, such as "
+                f"{self.names[0]!r}"
+            )
+        paths = self._paths[name]
+        if paths[0].suffix != ".hdf5":
+            return read_particle_table(paths[0], halo=self._halo(name))
+        if len(parts_of(paths[0])) != len(paths):
+            raise InputError(
+                f"{paths[0]}: {len(paths)} files are numbered as those of one halo, but the "
+                f"header says {len(parts_of(paths[0]))} (NumFilesPerSnapshot); rename what are "
+                "haloes of their own, as in h_0.hdf5"
+            )
+        return read_snapshot(paths[0], halo=name, header=self.header)
 
 
 def kappa_map(
@@ -111,7 +147,8 @@ def kappa_map(
         cosmology: One of astropy's cosmologies, or the name of one, for the distances.
         rotation: How the halo is turned before it is projected along z, such as
             :func:`~.particles.facing` an axis; not at all by default.
-        stretch: Factor by which all angles are multiplied; see the module.
+        stretch: Factor by which all angles are multiplied; see
+            :mod:`~.kappa_maps`.
         device: Where the kernels are made.
         enabled: ``False`` for no progress bar.
 

@@ -16,7 +16,8 @@ Where the numbers are from: [H] the instrument's handbook or project page (ACS I
 table 3.1; WFC3 Instrument Handbook chapter 7; JWST documentation, NIRCam Detector Overview and
 Point Spread Functions; euclid-ec.org, The VIS Instrument; smtn-002.lsst.io); [L] the
 configurations of lenstronomy 1.14 (``SimulationAPI.ObservationConfig``), which name their sources;
-[S] Sirianni et al. 2005, PASP 117, 1049; [c] chosen by us, as typical. The width of a PSF is that
+[S] Sirianni et al. 2005, PASP 117, 1049; [Z] STScI's
+photometric calibration of WFC3/IR; [c] chosen by us, as typical. The width of a PSF is that
 of its optical part, without the pixel's response; its range and the length of the noise's
 correlation are [c] for all.
 """
@@ -136,7 +137,8 @@ HST_WFC3 = Instrument(
     noise_length=0.7,
 )
 """Hubble, WFC3/IR, F160W, one orbit, drizzled to half pixels: detector's scale and a Gaussian PSF
-[H], zero point, sky and gain [L], read noise (of a whole ramp), final scale and exposures [c]."""
+[H], zero point [Z] (25.96 in [L]), sky and gain [L], read noise (of a whole ramp), final scale and
+exposures [c]."""
 
 JWST_NIRCAM = Instrument(
     pixel_scale=0.03,
@@ -181,8 +183,8 @@ RUBIN_LSST = Instrument(
     exposure=30.0,
     noise_length=0.5,
 )
-"""Rubin, i, ten years stacked: scale, zero point, sky and number of exposures [L], gain [H], read
-noise [c] (below 10)."""
+"""Rubin, i, ten years stacked: scale, zero point, sky and exposures (the 460 x 15 s of [L] as 230
+x 30 s) [L], gain [H], read noise [c] (below 10)."""
 
 INSTRUMENTS = {
     "hst_acs": HST_ACS,

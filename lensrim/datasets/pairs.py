@@ -27,7 +27,7 @@ A batch is a mapping of tensors, with B samples of H × W pixels:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from ..lensing.source import PixelatedSource
 from .arcs import arc_weights
 from .noise import unit_noise
 from .priors import Galaxies, System, SystemPrior, draw_system, log_uniform
+from .ranges import check_ranges, check_shares
 from .systems import (
     FINE,
     Map,
@@ -74,6 +75,9 @@ class PairPrior:
         rough_length: Range of its correlation length [pixel] (log-uniform).
         light_residual: Range of what a fit leaves of the lens light, relative to it (log-uniform).
         masked: Share of systems with masked discs.
+
+    Raises:
+        InputError: If a number is impossible.
     """
 
     system: SystemPrior = field(
@@ -87,6 +91,10 @@ class PairPrior:
     rough_length: tuple[float, float] = (3.0, 15.0)
     light_residual: tuple[float, float] = (0.003, 0.03)
     masked: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_shares(self, "synthetic", "rough", "masked")
+        check_ranges(self, "roughness", "rough_length", "light_residual")
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class Pairs:
         psf_side: Odd side of the PSF stamps [pixels].
         prior: The population.
         seed: Seed of the sequence.
+        stream: Number of one of the independent sequences of a seed; 0 is that of old.
     """
 
     batch_size: int
@@ -115,6 +124,7 @@ class Pairs:
     psf_side: int = 31
     prior: PairPrior = field(default_factory=PairPrior)
     seed: int = 0
+    stream: int = 0
 
     @property
     def grid(self) -> PixelGrid:
@@ -127,14 +137,19 @@ class Pairs:
 
     def described(self, index: int) -> tuple[Batch, list[System]]:
         """Makes batch number ``index``, and tells the systems it shows, as they were drawn."""
-        rng = np.random.default_rng([self.seed, index])
+        stream = [self.stream] if self.stream else []
+        rng = np.random.default_rng([self.seed, index, *stream])
         drawn = [self._system(rng) for _ in range(self.batch_size)]
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return self._render([each.in_pixels() for each in drawn], rng, noise), drawn
 
     def _system(self, rng: np.random.Generator) -> System:
-        """Draws a system whose arcs are likely to end inside the frame."""
-        half = min(self.shape) / 2
+        """Draws a system whose arcs are likely to end inside the frame.
+
+        What does not fit is drawn again: all of it, so that large Einstein radii are fewer than
+        the population says, or, where it gives them in arcsec, all but the Einstein radius.
+        """
+        half, prior = min(self.shape) / 2, self.prior.system
         for _ in range(DRAWS):
             real = self.galaxies is not None and rng.uniform() > self.prior.synthetic
             system = draw_system(
@@ -143,7 +158,7 @@ class Pairs:
                 names=self.names,
                 psfs=self.psfs,
                 shape=self.shape,
-                prior=self.prior.system,
+                prior=prior,
             )
             seen = system.in_pixels()
             lens, place = seen.lens, seen.placement
@@ -152,6 +167,9 @@ class Pairs:
             off = math.hypot(place.center_x, place.center_y)
             if lens.ellipsoid.theta_E * stretch + off + 2 * place.half_light_radius < half:
                 return system
+            if prior.theta_E_arcsec is not None:
+                theta_E = system.lens.ellipsoid.theta_E
+                prior = replace(prior, theta_E_arcsec=(theta_E, theta_E))
         raise InputError(
             f"shape: must hold the arcs of the population, found {self.shape} pixels, in which "
             f"none of {DRAWS} systems fits; enlarge it, or draw smaller Einstein radii"

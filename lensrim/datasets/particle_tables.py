@@ -45,6 +45,8 @@ def read_particle_table(
     """
     from astropy.io import fits
 
+    if center is not None and not (np.shape(center) == (3,) and np.isfinite(center).all()):
+        raise InputError(f"{path}: center must be 3 finite numbers, found {center}")
     try:
         with fits.open(path, memmap=False) as hdus:
             every: list[Any] = list(hdus)
@@ -70,6 +72,13 @@ def read_particle_table(
     if not len(mass):
         raise InputError(f"{path}: the table is empty: give one with particles")
     position = np.stack([x, y, z], axis=1)
+    bad = {"x, y, z": position, "mass": mass, "hsml": np.zeros(0) if reach is None else reach}
+    for name, values in bad.items():
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{path}: {name} must be finite, found {np.count_nonzero(~np.isfinite(values))} "
+                "values that are not; leave these particles out"
+            )
     if center is None:
         middle = densest_point(position, mass)
     else:
@@ -83,6 +92,23 @@ def read_particle_table(
         reach=reach,
         provenance=Path(path).name,
     )
+
+
+def read_halo_name(path: str | Path) -> str | None:
+    """Reads the name of the halo from the header of a table, or else of the file, if it is there.
+
+    Raises:
+        InputError: If the file is not FITS.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            every: list[Any] = list(hdus)
+            names = [str(hdu.header["HALO"]) for hdu in every if hdu.header.get("HALO")]
+    except OSError as error:
+        raise InputError(f"{path}: particles must be a FITS table: {error}") from error
+    return names[-1] if names else None
 
 
 def _factor(path: str | Path, unit: Any, wanted: str) -> float:

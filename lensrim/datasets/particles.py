@@ -79,6 +79,7 @@ class Particles:
         Raises:
             ValueError: If a name is unknown.
         """
+        kinds = tuple(kinds)
         unknown = [name for name in kinds if name not in KINDS]
         if unknown:
             raise ValueError(f"kinds must be among {', '.join(KINDS)}, got {unknown[0]!r}")

@@ -1,7 +1,8 @@
 """Populations of lenses by name, and recipes (TOML) that change them.
 
 A recipe begins with a preset and overrides what it names; every field of the population may stand
-in it, and nothing else::
+in it, and nothing else. ``instrument`` and ``theta_E_arcsec`` may be ``"none"``, where the preset
+has them::
 
     preset = "slacs"
     shape = [80, 80]
@@ -19,7 +20,9 @@ in it, and nothing else::
     masked = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
-galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all.
+galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
+stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]`` of a training's
+recipe does (``file``, ``folders``, ``digits``), so that they go into one set.
 """
 
 import tomllib
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
 from .pairs import PairPrior
@@ -48,6 +52,7 @@ class Population:
         pairs: What training pairs have besides; its own ``system`` is not used.
         galaxies, psfs, noise: Folders of real galaxies, PSFs and blank sky; synthetic ones where
             there is none.
+        duplicates: Pairs of names of galaxies that show the same one, for the sets.
     """
 
     system: SystemPrior = field(default_factory=SystemPrior)
@@ -56,6 +61,7 @@ class Population:
     galaxies: str | None = None
     psfs: str | None = None
     noise: str | None = None
+    duplicates: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.shape) < 16:
@@ -178,9 +184,28 @@ def read_population(name: str) -> Population:
         if isinstance(content.get(folder), str):
             content[folder] = str(path.parent / content[folder])
     try:
-        return population_of(content)
+        same = _duplicates(content.pop("duplicates", None), path.parent)
+        return replace(population_of(content), duplicates=same)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _duplicates(table: Any, folder: Path) -> tuple[tuple[str, str], ...]:
+    """Reads what a recipe's table of duplicates names.
+
+    Raises:
+        InputError: If the table has other keys or values, or the file cannot be used.
+    """
+    if table is None:
+        return ()
+    kinds = {"file": str, "folders": Mapping, "digits": Mapping}
+    good = isinstance(table, Mapping) and {"file", "folders"} <= {*table} <= {*kinds}
+    if not good or not all(isinstance(table[name], kinds[name]) for name in table):
+        raise InputError(
+            "duplicates: must be a table with 'file', a table 'folders' and, where numbers are "
+            f"padded, a table 'digits', found {table!r}"
+        )
+    return Duplicates(**{**table, "file": str(folder / table["file"])}).pairs()
 
 
 def population_of(content: Mapping[str, Any]) -> Population:
@@ -191,10 +216,10 @@ def population_of(content: Mapping[str, Any]) -> Population:
     """
     content = dict(content)
     preset = content.pop("preset", "general")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise InputError(f"preset: must be one of {', '.join(PRESETS)}, found {preset!r}")
     base = PRESETS[preset]
-    own = {f.name for f in fields(Population)} - {"system"}
+    own = {f.name for f in fields(Population)} - {"system", "duplicates"}
     rest = {name: value for name, value in content.items() if name in own}
     system = {name: value for name, value in content.items() if name not in own}
     known = sorted(own | {f.name for f in fields(SystemPrior)} | {"preset"})
@@ -203,9 +228,24 @@ def population_of(content: Mapping[str, Any]) -> Population:
             f"a recipe may have {', '.join(known)}, found {', '.join(unknown)}; remove or rename "
             "them"
         )
-    if "system" in rest.get("pairs", {}):
+    if isinstance(rest.get("pairs"), Mapping) and "system" in rest["pairs"]:
         raise InputError("pairs: must not hold 'system', whose fields stand at the top; move them")
-    return override(replace(base, system=override(base.system, system)), rest)
+    prior = override(base.system, system)
+    if idle := [name for name in BY_INSTRUMENT if prior.instrument and name in system]:
+        raise InputError(
+            f"{idle[0]}: has no effect beside the instrument's own; set it under [instrument], or "
+            'take none, with instrument = "none"'
+        )
+    if prior.theta_E_arcsec and "theta_E" in system:
+        raise InputError(
+            "theta_E: has no effect beside theta_E_arcsec; set that, or take none, with "
+            'theta_E_arcsec = "none"'
+        )
+    return override(replace(base, system=prior), rest)
+
+
+BY_INSTRUMENT = ("pixel_scale", "psf_fwhm", "peak")
+"""Fields of a population in whose place an instrument has its own."""
 
 
 def override(base: Any, values: Mapping[str, Any], where: str = "") -> Any:
@@ -231,23 +271,26 @@ def override(base: Any, values: Mapping[str, Any], where: str = "") -> Any:
 
 
 RANGES = ("theta_E_arcsec",)
-"""Fields of two numbers that may be none."""
+"""Fields of two numbers that may be none, as the instrument may."""
 
 
 def _like(old: Any, new: Any, name: str) -> Any:
     """Brings a value from TOML to the type of the field's own."""
     last = name.split(".")[-1]
+    if last in ("instrument", *RANGES) and new == "none":
+        return None
     if last == "instrument":
         if isinstance(new, str) and new in INSTRUMENTS:
             return INSTRUMENTS[new]
         if isinstance(new, Mapping):
             new = dict(new)
-            start = INSTRUMENTS.get(new.pop("name", ""), old)
+            known = new.pop("name", None)
+            start = old if known is None else INSTRUMENTS.get(str(known))
             if isinstance(start, Instrument):
                 return override(start, new, f"{name}.")
         raise InputError(
-            f"{name}: must be one of {', '.join(INSTRUMENTS)}, or a table with such a name under "
-            f"'name', found {new!r}"
+            f"{name}: must be one of {', '.join(INSTRUMENTS)}, none, or a table with such a name "
+            f"under 'name', found {new!r}"
         )
     if is_dataclass(old):
         if not isinstance(new, Mapping):
@@ -268,4 +311,9 @@ def _like(old: Any, new: Any, name: str) -> Any:
     wanted = (int, float) if isinstance(old, float) else type(old)
     if isinstance(new, bool) or not isinstance(new, wanted):
         raise InputError(f"{name}: must be like {old!r}, found {new!r}")
-    return float(new) if isinstance(old, float) else new
+    if isinstance(old, float):
+        try:
+            return float(new)
+        except OverflowError:
+            raise InputError(f"{name}: must be like {old!r}, found {str(new)[:9]}...") from None
+    return new

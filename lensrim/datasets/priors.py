@@ -19,6 +19,7 @@ from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
 from .noise import Noise
 from .psfs import Psf, draw_psf
+from .ranges import check_ranges, check_shares, check_sizes
 
 Map = NDArray[np.float64]
 
@@ -138,6 +139,9 @@ class SystemPrior:
             ``theta_E``.
         instrument: What the image is taken with: its pixels, PSF and noise in place of
             ``pixel_scale``, ``psf_fwhm`` and ``peak``.
+
+    Raises:
+        InputError: If a number is impossible.
     """
 
     pixel_scale: tuple[float, float] = (0.04, 0.1)
@@ -156,6 +160,13 @@ class SystemPrior:
     peak: tuple[float, float] = (0.1, 10.0)
     theta_E_arcsec: tuple[float, float] | None = None
     instrument: Instrument | None = None
+
+    def __post_init__(self) -> None:
+        ranges = ("pixel_scale", "theta_E", "theta_E_arcsec", "source_radius", "light_brightness")
+        check_ranges(self, *ranges, "psf_fwhm", "snr", "peak")
+        check_shares(self, "light_share")
+        check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
+        check_sizes(self, "light_offset", "light_misalignment")
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

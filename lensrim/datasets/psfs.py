@@ -50,7 +50,7 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
         Stamps (odd, centred on their peak to a pixel, sum 1) and their widths [pixels], by name.
 
     Raises:
-        InputError: If the folder has no such stamp.
+        InputError: If the folder has no such stamp, or a file is damaged.
     """
     from astropy.io import fits
 
@@ -58,7 +58,18 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
     for path in sorted(
         p for p in Path(folder).glob("*") if p.name.endswith((".fits", ".fits.gz"))
     ):
-        data = np.asarray(fits.getdata(path), dtype=np.float64)
+        try:
+            data = np.asarray(fits.getdata(path), dtype=np.float64)
+        except (OSError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"{path}: a PSF must be an image in a FITS file: {error}; leave it out of the "
+                "folder, or fetch it again"
+            ) from error
+        if data.ndim < 2:
+            raise InputError(
+                f"{path}: a PSF must be an image, found {data.ndim} dimensions; leave it out of "
+                "the folder"
+            )
         for i, stamp in enumerate(data.reshape(-1, *data.shape[-2:])):
             stamp = np.nan_to_num(stamp)
             width = measure_fwhm(stamp)
@@ -74,7 +85,8 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
     if not stamps:
         raise InputError(
             f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more,"
-            " found none"
+            " found none; give stamps on finer pixels than the image's, because they are brought "
+            "to the width that the population draws"
         )
     return stamps
 

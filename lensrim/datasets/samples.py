@@ -5,26 +5,32 @@ Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``gal
 source were divided [data unit]) and ``snr``.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from .._weights import sha256_of
 from ..errors import InputError
-from .cosmos import GalaxyFolder, split
+from .cosmos import GalaxyFolder, pairs_digest, split
 from .noise import read_noise_fields
 from .pairs import Batch, Pairs
-from .presets import Population
+from .presets import FOLDERS, Population
 from .psfs import read_psf_stamps
 from .shards import Shards
 
 DESCRIPTION = ("galaxy", "psf_name", "pixel_scale", "peak", "snr")
 """What a sample says of itself, beside the pair."""
 
-FORMAT = 1
+SETS = ("train", "validation", "test")
+"""The sets into which a population is split."""
+
+FORMAT = 2
 """Number of the way in which samples are made; another one makes data sets of old useless."""
 
 
@@ -38,9 +44,8 @@ class Samples:
     Arguments:
         population: What the samples are drawn from; its folders are read where a sample is made.
         seed: Seed of the sequence.
-        which: Set of real galaxies to draw from: ``train``, ``validation``, ``test``; all by
-            default.
-        duplicates: Pairs of names that show the same galaxy, for these sets.
+        which: Set: ``train``, ``validation``, ``test``; by default, one that holds all. Sets share
+            no real galaxy, and draw all else independently of each other.
 
     Raises:
         InputError: If the set is unknown.
@@ -49,10 +54,9 @@ class Samples:
     population: Population = field(default_factory=Population)
     seed: int = 0
     which: str | None = None
-    duplicates: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.which not in (None, "train", "validation", "test"):
+        if self.which not in (None, *SETS):
             raise InputError(f"set: must be train, validation or test, found {self.which!r}")
 
     def __call__(self, index: int) -> dict[str, Any]:
@@ -69,20 +73,32 @@ class Samples:
     def recipe(self) -> dict[str, Any]:
         """Returns what decides the samples, as JSON has it.
 
-        Folders are told by whether there is one, because they have other names on other machines.
+        Folders, which have other names on other machines, are told by the digest of what they
+        hold; so are the duplicates.
         """
         population = asdict(self.population)
         population["pairs"].pop("system")
-        for name in ("galaxies", "psfs", "noise"):
-            population[name] = population[name] is not None
+        population.pop("duplicates")
+        for name in FOLDERS:
+            folder = population[name]
+            population[name] = None if folder is None else _files_digest(Path(folder))
         return _plain(
             {
                 "format": FORMAT,
                 "set": self.which,
-                "duplicates": len(self.duplicates),
+                "duplicates": pairs_digest(self.population.duplicates),
                 "population": population,
             }
         )
+
+
+def _files_digest(folder: Path) -> str:
+    """Computes the SHA-256 of the names and digests of the FITS files below a folder."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.name.endswith((".fits", ".fits.gz")):
+            total.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
+    return total.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -102,7 +118,7 @@ def _pairs(samples: Samples) -> Pairs:
     if population.galaxies is not None:
         galaxies = GalaxyFolder(population.galaxies)
         if samples.which is not None:
-            names = split(galaxies.names, samples.duplicates)[samples.which]
+            names = split(galaxies.names, population.duplicates)[samples.which]
             if not names:
                 raise InputError(
                     f"{population.galaxies}: must hold galaxies for the {samples.which} set, "
@@ -117,6 +133,7 @@ def _pairs(samples: Samples) -> Pairs:
         shape=population.shape,
         prior=population.pair_prior,
         seed=samples.seed,
+        stream=0 if samples.which is None else 1 + SETS.index(samples.which),
     )
 
 

@@ -95,7 +95,10 @@ def read_snapshot(
     """
     if radius is not None and center is None:
         raise InputError(f"radius = {radius:g} kpc needs a center: give that of the halo [ckpc/h]")
-    paths = _parts(Path(path))
+    if center is not None and not (np.shape(center) == (3,) and np.isfinite(center).all()):
+        raise InputError(f"{path}: center must be 3 finite numbers [ckpc/h], found {center}")
+    paths = parts_of(Path(path))
+    extent = np.zeros((2, 3))  # of all that was read about the centre, kept or not
     found, position = [], None if center is None else np.asarray(center, dtype=np.float64)
     # one file at a time: a snapshot may have more of them than a process may open
     with _open(paths[0]) as file:
@@ -106,8 +109,20 @@ def read_snapshot(
                 for block in (b for kind, g in _groups(file) for b in _blocks(g, kind, units)):
                     if position is None:  # any particle will do to gather a halo about
                         position = block[0][0].copy()
-                    found.append(_near(block, position, units, radius))
+                    offset, mass, kind = block
+                    bad = np.count_nonzero(~np.isfinite(np.column_stack([offset, mass])))
+                    if bad:
+                        raise InputError(
+                            f"{each}: Coordinates and Masses must be finite, found {bad} values "
+                            "that are not; fetch it again"
+                        )
+                    offset = wrapped(offset, position, units.box)
+                    extent[0] = np.minimum(extent[0], offset.min(0))
+                    extent[1] = np.maximum(extent[1], offset.max(0))
+                    found.append(_near((offset, mass, kind), units, radius))
                     bar.update(len(block[1]))
+    # before what is missing: it may be beyond the wall
+    _check_extent(extent, units, path)
     if not sum(len(each[1]) for each in found):
         where = (
             "" if radius is None else f" within {radius:g} kpc of the center {list(center or ())}"
@@ -115,7 +130,6 @@ def read_snapshot(
         raise InputError(f"{path}: no particle{where}: check the center [ckpc/h] and the file")
     offset, mass, kind = (np.concatenate(each) for each in zip(*found, strict=True))
     found.clear()
-    _check_extent(offset, units, path)
     if center is None:
         offset -= densest_point(offset, mass)
     return Particles(
@@ -134,26 +148,25 @@ def _count(path: Path) -> int:
         return sum(len(group["Coordinates"]) for _, group in _groups(file))
 
 
-def _near(block, center: Array, units: Units, radius: float | None):
-    """Keeps what is near the centre, relative to it [ckpc/h]."""
-    position, mass, kind = block
-    offset = wrapped(position, center, units.box)
+def _near(block, units: Units, radius: float | None):
+    """Keeps what is near the centre, to which the positions are relative [ckpc/h]."""
+    offset, mass, kind = block
     if radius is None:
         return offset, mass, kind
     kept = (offset**2).sum(1) < (radius / units.kpc) ** 2
     return offset[kept], mass[kept], kind[kept]
 
 
-def _check_extent(offset: Array, units: Units, path: str | Path) -> None:
-    extent = float(np.ptp(offset, axis=0).max())
-    if units.box is None and extent > FARTHEST:
+def _check_extent(extent: Array, units: Units, path: str | Path) -> None:
+    side = float((extent[1] - extent[0]).max())
+    if units.box is None and side > FARTHEST:
         raise InputError(
-            f"{path}: the particles extend over {extent:.0f} ckpc/h and the header has no BoxSize:"
+            f"{path}: the particles extend over {side:.0f} ckpc/h and the header has no BoxSize:"
             " the halo may lie across the box's wall; give header={'BoxSize': ...} [ckpc/h]"
         )
 
 
-def _parts(path: Path) -> list[Path]:
+def parts_of(path: Path) -> list[Path]:
     """Lists the files of a snapshot in their order; one file that has no number is alone."""
     if path.is_dir():
         numbered = [p for p in path.glob("*.hdf5") if re.search(r"\.\d+\.hdf5$", p.name)]

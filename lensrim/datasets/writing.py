@@ -1,8 +1,7 @@
 """Writing of shards: in pieces, in parallel, and again where it was interrupted.
 
 A shard is a function of its number alone. It is made in memory and takes its place whole, so that
-a
-process may be killed at any moment: the next run checks what is there and makes what is not. Any
+a process may be killed at any moment: the next run checks what is there and makes what is not. Any
 division of the shards, among the processes of a pool, the jobs of an array (``part``) or the
 machines of a Dask cluster, gives the same files. What is not guaranteed: bytes of another version
 of h5py, or of torch and NumPy, may differ, with the last digits of the numbers.
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .._weights import replacing
+from .._weights import clear_leftovers, replacing
 from ..errors import InputError
 from .shards import INDEX, SCHEMA, DamagedShard, Header, digest, hdf5, open_shard, why_damaged
 
@@ -113,12 +112,13 @@ def write_shards(
         _clear(folder, plan)
     else:
         _check_others(folder, plan)
-    jobs = [(folder, make, header, overwrite) for header in headers]
+    there = folder.resolve()  # a worker may run in another folder
+    jobs = [(there, make, header, overwrite) for header in headers]
     for header, made in _spread(jobs, executor):
         if made:
             written.append(folder / header.name)
         report(header, made)
-    write_index(folder)
+    write_index(folder, like=plan.headers()[0])
     return written
 
 
@@ -141,8 +141,7 @@ def _write_one(folder: Path, make: Make, header: Header, overwrite: bool) -> tup
     path = folder / header.name
     if not overwrite and _is_there(path, header):
         return header, False
-    for left in folder.glob(f".{header.name}.*"):  # by a process that was killed
-        left.unlink(missing_ok=True)
+    clear_leftovers(path)
     data = _packed([make(header.first + k) for k in range(header.count)], header)
     with replacing(path) as file:
         file.write(data)
@@ -171,7 +170,7 @@ def _check_others(folder: Path, plan: Plan) -> None:
         except DamagedShard:
             continue
         file.close()
-        if (found.seed, found.recipe) != (wanted.seed, wanted.recipe):
+        if not found.is_like(wanted):
             raise InputError(
                 f"{path}: a folder holds shards of one recipe and seed, found another's; choose "
                 "another folder, or overwrite"
@@ -249,8 +248,8 @@ def _columns(samples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     return columns
 
 
-def write_index(folder: Path) -> None:
-    """Writes ``index.json`` of the shards that are there.
+def write_index(folder: Path, *, like: Header | None = None) -> None:
+    """Writes ``index.json`` of the shards that are there; of the data set of one, if it is given.
 
     Writers beside each other each write it after their last shard, and look again for shards that
     came meanwhile; the last has them all.
@@ -264,6 +263,8 @@ def write_index(folder: Path) -> None:
             except DamagedShard:
                 continue
             file.close()
+            if like is not None and not header.is_like(like):
+                continue
             about = {"schema": SCHEMA, "seed": header.seed, "recipe": json.loads(header.recipe)}
             entry = {"name": header.name, "first": header.first, "count": header.count}
             entries.append(entry | {"bytes": path.stat().st_size, "sha256": sha256})

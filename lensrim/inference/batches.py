@@ -1,7 +1,7 @@
 """The batches that a machine for lenses is trained on: made afresh, or taken from a stock."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._weights import read_weights, write_weights
-from ..datasets.cosmos import GalaxyFolder, read_duplicate_pairs, split
+from ..datasets.cosmos import Duplicates, GalaxyFolder, pairs_digest, split
 from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
 from ..datasets.samples import StoredPairs
@@ -37,21 +37,6 @@ def check_numbers(settings: object, **least: int) -> None:
 
 
 @dataclass(frozen=True)
-class Duplicates:
-    """Creates the description of a list of stamps that show the same galaxy.
-
-    Arguments:
-        file: JSON file, as :func:`lensrim.datasets.cosmos.read_duplicate_pairs` takes it.
-        folders: What precedes the number in the names of the stamps, by kind.
-        digits: Digits to which the number is padded, by kind.
-    """
-
-    file: str
-    folders: Mapping[str, str]
-    digits: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class DataConfig:
     """Creates the description of the training data.
 
@@ -68,7 +53,8 @@ class DataConfig:
             the next; those between take batches of the stock at random, as do all when it is full.
         shards: Folder of shards from ``lensrim dataset``, of which the training's pairs are read,
             in an order that the seed decides, turned at random; their starts are made afresh.
-            Write them with ``--set train`` of the same galaxies, which then are the validation's.
+            Those of real galaxies must be written with ``--set train`` and the same duplicates,
+            from the same folder, so that the validation's galaxies are not among them.
     """
 
     galaxies: str | None = None
@@ -102,17 +88,18 @@ class DataConfig:
         psfs = None if self.psfs is None else read_psf_stamps(self.psfs)
         if self.galaxies is None:
             return None, None, psfs
-        galaxies, pairs = GalaxyFolder(self.galaxies), []
-        if self.duplicates is not None:
-            same = self.duplicates
-            pairs = read_duplicate_pairs(same.file, same.folders, digits=same.digits)
-        names = split(galaxies.names, pairs)[which]
+        galaxies = GalaxyFolder(self.galaxies)
+        names = split(galaxies.names, self.pairs())[which]
         if not names:
             raise InputError(
                 f"{self.galaxies}: must hold galaxies for the {which} set, found none of "
                 f"{len(galaxies)}; give more stamps"
             )
         return galaxies, list(names), psfs
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Reads the pairs of names that show the same galaxy; none without a list of them."""
+        return () if self.duplicates is None else self.duplicates.pairs()
 
 
 @dataclass(frozen=True)
@@ -237,7 +224,8 @@ class _Key:
 def _ingredients(key: _Key) -> Pairs | StoredPairs:
     batches, data = key.batches, key.batches.data
     if data.shards is not None and batches.which == "train":
-        return stored_pairs(data.shards, batches.batch_size, data.shape, batches.seed)
+        size, seed, same = batches.batch_size, batches.seed, data.pairs()
+        return stored_pairs(data.shards, size, data.shape, seed, duplicates=same)
     galaxies, names, psfs = data.read(batches.which)
     return Pairs(
         batches.batch_size,
@@ -250,11 +238,25 @@ def _ingredients(key: _Key) -> Pairs | StoredPairs:
     )
 
 
-def stored_pairs(folder: str, batch_size: int, shape: int, seed: int) -> StoredPairs:
+def stored_pairs(
+    folder: str,
+    batch_size: int,
+    shape: int,
+    seed: int,
+    *,
+    duplicates: Iterable[tuple[str, str]] = (),
+) -> StoredPairs:
     """Opens a folder of shards for a training.
 
+    Arguments:
+        folder: The folder.
+        batch_size, seed: See :class:`lensrim.datasets.samples.StoredPairs`.
+        shape: Side of the images [pixels].
+        duplicates: The training's pairs of names that show the same galaxy.
+
     Raises:
-        InputError: If it holds no training pairs, or those of another shape.
+        InputError: If it holds no training pairs, those of another shape, or real galaxies that
+            may be the validation's.
     """
     pairs = StoredPairs(batch_size, Shards.open(folder), seed)
     found = pairs.shards.recipe["population"]["shape"]
@@ -262,5 +264,18 @@ def stored_pairs(folder: str, batch_size: int, shape: int, seed: int) -> StoredP
         raise InputError(
             f"{folder}: the pairs must have the recipe's shape, {shape} pixels, found {found}; "
             "change shape, or write other shards"
+        )
+    recipe = pairs.shards.recipe
+    if recipe["population"]["galaxies"] is None:
+        return pairs
+    if recipe["set"] != "train":
+        raise InputError(
+            f"{folder}: pairs of real galaxies must be of the training set, found "
+            f"{recipe['set'] or 'all'}; write them with --set train"
+        )
+    if recipe["duplicates"] != pairs_digest(duplicates):
+        raise InputError(
+            f"{folder}: pairs of real galaxies must be split with the training's duplicates, "
+            "found others; write them from a recipe whose [duplicates] are its [data.duplicates]"
         )
     return pairs

@@ -88,7 +88,7 @@ def write_together(
         done = True
     except OSError as error:
         raise InputError(
-            f"{folder}: the product cannot be written ({error.strerror or error}); "
+            f"{next(iter(writers))}: the product cannot be written ({error.strerror or error}); "
             "choose another output or make room"
         ) from error
     finally:

@@ -1,16 +1,24 @@
 """``lensrim dataset``: shards, a census and a contact sheet, in pieces or at once."""
 
 import hashlib
+import io
+import json
+import os
 import re
+import signal
 import sys
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from lensrim.cli import dataset as command
 from lensrim.cli import main
 from lensrim.cli.dataset import parse
-from lensrim.datasets.shards import Shards
+from lensrim.datasets.shards import DamagedShard, Shards
 
 FIVE = ("general", "--shape", "24", "24", "--count", "5", "--per-shard", "2", "--seed", "3")
 
@@ -47,8 +55,9 @@ def test_what_is_written(five: Path) -> None:
 
 
 def test_the_census_counts(five: Path) -> None:
-    head, _, _, *rows = (five / "census.txt").read_text().splitlines()
+    head, _, _, *rows, _, said = (five / "census.txt").read_text().splitlines()
     assert head.startswith("5 samples in 3 shards, ")
+    assert said == "theta_E is that of the smooth model, on its intermediate axis."
     table = {row[:18].strip(): [float(n) for n in row[18:].split()] for row in rows}
     shards = Shards.open(five)
     theta_E = np.exp(shards.column("macro")[:, 0]) * shards.column("pixel_scale")
@@ -88,6 +97,63 @@ def test_it_goes_on_and_mends(five: Path, tmp_path: Path, capsys) -> None:
     assert sums(tmp_path)["shard-00000.h5"] != sums(five)["shard-00000.h5"]
 
 
+def test_a_part_without_shards_writes_nothing(tmp_path: Path, capsys) -> None:
+    assert dataset(*FIVE, "--output", str(tmp_path), "--shard", "5/16") == 0
+    assert "no shards for this part, of 3 in all" in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} <= {"index.json"}
+
+
+def test_parts_replace_another_data_set_one_by_one(five: Path, tmp_path: Path) -> None:
+    assert dataset(*FIVE[:-1], "4", "--output", str(tmp_path), "--quiet") == 0
+    for part, there in (("1/3", 1), ("2/3", 2), ("3/3", 3)):
+        words = ("--output", str(tmp_path), "--shard", part, "--overwrite", "--quiet")
+        assert dataset(*FIVE, *words) == 0
+        assert f"in {there} shards" in (tmp_path / "census.txt").read_text()
+        listed = json.loads((tmp_path / "index.json").read_text())["shards"]
+        assert len(listed) == there
+    assert sums(tmp_path) == sums(five)
+
+
+def test_damage_in_another_part_is_named_and_skipped(five: Path, tmp_path: Path) -> None:
+    import h5py
+
+    for path in five.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / "shard-00001.h5"
+    with h5py.File(path) as file:
+        place = file["snr"].id.get_chunk_info(0).byte_offset + 3
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"shard-00001\.h5: the shard is damaged .* skipped"):
+        assert dataset(*FIVE, "--output", str(tmp_path), "--shard", "1/2", "--quiet") == 0
+    assert (tmp_path / "census.txt").read_text().startswith("3 samples in ")
+    with pytest.raises(DamagedShard, match=r"shard-00001\.h5: the shard is damaged"):
+        Shards.open(tmp_path, strict=True).column("snr")
+
+
+def test_workers_elsewhere_are_told_where_all_is(tmp_path: Path, monkeypatch) -> None:
+    """A worker of a cluster has a working folder of its own."""
+    (tmp_path / "sky").mkdir()
+    field = np.random.default_rng(0).standard_normal((30, 30)).astype(np.float32)
+    fits.PrimaryHDU(field).writeto(tmp_path / "sky" / "a.fits")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    class Elsewhere(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            done = Future()
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            done.set_result(fn(*args, **kwargs))
+            monkeypatch.chdir(tmp_path)
+            return done
+
+    monkeypatch.setattr(command, "executor_of", lambda options: nullcontext(Elsewhere()))
+    assert dataset(*FIVE, "--noise", "sky", "--output", "new", "--quiet") == 0
+    assert len(Shards.open(tmp_path / "new")) == 5
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -97,6 +163,7 @@ def test_it_goes_on_and_mends(five: Path, tmp_path: Path, capsys) -> None:
         (["--seed", "-2"], "--seed: must be 0 or more, found -2"),
         (["--shard", "3/2"], "--shard: must be i/n with i from 1 to n, such as 2/4, found '3/2'"),
         (["--shard", "0/2"], "--shard: must be i/n"),
+        (["--shard", "²/3"], "--shard: must be i/n"),
         (["nothing.toml"], "nothing.toml: a recipe must be a TOML file"),
         (["--psfs", "nowhere"], "psfs: must be a folder of FITS files"),
     ],
@@ -130,3 +197,29 @@ def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) 
     assert len(examples) == 3
     for words in examples:
         assert parse(words.split())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("dataset", *FIVE), "shard-00000.h5"),
+        (("simulate", "--shape", "40", "40"), "mock.fits"),
+    ],
+)
+def test_a_full_disk_is_named_with_what_to_do(words, file: str, tmp_path: Path, monkeypatch):
+    import resource
+
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    errors = io.StringIO()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        with redirect_stderr(errors):
+            assert main([*words, "--quiet"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert file in errors.getvalue()
+    assert "make room" in errors.getvalue()

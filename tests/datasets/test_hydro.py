@@ -16,7 +16,8 @@ from tng import write_halo
 from lensrim.datasets import hydro
 from lensrim.datasets.cosmos import split
 from lensrim.datasets.hydro import HaloFolder, kappa_map, project_haloes
-from lensrim.datasets.kappa_maps import KappaMap, at_theta_E, strengthened
+from lensrim.datasets.kappa_maps import at_theta_E, strengthened
+from lensrim.datasets.particle_tables import read_particle_table
 from lensrim.datasets.particles import KINDS, Particles, facing, turned
 from lensrim.datasets.smoothing import with_reach
 from lensrim.datasets.toy_haloes import Bulge, DarkHalo, ToyHaloes, draw_particles
@@ -225,14 +226,56 @@ def test_a_collection_is_projected_halo_by_halo() -> None:
     assert not np.allclose(alone.rotation, other.rotation)
 
 
-def test_projections_of_a_halo_are_not_divided_between_sets() -> None:
-    maps = [
-        KappaMap(np.ones((2, 2)), 0.1, None, f"h{i // 3}", np.eye(3), 0.5, 2) for i in range(300)
-    ]
-    sets = split(sorted({m.halo for m in maps}))
-    parts = {name: [m for m in maps if m.halo in own] for name, own in sets.items()}
-    assert sum(len(part) for part in parts.values()) == 300
-    assert all(len(part) > 0 and len(part) % 3 == 0 for part in parts.values())
+def write_table(path: Path, toy: Particles, *, halo: str | None = None) -> None:
+    columns = [fits.Column(n, "D", array=toy.position[:, i]) for i, n in enumerate("xyz")]
+    columns += [fits.Column("mass", "D", array=toy.mass), fits.Column("type", "I", array=toy.kind)]
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header["REDSHIFT"] = 0.5
+    if halo is not None:
+        table.header["HALO"] = halo
+    table.writeto(path)
+
+
+def test_files_of_a_halo_are_not_divided_between_sets(tmp_path: Path) -> None:
+    toy = TOYS.load(TOYS.names[0])
+    write_halo(tmp_path / "snap_067.hdf5", toy, files=3)
+    for k in range(12):  # of two haloes, in turn
+        write_table(tmp_path / f"view{k}.fits", toy, halo=f"fof{k % 2}")
+    write_table(tmp_path / "lone.fits", toy)
+    folder = HaloFolder(tmp_path)
+    assert [n for n in folder.names if n.startswith("snap")] == ["snap_067"]
+    assert len(folder.load("snap_067")) == len(toy)
+    assert {n: folder.load(n).halo for n in folder.names} == folder.halos
+    assert set(folder.halos.values()) == {"snap_067", "fof0", "fof1", "lone"}
+    sets = split(sorted(set(folder.halos.values())), fractions=(0.4, 0.3, 0.3))
+    maps = project_haloes(SMALL, haloes=folder, names=["view0", "view2"], projections=1)
+    assert {m.halo for m in maps} == {"fof0"}
+    assert sum("fof0" in own for own in sets.values()) == 1
+
+
+def test_haloes_that_are_numbered_as_one_are_refused(tmp_path: Path) -> None:
+    toy = TOYS.load(TOYS.names[0])
+    for k in range(2):
+        write_halo(tmp_path / f"halo.{k}.hdf5", toy)
+    with pytest.raises(InputError, match=r"2 files are numbered .* header says 1 .* rename"):
+        HaloFolder(tmp_path).load("halo")
+
+
+def test_a_halo_that_is_not_in_the_folder(tmp_path: Path) -> None:
+    write_halo(tmp_path / "h.hdf5", TOYS.load(TOYS.names[0]))
+    with pytest.raises(InputError, match="no halo 'zzz'; choose among 1 names, such as 'h'"):
+        HaloFolder(tmp_path).load("zzz")
+
+
+def test_a_table_of_numbers_that_are_none(tmp_path: Path) -> None:
+    toy = TOYS.load(TOYS.names[0])
+    write_table(tmp_path / "good.fits", toy)
+    with pytest.raises(InputError, match=r"good\.fits: center must be 3 finite numbers, found"):
+        read_particle_table(tmp_path / "good.fits", center=(1.0, 2.0))
+    toy.position[3, 1] = np.nan
+    write_table(tmp_path / "bad.fits", toy)
+    with pytest.raises(InputError, match=r"bad\.fits: x, y, z must be finite, found 1 values"):
+        read_particle_table(tmp_path / "bad.fits", center=(0.0, 0.0, 0.0))
 
 
 def test_einstein_radii_fill_the_range() -> None:
@@ -276,11 +319,7 @@ def test_a_folder_of_cutouts_and_tables(tmp_path: Path) -> None:
     toy = TOYS.load(TOYS.names[0])
     (tmp_path / "tng").mkdir()
     write_halo(tmp_path / "tng" / "cutout_12.hdf5", toy, omit=("HubbleParam",))
-    columns = [fits.Column(n, "D", array=toy.position[:, i]) for i, n in enumerate("xyz")]
-    columns += [fits.Column("mass", "D", array=toy.mass), fits.Column("type", "I", array=toy.kind)]
-    table = fits.BinTableHDU.from_columns(columns)
-    table.header["REDSHIFT"] = 0.5
-    table.writeto(tmp_path / "other.fits.gz")
+    write_table(tmp_path / "other.fits.gz", toy)
     folder = HaloFolder(tmp_path, header={"HubbleParam": 0.6774})
     assert folder.names == ("other", "tng/cutout_12") and len(folder) == 2
     one, two = (folder.load(name) for name in folder.names)

@@ -154,3 +154,15 @@ def test_toy_haloes_are_the_same_each_time_and_differ_from_one_another() -> None
     assert np.count_nonzero(first.kind == 4) == 100 and len(first) == 400
     with pytest.raises(ValueError, match="no halo 'toy-1-00000'"):
         haloes.load("toy-1-00000")
+
+
+def test_kinds_may_come_one_by_one() -> None:
+    n = 6
+    some = Particles(
+        position=np.zeros((n, 3)),
+        mass=np.ones(n),
+        kind=np.array([0, 1, 1, 4, 4, 5], dtype=np.int8),
+        halo="h",
+        redshift=0.5,
+    )
+    assert len(some.of(name for name in ("dark matter", "stars"))) == 4

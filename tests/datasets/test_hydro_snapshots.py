@@ -54,6 +54,25 @@ def test_a_halo_across_the_walls_finds_its_own_centre(tmp_path: Path) -> None:
     assert np.abs(found.position).max() < 400 and found.halo == "mine"
 
 
+def test_a_halo_across_the_walls_of_an_unknown_box_is_refused(tmp_path: Path) -> None:
+    write_halo(tmp_path / "h.hdf5", halo(), center=(1.0, 2.0, BOX - 1), omit=("BoxSize",))
+    near = {"center": (1.0, 2.0, BOX - 1), "radius": 60.0}
+    with pytest.raises(InputError, match="the header has no BoxSize: the halo may lie across"):
+        read_snapshot(tmp_path / "h.hdf5", **near)
+    found = read_snapshot(tmp_path / "h.hdf5", **near, header={"BoxSize": BOX})
+    same(found, halo().where(np.linalg.norm(halo().position, axis=1) < 60))
+
+
+def test_numbers_that_are_none_are_named(tmp_path: Path) -> None:
+    write_halo(tmp_path / "h.hdf5", halo())
+    with pytest.raises(InputError, match=r"h\.hdf5: center must be 3 finite numbers"):
+        read_snapshot(tmp_path / "h.hdf5", center=(1.0, 2.0))
+    with h5py.File(tmp_path / "h.hdf5", "a") as file:
+        file["PartType1/Coordinates"][0, 0] = np.nan
+    with pytest.raises(InputError, match=r"h\.hdf5: Coordinates and Masses must be finite, fou"):
+        read_snapshot(tmp_path / "h.hdf5")
+
+
 @pytest.mark.parametrize("given", ["snap_067.0.hdf5", "snap_067.2.hdf5", "."])
 def test_the_files_of_a_snapshot_are_one(tmp_path: Path, given: str) -> None:
     write_halo(tmp_path / "snap_067.hdf5", halo(), files=3)

@@ -14,7 +14,7 @@ from lensrim.datasets.noise import read_noise_fields, unit_noise
 from lensrim.datasets.pairs import Pairs
 from lensrim.datasets.presets import PRESETS, Population, population_of, read_population
 from lensrim.datasets.priors import SystemPrior, draw_system
-from lensrim.datasets.psfs import fine_psf, native_psf
+from lensrim.datasets.psfs import fine_psf, native_psf, read_psf_stamps
 from lensrim.datasets.systems import noise_maps
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock, render
@@ -217,10 +217,35 @@ def test_an_instrument_is_taken_by_name() -> None:
     assert population_of({}) == Population()
 
 
+def test_an_instrument_and_a_range_are_unset() -> None:
+    content = {"preset": "slacs", "instrument": "none", "theta_E_arcsec": "none"}
+    found = population_of(content | {"psf_fwhm": [2, 3], "theta_E": [8, 9]}).system
+    expected = replace(PRESETS["slacs"].system, instrument=None, theta_E_arcsec=None)
+    assert found == replace(expected, psf_fwhm=(2.0, 3.0), theta_E=(8.0, 9.0))
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
         ({"preset": "slcas"}, "preset: must be one of general, slacs, .* found 'slcas'"),
+        ({"preset": ["slacs"]}, r"preset: must be one of .* found \['slacs'\]"),
+        ({"pairs": 3}, "pairs: must be a table, found 3"),
+        ({"instrument": {"name": ["a"]}}, "or a table with such a name under 'name'"),
+        ({"preset": "slacs", "instrument": {"name": "hst"}}, "or a table with such a name"),
+        ({"snr": [0, 0]}, r"snr: must be a range of finite numbers above 0.* found \[0.0, 0.0"),
+        ({"snr": [1, math.inf]}, "snr: must be a range of finite"),
+        ({"snr": [1, 10**400]}, r"snr: must be like 10.0, found 1000"),
+        ({"pixel_scale": [0, 0]}, "pixel_scale: must be a range"),
+        ({"psf_fwhm": [0, 0]}, "psf_fwhm: must be a range"),
+        ({"lens": {"slope_std": -1.0}}, "slope_std: must be finite and 0 or more, found -1.0"),
+        ({"lens": {"subhalos_max": -2}}, "subhalos_max: must be finite and 0 or more"),
+        ({"lens": {"q_range": [0.5, 1.5]}}, "q_range: must be axis ratios of at most 1"),
+        ({"light_share": 3.0}, "light_share: must be a share from 0 to 1, found 3.0"),
+        ({"light_offset": math.nan}, "light_offset: must be finite and 0 or more, found nan"),
+        ({"pairs": {"masked": 2.0}}, "masked: must be a share from 0 to 1, found 2.0"),
+        ({"pairs": {"roughness": [0, 1]}}, "roughness: must be a range"),
+        ({"preset": "slacs", "psf_fwhm": [8, 9]}, "psf_fwhm: has no effect beside the instrum"),
+        ({"preset": "slacs", "theta_E": [4, 5]}, "theta_E: has no effect beside theta_E_arcsec"),
         ({"theta": [1, 2]}, "a recipe may have .*theta_E_arcsec.* found theta; remove or rename"),
         ({"lens": {"slope": 2.0}}, r"lens\.slope: must be one of slope_mean, "),
         ({"lens": 3}, "lens: must be a table, found 3"),
@@ -268,3 +293,34 @@ def test_a_population_that_cannot_fit_its_frame_is_told(monkeypatch: pytest.Monk
     wide = replace(PRESETS["euclid"].system, theta_E_arcsec=(3.0, 4.0))
     with pytest.raises(InputError, match=r"shape: must hold the arcs .* none of 5 systems fits"):
         Pairs(1, shape=(64, 64), prior=replace(PRESETS["euclid"].pair_prior, system=wide))(0)
+
+
+def test_a_frame_does_not_bend_the_range_of_einstein_radii() -> None:
+    preset = PRESETS["slacs"]
+    low, high = (math.log(edge) for edge in preset.system.theta_E_arcsec)
+    pairs = Pairs(1, shape=preset.shape, prior=preset.pair_prior)
+    rngs = [np.random.default_rng([0, k]) for k in range(120)]
+    radii = [pairs._system(rng).lens.ellipsoid.theta_E for rng in rngs]
+    # uniform in the logarithm, to within 2 standard deviations of the mean of 120
+    assert (np.mean(np.log(radii)) - low) / (high - low) == pytest.approx(0.5, abs=0.052)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", r"psf\.fits: a PSF must be an image in a FITS file"),
+        (np.zeros(20), r"psf\.fits: a PSF must be an image, found 1 dimensions"),
+        (
+            np.eye(9)[4] * np.eye(9)[4][:, None],
+            "3.0 pixels or more, found none; give stamps on fi",
+        ),
+    ],
+)
+def test_what_is_no_psf_is_named(content, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "psf.fits"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        fits.PrimaryHDU(content).writeto(path)
+    with pytest.raises(InputError, match=match):
+        read_psf_stamps(tmp_path)

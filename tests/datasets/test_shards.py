@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import platform
 import signal
 import sys
 import time
@@ -163,9 +164,15 @@ def test_killed_at_any_moment_and_run_again_it_gives_the_same(reference: Path, t
 
 
 def test_the_rest_of_a_dead_writer_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".shard-00001.h5.123").write_bytes(b"half")
+    host, dead = platform.node(), os.spawnlp(os.P_NOWAIT, "true", "true")
+    os.waitpid(dead, 0)
+    mine, others = (f".shard-00001.h5.{h}.{os.getpid()}.ab" for h in (host, "elsewhere"))
+    gone, old = f".shard-00001.h5.{host}.{dead}.cd", ".shard-00001.h5.elsewhere.7.ef"
+    for name in (mine, others, gone, old):
+        (tmp_path / name).write_bytes(b"half")
+    os.utime(tmp_path / old, (0, 0))
     write_shards(tmp_path, stamp, PLAN)
-    assert not list(tmp_path.glob(".shard*"))
+    assert {p.name for p in tmp_path.glob(".shard*")} == {mine, others}
 
 
 def test_what_is_there_is_not_made_again(copy: Path) -> None:
@@ -409,7 +416,7 @@ def test_stored_pairs_are_batches_of_pairs(pairs: Shards) -> None:
 
 
 def test_other_shards_are_no_training_pairs(reference: Path) -> None:
-    with pytest.raises(InputError, match="must hold training pairs of format 1"):
+    with pytest.raises(InputError, match="must hold training pairs of format 2"):
         StoredPairs(2, Shards.open(reference))
 
 

@@ -281,7 +281,9 @@ class _Slope(Operation):
 
 def _slope(values: Tensor, source: Tensor, positions: Tensor) -> Tensor:
     """Slopes of maps in the positions, times values."""
-    return _backward(values, source, positions, (False, True))[1]
+    # Under vmap torch 2.4 fails where the gradient in the source is undefined.
+    both = torch._C._are_functorch_transforms_active()
+    return _backward(values, source, positions, (both, True))[1]
 
 
 def _spread(values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:

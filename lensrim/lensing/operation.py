@@ -16,7 +16,7 @@ class Operation(torch.autograd.Function):
     """Gives a subclass what is shared: batches under ``torch.func.vmap``, and quick calls.
 
     A subclass defines ``forward``, ``setup_context``, ``backward`` and, where it has one, ``jvp``,
-    as static methods.
+    as static methods. The compiler of torch 2.4 takes none of it; that of 2.13 does.
     """
 
     generate_vmap_rule = True

@@ -140,9 +140,10 @@ def shortcut_is_open(x: Tensor, y: Tensor) -> bool:
     """Returns whether a :class:`Shortcut` is worth while for maps at the coordinates.
 
     It is on a CPU, which may look at numbers without waiting for them, and where torch follows no
-    other derivative than that of the backward pass.
+    other derivative than that of the backward pass. A profile takes it whose parameters are of one
+    object, numbers or with shape (1); several in a batch go the plain way.
     """
-    if forward_mode() or _looks_on():
+    if _looks_on() or forward_mode():
         return False
     alike = x.shape == y.shape and x.dtype == y.dtype
     return alike and x.device.type == "cpu" and x.ndim >= 2

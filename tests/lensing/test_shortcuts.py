@@ -162,6 +162,7 @@ def test_a_batch_of_one_takes_it(monkeypatch: pytest.MonkeyPatch, kind, method, 
     assert len(taken) == 6
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.cpu.amp.autocast:FutureWarning")
 @EVERY
 def test_it_works_where_torch_saves_and_runs_it_again(shortcut: type[Shortcut], numbers):
     given = inputs(numbers)

@@ -171,7 +171,7 @@ def _axis(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     return cell.long() + (_BEFORE - 1), weights
 
 
-_ONCE = TorchVersion(torch.__version__) < (2, 13)
+_ONCE = TorchVersion(torch.__version__) < "2.13"
 """Whether torch's own operation may have no derivative of its derivatives."""
 
 

@@ -99,7 +99,8 @@ class Shortcut(torch.autograd.Function):
             # Coordinates of which no gradient is wanted may be changed after the call, or be made
             # in inference mode; those relative to the centre stand for them.
             moving = any(ctx.needs_input_grad[:2])
-            ctx.save_for_backward(parameters, *(x, y) * moving, *kept)
+            given = [x, y] if moving else []
+            ctx.save_for_backward(parameters, *given, *kept)
             ctx.moving, ctx.shape = moving, x.shape
             return outputs
 
@@ -110,7 +111,7 @@ class Shortcut(torch.autograd.Function):
                 centre = parameters.detach()[-2:, None]
                 x, y = saved[:2] if ctx.moving else (kept[0] + centre).view(2, *ctx.shape)
                 back = torch.func.vjp(cls.plain, x, y, parameters)[1]
-                return back(grads if len(grads) > 1 else grads[0])
+                return back(*grads if len(grads) == 1 else [grads])
             needed = ctx.moving, ctx.needs_input_grad[2]
             to_z, to_parameters = cls.slopes(parameters, kept, grads, needed)
             to_x, to_y = (None, None) if to_z is None else to_z.view(2, *ctx.shape)

@@ -13,7 +13,7 @@ from lensrim.lensing.interpolation import Bicubic, Bilinear, Interpolation
 from lensrim.lensing.source import PixelatedSource
 
 # Torch's own reading of maps has no derivative of its derivatives in 2.4.
-TWICE = TorchVersion(torch.__version__) >= (2, 13)
+TWICE = TorchVersion(torch.__version__) >= "2.13"
 INTERPOLATIONS = [Bilinear(), Bicubic()]
 EVERY = pytest.mark.parametrize("interpolation", INTERPOLATIONS, ids=lambda i: type(i).__name__)
 SHAPES = pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 1), (2, 3)])

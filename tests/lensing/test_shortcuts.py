@@ -112,7 +112,7 @@ def test_single_numbers_take_it_and_all_else_does_not(
     monkeypatch: pytest.MonkeyPatch, kind, method: str, numbers, shortcut: type[Shortcut]
 ):
     taken: list[int] = []
-    values = shortcut.values
+    values: Callable = shortcut.values
     monkeypatch.setattr(
         shortcut, "values", staticmethod(lambda *given: taken.append(1) or values(*given))
     )
@@ -154,7 +154,7 @@ def test_a_batch_of_one_takes_it(monkeypatch: pytest.MonkeyPatch, kind, method, 
         closed.setattr(module + ".shortcut_is_open", lambda x, y: False)
         plain = all_shapes()
     taken: list[int] = []
-    quick = shortcut.values
+    quick: Callable = shortcut.values
     monkeypatch.setattr(
         shortcut, "values", staticmethod(lambda *given: taken.append(1) or quick(*given))
     )
@@ -198,7 +198,7 @@ def test_coordinates_and_values_may_be_changed_afterwards(kind, method, numbers,
     for at in ((x, y), tuple(unknown)):
         outcome = getattr(kind(*parameters), method)(*at)
         values = [outcome] if isinstance(outcome, Tensor) else list(outcome)
-        total = sum(v.sum() for v in values)
+        total = torch.stack([v.sum() for v in values]).sum()
         for v in values:
             v += 1
         if at[0] is x:

@@ -90,7 +90,8 @@ def _apply(
     if torch.compiler.is_compiling():
         return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
     if only_plain():
-        return _in_parts(image, _factor(transfer, adjoint), size, lead, shape)
+        # A part of a larger map would keep all of its memory, and has no ``view``.
+        return _in_parts(image, _factor(transfer, adjoint), size, lead, shape).contiguous()
     return _ConvolveForwardMode.apply(image, transfer, size, lead, shape, adjoint)
 
 

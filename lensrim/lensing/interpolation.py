@@ -21,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.torch_version import TorchVersion
 
 from .operation import Operation, forward_mode, no_derivative, only_plain
 
@@ -43,12 +44,14 @@ class Bilinear:
     r"""Creates the bilinear interpolation, :math:`w(t) = \max(0, 1 - |t|)`.
 
     It is exact for what is linear in position. Its gradient in the position jumps where one
-    crosses a pixel's centre line. Second derivatives of reading in the position need torch 2.13.
+    crosses a pixel's centre line. With torch before 2.13 there are first derivatives, and second
+    ones of all but the gradient in the position, nor does :meth:`spread` have a derivative by its
+    positions in forward mode: torch raises that a derivative is not implemented.
     """
 
     def sample(self, source: Tensor, positions: Tensor) -> Tensor:
         """Reads maps at positions."""
-        if only_plain() or not forward_mode():
+        if only_plain() or not (forward_mode() or _ONCE):
             return _sample(source, positions)
         return _Bilinear.apply(source, positions)
 
@@ -168,8 +171,13 @@ def _axis(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     return cell.long() + (_BEFORE - 1), weights
 
 
+_ONCE = TorchVersion(torch.__version__) < "2.13"
+"""Whether torch's own operation may have no derivative of its derivatives."""
+
+
 class _Bilinear(Operation):
-    # torch's own operation, to which this adds forward-mode differentiation.
+    # torch's own operation, to which this adds forward-mode differentiation, and where torch has
+    # none the second derivatives that follow from the transpose.
     @staticmethod
     def forward(source: Tensor, positions: Tensor) -> Tensor:
         return _sample(source, positions)
@@ -182,7 +190,7 @@ class _Bilinear(Operation):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
         source, positions = ctx.saved_tensors
-        if not forward_mode():
+        if not (forward_mode() or (_ONCE and torch.is_grad_enabled())):
             return _backward(grad, source, positions, ctx.needs_input_grad)
         to_source = to_positions = None
         if ctx.needs_input_grad[0]:
@@ -216,12 +224,15 @@ class _Spread(Operation):
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
         ctx.save_for_forward(*inputs[:2])
+        ctx.set_materialize_grads(False)  # what does not vary is not there
         ctx.shape = inputs[2:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple:
         values, positions = ctx.saved_tensors
         to_values = to_positions = None
+        if grad is None:
+            return None, None, None, None
         if ctx.needs_input_grad[0]:
             to_values = Bilinear().sample(grad, positions)
         if ctx.needs_input_grad[1]:
@@ -281,7 +292,9 @@ class _Slope(Operation):
 
 def _slope(values: Tensor, source: Tensor, positions: Tensor) -> Tensor:
     """Slopes of maps in the positions, times values."""
-    return _backward(values, source, positions, (False, True))[1]
+    # Under vmap torch 2.4 fails where the gradient in the source is undefined.
+    both = torch._C._are_functorch_transforms_active()
+    return _backward(values, source, positions, (both, True))[1]
 
 
 def _spread(values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -1,6 +1,5 @@
 """Functions with derivatives of their own, and when torch cannot follow them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor  # pyright: ignore
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 Tensors = tuple[Tensor, ...]
 
@@ -16,7 +16,7 @@ class Operation(torch.autograd.Function):
     """Gives a subclass what is shared: batches under ``torch.func.vmap``, and quick calls.
 
     A subclass defines ``forward``, ``setup_context``, ``backward`` and, where it has one, ``jvp``,
-    as static methods.
+    as static methods. The compiler of torch 2.4 takes none of it; that of 2.13 does.
     """
 
     generate_vmap_rule = True
@@ -59,54 +59,92 @@ def forward_mode() -> bool:
 
 
 class Shortcut(torch.autograd.Function):
-    """Gives a function of tensors a first derivative that is written out, for quick calls.
+    """Gives a function on maps a first derivative that is written out, for quick calls.
 
-    A subclass defines as static methods ``plain``, the function in operations of torch's, of which
-    second derivatives are taken; ``values``, the same in fewer steps, with what is kept of them;
-    and ``slopes``, which turns the inputs, what is kept, and the gradients of the outputs into
-    those of the inputs. Where :func:`shortcut_is_open` says no, the caller takes the plain way.
+    Its inputs are coordinates x and y, with shape (*), and parameters with shape (n), the last two
+    of which are those of a centre. A subclass defines as static methods ``plain``, the function in
+    operations of torch's, of which second derivatives are taken; ``values``, the same in fewer
+    steps, with what is kept of them, first of all the positions relative to the centre, with shape
+    (2, N); and ``slopes``, which turns the parameters, what is kept, and the gradients of the
+    outputs into those of the positions, with shape (2, N), and of the parameters. Where
+    :func:`shortcut_is_open` says no, the caller takes the plain way.
     """
 
     @staticmethod
-    def plain(*inputs: Tensor) -> Any:
+    def plain(x: Tensor, y: Tensor, parameters: Tensor) -> Any:
         raise NotImplementedError
 
     @staticmethod
-    def values(*inputs: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
+    def values(x: Tensor, y: Tensor, parameters: Tensor) -> tuple[Any, Tensors]:
         raise NotImplementedError
 
     @staticmethod
-    def slopes(inputs: Tensors, kept: Tensors, grads: Tensors, needed: Sequence[bool]) -> Any:
+    def slopes(
+        parameters: Tensor, kept: Tensors, grads: Tensors, needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
         raise NotImplementedError
 
     @classmethod
-    def of(cls, *inputs: Tensor) -> Any:
+    def of(cls, x: Tensor, y: Tensor, parameters: Tensor) -> Any:
         """Computes the outputs, where a shortcut is open."""
-        return cls.apply(*inputs) if torch.is_grad_enabled() else cls.values(*inputs)[0]
+        given = x, y, parameters
+        return cls.apply(*given) if torch.is_grad_enabled() else cls.values(*given)[0]
 
-    @classmethod
-    def forward(cls, ctx: Any, *inputs: Tensor) -> Any:
-        outputs, kept = cls.values(*inputs)
-        ctx.save_for_backward(*inputs, *kept)
-        ctx.count = len(inputs)
-        return outputs
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
 
-    @classmethod
-    def backward(cls, ctx: Any, *grads: Tensor) -> Any:
-        inputs, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        # To be differentiated once more, or for many gradients at once: by torch's operations.
-        many = any(is_legacy_batchedtensor(g) for g in grads)
-        if many or torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-            return torch.func.vjp(cls.plain, *inputs)[1](*grads)
-        return cls.slopes(inputs, kept, grads, ctx.needs_input_grad)
+        # Functions, and no methods of a class: compiled autograd takes nothing else.
+        def forward(ctx: Any, x: Tensor, y: Tensor, parameters: Tensor) -> Any:
+            outputs, kept = cls.values(x, y, parameters)
+            # Coordinates of which no gradient is wanted may be changed after the call, or be made
+            # in inference mode; those relative to the centre stand for them.
+            moving = any(ctx.needs_input_grad[:2])
+            given = [x, y] if moving else []
+            ctx.save_for_backward(parameters, *given, *kept)
+            ctx.moving, ctx.shape = moving, x.shape
+            return outputs
+
+        def backward(ctx: Any, *grads: Tensor) -> Any:
+            parameters, *saved = ctx.saved_tensors  # once: a checkpoint hands them out no more
+            kept = tuple(saved[2 * ctx.moving :])
+            if _wants_plain(grads):
+                centre = parameters.detach()[-2:, None]
+                x, y = saved[:2] if ctx.moving else (kept[0] + centre).view(2, *ctx.shape)
+                back = torch.func.vjp(cls.plain, x, y, parameters)[1]
+                return back(*grads if len(grads) == 1 else [grads])
+            needed = ctx.moving, ctx.needs_input_grad[2]
+            to_z, to_parameters = cls.slopes(parameters, kept, grads, needed)
+            to_x, to_y = (None, None) if to_z is None else to_z.view(2, *ctx.shape)
+            return to_x, to_y, to_parameters
+
+        cls.forward, cls.backward = staticmethod(forward), staticmethod(backward)
+
+
+def _wants_plain(grads: Tensors) -> bool:
+    """Returns whether a gradient is to be taken by torch's operations.
+
+    It is to be differentiated once more, or is one of many at once, or something looks on.
+    """
+    if _looks_on() or torch.is_grad_enabled() or forward_mode():
+        return True
+    return any(is_legacy_batchedtensor(g) for g in grads)
+
+
+def _looks_on() -> bool:
+    """Returns whether torch does other than it is told: records, casts, or computes no numbers."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return True
+    return _get_current_dispatch_mode() is not None
 
 
 def shortcut_is_open(x: Tensor, y: Tensor) -> bool:
     """Returns whether a :class:`Shortcut` is worth while for maps at the coordinates.
 
     It is on a CPU, which may look at numbers without waiting for them, and where torch follows no
-    other derivative than that of the backward pass.
+    other derivative than that of the backward pass. A profile takes it whose parameters are of one
+    object, numbers or with shape (1); several in a batch go the plain way.
     """
-    if torch.compiler.is_compiling() or forward_mode():
+    if _looks_on() or forward_mode():
         return False
-    return x.device.type == "cpu" and x.ndim >= 2 and x.shape == y.shape
+    alike = x.shape == y.shape and x.dtype == y.dtype
+    return alike and x.device.type == "cpu" and x.ndim >= 2

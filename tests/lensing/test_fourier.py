@@ -105,3 +105,14 @@ def test_forward_mode_within_forward_mode(adjoint: bool):
         return torch.func.jvp(f, (t,), (one,))[1]
 
     torch.testing.assert_close(torch.func.jvp(slope, (one,), (one,))[1], 2 * f(one))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2, 1)])
+def test_the_result_holds_its_own_memory_with_a_graph_or_without(batch: tuple[int, ...]):
+    image = torch.rand(*batch, 5, 4)
+    transfer = transfer_function(torch.rand(9, 10))
+    for graph in (True, False):
+        with torch.set_grad_enabled(graph):
+            result = convolve(image, transfer, (9, 10), (6, 5))
+        assert result.is_contiguous()
+        assert result.untyped_storage().nbytes() == 4 * result.numel()

@@ -6,11 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from lensrim.grid import PixelGrid
 from lensrim.lensing.interpolation import Bicubic, Bilinear, Interpolation
 from lensrim.lensing.source import PixelatedSource
 
+# Torch's own reading of maps has no derivative of its derivatives in 2.4.
+TWICE = TorchVersion(torch.__version__) >= "2.13"
 INTERPOLATIONS = [Bilinear(), Bicubic()]
 EVERY = pytest.mark.parametrize("interpolation", INTERPOLATIONS, ids=lambda i: type(i).__name__)
 SHAPES = pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 1), (2, 3)])
@@ -125,19 +128,47 @@ def test_derivatives(interpolation):
         return interpolation.spread(v, p, (5, 6))
 
     # Of the sums at a position torch's tool has no derivative in forward mode.
-    forward = isinstance(interpolation, Bilinear)
+    forward = isinstance(interpolation, Bilinear) and TWICE
     assert torch.autograd.gradcheck(spread, (values, p), check_forward_ad=forward)
 
 
 @EVERY
 def test_second_derivatives(interpolation):
+    if isinstance(interpolation, Bilinear) and not TWICE:
+        pytest.skip("the second derivative in the position needs torch 2.13")
     s, p = random(1, 1, 5, 6).requires_grad_(), positions(1, 2, 3, 1.2).requires_grad_()
     v = random(1, 1, 2, 3, seed=2).requires_grad_()
     assert torch.autograd.gradgradcheck(interpolation.sample, (s, p))
     assert torch.autograd.gradgradcheck(lambda v, p: interpolation.spread(v, p, (5, 6)), (v, p))
 
 
+@EVERY
+def test_second_derivatives_by_what_is_read(interpolation, monkeypatch: pytest.MonkeyPatch):
+    s, p = random(1, 1, 5, 6).requires_grad_(), positions(1, 2, 3, 1.2).requires_grad_()
+    at = p.detach()
+
+    def total(s: Tensor) -> Tensor:
+        return interpolation.sample(s, at).sin().sum()
+
+    # Both with what torch has of its own and without it.
+    for once in (True, False) if TWICE else (True,):
+        monkeypatch.setattr("lensrim.lensing.interpolation._ONCE", once)
+        assert torch.autograd.gradgradcheck(lambda s: interpolation.sample(s, at), s)
+        (slope,) = torch.autograd.grad(
+            interpolation.sample(s, p).square().sum(), s, create_graph=True
+        )
+        (mixed,) = torch.autograd.grad(slope.square().sum(), p)
+        assert bool((mixed != 0).any())
+    matrix = torch.func.hessian(total)(s.detach())
+    torch.testing.assert_close(matrix, torch.func.jacrev(torch.func.jacrev(total))(s.detach()))
+    v = random(1, 1, 2, 3)
+    direct = interpolation.spread(v, at, (5, 6))
+    moved = torch.func.jvp(lambda v: interpolation.spread(v, at, (5, 6)), (v,), (v,))[1]
+    torch.testing.assert_close(moved, direct)
+
+
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.skipif(not TWICE, reason="the second derivative in the position needs torch 2.13")
 @pytest.mark.parametrize("method", ["sample", "spread"])
 def test_forward_over_reverse_is_reverse_over_reverse(method: str):
     p = positions(1, 2, 3, 1.2)
@@ -159,6 +190,14 @@ def test_it_works_under_vmap(interpolation):
     torch.testing.assert_close(many, interpolation.sample(s, p))
     back = torch.func.vmap(lambda v, p: interpolation.spread(v[None], p[None], (5, 6))[0])(v, p)
     torch.testing.assert_close(back, interpolation.spread(v, p, (5, 6)))
+
+    def total(s: Tensor, p: Tensor) -> Tensor:
+        return interpolation.sample(s, p).square().sum()
+
+    slopes = torch.func.grad(total, argnums=(0, 1))
+    each = torch.func.vmap(slopes)(s[:, None], p[:, None])
+    together = [t[:, None] for t in slopes(s, p)]
+    torch.testing.assert_close(list(each), together)
 
 
 @EVERY

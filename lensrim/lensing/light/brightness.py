@@ -72,24 +72,22 @@ class SersicBrightness(Shortcut):
         log = r2.log()
         ratio = (log * (0.5 / p.n)).sub_(p.log_scale / p.n).exp_()
         unit = (ratio * -p.b).add_(p.b).exp_()
-        return (unit * p.amp).view(x.shape), (z, w, r2, log, ratio, unit)
+        return unit.view(x.shape) * p.amp, (z, w, r2, log, ratio, unit)
 
     @staticmethod
     def slopes(
-        inputs: Tensors, kept: Tensors, grads: Tensors, needed: Sequence[bool]
-    ) -> tuple[Tensor | None, ...]:
-        p = _Numbers(inputs[2])
+        parameters: Tensor, kept: Tensors, grads: Tensors, needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        p = _Numbers(parameters)
         z, w, r2, log, ratio, unit = kept
         weight = grads[0].flatten() * unit
         falling = weight * ratio
         to_w = w * (falling / r2).mul_(-p.amp * p.b / p.n)
-        to_x = to_y = to_parameters = None
-        if any(needed[:2]):
-            to_x, to_y = (p.W.mT @ to_w).view(2, *inputs[0].shape)
-        if needed[2]:
-            sums = [float(t.sum()) for t in (weight, falling, log.mul(falling))]
-            to_parameters = p.slopes(sums, to_w @ z.mT, to_w.sum(1))
-        return to_x, to_y, to_parameters
+        to_z = p.W.mT @ to_w if needed[0] else None
+        if not needed[1]:
+            return to_z, None
+        sums = [float(t.sum()) for t in (weight, falling, log.mul(falling))]
+        return to_z, p.slopes(sums, to_w @ z.mT, to_w.sum(1))
 
 
 class _Numbers:
@@ -100,7 +98,7 @@ class _Numbers:
 
     def __init__(self, parameters: Tensor) -> None:
         self.amp, self.scale, self.n, self.e1, self.e2, *self.centre = parameters.tolist()
-        self.b, self.log_scale = sersic_b(self.n), math.log(self.scale**2) / 2
+        self.b, self.log_scale = sersic_b(self.n), math.log(abs(self.scale))
         self.norm = (1 - self.e1**2 - self.e2**2) ** -0.5
         rows = (1 - self.e1, -self.e2), (-self.e2, 1 + self.e1)
         self.w = [[self.norm * each for each in row] for row in rows]
@@ -141,6 +139,8 @@ def brightness(r2: Tensor, amp: Tensor, scale: Tensor, n: Tensor) -> Tensor:
 
 
 def is_regular(parameters: Tensor) -> bool:
-    """Returns whether the numbers are those of a profile: none of their functions fails."""
+    """Returns whether the numbers are those of a profile, and none of their functions fails."""
     _, scale, n, e1, e2, *_ = parameters.tolist()
-    return scale != 0 and n > 0 and math.hypot(e1, e2) < 1
+    # Beyond the bounds, far outside of what is seen, powers of Python's numbers raise.
+    sized = 1e-100 < abs(scale) < 1e100 and 1e-30 < n < 1e30
+    return sized and e1**2 + e2**2 < 1

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..mass import CORE, Parameter, _maps, stacked
+from ..mass import CORE, Parameter, _maps, single
 from ..operation import shortcut_is_open
 from .base import radius2
 from .brightness import SersicBrightness, brightness, is_regular, sersic_b
@@ -39,9 +39,9 @@ class Sersic:
         profile = (self.amp, self.R_sersic, self.n_sersic)
         place = (self.e1, self.e2, self.center_x, self.center_y)
         if shortcut_is_open(x, y):
-            parameters = stacked(x, *profile, *place)
-            if parameters is not None and is_regular(parameters):
-                return SersicBrightness.of(x, y, parameters)
+            given = single(x, y, *profile, *place)
+            if given is not None and is_regular(given[2]):
+                return SersicBrightness.of(*given)
         return brightness(radius2(x, y, *place), *_maps(x, *profile))
 
 

@@ -18,7 +18,7 @@ compiled.
 """
 
 from .angular import Flexion, MassSheet, Multipole, Shear
-from .base import CORE, Circular, Mass, Parameter, _maps, offsets, stacked
+from .base import CORE, Circular, Mass, Parameter, _maps, offsets, single
 from .cored import DPIE, NIE
 from .halo import NFW, TNFW, Hernquist, PointMass
 from .many import Many
@@ -34,5 +34,5 @@ __all__ = [
     "NFW", "TNFW", "Hernquist", "PointMass",
     "Multipole", "Shear", "Flexion", "MassSheet",
     "PixelatedPotential", "Sum", "Many", "pixel_average", "flux_average",
-    "_maps", "stacked", "offsets",
+    "_maps", "single", "offsets",
 ]  # fmt: skip

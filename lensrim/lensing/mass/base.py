@@ -82,10 +82,23 @@ def _maps(like: Tensor, *parameters: Parameter) -> tuple[Tensor, ...]:
     )
 
 
-def stacked(like: Tensor, *parameters: Parameter) -> Tensor | None:
-    """Puts n parameters into one tensor, with shape (n), if each is a single number."""
-    tensors = [torch.as_tensor(p, dtype=like.dtype, device=like.device) for p in parameters]
-    return None if any(t.ndim for t in tensors) else torch.stack(tensors)
+def single(x: Tensor, y: Tensor, *parameters: Parameter) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Puts n parameters into one tensor, with shape (n), if each is of one object alone.
+
+    That is a number, a tensor with shape () or one with shape (1): a batch of one.
+
+    Returns:
+        The coordinates, with the shape that maps of these parameters have, and the parameters.
+    """
+    tensors = [torch.as_tensor(p, dtype=x.dtype, device=x.device) for p in parameters]
+    ranks = {t.ndim for t in tensors}
+    if ranks == {0}:
+        return x, y, torch.stack(tensors)
+    if max(ranks) > 1 or any(t.numel() != 1 for t in tensors):
+        return None
+    if x.ndim == 2:
+        x, y = x[None], y[None]
+    return x, y, torch.cat([t.reshape(1) for t in tensors])
 
 
 def offsets(x: Tensor, y: Tensor, center_x: float, center_y: float) -> Tensor:

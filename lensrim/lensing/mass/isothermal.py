@@ -13,7 +13,7 @@ step costs as much as what it computes of a map of 128 pixels a side.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -23,20 +23,21 @@ from .base import CORE, offsets
 
 
 class IsothermalDeflection(Shortcut):
-    r"""Computes :math:`\alpha_x, \alpha_y`, with shape :math:`(2, *)`.
+    r"""Computes :math:`\alpha_x` and :math:`\alpha_y`, each with shape :math:`(*)`.
 
-    Its inputs are the coordinates :math:`x, y`, with shape :math:`(*)`, and :math:`\theta_E, e_1,
-    e_2` and the coordinates of the centre together, with shape (5). The ellipticity is not zero.
+    Its inputs are the coordinates :math:`x, y`, with that shape, and together :math:`\theta_E,
+    e_1, e_2` and the coordinates of the centre, with shape (5). The ellipticity is not zero.
     """
 
     @staticmethod
-    def plain(x: Tensor, y: Tensor, parameters: Tensor) -> Tensor:
+    def plain(x: Tensor, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         theta_E, e1, e2, cx, cy = parameters.unbind()
         b = theta_E * (1 - e1**2 - e2**2).sqrt()
-        return torch.stack([b * a for a in along_axes(x - cx, y - cy, e1, e2)])
+        ax, ay = along_axes(x - cx, y - cy, e1, e2)
+        return b * ax, b * ay
 
     @staticmethod
-    def values(x: Tensor, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensors]:
+    def values(x: Tensor, y: Tensor, parameters: Tensor) -> tuple[tuple[Tensor, Tensor], Tensors]:
         m = _Matrices(parameters)
         z = offsets(x, y, *m.centre)
         rows = m.A @ z
@@ -46,15 +47,17 @@ class IsothermalDeflection(Shortcut):
         torch.atan(uv[0], out=angles[0])
         # Twice the inverse hyperbolic tangent, which torch is slow to compute; C has the half.
         torch.div(uv[1], torch.rsub(uv[1], 0.5, alpha=0.5), out=angles[1]).log1p_()
-        return (m.C @ angles).view(2, *x.shape), (z, rows, inverse, uv, angles)
+        ax, ay = (m.C @ angles).view(2, *x.shape)
+        # Copies, as parts of one tensor could not be changed in place.
+        return (ax.clone(), ay.clone()), (z, rows, inverse, uv, angles)
 
     @staticmethod
     def slopes(
-        inputs: Tensors, kept: Tensors, grads: Tensors, needed: Sequence[bool]
-    ) -> tuple[Tensor | None, ...]:
-        m = _Matrices(inputs[2])
+        parameters: Tensor, kept: Tensors, grads: Tensors, needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        m = _Matrices(parameters)
         z, rows, inverse, uv, angles = kept
-        grad = grads[0].flatten(1)
+        grad = torch.stack(grads).flatten(1)
         derivative = uv.square()
         derivative[0].add_(1)
         derivative[1].mul_(-0.5).add_(0.5)
@@ -64,12 +67,12 @@ class IsothermalDeflection(Shortcut):
         to_rho = products[0].add_(products[1]).mul_(inverse**3).neg_()
         torch.mul(rows[2:], to_rho, out=to_rows[2:])
         to_uv.mul_(inverse)
-        to_x = to_y = to_parameters = None
-        if any(needed[:2]):
-            to_x, to_y = (m.A.mT @ to_rows).view(2, *inputs[0].shape)
-        if needed[2]:
-            to_parameters = m.slopes(to_rows @ z.mT, grad @ angles.mT, to_rows.sum(1))
-        return to_x, to_y, to_parameters
+        to_z = m.A.mT @ to_rows if needed[0] else None
+        if not needed[1]:
+            return to_z, None
+        # Sums that nearly cancel: in single precision they are less exact than the plain way's.
+        to_A, to_C = (a.double() @ b.double().mT for a, b in ((to_rows, z), (grad, angles)))
+        return to_z, m.slopes(to_A, to_C, to_rows.sum(1, dtype=torch.float64))
 
 
 def are_elongated(parameters: Tensor, edge: float) -> bool:
@@ -116,8 +119,8 @@ class _Matrices:
         to_size -= to_scale * self.scale * (size / (1 - size**2) + 0.5 / size)
         # The ellipticity has twice the angle of the direction.
         to_e = self.axis**2 * complex(to_size, 0.5 * turn / size)
-        to_centre = (-(self.A.mT @ to_offsets)).tolist()
-        return to_A.new_tensor([self.root * to_scale, to_e.real, to_e.imag, *to_centre])
+        to_centre = (-(self.A.mT.double() @ to_offsets)).tolist()
+        return self.A.new_tensor([self.root * to_scale, to_e.real, to_e.imag, *to_centre])
 
 
 def _pairs(numbers: Iterable[complex]) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..operation import shortcut_is_open
-from .base import CORE, Circular, Parameter, _maps, _times, stacked
+from .base import CORE, Circular, Parameter, _maps, _times, single
 from .isothermal import IsothermalDeflection, along_axes, are_elongated
 from .series import power_series
 
@@ -140,10 +140,10 @@ class SIE:
         # Where the functions' derivatives by the ellipticity keep half of the digits.
         edge = 1e-4 if x.dtype == torch.float64 else 1e-2
         if shortcut_is_open(x, y):
-            parameters = stacked(x, self.theta_E, self.e1, self.e2, self.center_x, self.center_y)
-            if parameters is not None and are_elongated(parameters, edge):
-                ax, ay = IsothermalDeflection.of(x, y, parameters)
-                return ax, ay
+            place = self.center_x, self.center_y
+            given = single(x, y, self.theta_E, self.e1, self.e2, *place)
+            if given is not None and are_elongated(given[2], edge):
+                return IsothermalDeflection.of(*given)
         x, y, b, e1, e2 = self._frame(x, y)
         is_round = e1**2 + e2**2 < edge**2
         ax, ay = along_axes(x, y, torch.where(is_round, edge, e1), torch.where(is_round, 0.0, e2))

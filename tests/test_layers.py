@@ -9,7 +9,7 @@ import pytest
 
 LAYERS = [
     {"errors"},
-    {"grid", "_weights", "progress"},
+    {"grid", "_weights", "_toml", "progress"},
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},
     {"plotting", "zoo", "training"},

@@ -25,12 +25,12 @@ stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]
 recipe does (``file``, ``folders``, ``digits``), so that they go into one set.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._toml import read_toml
 from ..errors import InputError
 from .cosmos import Duplicates
 from .halos import LensPrior
@@ -174,12 +174,7 @@ def read_population(name: str) -> Population:
         raise InputError(
             f"{name}: must be a preset ({', '.join(PRESETS)}) or a recipe (*.toml), found neither"
         )
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
+    content = read_toml(path)
     for folder in FOLDERS:
         if isinstance(content.get(folder), str):
             content[folder] = str(path.parent / content[folder])

@@ -44,12 +44,12 @@ fifths for training, before anything else is done with them.
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._toml import read_toml
 from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
@@ -200,12 +200,7 @@ def read_recipe(path: str | Path) -> Recipe:
         InputError: If the file is no TOML, or has a table, a key or a value that it cannot have.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
+    content = read_toml(path)
     try:
         return Recipe.from_dict(content, path.parent)
     except InputError as error:

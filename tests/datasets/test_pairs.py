@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pretend import pretended_device
 
+from lensrim.datasets import mass_fields
 from lensrim.datasets.arcs import arc_weights
 from lensrim.datasets.clumpy import Clumpy
 from lensrim.datasets.cosmos import Galaxy, half_light_radius
+from lensrim.datasets.drawn import Stream
 from lensrim.datasets.halos import LensPrior
+from lensrim.datasets.instruments import EUCLID_VIS
 from lensrim.datasets.masses import AnalyticMasses
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
@@ -151,6 +155,34 @@ def test_the_source_lies_where_it_is_said_to(both):
         assert float((found - expected).abs().sum()) < 0.03
         for along in (x, y):
             assert float(((found - expected) * along).sum()) == pytest.approx(0, abs=0.1 * FINE)
+
+
+class HostStream(Stream):
+    """Random numbers of the host, sent to a device that has none of its own."""
+
+    def __init__(self, device: torch.device, seed: int):
+        self.device, self.generator = device, torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator).to(self.device)
+
+
+def test_pairs_are_rendered_on_one_device(monkeypatch: pytest.MonkeyPatch):
+    prior = PairPrior(system=replace(SYSTEMS, instrument=EUCLID_VIS), rough=0.5, mixed=0.5)
+    pairs = Pairs(4, Stamps(), psfs={"star": star()}, shape=(48, 48), prior=prior)
+    drawn = pairs.draw(0)
+    assert {"clumpy", "stamp"} < drawn.source.keys() and "psf_stamp" in drawn.psf
+    assert "correlation" in drawn.noise and len(drawn.rough["row"])
+    here = pairs.render(drawn)
+    monkeypatch.setattr("lensrim.datasets.pairs.Stream", HostStream)
+    for cached in (mass_fields._matrices, mass_fields._points, mass_fields._weights):
+        cached.cache_clear()
+    with pretended_device() as device:
+        there = pairs.render(drawn.to(device), device)
+        assert {value.device for value in there.values()} == {device}
+        found = {name: value.cpu() for name, value in there.items()}
+    for name, value in here.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_arcs_are_weighed_where_they_are_significant():

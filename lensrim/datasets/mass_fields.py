@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
+from ..lensing.mass.base import Deflector
 from ..lensing.mass.pixels import gauss_legendre
 
 MARGIN = 3
@@ -30,6 +31,11 @@ MARGIN = 3
 
 NODES = 4
 """Gauss-Legendre points along an edge of a patch's pixel."""
+
+
+def smooth_deflection(mass: Deflector, grid: PixelGrid, device: torch.device) -> Tensor:
+    """Evaluates the deflection at the pixels' centres of the wider frame: (B, 2, H', W')."""
+    return torch.stack(mass.deflection(*wider(grid).coordinates(device=device)), 1)
 
 
 def wider(grid: PixelGrid) -> PixelGrid:
@@ -67,8 +73,8 @@ class Patch:
 
     half: int
     rays: int
-    inner: int
-    nodes: int
+    inner: int = 2
+    nodes: int = 24
 
     def middle(self, center: Tensor, grid: PixelGrid) -> Tensor:
         """Returns the centres of the pixels nearest to centres of mass (N, 2).

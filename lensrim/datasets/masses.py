@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.mass import EPL, Multipole, Shear, Sum
+from ..lensing.mass.base import Deflector
 from ..lensing.subhalos import Subhalos
 from .mass_fields import Patch, at_rays, from_flux, wider
 from .priors import System
 
-GALAXY, HALO = {"half": 7, "inner": 2, "nodes": 24}, {"half": 4, "inner": 1, "nodes": 12}
-"""Patches about the centre of a galaxy, and of a subhalo, that get exact values."""
+CORE, AROUND = 7, 4
+"""Pixels on each side of the centre of a galaxy, and of a subhalo, that get exact values."""
 
 AT_ONCE = 1 << 17
 """Pairs of a subhalo and a pixel that a CPU holds at once: they stay in its cache."""
@@ -116,7 +117,7 @@ class AnalyticMasses:
     def fields(self, numbers: Mapping[str, Tensor], grid: PixelGrid, rays: int) -> Fields:
         """Makes the maps."""
         halos, owner = numbers["halos"], numbers["owner"]
-        galaxy, halo = Patch(rays=rays, **GALAXY), Patch(rays=rays, **HALO)
+        galaxy = Patch(CORE, rays)
         frame, size = wider(grid).coordinates(device=halos.device), len(numbers["macro"])
         middle = galaxy.middle(numbers["macro"][:, 3:5].float(), grid)
         # One call for all places: a model has many small operations.
@@ -132,11 +133,9 @@ class AnalyticMasses:
         everyone = torch.arange(size, device=halos.device)
         galaxy.add(whole[..., frame[0].numel() :], middle, everyone, grid, kappa, traced)
         if len(halos):
-            middle = halo.middle(halos[:, 2:], grid)
-            x, y = halo.places(middle)
             single = Subhalos(*halos[..., None].unbind(1))
-            values = torch.stack(single.deflection(x[:, None], y[:, None]), 1)[:, :, 0]
-            halo.add(values, middle, owner, grid, kappa, traced)
+            patches = Patches(single, halos[:, 2:], owner, AROUND, inner=1, nodes=12)
+            add_near(patches, grid, rays, kappa, traced)
         alpha = traced[..., rays // 2 :: rays, rays // 2 :: rays]
         return Fields(kappa.clamp(min=1e-4), alpha.contiguous(), traced)
 
@@ -148,6 +147,35 @@ def host_of(numbers: Mapping[str, Tensor]) -> Sum:
     for m, wave in zip((3, 4), numbers["waves"].unbind(1), strict=True):
         parts.append(Multipole(m, wave[:, 0], wave[:, 1], cx, cy))
     return Sum(parts)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Holds centres of mass with exact values about them.
+
+    Arguments:
+        mass: What deflects, of N samples.
+        center: The centres, with shape (N, 2).
+        owner: The frame of each, with shape (N).
+        half: Pixels on each side.
+        inner, nodes: See :class:`~.mass_fields.Patch`.
+    """
+
+    mass: Deflector
+    center: Tensor
+    owner: Tensor
+    half: int
+    inner: int = 2
+    nodes: int = 24
+
+
+def add_near(patches: Patches, grid: PixelGrid, rays: int, kappa: Tensor, traced: Tensor) -> None:
+    """Adds what exact values differ by about centres, in place, to maps as of :class:`Fields`."""
+    square = Patch(patches.half, rays, patches.inner, patches.nodes)
+    middle = square.middle(patches.center, grid)
+    x, y = square.places(middle)
+    values = torch.stack(patches.mass.deflection(x[:, None], y[:, None]), 1)[:, :, 0]
+    square.add(values, middle, patches.owner, grid, kappa, traced)
 
 
 def _add_far(smooth: Tensor, halos: Tensor, owner: Tensor, grid: PixelGrid) -> None:

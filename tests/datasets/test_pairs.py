@@ -1,5 +1,6 @@
 """Training pairs: a pure function of their number, and the same lenses as the mocks' own code."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -17,12 +18,14 @@ from lensrim.datasets.instruments import EUCLID_VIS
 from lensrim.datasets.masses import AnalyticMasses
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
+from lensrim.datasets.sources import source_maps, source_numbers
 from lensrim.datasets.systems import FINE
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render
 from lensrim.evaluation.rendering import TrueSource
 from lensrim.grid import PixelGrid
 from lensrim.lensing.psf import measure_fwhm
+from lensrim.training.feed import to_device
 
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
@@ -183,6 +186,54 @@ def test_pairs_are_rendered_on_one_device(monkeypatch: pytest.MonkeyPatch):
         found = {name: value.cpu() for name, value in there.items()}
     for name, value in here.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_drawn_batch_travels_and_is_small():
+    drawn = PAIRS.draw(2)
+    data = pickle.dumps(drawn)
+    assert len(data) < 12_000  # bytes, of three pairs that are 600 000
+    there = pickle.loads(data)
+    assert to_device(there, torch.device("cpu")).seed == drawn.seed
+    for name, value in PAIRS.render(there).items():
+        assert torch.equal(value, PAIRS(2)[name]), name
+
+
+@pytest.mark.parametrize("mixed", [0.0, 1.0])
+def test_a_share_of_the_sources_is_two_galaxies(mixed: float):
+    pairs = replace(PAIRS, prior=replace(PRIOR, mixed=mixed), galaxies=Stamps())
+    batch, systems = pairs.described(3)
+    assert [s.companion is not None for s in systems] == [mixed == 1.0] * 3
+    alone = pairs.render(
+        pairs.collect([replace(s, companion=None) for s in systems], np.random.default_rng(0))
+    )
+    for system, one, both in zip(systems, alone["source"], batch["source"], strict=True):
+        second = system.companion
+        light = both.sum() / both.max() / (one.sum() / one.max())
+        assert (float(light) > 1.02) == (second is not None)
+        if second is not None:
+            low, high = PRIOR.mixed_radius
+            first = system.placement
+            assert low <= second.placement.half_light_radius / first.half_light_radius <= high
+            off = second.placement.center_x - first.center_x
+            assert abs(off) <= PRIOR.mixed_offset * first.half_light_radius
+
+
+def test_stamps_of_every_scale_keep_their_light():
+    y, x = np.mgrid[-60:61, -60:61]
+    image = np.exp(-((x - 3) ** 2 + (y / 0.7) ** 2) / (2 * 12.0**2))
+    galaxy = Galaxy("g", image, 0.05, half_light_radius(image) * 0.05)
+    rng = np.random.default_rng(0)
+    base = PAIRS._system(rng)
+    radii = (0.4, 1.1, 2.3, 4.0, 7.0)  # fine pixels of 0.06 to 1.1 stamp pixels and more
+    systems = [
+        replace(base, galaxy=galaxy, placement=replace(base.placement, half_light_radius=r))
+        for r in radii
+    ]
+    numbers = source_numbers(systems, rng.uniform(-0.5, 0.5, (5, 2)))
+    maps = source_maps(numbers, 300)[:, 0].double()
+    for radius, found in zip(radii, maps, strict=True):
+        scale = radius / (galaxy.half_light_radius / 0.05) / FINE
+        assert float(found.sum()) == pytest.approx(image.sum() * scale**2, rel=2e-3)
 
 
 def test_arcs_are_weighed_where_they_are_significant():

@@ -75,14 +75,12 @@ class Measured:
     def lines(self) -> list[str]:
         """Returns the lines of the table."""
         size, seconds = self.batch_size, self.seconds
-        made = {name: (seconds[name], self.timings[name]) for name in seconds}
         lines = []
-        for name, (middle, timing) in made.items():
-            low, _, high = (1e3 * t / size for t in timing.quartiles)
-            each = 1e3 * middle / size
+        for name, timing in self.timings.items():
+            low, middle, high = (1e3 * t / size for t in timing.quartiles)
             lines.append(
-                f"{size:>4}  {name:<7}{each:>9.3f} [{low:.3f}, {high:.3f}] ms a pair"
-                f"{size / middle:>10.0f} pairs/s"
+                f"{size:>4}  {name:<7}{middle:>9.3f} [{low:.3f}, {high:.3f}] ms a pair"
+                f"{1e3 / middle:>10.0f} pairs/s"
             )
         whole = sum(seconds[name] for name in PAIRS[1:])
         waits = "" if self.waits is None else f", of which {self.waits} wait for the GPU"

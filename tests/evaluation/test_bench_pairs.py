@@ -28,7 +28,7 @@ def test_the_share_is_that_of_a_whole_step():
     found = bench.Measured(10, {n: Timing((s, s, s)) for n, s in seconds.items()}, 7, 0)
     assert found.share == pytest.approx(0.25)
     lines = found.lines()
-    assert "render    200.000" in lines[2] and "5 pairs/s" in lines[2]
+    assert "render   200.000" in lines[2] and "5 pairs/s" in lines[2]
     assert "7 operations, of which 0 wait for the GPU" in lines[-2]
     assert lines[-1].endswith("share of a training step 25 %")
 

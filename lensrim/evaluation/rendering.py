@@ -16,6 +16,7 @@ from ..datasets.cosmos import Galaxy
 from ..datasets.halos import Lens
 from ..datasets.priors import Placement, SersicLight
 from ..datasets.psfs import block_mean
+from ..datasets.scaled_haloes import PlacedHalo
 from ..grid import PixelGrid
 from .deflection import deflection, pixel_coordinates
 
@@ -128,7 +129,7 @@ class Canvas:
         blurred = block_mean(fftconvolve(image, self.psf, mode="same"), self.oversample)
         return blurred[self.margin : -self.margin, self.margin : -self.margin]
 
-    def arcs(self, lens: Lens, source: TrueSource) -> Map:
+    def arcs(self, lens: Lens | PlacedHalo, source: TrueSource) -> Map:
         """Renders the lensed source on the fine pixels of the padded frame, without the PSF."""
         x, y = pixel_coordinates(self.padded, self.oversample)
         alpha_x, alpha_y = deflection(lens, x, y)

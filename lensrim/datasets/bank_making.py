@@ -89,9 +89,7 @@ class BankPlan:
     def make(self, folder: Path, name: str) -> str:
         """Makes the projections of a halo, writes them, and returns its name."""
         kept, left_out = self.projections(name)
-        write_bank(
-            self.part(folder, name), kept, made=self._identity(name), left_out=left_out
-        )
+        write_bank(self.part(folder, name), kept, made=self._identity(name), left_out=left_out)
         return name
 
     def projections(self, name: str) -> tuple[list[ScaledHalo], list[str]]:

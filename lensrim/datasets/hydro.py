@@ -5,8 +5,8 @@ critical surface density of a lens and a source at given redshifts,
 
 .. math:: \kappa = \Sigma / \Sigma_\mathrm{cr}(z_l, z_s) , \qquad \theta = R / D_l \, .
 
-A map is for programs that call for it; :func:`halo_views` is what a bank of lenses is made of
-(:mod:`~.kappa_bank`), from which populations draw. Sets are divided by haloes.
+A map is for programs that call for it; populations draw their lenses from banks
+(:mod:`~.kappa_bank`), which are made of these by :mod:`~.simulated_haloes`.
 
 What is projected is all that the particles hold along the line of sight; there is no other matter
 in front or behind, and none outside the cutout.
@@ -27,18 +27,14 @@ import torch
 
 from ..errors import InputError
 from ..grid import PixelGrid
-from ..lensing.cosmology import LensScales, lens_scales
+from ..lensing.cosmology import lens_scales
 from ..progress import progress
 from .kappa_maps import KappaMap, einstein_radius
 from .particle_tables import read_halo_name, read_particle_table
 from .particles import Array, Particles, check_rotation, random_rotation
-from .scaled_haloes import HaloView
 from .smoothing import SIGMA_PER_REACH, spread, with_reach
 from .snapshots import parts_of, read_snapshot
 from .toy_haloes import ToyHaloes
-
-FEWEST = 30
-"""Particles that make a circle's mass worth knowing."""
 
 
 @runtime_checkable
@@ -103,6 +99,10 @@ class HaloFolder:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        """The files of a halo."""
+        return tuple(self._paths[name])
 
     def load(self, name: str) -> Particles:
         """Reads one halo.
@@ -266,78 +266,3 @@ def _stretched(
     wanted = theta_E[0] * (theta_E[1] / theta_E[0]) ** share
     found = view(stretch=found.stretch * wanted / found.theta_E)
     return None if found.theta_E is None else found
-
-
-def halo_views(
-    particles: Particles,
-    *,
-    name: str,
-    projections: int = 3,
-    z_source: float = 2.0,
-    z_lens: float | None = None,
-    cosmology: Any = "Planck18",
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> Iterator[HaloView | str]:
-    """Looks at a halo from several random directions, the same as :func:`project_haloes` takes.
-
-    Arguments:
-        particles: The halo, with the distances of neighbours.
-        name: Its name in its collection, on which the directions depend; that of the halo itself
-            may be shared with others.
-        projections, z_source, z_lens, cosmology, seed, device: See :func:`project_haloes`.
-
-    Returns:
-        The projections; in place of one without an Einstein radius, the reason.
-
-    Raises:
-        InputError: If the redshifts are impossible.
-    """
-    z_lens = particles.redshift if z_lens is None else z_lens
-    scales = lens_scales(z_lens, z_source, cosmology=cosmology)
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-    def generate() -> Iterator[HaloView | str]:
-        for number in range(projections):
-            rotation, _ = random_rotation(rng), rng.uniform()
-            radius = np.hypot(*(particles.position @ row for row in rotation[:2]))
-            theta_E = _theta_E_of(radius, particles.mass, scales)
-            if theta_E is None:
-                yield f"{name}#{number}: the mean convergence of no circle is 1"
-                continue
-            view = partial(
-                kappa_map,
-                particles,
-                z_source=z_source,
-                z_lens=z_lens,
-                cosmology=cosmology,
-                rotation=rotation,
-                device=device,
-                enabled=False,
-            )
-            yield HaloView(
-                name=f"{name}#{number}",
-                halo=particles.halo,
-                theta_E=theta_E,
-                kappa=lambda grid, view=view: view(grid).kappa,
-                z_lens=z_lens,
-                z_source=z_source,
-                provenance=f"{particles.provenance}; {scales.cosmology}",
-            )
-
-    return generate()
-
-
-def _theta_E_of(radius: Array, mass: Array, scales: LensScales) -> float | None:
-    """Radius of the circle about the centre within which the mean convergence is 1 [arcsec].
-
-    The particles are not smoothed: those that are fewer than ``FEWEST`` within a circle count for
-    nothing.
-    """
-    order = np.argsort(radius)
-    radius = radius[order][FEWEST:]
-    within = np.cumsum(mass[order])[FEWEST:]
-    above = np.flatnonzero(within >= np.pi * radius**2 * scales.sigma_critical_kpc)
-    if not above.size:
-        return None
-    return float(radius[above[-1]]) / scales.kpc_per_arcsec_lens

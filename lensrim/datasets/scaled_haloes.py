@@ -27,7 +27,7 @@ from .polar_maps import levels, nodes, polar_deflection
 
 HIGHEST = 32_767
 """Largest of the whole numbers in which a deflection is kept."""
-TOLERANCE = 0.01
+TOLERANCE = 0.05
 """Error of the unit, which is to be the Einstein radius; beyond it all is done again."""
 
 
@@ -57,7 +57,7 @@ class HaloView:
 
 @dataclass(frozen=True, eq=False)
 class ScaledHalo:
-    """Creates a projection of a halo in units of its Einstein radius.
+    """Creates a projection of a halo in units of its Einstein radius, to a few per cent.
 
     Arguments:
         name, halo: Names of the projection and of the halo.
@@ -85,7 +85,7 @@ class ScaledHalo:
     @property
     def deflection(self) -> Array:
         """Deflection along the radius and the angle [Einstein radii]: (2, RINGS, ANGLES)."""
-        return self.rings * np.array(self.steps)[:, None, None]
+        return self.rings.astype(np.float64) * np.array(self.steps)[:, None, None]
 
 
 @runtime_checkable

@@ -76,9 +76,7 @@ def _subhalo(halo: Subhalo, x: Map, y: Map) -> tuple[Map, Map]:
     return scale * dx, scale * dy
 
 
-def deflection(
-    lens: Lens | PlacedHalo, x: Map, y: Map, *, shear: bool = True
-) -> tuple[Map, Map]:
+def deflection(lens: Lens | PlacedHalo, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, Map]:
     """Computes the deflection of a lens.
 
     Arguments:

@@ -17,9 +17,7 @@ AROUND = 8
 """Angles by which the rings are continued, on either side."""
 
 
-def halo_deflection(
-    placed: PlacedHalo, x: Map, y: Map, *, shear: bool = True
-) -> tuple[Map, Map]:
+def halo_deflection(placed: PlacedHalo, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, Map]:
     """Computes the deflection of a halo.
 
     Arguments:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.cosmos import GalaxyFolder
-from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.kappa_bank import HaloBank
+from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
 from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
 from ..datasets.scaled_haloes import ScaledHaloes

@@ -10,20 +10,22 @@ convergence up to a constant, and up to the mass that lies beyond the map.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import InputError
 from ..grid import PixelGrid
+from ..lensing.mass import flux_average
 from .halos import Ellipsoid, Lens
 from .macro_fits import Macro, MacroFit, fit_macro
 from .particles import Array
-from .polar_maps import levels, nodes, polar_deflection
+from .polar_maps import PolarDeflection, levels, nodes, padded, polar_deflection
 
 HIGHEST = 32_767
 """Largest of the whole numbers in which a deflection is kept."""
@@ -233,3 +235,26 @@ def place_halo(
         like.gamma1,
         like.gamma2,
     )
+
+
+def polar_deflections(placed: Sequence[PlacedHalo]) -> PolarDeflection:
+    """Puts haloes, without the external shear, together in a batch, in their units of length."""
+    maps = np.stack([each.halo.deflection for each in placed])
+
+    def column(*values: float) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    return PolarDeflection(
+        padded(torch.from_numpy(maps).float()),
+        scale=column(*(each.scale for each in placed)),
+        angle=column(*(each.angle for each in placed)),
+        flip=column(*(float(each.flip) for each in placed)),
+        center_x=column(*(each.center_x for each in placed)),
+        center_y=column(*(each.center_y for each in placed)),
+    )
+
+
+def scaled_kappa(halo: ScaledHalo, grid: PixelGrid) -> Array:
+    """Averages the convergence of a halo over the pixels of a grid [Einstein radii], to (H, W)."""
+    mass = polar_deflections([PlacedHalo(halo, 1.0, 0.0, False, 0.0, 0.0)])
+    return flux_average(mass, grid, 4, torch.float64)[0].numpy()

@@ -5,7 +5,8 @@ scale radius and :math:`\tau = r_t / r_s`. Its projection is taken as a sum of r
 one ladder of widths,
 
 .. math:: \Sigma(R) \approx m \sum_j \frac{w_j(\tau)}{2 \pi \sigma_j^2}
-          \exp \left( - \frac{R^2}{2 \sigma_j^2} \right) , \qquad \sum_j w_j = 1 , \quad w_j \geq 0 ,
+          \exp \left( - \frac{R^2}{2 \sigma_j^2} \right) , \qquad
+          \sum_j w_j = 1 , \quad w_j \geq 0 ,
 
 which :func:`~lensrim.datasets.smoothing.spread` puts on pixels with exact averages: two thousand
 haloes on 256 × 256 pixels take a tenth of a second, where the closed form would take a minute. The

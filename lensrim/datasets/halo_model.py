@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from ..grid import PixelGrid
 from ..lensing.cosmology import LensScales, find_cosmology
 from .clumps import Clumps, join
-from .halo_prior import HaloPrior
 from .dark_halo import RADIUS
+from .halo_prior import HaloPrior
 from .host import Host, critical_density, draw_host, ellipticity
 from .kappa_maps import KappaMap, einstein_radius
 from .layers import Layers, Wave
@@ -206,7 +206,7 @@ def _layers(
     )
     # the mean of the subhaloes where they are drawn: they are part of the halo
     mean = surface * column(RADIUS, host.halo.r_200)
-    mean = mean / float(column(np.asarray(host.radius), host.halo.r_200)) * (RADIUS < reach)
+    mean = mean / float(column(np.asarray(host.radius), host.halo.r_200)) * (reach > RADIUS)
     dark = host.dark_surface(RADIUS)
     ends = [ellipticity(shape) for shape in host.dark_shape]
     axis = float(np.angle(ends[0])) / 2

@@ -32,6 +32,8 @@ class HaloPrior:
         n_sersic: Sersic index, cut at 2 and 7.
         contraction: Power nu with which the stars draw the dark matter in; see
             :mod:`~.dark_halo`.
+        anisotropy: Anisotropy of the stars' orbits, cut at -0.5 and 0.6. It is in no map, but in
+            the slope that is measured.
         star_axes: Middle and shortest axis of the stars relative to the longest, each (mean, std).
         halo_axes: The same for the dark matter in the middle, and far out.
         misalignment: Standard deviation of the rotation of the halo's axes against those of the
@@ -69,18 +71,19 @@ class HaloPrior:
 
     z_lens: tuple[float, float] = (0.1, 0.35)
     z_source: tuple[float, float] = (0.4, 0.9)
-    log_halo_mass: tuple[float, float] = (13.1, 0.25)
+    log_halo_mass: tuple[float, float] = (13.05, 0.25)
     concentration_scatter: float = 0.11
-    log_stellar_mass: tuple[float, float] = (11.5, 0.12)
+    log_stellar_mass: tuple[float, float] = (11.5, 0.2)
     stellar_slope: float = 0.45
-    log_R_e: tuple[float, float] = (0.78, 0.12)
+    log_R_e: tuple[float, float] = (0.74, 0.18)
     R_e_slope: float = 0.56
-    n_sersic: tuple[float, float] = (4.0, 0.8)
-    contraction: tuple[float, float] = (0.3, 0.3)
-    star_axes: tuple[tuple[float, float], tuple[float, float]] = ((0.92, 0.06), (0.66, 0.1))
+    n_sersic: tuple[float, float] = (4.0, 1.2)
+    contraction: tuple[float, float] = (0.0, 0.4)
+    anisotropy: tuple[float, float] = (0.2, 0.25)
+    star_axes: tuple[tuple[float, float], tuple[float, float]] = ((0.9, 0.07), (0.62, 0.12))
     halo_axes: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = (
-        ((0.9, 0.06), (0.72, 0.08)),
-        ((0.8, 0.1), (0.62, 0.1)),
+        ((0.88, 0.07), (0.66, 0.1)),
+        ((0.8, 0.1), (0.6, 0.1)),
     )
     misalignment: float = 0.15
     twist: float = 0.1
@@ -94,7 +97,7 @@ class HaloPrior:
     residual_wavelengths: tuple[float, float] = (0.15, 3.0)
     shear_scale: float = 0.04
     shear_max: float = 0.13
-    theta_E: tuple[float, float] = (0.7, 2.0)
+    theta_E: tuple[float, float] = (0.65, 1.8)
     cross_section: bool = True
     reach: float = 9.0
 
@@ -109,7 +112,14 @@ class HaloPrior:
                 f"z_source: must begin beyond the last z_lens, found {list(self.z_source)} and "
                 f"z_lens {list(self.z_lens)}; change one of them"
             )
-        pairs = ["log_halo_mass", "log_stellar_mass", "log_R_e", "n_sersic", "contraction"]
+        pairs = [
+            "log_halo_mass",
+            "log_stellar_mass",
+            "log_R_e",
+            "n_sersic",
+            "contraction",
+            "anisotropy",
+        ]
         for name in [*pairs, "log_subhalo_share"]:
             mean, std = getattr(self, name)
             if not (np.isfinite(mean) and 0 <= std < np.inf):

@@ -1,4 +1,4 @@
-"""The smooth part of a lens, drawn: stars and dark matter, round first, and then in their shapes."""
+"""The smooth part of a lens, drawn: stars and dark matter, round first, then in their shapes."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +31,7 @@ class Host:
         contraction: Power with which they drew the halo in.
         dark: The dark matter afterwards.
         star_shape, dark_shape: Projected shapes; see :func:`projected_shape`.
+        anisotropy: Anisotropy of the stars' orbits.
         scales: Distances.
         theta_E: Einstein radius, on the intermediate axis [arcsec].
     """
@@ -41,6 +42,7 @@ class Host:
     dark: DarkProfile
     star_shape: Array
     dark_shape: Array
+    anisotropy: float
     scales: LensScales
     theta_E: float = 0.0
 
@@ -69,15 +71,16 @@ class Host:
         dark, stars = float(self.dark_projected(at)), float(self.stars.projected(at))
         return dark / (dark + stars)
 
-    def slopes(self, aperture: float = 0.5) -> Slopes:
-        """Measures the slopes; the aperture is in effective radii."""
+    def slopes(self) -> Slopes:
+        """Measures the slopes, the dispersion within half of R_e, but not beyond theta_E."""
         return measure_slopes(
             self.stars,
             self.dark,
             radius=self.radius,
             surface=self.stars.surface(RADIUS) + self.dark_surface(RADIUS),
             projected=self.stars.projected(RADIUS) + self.dark_projected(RADIUS),
-            aperture=aperture * self.stars.R_e,
+            aperture=min(self.stars.R_e / 2, self.radius),
+            beta=self.anisotropy,
         )
 
     def ellipticity(self) -> complex:
@@ -145,8 +148,8 @@ def draw_host(
             return host
     raise InputError(
         f"theta_E: none of {TRIES} haloes had an Einstein radius of {low:g} to {high:g} arcsec "
-        f"(the last one {host.theta_E:.3g}, at redshift {host.scales.z_lens:.3g} before a source "
-        f"at {host.scales.z_source:.3g}); widen the range, or change log_halo_mass or the redshifts"
+        f"(the last one {host.theta_E:.3g}, at redshift {near:.3g} before a source at {far:.3g}); "
+        "widen the range, or change log_halo_mass or the redshifts"
     )
 
 
@@ -173,6 +176,7 @@ def _draw(rng: np.random.Generator, prior: HaloPrior, scales: LensScales, model:
         dark=contract(halo, stars, nu),
         star_shape=projected_shape(star_axes[None], rotation),
         dark_shape=projected_shape(np.stack([inner, outer]), turned),
+        anisotropy=float(np.clip(_normal(rng, prior.anisotropy), -0.5, 0.6)),
         scales=scales,
     )
     total = stars.projected(RADIUS) + host.dark_projected(RADIUS)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -14,19 +14,19 @@ from ..datasets.bank_making import BankPlan, HaloSource, make_bank
 from ..datasets.halo_prior import HaloPrior
 from ..datasets.hydro import HaloFolder
 from ..datasets.kappa_bank import HaloBank
+from ..datasets.kappa_maps import KappaMap
 from ..datasets.model_haloes import ModelHaloes
-from ..datasets.scaled_haloes import scaled_kappa
+from ..datasets.scaled_haloes import ScaledHalo, scaled_kappa
 from ..datasets.simulated_haloes import SimulatedHaloes
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..progress import progress
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SHEET = 36
+SHEET = 24
 """Projections on the contact sheet."""
-FRAME = PixelGrid((96, 96), 5 / 96)
+MOST = 300
+"""Haloes in the picture of the population."""
+FRAME = PixelGrid((120, 120), 5 / 120)
 """What it shows of each [Einstein radii]."""
 TOLD = 8
 """Reasons that are printed; all are in the file."""
@@ -92,8 +92,8 @@ class Haloes:
     """Processes; each holds the particles of one halo."""
 
     figure: bool = False
-    """Write pictures, too: a contact sheet of the convergence, *.png, and how the lenses are
-    distributed, *_distributions.png."""
+    """Write pictures, too: a contact sheet of the convergence, *.png; of the halo model also its
+    population beside published ones, *_population.png."""
 
     overwrite: bool = False
     """Replace an existing file."""
@@ -183,7 +183,7 @@ def run(options: Haloes) -> None:
         )
     files = [options.output]
     if options.figure:
-        files += _pictures(bank, options.output)
+        files += _pictures(bank, source, options.output)
     if not options.quiet:
         print(summary(bank))
         print("Written:", *files, sep="\n  ")
@@ -217,29 +217,36 @@ def summary(bank: HaloBank) -> str:
     return "\n".join(lines)
 
 
-def _pictures(bank: HaloBank, path: Path) -> list[Path]:
-    from ..plotting.haloes import lens_distributions
+def _pictures(bank: HaloBank, source: HaloSource, path: Path) -> list[Path]:
+    """Writes the contact sheet; of the halo model, also how it compares with real lenses."""
+    from ..plotting.halo_population import halo_population, kappa_sheet
 
-    figures = {
-        path.with_suffix(".png"): sheet(bank),
-        path.with_name(f"{path.stem}_distributions.png"): lens_distributions(
-            [bank.load(name) for name in bank.rows]
-        ),
-    }
+    maps = [shown(bank.load(name)) for name in evenly(list(bank.rows), SHEET)]
+    heading = f"{len(bank)} projections of {len(set(bank.halos.values()))} haloes"
+    figures = {path.with_suffix(".png"): kappa_sheet(maps, heading=heading)}
+    if isinstance(source, ModelHaloes):
+        halos = [source.draw(name) for name in evenly(list(bank.rows), MOST)]
+        figures[path.with_name(f"{path.stem}_population.png")] = halo_population(halos)
     for file, figure in figures.items():
         with replacing(file) as stream:
             figure.savefig(stream, format="png", metadata={"Software": None})
     return list(figures)
 
 
-def sheet(bank: HaloBank) -> "Figure":
-    """Draws the convergence of some projections, evenly over the file."""
-    from ..plotting import contact_sheet
+def evenly(names: Sequence[str], most: int) -> list[str]:
+    """Chooses names evenly over all of them."""
+    count = min(most, len(names))
+    return [names[k * len(names) // count] for k in range(count)]
 
-    names = list(bank.rows)
-    count = min(SHEET, len(names))
-    chosen = [bank.load(names[k * len(names) // count]) for k in range(count)]
-    images = [scaled_kappa(halo, FRAME) for halo in chosen]
-    titles = [f"{halo.name}  {halo.theta_E:.2f}″" for halo in chosen]
-    heading = f"κ within ±{FRAME.fov[0] / 2:g} θ_E, {len(names)} projections"
-    return contact_sheet(images, titles, noises=[0.1] * count, heading=heading)
+
+def shown(halo: ScaledHalo) -> KappaMap:
+    """Puts a projection on the pixels of the contact sheet, in arcsec."""
+    return KappaMap(
+        kappa=scaled_kappa(halo, FRAME),
+        pixel_scale=FRAME.spacing * halo.theta_E,
+        theta_E=halo.theta_E,
+        halo=halo.name,
+        rotation=np.eye(3),
+        z_lens=halo.z_lens,
+        z_source=halo.z_source,
+    )

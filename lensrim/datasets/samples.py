@@ -1,8 +1,8 @@
 """Samples of a data set: finished training pairs, each a function of its number.
 
 Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy``, ``halo``
-(empty where the mass is analytic) and ``psf_name`` (strings), ``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and
-source were divided [data unit]) and ``snr``.
+(empty where the mass is analytic) and ``psf_name`` (strings), ``pixel_scale`` [arcsec], ``peak``
+(brightness by which image, noise and source were divided [data unit]) and ``snr``.
 """
 
 import hashlib

@@ -137,7 +137,7 @@ PRESETS = {
             halo_share=1.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(masked=0.0),
+        pairs=PairPrior(masked=0.0, mixed=0.0),
     ),
     "morningstar2019": Population(
         SystemPrior(
@@ -147,7 +147,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(rough=0.0, masked=0.0),
+        pairs=PairPrior(rough=0.0, masked=0.0, mixed=0.0),
     ),
 }
 """The populations by name.

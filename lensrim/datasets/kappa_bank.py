@@ -106,9 +106,14 @@ class HaloBank:
             )
 
     @property
+    def changed(self) -> int:
+        """When the file was changed [ns]: whoever remembers what is in it has to look."""
+        return Path(self.path).stat().st_mtime_ns
+
+    @property
     def header(self) -> dict[str, Any]:
         """What the file says of itself."""
-        return _header(self.path, Path(self.path).stat().st_mtime_ns)
+        return _header(self.path, self.changed)
 
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
@@ -131,7 +136,7 @@ class HaloBank:
         """
         if name not in self.rows:
             raise InputError(f"{self.path}: no projection {name!r} among {len(self)}")
-        return _read(self, name, Path(self.path).stat().st_mtime_ns)
+        return _read(self, name, self.changed)
 
 
 @lru_cache(maxsize=16)

@@ -130,9 +130,11 @@ def padded(maps: Tensor) -> Tensor:
 class PolarDeflection:
     r"""Creates the deflection of a batch of haloes from their maps on rings.
 
-    .. math:: \alpha(\theta) = s \, R \, \hat\alpha(R^{-1} (\theta - \theta_0) / s) \, ,
+    .. math::
+        \alpha(\theta) = s \, R \, \hat\alpha(R^{-1} (\theta - \theta_0) / s) + \Gamma \theta \, ,
 
-    with :math:`R` the rotation, before which the halo is mirrored where it is said. Between the
+    with :math:`R` the rotation, before which the halo is mirrored where it is said, and
+    :math:`\Gamma` the external shear. Between the
     points the components are interpolated by Keys' cubic convolution.
 
     Arguments:
@@ -140,8 +142,9 @@ class PolarDeflection:
             (B, 2, RINGS + 3, ANGLES + 3).
         scale: Length of the maps' unit [arcsec, or pixels], with shape (B).
         angle: Counter-clockwise rotation [rad], with shape (B).
-        flip: Whether x is mirrored before, with shape (B).
+        flip: 1 where x is mirrored before, else 0, with shape (B).
         center_x, center_y: Where the halo's centre is put, with shape (B).
+        gamma1, gamma2: External shear about the origin, with shape (B).
 
     References:
         Keys 1981, IEEE Trans. ASSP 29, 1153.
@@ -153,6 +156,8 @@ class PolarDeflection:
     flip: Tensor
     center_x: Tensor
     center_y: Tensor
+    gamma1: Tensor
+    gamma2: Tensor
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha` at coordinates of shape (h, w) or (B, h, w), to (B, h, w)."""
@@ -173,10 +178,9 @@ class PolarDeflection:
 
     def _at(self, x: Tensor, y: Tensor, own: slice) -> Tensor:
         """Computes the deflection of some of the haloes at (b, P) coordinates, to (2, b, P)."""
-        scale, angle, flip, center_x, center_y = (
-            values[own].to(x)[:, None]
-            for values in (self.scale, self.angle, self.flip, self.center_x, self.center_y)
-        )
+        place = (self.scale, self.angle, self.flip, self.center_x, self.center_y)
+        numbers = (values[own].to(x)[:, None] for values in (*place, self.gamma1, self.gamma2))
+        scale, angle, flip, center_x, center_y, gamma1, gamma2 = numbers
         dx, dy, sign = (x - center_x) / scale, (y - center_y) / scale, 1 - 2 * flip
         radius, phi = torch.hypot(dx, dy), torch.atan2(dy, dx)
         turned = (1 - sign) / 2 * math.pi + sign * (phi - angle)
@@ -184,7 +188,8 @@ class PolarDeflection:
         along, across = self._read(ring, torch.remainder(turned / STEP, ANGLES), own)
         along, across = scale * along, scale * sign * across
         cos, sin = phi.cos(), phi.sin()
-        return torch.stack([along * cos - across * sin, along * sin + across * cos])
+        ax, ay = along * cos - across * sin, along * sin + across * cos
+        return torch.stack([ax + gamma1 * x + gamma2 * y, ay + gamma2 * x - gamma1 * y])
 
     def _read(self, ring: Tensor, column: Tensor, own: slice) -> list[Tensor]:
         """Interpolates both maps at fractional indices, with shape (b, P)."""

@@ -17,7 +17,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import InputError
 from ..grid import PixelGrid
@@ -185,6 +184,12 @@ class PlacedHalo:
     gamma2: float = 0.0
 
     @property
+    def place(self) -> tuple[float, ...]:
+        """The seven numbers of :class:`~.polar_maps.PolarDeflection`, in its order."""
+        numbers = (self.scale, self.angle, float(self.flip), self.center_x, self.center_y)
+        return (*numbers, self.gamma1, self.gamma2)
+
+    @property
     def lens(self) -> Lens:
         """The smooth model that is most like it, with all shear."""
         macro = self.halo.macro
@@ -238,20 +243,10 @@ def place_halo(
 
 
 def polar_deflections(placed: Sequence[PlacedHalo]) -> PolarDeflection:
-    """Puts haloes, without the external shear, together in a batch, in their units of length."""
-    maps = np.stack([each.halo.deflection for each in placed])
-
-    def column(*values: float) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64)
-
-    return PolarDeflection(
-        padded(torch.from_numpy(maps).float()),
-        scale=column(*(each.scale for each in placed)),
-        angle=column(*(each.angle for each in placed)),
-        flip=column(*(float(each.flip) for each in placed)),
-        center_x=column(*(each.center_x for each in placed)),
-        center_y=column(*(each.center_y for each in placed)),
-    )
+    """Puts haloes together in a batch, in their units of length."""
+    maps = torch.from_numpy(np.stack([each.halo.deflection for each in placed]))
+    places = torch.tensor([each.place for each in placed], dtype=torch.float64)
+    return PolarDeflection(padded(maps.float()), *places.unbind(1))
 
 
 def scaled_kappa(halo: ScaledHalo, grid: PixelGrid) -> Array:

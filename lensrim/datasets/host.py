@@ -83,11 +83,15 @@ class Host:
             beta=self.anisotropy,
         )
 
+    def star_ellipticity(self) -> complex:
+        """Ellipticity of the stars, without their twist."""
+        return ellipticity(self.star_shape[0])
+
     def ellipticity(self) -> complex:
         """Ellipticity of the total mass at the Einstein radius, from its parts' convergences."""
         at = np.asarray(self.radius)
         stars, dark = float(self.stars.surface(at)), float(self.dark_surface(at))
-        e = ellipticity(self.star_shape[0]), ellipticity(self.dark_shape[0])
+        e = self.star_ellipticity(), ellipticity(self.dark_shape[0])
         return (stars * e[0] + dark * e[1]) / (stars + dark)
 
 

@@ -40,7 +40,8 @@ class Truth:
         lens_light: Noise-free lens light, PSF-convolved [data unit].
         arc_mask: Where the arcs exceed one standard deviation of the noise.
         kappa: Mean convergence of each pixel, without the external shear.
-        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec].
+        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec]. That
+            of a halo lacks a constant, which is the place of the source.
         theta_E: Radius of the circle within which the mean of ``kappa`` is 1 [arcsec].
         macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec]; for a
             halo, of the one that is most like it.
@@ -182,6 +183,7 @@ def make_mock(
     psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
     noises: Sequence[Map] | str | Path | None = None,
     haloes: ScaledHaloes | str | Path | None = None,
+    projections: Sequence[str] | None = None,
     shape: tuple[int, int] = (64, 64),
     oversample: int = 7,
     prior: SystemPrior | None = None,
@@ -200,6 +202,7 @@ def make_mock(
             folder of them; drawn noise by default.
         haloes: Haloes, for the population's share of them, or a file from ``lensrim haloes``;
             those of the halo model by default.
+        projections: Names of those of their projections to draw from; all by default.
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).
         prior: The population.
@@ -226,6 +229,7 @@ def make_mock(
             names=names,
             psfs=psfs,
             haloes=haloes,
+            projections=projections,
             shape=shape,
             prior=prior,
         )

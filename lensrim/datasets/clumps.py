@@ -96,7 +96,7 @@ def truncated_mass(tau: Array) -> Array:
         Baltz, Marshall & Oguri 2009, JCAP 01, 015, equation A.4.
     """
     t2 = tau**2
-    return t2 / (t2 + 1) ** 2 * ((t2 - 1) * np.log(tau) + np.pi * tau - t2 - 1)
+    return np.asarray(t2 / (t2 + 1) ** 2 * ((t2 - 1) * np.log(tau) + np.pi * tau - t2 - 1))
 
 
 def gaussian_weights(tau: Array) -> Array:

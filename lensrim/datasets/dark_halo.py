@@ -19,6 +19,7 @@ References:
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
@@ -30,6 +31,8 @@ Array = NDArray[np.float64]
 
 RADIUS = np.geomspace(1e-2, 3e4, 320)
 """Radii at which profiles are tabulated [kpc]."""
+BEYOND = 3.0
+"""How far the last power law goes on beyond them [e-foldings]."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,9 @@ class NFWHalo:
 
     def within(self, radius: Array) -> Array:
         """Returns the mass [M_sun] within radii [kpc]."""
-        return (
-            self.mass
-            * _share(radius * (self.concentration / self.r_200))
-            / float(_share(np.asarray(self.concentration)))
-        )
+        whole = float(_share(np.asarray(self.concentration)))
+        share = _share(np.asarray(radius * (self.concentration / self.r_200)))
+        return np.asarray(self.mass / whole * share)
 
 
 def _share(x: Array) -> Array:
@@ -98,16 +99,23 @@ def contract(
     start = RADIUS
     if stars.mass > 0 and nu != 0:
         inner = before(A * halo.r_200 * (start / halo.r_200) ** w)
-        low, high = np.full_like(start, 1e-3), np.full_like(start, 1 / (1 - share))
-        for _ in range(40):
-            y = np.sqrt(low * high)
-            drawn = stars.within(A * halo.r_200 * (y * start / halo.r_200) ** w)
-            far = y * (drawn + (1 - share) * inner) > inner  # y is too large
-            low, high = np.where(far, low, y), np.where(far, y, high)
-        end = start * np.sqrt(low * high) ** nu
+        # a table in place of the incomplete gamma function
+        table = np.geomspace(1e-3 * RADIUS[0], RADIUS[-1], 500)
+        log_r, log_stars = np.log(table), np.log(np.maximum(stars.within(table), 1e-30))
+        log_first = np.log(A * halo.r_200) + w * np.log(start / halo.r_200)
+        low = np.full_like(start, np.log(1e-3))
+        high = np.full_like(start, -np.log(1 - share))
+        for _ in range(26):
+            log_y = (low + high) / 2
+            drawn = np.exp(np.interp(log_first + w * log_y, log_r, log_stars))
+            far = np.exp(log_y) * (drawn + (1 - share) * inner) > inner  # y is too large
+            low, high = np.where(far, low, log_y), np.where(far, log_y, high)
+        end = start * np.exp(nu * (low + high) / 2)
     else:
         end = start
-    log_end, log_mass = np.log(end), np.log((1 - share) * before(start))
+    # shells never cross, but for a halo that expands beyond all measure
+    log_end = np.maximum.accumulate(np.log(end)) + 1e-9 * np.arange(len(end))
+    log_mass = np.log((1 - share) * before(start))
     spline = CubicSpline(log_end, log_mass)
     # beyond the table the outermost power laws are continued
     inside = np.clip(np.log(RADIUS), log_end[0], log_end[-1])
@@ -128,23 +136,20 @@ def project(density: Array) -> Array:
 
     .. math:: \Sigma(R) = 2 R \int_0^\infty \rho(R \cosh t) \cosh t \, dt
     """
-    points, weights = _RULE
     # the last power law goes on for a while beyond the table
     log_radius, log_density = np.log(RADIUS), np.log(np.maximum(density, 1e-30))
     steepness = (log_density[-1] - log_density[-2]) / (log_radius[-1] - log_radius[-2])
-    log_radius = np.append(log_radius, log_radius[-1] + 3)
-    log_density = np.append(log_density, log_density[-1] + 3 * steepness)
-    longest = np.arccosh(np.exp(log_radius[-1]) / RADIUS)
-    t = longest[:, None] * points
-    at = np.log(RADIUS)[:, None] + np.log(np.cosh(t))
-    found = np.exp(np.interp(at, log_radius, log_density))
-    return 2 * RADIUS * longest * ((found * np.cosh(t)) @ weights)
+    log_radius = np.append(log_radius, log_radius[-1] + BEYOND)
+    log_density = np.append(log_density, log_density[-1] + BEYOND * steepness)
+    at, lengths = _rays()
+    return np.einsum("rt,rt->r", np.exp(np.interp(at, log_radius, log_density)), lengths)
 
 
-def _quadrature(n: int = 128) -> tuple[Array, Array]:
-    """Makes points in (0, 1) and weights of sum 1."""
-    points, weights = leggauss(n)
-    return (points + 1) / 2, weights / 2
-
-
-_RULE = _quadrature()
+@lru_cache(maxsize=1)
+def _rays(points: int = 64) -> tuple[Array, Array]:
+    """Lays points along rays: the logarithms of their radii, and the lengths they stand for."""
+    t, weights = leggauss(points)
+    longest = np.arccosh(RADIUS[-1] * np.exp(BEYOND) / RADIUS)[:, None]
+    t = longest * (t + 1) / 2
+    lengths = RADIUS[:, None] * longest * weights * np.cosh(t)
+    return np.log(RADIUS)[:, None] + np.log(np.cosh(t)), lengths

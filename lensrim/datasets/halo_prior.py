@@ -73,13 +73,13 @@ class HaloPrior:
     z_source: tuple[float, float] = (0.4, 0.9)
     log_halo_mass: tuple[float, float] = (13.05, 0.25)
     concentration_scatter: float = 0.11
-    log_stellar_mass: tuple[float, float] = (11.5, 0.2)
+    log_stellar_mass: tuple[float, float] = (11.5, 0.17)
     stellar_slope: float = 0.45
-    log_R_e: tuple[float, float] = (0.74, 0.18)
+    log_R_e: tuple[float, float] = (0.74, 0.14)
     R_e_slope: float = 0.56
-    n_sersic: tuple[float, float] = (4.0, 1.2)
-    contraction: tuple[float, float] = (0.0, 0.4)
-    anisotropy: tuple[float, float] = (0.2, 0.25)
+    n_sersic: tuple[float, float] = (4.0, 0.8)
+    contraction: tuple[float, float] = (0.0, 0.28)
+    anisotropy: tuple[float, float] = (0.2, 0.3)
     star_axes: tuple[tuple[float, float], tuple[float, float]] = ((0.9, 0.07), (0.62, 0.12))
     halo_axes: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = (
         ((0.88, 0.07), (0.66, 0.1)),

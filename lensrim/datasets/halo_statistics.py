@@ -54,13 +54,14 @@ class MassFunction:
 
     def number_density(self, mass: ArrayLike, z: ArrayLike) -> Array:
         """Returns dn/dlnM [comoving Mpc^-3], broadcast over masses [M_sun] and redshifts."""
-        mass = np.asarray(mass, dtype=np.float64)
+        mass, z = (np.asarray(a, dtype=np.float64) for a in (mass, z))
         log_sigma, slope = np.log(self.sigma), np.gradient(np.log(self.sigma), LOG_MASS)
         sigma = np.exp(np.interp(np.log(mass), LOG_MASS, log_sigma))
         sigma = sigma * np.interp(z, self.redshift, self.growth)
         height = 0.707 * (DELTA_C / sigma) ** 2
         f = 0.3222 * np.sqrt(2 * height / np.pi) * (1 + height**-0.3) * np.exp(-height / 2)
-        return self.density / mass * f * np.abs(np.interp(np.log(mass), LOG_MASS, slope))
+        slope = np.abs(np.interp(np.log(mass), LOG_MASS, slope))
+        return np.asarray(self.density / mass * f * slope)
 
 
 def mass_function(cosmology: Any = "Planck18") -> MassFunction:
@@ -101,6 +102,8 @@ def _scatter(
     h: float, omega_m: float, omega_b: float, sigma_8: float, n_s: float, density: float
 ) -> Array:
     """Tabulates the scatter of the linear density today at the masses of the table."""
+    from scipy.integrate import trapezoid
+
     k = np.geomspace(1e-5, 1e5, 2500)  # [1 / Mpc]
     power = k**n_s * transfer(k, h=h, omega_m=omega_m, omega_b=omega_b) ** 2
     radii = np.append((3 * np.exp(LOG_MASS) / (4 * np.pi * density)) ** (1 / 3), 8 / h)
@@ -108,7 +111,7 @@ def _scatter(
     small = x < 1e-2
     safe = np.where(small, 1.0, x)
     window = np.where(small, 1 - x**2 / 10, 3 * (np.sin(safe) / safe - np.cos(safe)) / safe**2)
-    variance = np.trapezoid(power * k**3 * window**2, np.log(k), axis=1)
+    variance: Array = trapezoid(power * k**3 * window**2, np.log(k), axis=1)
     return sigma_8 * np.sqrt(variance[:-1] / variance[-1])
 
 
@@ -146,4 +149,5 @@ def concentration(mass: ArrayLike, z: ArrayLike, *, h: float) -> Array:
     z = np.asarray(z, dtype=np.float64)
     a = 0.520 + (0.905 - 0.520) * np.exp(-0.617 * z**1.21)
     b = -0.101 + 0.026 * z
-    return 10 ** (a + b * np.log10(np.asarray(mass, dtype=np.float64) * h / 1e12))
+    log_mass = np.log10(np.asarray(mass, dtype=np.float64) * h / 1e12)
+    return np.asarray(10 ** (a + b * log_mass))

@@ -53,11 +53,12 @@ class Host:
 
     def dark_surface(self, radius: Array) -> Array:
         """Surface density of the dark matter as it is seen [M_sun / kpc^2], at radii [kpc]."""
-        return _loglog(radius / self.stretch, self.dark.surface) / self.stretch**2
+        seen = _loglog(np.asarray(radius / self.stretch), self.dark.surface)
+        return np.asarray(seen / self.stretch**2)
 
     def dark_projected(self, radius: Array) -> Array:
         """Mass of the dark matter in cylinders as it is seen [M_sun], at radii [kpc]."""
-        return _loglog(radius / self.stretch, self.dark.projected)
+        return _loglog(np.asarray(radius / self.stretch), self.dark.projected)
 
     @property
     def radius(self) -> float:
@@ -96,7 +97,7 @@ class Host:
 
 
 def _loglog(radius: Array, values: Array) -> Array:
-    return np.exp(np.interp(np.log(radius), np.log(RADIUS), np.log(values)))
+    return np.asarray(np.exp(np.interp(np.log(radius), np.log(RADIUS), np.log(values))))
 
 
 def projected_shape(axes: Array, rotation: Array) -> Array:

@@ -104,7 +104,7 @@ class Layers:
         """Averages the convergence over pixels; the result has shape (H, W)."""
         h, w = grid.shape
         x, y = grid.from_index(np.arange(w), np.arange(h)[:, None])
-        x, y = np.broadcast_to(x, grid.shape), np.broadcast_to(y, grid.shape)
+        x, y = (np.broadcast_to(np.asarray(a, dtype=np.float64), grid.shape) for a in (x, y))
         distance = np.maximum(abs(x), abs(y)) / grid.spacing
         kappa = np.zeros(grid.shape)
         limits = [np.inf, *(reach for reach, _ in REFINED)]

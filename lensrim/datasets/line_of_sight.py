@@ -129,7 +129,7 @@ def _expected(
     cone: _Slices, function: MassFunction, mass: tuple[float, float]
 ) -> tuple[Array, Array]:
     """Returns numbers per arcsec^2 in slices and bins of the mass, and the bins' ln M."""
-    edges = np.linspace(*np.log(mass), BINS + 1)
+    edges = np.linspace(np.log(mass[0]), np.log(mass[1]), BINS + 1)
     middle = np.exp((edges[1:] + edges[:-1]) / 2)
     density = function.number_density(middle, cone.z[:, None])
     return density * np.diff(edges) * cone.volume[:, None], edges

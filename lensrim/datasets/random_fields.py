@@ -49,9 +49,9 @@ class RandomField:
         x, y = grid.from_index(np.arange(w), np.arange(h))
         # numpy's sinc is sin(pi x) / (pi x)
         damped = np.sinc(self.k_x * side / 2 / np.pi) * np.sinc(self.k_y * side / 2 / np.pi)
-        along_x = np.exp(1j * self.k_x[:, None] * x)
-        along_y = np.exp(1j * (self.k_y[:, None] * y + self.phase[:, None])) * damped[:, None]
-        total = along_y.real.T @ along_x.real - along_y.imag.T @ along_x.imag
+        along_x, along_y = self.k_x[:, None] * x, self.k_y[:, None] * y + self.phase[:, None]
+        cos, sin = np.cos(along_y) * damped[:, None], np.sin(along_y) * damped[:, None]
+        total = cos.T @ np.cos(along_x) - sin.T @ np.sin(along_x)
         return self.rms * np.sqrt(2 / len(self.phase)) * total
 
 

@@ -116,6 +116,8 @@ def dispersion2(stars: Stars, mass: Array, aperture: float, *, beta: float = 0.0
         aperture: Radius of the cylinder [kpc].
         beta: Anisotropy of the orbits, below 1.
     """
+    from scipy.integrate import trapezoid
+
     r, log_r = RADIUS, np.log(RADIUS)
     force = GRAVITY * stars.density(r) * mass * r ** (2 * beta - 1)  # over d ln r
     steps = np.diff(log_r) * (force[:, 1:] + force[:, :-1]) / 2
@@ -124,8 +126,8 @@ def dispersion2(stars: Stars, mass: Array, aperture: float, *, beta: float = 0.0
     s = np.sqrt(np.maximum(r**2 - aperture**2, 0.0))
     beyond = np.minimum(r, aperture) ** 2 / (r + s)  # r - s
     share = (1 - beta) * beyond + beta * beyond * (r**2 + r * s + s**2) / (3 * r**2)
-    integral = np.trapezoid(pressure * share * r**2, log_r[:-1], axis=1)
-    return 4 * np.pi / float(stars.projected(np.asarray(aperture))) * integral
+    integral = trapezoid(pressure * share * r**2, log_r[:-1], axis=1)
+    return 4 * np.pi / float(stars.projected(np.asarray(aperture))) * np.asarray(integral)
 
 
 def _power_law(

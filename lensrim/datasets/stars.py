@@ -40,7 +40,7 @@ class Stars:
         from scipy.special import gammaincinv
 
         b = float(gammaincinv(2 * self.n, 0.5))
-        return b, b * (radius / self.R_e) ** (1 / self.n)
+        return b, np.asarray(b * (radius / self.R_e) ** (1 / self.n))
 
     def _cusp(self) -> float:
         return 1 - 0.6097 / self.n + 0.05463 / self.n**2
@@ -51,13 +51,13 @@ class Stars:
 
         b, t = self._scaled(radius)
         norm = 2 * np.pi * self.n * self.R_e**2 * gamma(2 * self.n) * b ** (-2 * self.n)
-        return self.mass / norm * np.exp(-t)
+        return np.asarray(self.mass / norm * np.exp(-t))
 
     def projected(self, radius: Array) -> Array:
         """Returns the mass [M_sun] within projected radii [kpc]."""
         from scipy.special import gammainc
 
-        return self.mass * gammainc(2 * self.n, self._scaled(radius)[1])
+        return np.asarray(self.mass * gammainc(2 * self.n, self._scaled(radius)[1]))
 
     def density(self, radius: Array) -> Array:
         """Returns the density [M_sun / kpc^3] at radii [kpc]."""
@@ -65,10 +65,11 @@ class Stars:
 
         (b, t), n, p = self._scaled(radius), self.n, self._cusp()
         norm = 4 * np.pi * self.R_e**3 * n * b ** (n * (p - 3)) * gamma(n * (3 - p))
-        return self.mass / norm * (radius / self.R_e) ** -p * np.exp(-t)
+        return np.asarray(self.mass / norm * (radius / self.R_e) ** -p * np.exp(-t))
 
     def within(self, radius: Array) -> Array:
         """Returns the mass [M_sun] within radii [kpc]."""
         from scipy.special import gammainc
 
-        return self.mass * gammainc(self.n * (3 - self._cusp()), self._scaled(radius)[1])
+        share = gammainc(self.n * (3 - self._cusp()), self._scaled(radius)[1])
+        return np.asarray(self.mass * share)

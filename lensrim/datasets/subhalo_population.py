@@ -21,6 +21,7 @@ References:
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import pi
 
 import numpy as np
@@ -92,10 +93,19 @@ def number_density(r: Array, r_200: float) -> Array:
 
 def column(radius: Array, r_200: float) -> Array:
     """Projects the number density, at projected radii [kpc]; 1 on the axis."""
-    z = np.geomspace(1e-4, LARGEST, 600) * r_200
-    z = np.insert(z, 0, 0.0)
-    along = number_density(np.hypot(radius[..., None], z), r_200)
-    return np.trapezoid(along, z, axis=-1) / np.trapezoid(number_density(z, r_200), z)
+    return np.asarray(np.interp(np.asarray(radius / r_200), *_columns()))
+
+
+@lru_cache(maxsize=1)
+def _columns() -> tuple[Array, Array]:
+    """Tabulates projected radii [r_200] and the projection there."""
+    from scipy.integrate import trapezoid
+
+    x = np.linspace(0, LARGEST, 1500)
+    z = np.append(0.0, np.geomspace(1e-4, LARGEST, 600))
+    whole = float(trapezoid(number_density(z, 1.0), z))
+    along = number_density(np.hypot(x[:, None], z), 1.0)
+    return x, np.asarray(trapezoid(along, z, axis=1)) / whole
 
 
 def draw_subhalos(

@@ -7,7 +7,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
@@ -39,6 +41,7 @@ PAPERS: dict[str, Published | None] = {
     "Einstein radius [arcsec]": None,
     "Einstein radius [kpc]": Published(4.2, 1.6, "Koopmans+ 2006"),
     "slope, lensing and dynamics": Published(2.078, 0.16, "Auger+ 2010"),
+    "slope, mean within θ$_E$": Published(2.078, 0.16, "Auger+ 2010"),
     "slope, lensing alone": Published(2.08, 0.13, "Shajib+ 2021"),
     "axis ratio of the mass": Published(0.78, 0.12, "Koopmans+ 2006"),
     "axis ratio, mass / stars": Published(0.99, 0.11, "Koopmans+ 2006"),
@@ -64,6 +67,7 @@ def _numbers(halo: Halo) -> list[float]:
         halo.theta_E,
         host.radius,
         slopes.measured,
+        slopes.weighted,
         slopes.lensing,
         q,
         q / q_stars,
@@ -82,7 +86,7 @@ def halo_population(halos: Sequence[Halo], *, title: str = "") -> Figure:
         title: What is written above.
 
     Returns:
-        A figure of ten histograms; a published mean is a line, a published scatter a band.
+        A figure of eleven histograms; a published mean is a line, a published scatter a band.
 
     Raises:
         ValueError: If there are no lenses.
@@ -90,16 +94,17 @@ def halo_population(halos: Sequence[Halo], *, title: str = "") -> Figure:
     if not halos:
         raise ValueError("a population needs lenses, got none")
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(13, 5.6), layout="constrained")
-        axes = figure.subplots(2, 5)
-        for ax, (name, values) in zip(axes.flat, measured(halos).items(), strict=True):
+        figure = Figure(figsize=(15, 5.4), layout="constrained")
+        axes = figure.subplots(2, 6)
+        axes.flat[-1].set_axis_off()
+        for ax, (name, values) in zip(axes.flat, measured(halos).items(), strict=False):
             _histogram(ax, name, values, PAPERS[name])
         figure.suptitle(title or f"{len(halos)} lenses of the halo model", fontsize=12)
     return figure
 
 
 def _histogram(ax: Axes, name: str, values: Array, paper: Published | None) -> None:
-    low, high = np.quantile(values, [0.005, 0.995])
+    low, high = np.quantile(values, [0.01, 0.99])
     bins = max(8, min(30, int(np.sqrt(len(values)) * 1.5)))
     ax.hist(values, bins=bins, range=(low, high), color=MODEL, alpha=0.75, density=True)
     text = f"{values.mean():.3g} ± {values.std():.2g}"
@@ -144,7 +149,7 @@ def kappa_sheet(maps: Sequence[KappaMap], *, heading: str = "") -> Figure:
         raise ValueError("a sheet needs maps, got none")
     columns = int(np.ceil(np.sqrt(len(maps) * 1.5)))
     rows = -(-len(maps) // columns)
-    norm: Any = matplotlib.colors.LogNorm(0.03, 10, clip=True)
+    norm: Any = LogNorm(0.03, 10, clip=True)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.9 * columns + 0.7, 2.1 * rows + 0.5), layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
@@ -157,9 +162,7 @@ def kappa_sheet(maps: Sequence[KappaMap], *, heading: str = "") -> Figure:
             lines = {"colors": "white", "linewidths": 0.5, "alpha": 0.7}
             ax.contour(one.kappa, [0.1, 0.2, 0.5, 1, 2], extent=one.grid.extent, **lines)
             if one.theta_E is not None:
-                circle = matplotlib.patches.Circle(
-                    (0, 0), one.theta_E, fill=False, color="#7fd0ff", lw=0.8
-                )
+                circle = Circle((0, 0), one.theta_E, fill=False, color="#7fd0ff", lw=0.8)
                 ax.add_patch(circle)
             radius = "none" if one.theta_E is None else f"{one.theta_E:.2f}″"
             ax.set_title(f"{one.halo}  θ$_E$ {radius}", fontsize=7, pad=2)

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .contaminants import Contaminants, Contamination, draw_contaminants
 from .cosmos import Galaxy, half_light_radius
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
 from .noise import Noise
+from .psf_changes import PsfChanges, draw_change
 from .psfs import Psf, draw_psf
 from .ranges import check_ranges, check_shares, check_sizes
 
@@ -82,6 +84,7 @@ class System:
         pixel_scale: Side of a pixel [arcsec].
         lens, galaxy, placement, psf, noise: Its parts.
         lens_light: Light of the lens galaxy, if there is any.
+        contamination: What spoils the observation, in pixels, if anything does.
     """
 
     pixel_scale: float
@@ -91,6 +94,7 @@ class System:
     psf: Psf
     noise: Noise
     lens_light: SersicLight | None = None
+    contamination: Contamination | None = None
 
     def in_pixels(self) -> "System":
         """Returns the same system with the pixel's side as the unit of all lengths."""
@@ -139,6 +143,8 @@ class SystemPrior:
             ``theta_E``.
         instrument: What the image is taken with: its pixels, PSF and noise in place of
             ``pixel_scale``, ``psf_fwhm`` and ``peak``.
+        psf_changes: What jitter and warps do to the PSFs, whatever their kind.
+        contaminants: What spoils the observations.
 
     Raises:
         InputError: If a number is impossible.
@@ -160,6 +166,8 @@ class SystemPrior:
     peak: tuple[float, float] = (0.1, 10.0)
     theta_E_arcsec: tuple[float, float] | None = None
     instrument: Instrument | None = None
+    psf_changes: PsfChanges = PsfChanges()
+    contaminants: Contaminants = Contaminants()
 
     def __post_init__(self) -> None:
         ranges = ("pixel_scale", "theta_E", "theta_E_arcsec", "source_radius", "light_brightness")
@@ -248,7 +256,14 @@ def _draw_psf(
     if camera is None:
         return draw_psf(rng, fwhm=prior.psf_fwhm, stamps=stamps)
     low, high = (width / camera.pixel_scale for width in camera.psf_fwhm)
-    return draw_psf(rng, fwhm=(low, high), stamps=stamps, kinds=camera.psf_kinds)
+    return draw_psf(
+        rng,
+        fwhm=(low, high),
+        stamps=stamps,
+        kinds=camera.psf_kinds,
+        pupil=camera.pupil,
+        pixel_scale=camera.pixel_scale,
+    )
 
 
 def _draw_noise(rng: np.random.Generator, prior: SystemPrior) -> Noise:
@@ -305,7 +320,7 @@ def draw_system(
     axis_x = host.center_x - (g1 * host.center_x + g2 * host.center_y)
     axis_y = host.center_y - (g2 * host.center_x - g1 * host.center_y)
     radius = log_uniform(rng, *prior.source_radius) * theta_E
-    return System(
+    system = System(
         pixel_scale=pixel_scale,
         lens=lens,
         galaxy=galaxy,
@@ -320,3 +335,16 @@ def draw_system(
         noise=_draw_noise(rng, prior),
         lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
     )
+    # What came later is drawn last, and nothing of it where its shares are 0: old seeds keep their
+    # systems.
+    change = draw_change(rng, prior.psf_changes, system.psf.fwhm)
+    contamination = draw_contaminants(
+        rng,
+        prior.contaminants,
+        shape=shape,
+        theta_E=theta_E / pixel_scale,
+        fwhm=system.psf.fwhm,
+        center=(host.center_x / pixel_scale, host.center_y / pixel_scale),
+        lit=system.lens_light is not None,
+    )
+    return replace(system, psf=replace(system.psf, change=change), contamination=contamination)

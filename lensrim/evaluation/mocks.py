@@ -18,6 +18,7 @@ from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E
+from .contaminated import neighbour_images, spoil
 from .deflection import average_convergence, deflection, pixel_coordinates
 from .rendering import Canvas, TrueSource, sersic
 
@@ -43,6 +44,10 @@ class Truth:
         macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec].
         magnification: Flux of the arcs in the frame over that of the source.
         snr: Largest signal-to-noise ratio of a pixel of the arcs.
+        neighbours: Noise-free stars and galaxies beside the lens, PSF-convolved [data unit], where
+            there are contaminants.
+        cosmic_rays: Tracks of cosmic rays [data unit], likewise.
+        psf: The true effective PSF, where the observation's is another.
     """
 
     system: System
@@ -57,6 +62,9 @@ class Truth:
     macro_theta_E: float
     magnification: float
     snr: float
+    neighbours: Map | None = None
+    cosmic_rays: Map | None = None
+    psf: Map | None = None
 
     @property
     def gamma(self) -> float:
@@ -132,8 +140,12 @@ def render(
     if system.lens_light is not None:
         light = canvas.expose(sersic(system.lens_light, canvas.padded, oversample))
         light = light * (system.lens_light.brightness * system.noise.peak / light.max())
-    sigma = _noise(system, arcs, light)
-    image = arcs + light
+    spoiled = system.contamination
+    beside = hidden = np.zeros(shape)
+    if spoiled is not None and spoiled.neighbours:
+        beside, hidden = neighbour_images(spoiled.neighbours, canvas, system.noise.peak)
+    sigma = _noise(system, arcs, light + beside)
+    image = arcs + light + beside
     if rng is not None:
         length = system.noise.correlation
         image = image + sigma * unit_noise(rng, shape, length=length, fields=noises)
@@ -147,6 +159,11 @@ def render(
         pixel_scale=system.pixel_scale,
         name=name,
     )
+    rays = true_psf = None
+    if spoiled is not None:
+        true_psf = observation.psf if spoiled.psf is not None else None
+        host = system.lens.ellipsoid
+        observation, rays = spoil(observation, spoiled, hidden, (host.center_x, host.center_y))
     truth = Truth(
         system=system,
         source=source,
@@ -160,6 +177,9 @@ def render(
         macro_theta_E=system.lens.ellipsoid.theta_E,
         magnification=float(arcs.sum() * grid.spacing**2 / source.flux),
         snr=float((arcs / sigma).max()),
+        neighbours=None if spoiled is None else beside,
+        cosmic_rays=rays,
+        psf=true_psf,
     )
     return Mock(observation, truth)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..grid import PixelGrid
 from .contaminants import Contamination, LightErrors, Neighbour, Strip, Track
-from .psf_changes import NUMBERS, PsfChange, change_psfs
+from .psf_changes import PsfChange, change_psfs
 
 FADED = 0.5
 """Light of a neighbour, in standard deviations of the noise, down to which it is masked."""
@@ -108,8 +108,7 @@ def neighbour_light(
     numbers = batch.neighbours.to(psf.device)[..., None, None]
     x, y, brightness, radius, n, q, phi, masked, side = numbers.unbind(2)
     dx, dy = (c - o for c, o in zip(grid.coordinates(device=psf.device), (x, y), strict=True))
-    # a star's light is shared by the four pixels about it
-    star = (1 - dx.abs()).clamp(min=0) * (1 - dy.abs()).clamp(min=0)
+    star = _cubic(dx) * _cubic(dy)
     major, minor = dx * phi.cos() + dy * phi.sin(), dy * phi.cos() - dx * phi.sin()
     size = radius.clamp(min=0.1)
     r = (q * major**2 + minor**2 / q + 0.2).sqrt() / size
@@ -220,6 +219,14 @@ def usable(
 def given_psfs(batch: ContaminationBatch, psf: Tensor) -> Tensor:
     """Returns the PSFs that a fit is given in place of the true ones (B, P, P)."""
     return change_psfs(psf, batch.psf)
+
+
+def _cubic(offset: Tensor) -> Tensor:
+    """Weights by which a point's light is shared along an axis (Keys 1981): hardly blurred."""
+    d = offset.abs()
+    inner = (1.5 * d - 2.5) * d**2 + 1
+    outer = ((-0.5 * d + 2.5) * d - 4) * d + 2
+    return torch.where(d < 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
 
 
 def _grown(mask: Tensor) -> Tensor:

@@ -20,10 +20,10 @@ configurations of lenstronomy 1.14 (``SimulationAPI.ObservationConfig``), which 
 [S] Sirianni et al. 2005, PASP 117, 1049; [Z] STScI's
 photometric calibration of WFC3/IR; [c] chosen by us, as typical. The width of a PSF is that
 of its optical part, without the pixel's response; its range and the length of the noise's
-correlation are [c] for all. Of the pupils, diameters, segments and Hubble's obscuration are [H],
-bands are about where the filters pass half of their light, widths of vanes and the errors of
-wavefronts are [c]; those of ACS such that a star's light within 0.2 and 0.3 arcsec is, to two per
-cent, that of measured stars.
+correlation are [c] for all. Of the pupils, diameters, obscurations and segments are the
+telescopes' known ones, bands are about where the filters pass half of their light, widths of vanes
+and the errors of wavefronts are [c]; those of ACS such that a star's light within 0.2 and 0.3
+arcsec is, to two per cent, that of measured stars.
 """
 
 import math
@@ -168,8 +168,8 @@ HST_WFC3 = Instrument(
         figure=0.025,
     ),
 )
-"""Hubble, WFC3/IR, F160W, one orbit, drizzled to half pixels: detector's scale [H], zero point [Z] (25.96 in [L]), sky and gain [L], read noise (of a whole ramp), final scale and
-exposures [c]."""
+"""Hubble, WFC3/IR, F160W, one orbit, drizzled to half pixels: detector's scale [H], zero point [Z]
+(25.96 in [L]), sky and gain [L], read noise (of a whole ramp), final scale and exposures [c]."""
 
 JWST_NIRCAM = Instrument(
     pixel_scale=0.03,

@@ -16,6 +16,12 @@ has them::
     [lens]
     slope_std = 0.1
 
+    [contaminants]              # neighbours, cosmic rays, wrong PSFs; the presets have some
+    neighbours = 0.5
+
+    [psf_changes]               # jitter and warps
+    jittered = 0.0
+
     [pairs]                     # of training pairs only
     masked = 0.0
 
@@ -32,11 +38,13 @@ from typing import Any
 
 from .._toml import read_toml
 from ..errors import InputError
+from .contaminants import Contaminants
 from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
 from .pairs import PairPrior
 from .priors import SystemPrior
+from .psf_changes import PsfChanges
 
 FOLDERS = ("galaxies", "psfs", "noise")
 """What a recipe may take from the user's own files."""
@@ -77,6 +85,25 @@ class Population:
         return replace(self.pairs, system=self.system)
 
 
+HST = Contaminants(
+    neighbours=0.7,
+    cosmic_rays=0.3,
+    bad_pixels=0.3,
+    bad_columns=0.03,
+    gaps=0.02,
+    saturated=0.05,
+    light_errors=1.0,
+    psf_errors=0.8,
+    noise_errors=0.8,
+)
+"""Contaminants of Hubble's drizzled images, whose tracks are mostly gone: chosen by us."""
+
+EUCLID = replace(HST, cosmic_rays=0.2, cosmic_rays_max=2, psf_width=(0.003, 0.02), psf_shift=0.05)
+"""Of Euclid's stacks, with a better known PSF."""
+
+JWST = replace(HST, cosmic_rays=0.2, cosmic_rays_max=2, neighbours=0.9, bad_pixels=0.5)
+"""Of Webb's deep images, in which there is always something beside."""
+
 PRESETS = {
     "general": Population(),
     "slacs": Population(
@@ -86,6 +113,8 @@ PRESETS = {
             snr=(10.0, 60.0),
             light_share=1.0,
             light_brightness=(3.0, 30.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=HST,
         ),
         shape=(100, 100),
     ),
@@ -96,6 +125,8 @@ PRESETS = {
             snr=(5.0, 50.0),
             light_share=1.0,
             light_brightness=(2.0, 30.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=EUCLID,
         ),
         shape=(72, 72),
     ),
@@ -106,6 +137,8 @@ PRESETS = {
             snr=(10.0, 100.0),
             light_share=1.0,
             light_brightness=(1.0, 20.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=JWST,
         ),
         shape=(128, 128),
     ),

@@ -9,10 +9,10 @@ A PSF's Fourier transform is multiplied by that of a change in its cumulants,
 which moves its centroid by :math:`\mu`, adds :math:`\Sigma` to its covariance and the skewness of
 a coma :math:`c`, and puts a share :math:`w` of its light into wings of width :math:`s`. Its sum is
 kept. A positive definite :math:`\Sigma` is a convolution with a Gaussian (jitter); one without
-trace stretches the core (warp); a negative one narrows it. Above one half of a cycle per pixel the
-change stays what it is there, so that narrowing does not blow up what is not resolved. To second
-and third order this is what a resampling on affine and quadratic coordinates does; spikes and rings
-keep their places.
+trace stretches the core (warp); a negative one narrows it. Above one half of a cycle per pixel,
+what grows and what turns stays what it is there, so that narrowing does not blow up what is not
+resolved. To second and third order this is what a resampling on affine and quadratic coordinates
+does to the core; spikes and rings keep their places.
 """
 
 import math
@@ -159,23 +159,25 @@ def change_psfs(psf: Tensor, numbers: Tensor, *, oversample: int = 1) -> Tensor:
         oversample: Pixels of the stamps along a pixel of the image.
 
     Returns:
-        Stamps that are nowhere negative, with sum 1, of the same shape.
+        Stamps with sum 1, of the same shape. What the pixels do not resolve may ring about zero,
+        as in PSFs that were resampled.
     """
     side = psf.shape[-1]
     n = 2 * side
     # radians per pixel of the image
     axis = 2 * math.pi * oversample * torch.fft.fftfreq(n, dtype=psf.dtype, device=psf.device)
     ky, kx = axis[:, None], axis[None, : n // 2 + 1].abs()
-    bound = (math.pi / torch.hypot(kx, ky).clamp(min=1e-9)).clamp(max=1.0)
+    bound = (1 + ((kx**2 + ky**2) / math.pi**2) ** 2) ** -0.25
     numbers = numbers.to(psf)[:, :, None, None]
     xx, xy, yy, shift_x, shift_y, coma_x, coma_y, wings, wide = numbers.unbind(1)
     bx, by = kx * bound, ky * bound
     b2 = bx**2 + by**2
-    size = torch.exp(-0.5 * (xx * bx**2 + 2 * xy * bx * by + yy * by**2))
-    size = size * ((1 - wings) + wings * torch.exp(-0.5 * wide**2 * b2))
+    power = -0.5 * (xx * kx**2 + 2 * xy * kx * ky + yy * ky**2)
+    size = torch.where(power < 0, power, power * bound**2).exp()
+    size = size * ((1 - wings) + wings * torch.exp(-0.5 * wide**2 * (kx**2 + ky**2)))
     phase = (coma_x * bx + coma_y * by) * b2 / 6 - (shift_x * kx + shift_y * ky)
     spectrum = torch.fft.rfft2(psf, s=(n, n)) * torch.polar(size, phase)
     changed = torch.fft.irfft2(spectrum, s=(n, n))
     # what went off the low edges has come round to the far ones, which are cut off
-    changed = changed[:, :side, :side].clamp(min=0)
+    changed = changed[:, :side, :side]
     return changed / changed.sum((-2, -1), keepdim=True)

@@ -28,14 +28,14 @@ from ..lensing.psf import measure_fwhm
 
 Map = NDArray[np.float64]
 
-COLOURS = 7
+COLOURS = 5
 """Wavelengths of which a band is made."""
 
 STATES = 8
 """Widths that a telescope may have."""
 
-SAMPLES = 256
-"""Points across a pupil, each an average over 3 x 3."""
+SAMPLES = 192
+"""Cells across a pupil."""
 
 PER_WIDTH = 5
 """Pixels of a stamp in the diffraction's width, about."""
@@ -102,7 +102,8 @@ class Pupil:
         return self.width / PER_WIDTH
 
     def transmission(self, samples: int = SAMPLES) -> Map:
-        """Computes what passes through each of samples x samples cells across the diameter."""
+        """Computes what passes through each of samples x samples cells across the diameter, each
+        an average over 3 x 3 points."""
         fine = 3 * samples
         axis = ((np.arange(fine) + 0.5) / fine - 0.5) * self.diameter
         x, y = axis[None, :], axis[:, None]
@@ -164,6 +165,11 @@ def wavefront(pupil: Pupil, passed: Map, seed: int) -> Map:
     return total
 
 
+@lru_cache(maxsize=16)
+def _cells(pupil: Pupil) -> Map:
+    return pupil.transmission()
+
+
 def diffraction(pupil: Pupil, *, state: int = 0) -> Map:
     """Computes the diffraction image of a star.
 
@@ -174,7 +180,7 @@ def diffraction(pupil: Pupil, *, state: int = 0) -> Map:
     Returns:
         A stamp with sum 1 on pixels of ``pupil.scale``, square and odd.
     """
-    passed = pupil.transmission()
+    passed = _cells(pupil)
     error = wavefront(pupil, passed, state)
     cells = ((np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5) * pupil.diameter
     half = REACH * PER_WIDTH

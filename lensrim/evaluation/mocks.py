@@ -90,15 +90,18 @@ class Mock:
     truth: Truth
 
 
-def _noise(system: System, arcs: Map, light: Map) -> Map:
-    """Standard deviation of each pixel: background, photons of the arcs and the lens."""
+def _noise(system: System, arcs: Map, light: Map, beside: Map) -> Map:
+    """Standard deviation of each pixel: background, photons of the arcs and the lens.
+
+    Those of what is beside the lens add to it: the arcs' own signal over noise is without them.
+    """
     noise = system.noise
     brightest = np.unravel_index(np.argmax(arcs), arcs.shape)
     variance = (arcs[brightest] / noise.snr) ** 2
     photons = np.clip(arcs + light, 0, None)
     share = noise.poisson_share
     top = arcs[brightest] if noise.without_light else photons[brightest]
-    return np.sqrt(variance * ((1 - share) + share * photons / top))
+    return np.sqrt(variance * ((1 - share) + share * (photons + beside) / top))
 
 
 def render(
@@ -144,7 +147,7 @@ def render(
     beside = hidden = np.zeros(shape)
     if spoiled is not None and spoiled.neighbours:
         beside, hidden = neighbour_images(spoiled.neighbours, canvas, system.noise.peak)
-    sigma = _noise(system, arcs, light + beside)
+    sigma = _noise(system, arcs, light, beside)
     image = arcs + light + beside
     if rng is not None:
         length = system.noise.correlation

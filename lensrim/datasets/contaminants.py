@@ -233,6 +233,9 @@ TRAINING = Contaminants(
 NONE = Contaminants()
 """No contaminants."""
 
+RESIDUES = Contaminants(light_errors=1.0)
+"""What is left of the lens light, and nothing else."""
+
 
 def draw_contaminants(
     rng: np.random.Generator,

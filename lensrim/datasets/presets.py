@@ -23,7 +23,7 @@ has them::
     jittered = 0.0
 
     [pairs]                     # of training pairs only
-    masked = 0.0
+    rough = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
 galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
@@ -38,7 +38,7 @@ from typing import Any
 
 from .._toml import read_toml
 from ..errors import InputError
-from .contaminants import Contaminants
+from .contaminants import NONE, Contaminants
 from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
@@ -152,7 +152,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(masked=0.0),
+        pairs=PairPrior(contaminants=NONE, mixed=0.0),
     ),
     "morningstar2019": Population(
         SystemPrior(
@@ -162,7 +162,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(rough=0.0, masked=0.0),
+        pairs=PairPrior(rough=0.0, contaminants=NONE, mixed=0.0),
     ),
 }
 """The populations by name.

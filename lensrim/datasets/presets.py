@@ -87,6 +87,8 @@ class Population:
 
 HST = Contaminants(
     neighbours=0.7,
+    neighbours_max=2,
+    neighbour_stars=0.15,
     cosmic_rays=0.3,
     bad_pixels=0.3,
     bad_columns=0.03,
@@ -101,7 +103,9 @@ HST = Contaminants(
 EUCLID = replace(HST, cosmic_rays=0.2, cosmic_rays_max=2, psf_width=(0.003, 0.02), psf_shift=0.05)
 """Of Euclid's stacks, with a better known PSF."""
 
-JWST = replace(HST, cosmic_rays=0.2, cosmic_rays_max=2, neighbours=0.9, bad_pixels=0.5)
+JWST = replace(
+    HST, cosmic_rays=0.1, cosmic_rays_max=1, neighbours=0.9, neighbours_max=1, bad_pixels=0.5
+)
 """Of Webb's deep images, in which there is always something beside."""
 
 PRESETS = {
@@ -113,6 +117,7 @@ PRESETS = {
             snr=(10.0, 60.0),
             light_share=1.0,
             light_brightness=(3.0, 30.0),
+            light_radius=(0.8, 2.2),
             psf_changes=PsfChanges(jittered=0.3, warped=0.5),
             contaminants=HST,
         ),
@@ -125,6 +130,7 @@ PRESETS = {
             snr=(5.0, 50.0),
             light_share=1.0,
             light_brightness=(2.0, 30.0),
+            light_radius=(0.6, 2.0),
             psf_changes=PsfChanges(jittered=0.3, warped=0.5),
             contaminants=EUCLID,
         ),
@@ -137,6 +143,7 @@ PRESETS = {
             snr=(10.0, 100.0),
             light_share=1.0,
             light_brightness=(1.0, 20.0),
+            light_radius=(0.6, 2.0),
             psf_changes=PsfChanges(jittered=0.3, warped=0.5),
             contaminants=JWST,
         ),
@@ -170,8 +177,9 @@ PRESETS = {
 ``general``: that of :func:`lensrim.evaluation.mocks.make_mock`, of any instrument.
 
 ``slacs``: Hubble images of nearby massive ellipticals. Slopes 2.08 +- 0.16 (Auger et al. 2010, ApJ
-724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N
-and brightness of the lens are chosen by us.
+724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N,
+brightness of the lens and contaminants are chosen by us, its effective radius is one to two
+Einstein radii, as there.
 
 ``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025,
 arXiv:2503.15324); all ranges are chosen by us.

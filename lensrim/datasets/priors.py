@@ -160,6 +160,7 @@ class SystemPrior:
             it).
         light_share: Share of the systems with lens light.
         light_brightness: Range of its peak relative to the arcs' (log-uniform).
+        light_radius: Range of its effective radius [Einstein radii] (uniform).
         light_offset: Standard deviation of its centre about that of the mass [arcsec], per axis.
         light_misalignment: Standard deviation of its position angle about that of the mass [rad].
         psf_fwhm: Range of the PSF's width [pixels] (uniform).
@@ -185,6 +186,7 @@ class SystemPrior:
     source_offset: float = 0.3
     light_share: float = 0.5
     light_brightness: tuple[float, float] = (1.0, 10.0)
+    light_radius: tuple[float, float] = (0.4, 1.5)
     light_offset: float = 0.02
     light_misalignment: float = 0.25
     psf_fwhm: tuple[float, float] = (1.5, 3.0)
@@ -197,6 +199,7 @@ class SystemPrior:
 
     def __post_init__(self) -> None:
         ranges = ("pixel_scale", "theta_E", "theta_E_arcsec", "source_radius", "light_brightness")
+        check_ranges(self, "light_radius")
         check_ranges(self, *ranges, "psf_fwhm", "snr", "peak")
         check_shares(self, "light_share")
         check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
@@ -213,7 +216,7 @@ def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> Ser
     host = lens.ellipsoid
     offset = np.clip(rng.normal(size=2), -2.5, 2.5) * prior.light_offset
     return SersicLight(
-        R_sersic=host.theta_E * float(rng.uniform(0.4, 1.5)),
+        R_sersic=host.theta_E * float(rng.uniform(*prior.light_radius)),
         n_sersic=float(rng.uniform(2.5, 5.0)),
         q=float(np.clip(host.q + rng.normal(0, 0.08), 0.45, 1.0)),
         phi=host.phi + float(rng.normal(0, prior.light_misalignment)),

@@ -45,7 +45,9 @@ class HostStream(Stream):
 
 def test_a_device_does_as_much_at_once_for_many_samples(monkeypatch: pytest.MonkeyPatch):
     system = SystemPrior(pixel_scale=(1.0, 1.0), light_share=1.0, theta_E=(12.0, 20.0))
-    pairs = Pairs(2, shape=(32, 32), prior=PairPrior(system, rough=1.0, mixed=1.0), psf_side=15)
+    prior = PairPrior(system, rough=1.0, mixed=1.0)
+    # Contaminants are drawn in kinds, of which more are in a larger batch.
+    pairs = Pairs(2, shape=(32, 32), prior=prior, psf_side=15, contaminants=())
     monkeypatch.setattr("lensrim.datasets.pairs.Stream", HostStream)
     counts = []
     with pretended_device() as device:

@@ -313,7 +313,7 @@ class Contaminated:
         hidden, found = torch.zeros_like(image), torch.zeros_like(image)
         if len(row := own["beside"]):
             light, cover = neighbour_light(batch.rows(row), grid, exposure.true_psf[row])
-            blur = PSF(exposure.true_psf[row], shape, subsample=1)
+            blur = PSF(exposure.true_psf[row], shape, subsample=1, trusted=True)
             light, cover = blur(light), blur(cover)
             noise = (_photon_noise(own["level"], exposure)[row] * light.clamp(min=0)).sqrt()
             image = image.index_add(0, row, light + noise * stream.normal(*light.shape))

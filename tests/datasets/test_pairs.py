@@ -216,6 +216,7 @@ def test_a_share_of_the_sources_is_two_galaxies(mixed: float):
         return
     for system, rest in zip(systems, both - alone, strict=True):
         second, first = system.companion, system.placement
+        assert second is not None
         place = second.placement
         low, high = PRIOR.mixed_radius
         assert low <= second.placement.half_light_radius / first.half_light_radius <= high

@@ -9,6 +9,7 @@ thread is timed.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -98,19 +99,19 @@ class _Counting(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.names: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         views = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
-        self.count += not views
+        self.names[func._schema.name] += not views
         return func(*args, **(kwargs or {}))
 
 
-def operations(work: Callable[[], object]) -> int:
-    """Counts what torch dispatches in a piece of work, without views."""
+def dispatched(work: Callable[[], object]) -> Counter[str]:
+    """Counts by name what torch dispatches in a piece of work, without views."""
     with _Counting() as counting:
         work()
-    return counting.count
+    return counting.names
 
 
 def waits(work: Callable[[], object]) -> int:
@@ -148,7 +149,7 @@ def measure(size: int, options: Options) -> Measured:
         device=device,
         seconds=options.seconds,
     )
-    count = operations(stages["render"])
+    count = dispatched(stages["render"]).total()
     return Measured(
         size, timings, count, waits(stages["render"]) if device.type == "cuda" else None
     )

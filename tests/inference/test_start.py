@@ -32,7 +32,7 @@ SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
 )
 PLAIN = replace(SYSTEMS, lens=LensPrior(multipole_std=0.0, subhalos_max=0), light_share=0.0)
-SMOOTH = PairPrior(system=PLAIN, rough=0.0, contaminants=RESIDUES)
+SMOOTH = PairPrior(system=PLAIN, rough=0.0, mixed=0.0, contaminants=RESIDUES)
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,21 @@ has them::
     [lens]
     slope_std = 0.1
 
+    [contaminants]              # neighbours, cosmic rays, wrong PSFs; the presets have some
+    neighbours = 0.5
+
+    [psf_changes]               # jitter and warps
+    jittered = 0.0
+
     [pairs]                     # of training pairs only
-    masked = 0.0
+    rough = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
 galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
 stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]`` of a training's
-recipe does (``file``, ``folders``, ``digits``), so that they go into one set.
+recipe does (``file``, ``folders``, ``digits``), so that they go into one set. ``haloes`` names a
+file that ``lensrim haloes`` wrote, for the share ``halo_share`` of the lenses; without one, they
+are those of the halo model.
 """
 
 from collections.abc import Mapping
@@ -32,14 +40,19 @@ from typing import Any
 
 from .._toml import read_toml
 from ..errors import InputError
+from .contaminants import NONE, Contaminants
 from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
 from .pairs import PairPrior
 from .priors import SystemPrior
+from .psf_changes import PsfChanges
 
 FOLDERS = ("galaxies", "psfs", "noise")
 """What a recipe may take from the user's own files."""
+
+PLACES = (*FOLDERS, "haloes")
+"""The same, and what may be a file of its own."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class Population:
         galaxies, psfs, noise: Folders of real galaxies, PSFs and blank sky; synthetic ones where
             there is none.
         duplicates: Pairs of names of galaxies that show the same one, for the sets.
+        haloes: File of haloes, for the system's share of them; those of the halo model by default.
     """
 
     system: SystemPrior = field(default_factory=SystemPrior)
@@ -62,6 +76,7 @@ class Population:
     psfs: str | None = None
     noise: str | None = None
     duplicates: tuple[tuple[str, str], ...] = ()
+    haloes: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.shape) < 16:
@@ -70,12 +85,44 @@ class Population:
             folder = getattr(self, name)
             if folder is not None and not Path(folder).is_dir():
                 raise InputError(f"{name}: must be a folder of FITS files, found {folder!r}")
+        if self.haloes is not None and not Path(self.haloes).is_file():
+            raise InputError(
+                f"haloes: must be a file that lensrim haloes wrote, found {self.haloes!r}"
+            )
+        if self.haloes is not None and self.system.halo_share == 0:
+            raise InputError(
+                "haloes: have no effect where halo_share is 0; set it to the share of the lenses "
+                "that are to be haloes"
+            )
 
     @property
     def pair_prior(self) -> PairPrior:
         """The population of training pairs."""
         return replace(self.pairs, system=self.system)
 
+
+HST = Contaminants(
+    neighbours=0.7,
+    neighbours_max=2,
+    neighbour_stars=0.15,
+    cosmic_rays=0.3,
+    bad_pixels=0.3,
+    bad_columns=0.03,
+    gaps=0.02,
+    saturated=0.05,
+    light_errors=1.0,
+    psf_errors=0.8,
+    noise_errors=0.8,
+)
+"""Contaminants of Hubble's drizzled images, whose tracks are mostly gone: chosen by us."""
+
+EUCLID = replace(HST, cosmic_rays=0.2, cosmic_rays_max=2, psf_width=(0.003, 0.02), psf_shift=0.05)
+"""Of Euclid's stacks, with a better known PSF."""
+
+JWST = replace(
+    HST, cosmic_rays=0.1, cosmic_rays_max=1, neighbours=0.9, neighbours_max=1, bad_pixels=0.5
+)
+"""Of Webb's deep images, in which there is always something beside."""
 
 PRESETS = {
     "general": Population(),
@@ -86,6 +133,10 @@ PRESETS = {
             snr=(10.0, 60.0),
             light_share=1.0,
             light_brightness=(3.0, 30.0),
+            halo_share=0.5,
+            light_radius=(0.8, 2.2),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=HST,
         ),
         shape=(100, 100),
     ),
@@ -96,6 +147,9 @@ PRESETS = {
             snr=(5.0, 50.0),
             light_share=1.0,
             light_brightness=(2.0, 30.0),
+            light_radius=(0.6, 2.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=EUCLID,
         ),
         shape=(72, 72),
     ),
@@ -106,6 +160,9 @@ PRESETS = {
             snr=(10.0, 100.0),
             light_share=1.0,
             light_brightness=(1.0, 20.0),
+            light_radius=(0.6, 2.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=JWST,
         ),
         shape=(128, 128),
     ),
@@ -117,9 +174,10 @@ PRESETS = {
             snr=(28.0, 1000.0),
             peak=(1.0, 1.0),
             light_share=0.0,
+            halo_share=1.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(masked=0.0),
+        pairs=PairPrior(contaminants=NONE, mixed=0.0),
     ),
     "morningstar2019": Population(
         SystemPrior(
@@ -129,7 +187,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(rough=0.0, masked=0.0),
+        pairs=PairPrior(rough=0.0, contaminants=NONE, mixed=0.0),
     ),
 }
 """The populations by name.
@@ -137,8 +195,10 @@ PRESETS = {
 ``general``: that of :func:`lensrim.evaluation.mocks.make_mock`, of any instrument.
 
 ``slacs``: Hubble images of nearby massive ellipticals. Slopes 2.08 +- 0.16 (Auger et al. 2010, ApJ
-724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N
-and brightness of the lens are chosen by us.
+724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N,
+brightness of the lens and contaminants are chosen by us, its effective radius is one to two
+Einstein radii, as there. Half of the masses are power laws with multipoles and subhalos, the other
+half haloes of the halo model.
 
 ``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025,
 arXiv:2503.15324); all ranges are chosen by us.
@@ -149,8 +209,8 @@ chosen by us.
 ``adam2023``: the frame (128 pixels on 7.68 arcsec), the Einstein radii, the widths of the PSF
 (0.06 to 0.3 arcsec) and the noise (0.001 to 0.035 of the peak) of Adam et al. 2023, ApJ 951, 6,
 and of the scripts of its public code, Censai; corrected: with external shear, the source's size in
-Einstein radii, uniform widths (theirs crowd at 0.07 arcsec). The mass is analytic, with subhalos
-and multipoles in place of haloes of IllustrisTNG.
+Einstein radii, uniform widths (theirs crowd at 0.07 arcsec). The masses are haloes, of the halo
+model where those of IllustrisTNG are not there; ``haloes`` names them where they are.
 
 ``morningstar2019``: the kind of Morningstar et al. 2019, ApJ 883, 14: isothermal ellipsoids with
 shear, no lens light. We could not look up their ranges: all are chosen by us.
@@ -175,9 +235,9 @@ def read_population(name: str) -> Population:
             f"{name}: must be a preset ({', '.join(PRESETS)}) or a recipe (*.toml), found neither"
         )
     content = read_toml(path)
-    for folder in FOLDERS:
-        if isinstance(content.get(folder), str):
-            content[folder] = str(path.parent / content[folder])
+    for place in PLACES:
+        if isinstance(content.get(place), str):
+            content[place] = str(path.parent / content[place])
     try:
         same = _duplicates(content.pop("duplicates", None), path.parent)
         return replace(population_of(content), duplicates=same)
@@ -291,7 +351,7 @@ def _like(old: Any, new: Any, name: str) -> Any:
         if not isinstance(new, Mapping):
             raise InputError(f"{name}: must be a table, found {new!r}")
         return override(old, new, f"{name}.")
-    if last in FOLDERS and isinstance(new, str):
+    if last in PLACES and isinstance(new, str):
         return new
     if last in RANGES and old is None:
         old = (1.0, 1.0)

@@ -6,7 +6,7 @@ may render it. All lengths are in arcsec; sizes are drawn in pixels or Einstein 
 tracing has no scale of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .cosmos import Galaxy, half_light_radius
+from .clumpy import Clumpy, synthetic_galaxy
+from .contaminants import Contaminants, Contamination, draw_contaminants
+from .cosmos import Galaxy
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
+from .kappa_bank import projections_of
+from .model_haloes import ModelHaloes
 from .noise import Noise
+from .psf_changes import PsfChanges, draw_change
 from .psfs import Psf, draw_psf
 from .ranges import check_ranges, check_shares, check_sizes
+from .scaled_haloes import PlacedHalo, ScaledHaloes, place_halo
 
 Map = NDArray[np.float64]
 
@@ -52,6 +58,25 @@ class Placement:
     half_light_radius: float
 
 
+AnyGalaxy = Galaxy | Clumpy
+"""A galaxy: a stamp, or numbers that make one."""
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Creates a second galaxy, whose light is added to the first's.
+
+    Arguments:
+        galaxy: The galaxy.
+        placement: Where it stands.
+        brightness: Its peak relative to the first's.
+    """
+
+    galaxy: AnyGalaxy
+    placement: Placement
+    brightness: float
+
+
 @dataclass(frozen=True)
 class SersicLight:
     """Creates the light of a lens galaxy.
@@ -82,15 +107,27 @@ class System:
         pixel_scale: Side of a pixel [arcsec].
         lens, galaxy, placement, psf, noise: Its parts.
         lens_light: Light of the lens galaxy, if there is any.
+        companion: A second galaxy of the source, if there is one.
+        halo: The mass itself, where it is that of a halo; ``lens`` is then the smooth model that
+            is most like it.
+        contamination: What spoils the observation, in pixels, if anything does.
     """
 
     pixel_scale: float
     lens: Lens
-    galaxy: Galaxy
+    galaxy: AnyGalaxy
     placement: Placement
     psf: Psf
     noise: Noise
     lens_light: SersicLight | None = None
+    companion: Companion | None = None
+    halo: PlacedHalo | None = None
+    contamination: Contamination | None = None
+
+    @property
+    def mass(self) -> Lens | PlacedHalo:
+        """What deflects the light."""
+        return self.lens if self.halo is None else self.halo
 
     def in_pixels(self) -> "System":
         """Returns the same system with the pixel's side as the unit of all lengths."""
@@ -104,13 +141,18 @@ class System:
         center = ("center_x", "center_y")
         halos = tuple(scaled(h, "theta_E", "truncation", *center) for h in self.lens.subhalos)
         host = scaled(self.lens.ellipsoid, "theta_E", *center)
-        light = self.lens_light
+        light, second = self.lens_light, self.companion
+        if second is not None:
+            place = scaled(second.placement, "half_light_radius", *center)
+            second = replace(second, placement=place)
         return replace(
             self,
             pixel_scale=1.0,
             lens=replace(self.lens, ellipsoid=host, subhalos=halos),
             placement=scaled(self.placement, "half_light_radius", *center),
             lens_light=None if light is None else scaled(light, "R_sersic", *center),
+            companion=second,
+            halo=None if self.halo is None else scaled(self.halo, "scale", *center),
         )
 
 
@@ -130,6 +172,7 @@ class SystemPrior:
             it).
         light_share: Share of the systems with lens light.
         light_brightness: Range of its peak relative to the arcs' (log-uniform).
+        light_radius: Range of its effective radius [Einstein radii] (uniform).
         light_offset: Standard deviation of its centre about that of the mass [arcsec], per axis.
         light_misalignment: Standard deviation of its position angle about that of the mass [rad].
         psf_fwhm: Range of the PSF's width [pixels] (uniform).
@@ -139,6 +182,11 @@ class SystemPrior:
             ``theta_E``.
         instrument: What the image is taken with: its pixels, PSF and noise in place of
             ``pixel_scale``, ``psf_fwhm`` and ``peak``.
+        halo_share: Share of the lenses whose mass is that of a halo, turned, mirrored and enlarged
+            at random, with the lens' shear besides; its smooth model has the Einstein radius and
+            the centre that are drawn, and the slope and the shape of the halo.
+        psf_changes: What jitter and warps do to the PSFs, whatever their kind.
+        contaminants: What spoils the observations.
 
     Raises:
         InputError: If a number is impossible.
@@ -153,6 +201,7 @@ class SystemPrior:
     source_offset: float = 0.3
     light_share: float = 0.5
     light_brightness: tuple[float, float] = (1.0, 10.0)
+    light_radius: tuple[float, float] = (0.4, 1.5)
     light_offset: float = 0.02
     light_misalignment: float = 0.25
     psf_fwhm: tuple[float, float] = (1.5, 3.0)
@@ -160,11 +209,15 @@ class SystemPrior:
     peak: tuple[float, float] = (0.1, 10.0)
     theta_E_arcsec: tuple[float, float] | None = None
     instrument: Instrument | None = None
+    halo_share: float = 0.0
+    psf_changes: PsfChanges = PsfChanges()
+    contaminants: Contaminants = Contaminants()
 
     def __post_init__(self) -> None:
         ranges = ("pixel_scale", "theta_E", "theta_E_arcsec", "source_radius", "light_brightness")
+        check_ranges(self, "light_radius")
         check_ranges(self, *ranges, "psf_fwhm", "snr", "peak")
-        check_shares(self, "light_share")
+        check_shares(self, "light_share", "halo_share")
         check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
         check_sizes(self, "light_offset", "light_misalignment")
 
@@ -174,43 +227,12 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
-    """Draws a clumpy galaxy: an inclined exponential disc, a bulge, and clumps in the disc.
-
-    Arguments:
-        rng: Source of random numbers.
-        size: Side of the stamp [pixels]; the disc's scale length is a fourteenth of it.
-
-    Returns:
-        The galaxy, on stamp pixels of 0.03 arcsec.
-    """
-    half, scale = (size - 1) / 2, size / 14
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    q, phi = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
-    major, minor = x * np.cos(phi) + y * np.sin(phi), y * np.cos(phi) - x * np.sin(phi)
-    disc = np.exp(-np.hypot(major, minor / q) / scale)
-    bulge_q = np.sqrt(q)
-    bulge_scale = scale * rng.uniform(0.2, 0.5)
-    bulge = np.exp(-((np.hypot(major * bulge_q, minor / bulge_q) / bulge_scale) ** 0.7))
-    image = disc + rng.uniform(0, 3) * bulge
-    for _ in range(int(rng.integers(2, 13))):
-        radius, angle = scale * rng.gamma(2.0, 1.0), rng.uniform(0, 2 * np.pi)
-        u, v = radius * np.cos(angle), radius * np.sin(angle) * q
-        width = scale * rng.uniform(0.12, 0.4)
-        clump = np.exp(-((major - u) ** 2 + (minor - v) ** 2) / (2 * width**2))
-        image = image + rng.uniform(0.1, 1.0) * np.exp(-radius / (2 * scale)) * clump
-    radius = np.hypot(x, y)
-    image = image * np.clip((half - radius) / (0.2 * half), 0, 1) ** 2
-    image = image / image.max()
-    return Galaxy("synthetic", image, 0.03, half_light_radius(image) * 0.03)
-
-
 def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> SersicLight:
     """Draws the light of the lens galaxy: almost as elliptical as the mass and aligned."""
     host = lens.ellipsoid
     offset = np.clip(rng.normal(size=2), -2.5, 2.5) * prior.light_offset
     return SersicLight(
-        R_sersic=host.theta_E * float(rng.uniform(0.4, 1.5)),
+        R_sersic=host.theta_E * float(rng.uniform(*prior.light_radius)),
         n_sersic=float(rng.uniform(2.5, 5.0)),
         q=float(np.clip(host.q + rng.normal(0, 0.08), 0.45, 1.0)),
         phi=host.phi + float(rng.normal(0, prior.light_misalignment)),
@@ -220,15 +242,37 @@ def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> Ser
     )
 
 
-def _draw_galaxy(
+def _draw_halo(
+    rng: np.random.Generator,
+    prior: SystemPrior,
+    haloes: ScaledHaloes | None,
+    names: Sequence[str] | None,
+    lens: Lens,
+) -> PlacedHalo | None:
+    """Draws a halo in the place of a lens, for a share of the systems."""
+    if prior.halo_share == 0 or rng.uniform() >= prior.halo_share:
+        return None
+    collection = ModelHaloes() if haloes is None else haloes
+    choice = projections_of(collection) if names is None else names
+    return place_halo(
+        collection.load(choice[int(rng.integers(len(choice)))]),
+        theta_E=lens.ellipsoid.theta_E,
+        angle=float(rng.uniform(0, 2 * np.pi)),
+        flip=bool(rng.uniform() < 0.5),
+        like=lens,
+    )
+
+
+def draw_galaxy(
     rng: np.random.Generator,
     galaxies: Galaxies | None,
     names: Sequence[str] | None,
     radius_min: float,
-) -> Galaxy:
+    synthetic: Callable[[np.random.Generator], AnyGalaxy] = synthetic_galaxy,
+) -> AnyGalaxy:
     """Draws a galaxy that its stamp resolves."""
     if galaxies is None:
-        return synthetic_galaxy(rng)
+        return synthetic(rng)
     choice = galaxies.names if names is None else names
     for i in rng.permutation(len(choice)):
         galaxy = galaxies.load(choice[int(i)])
@@ -248,7 +292,14 @@ def _draw_psf(
     if camera is None:
         return draw_psf(rng, fwhm=prior.psf_fwhm, stamps=stamps)
     low, high = (width / camera.pixel_scale for width in camera.psf_fwhm)
-    return draw_psf(rng, fwhm=(low, high), stamps=stamps, kinds=camera.psf_kinds)
+    return draw_psf(
+        rng,
+        fwhm=(low, high),
+        stamps=stamps,
+        kinds=camera.psf_kinds,
+        pupil=camera.pupil,
+        pixel_scale=camera.pixel_scale,
+    )
 
 
 def _draw_noise(rng: np.random.Generator, prior: SystemPrior) -> Noise:
@@ -269,8 +320,11 @@ def draw_system(
     galaxies: Galaxies | None = None,
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | None = None,
+    haloes: ScaledHaloes | None = None,
+    projections: Sequence[str] | None = None,
     shape: tuple[int, int] = (64, 64),
     prior: SystemPrior | None = None,
+    synthetic: Callable[[np.random.Generator], AnyGalaxy] = synthetic_galaxy,
 ) -> System:
     """Draws a system.
 
@@ -280,8 +334,12 @@ def draw_system(
         names: Those of them to draw from; all by default.
         psfs: Real PSFs, drawn for half of the systems, from
             :func:`lensrim.datasets.psfs.read_psf_stamps`.
+        haloes: Haloes, for the population's share of them, such as a
+            :class:`lensrim.datasets.kappa_bank.HaloBank`; those of the halo model by default.
+        projections: Names of those of their projections to draw from; all by default.
         shape: Shape of the frame that the Einstein ring has to fit in, (H, W).
         prior: The population.
+        synthetic: Draws a synthetic galaxy.
 
     Returns:
         The system.
@@ -297,7 +355,9 @@ def draw_system(
     else:
         theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
-    galaxy = _draw_galaxy(rng, galaxies, names, prior.stamp_radius_min)
+    halo = _draw_halo(rng, prior, haloes, projections, lens)
+    lens = lens if halo is None else halo.lens
+    galaxy = draw_galaxy(rng, galaxies, names, prior.stamp_radius_min, synthetic)
     # The image of the source's centre without offset is the centre of the mass, displaced by the
     # external shear.
     host, (g1, g2) = lens.ellipsoid, (lens.gamma1, lens.gamma2)
@@ -305,7 +365,7 @@ def draw_system(
     axis_x = host.center_x - (g1 * host.center_x + g2 * host.center_y)
     axis_y = host.center_y - (g2 * host.center_x - g1 * host.center_y)
     radius = log_uniform(rng, *prior.source_radius) * theta_E
-    return System(
+    system = System(
         pixel_scale=pixel_scale,
         lens=lens,
         galaxy=galaxy,
@@ -319,4 +379,18 @@ def draw_system(
         psf=_draw_psf(rng, prior, psfs),
         noise=_draw_noise(rng, prior),
         lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
+        halo=halo,
     )
+    # What came later is drawn last, and nothing of it where its shares are 0: old seeds keep their
+    # systems.
+    change = draw_change(rng, prior.psf_changes, system.psf.fwhm)
+    contamination = draw_contaminants(
+        rng,
+        prior.contaminants,
+        shape=shape,
+        theta_E=theta_E / pixel_scale,
+        fwhm=system.psf.fwhm,
+        center=(host.center_x / pixel_scale, host.center_y / pixel_scale),
+        lit=system.lens_light is not None,
+    )
+    return replace(system, psf=replace(system.psf, change=change), contamination=contamination)

@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.cosmos import GalaxyFolder
+from ..datasets.kappa_bank import HaloBank
 from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
 from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
+from ..datasets.scaled_haloes import ScaledHaloes
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E
+from .contaminated import neighbour_images, spoil
 from .deflection import average_convergence, deflection, pixel_coordinates
 from .rendering import Canvas, TrueSource, sersic
 
@@ -38,11 +41,17 @@ class Truth:
         lens_light: Noise-free lens light, PSF-convolved [data unit].
         arc_mask: Where the arcs exceed one standard deviation of the noise.
         kappa: Mean convergence of each pixel, without the external shear.
-        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec].
+        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec]. That
+            of a halo lacks a constant, which is the place of the source.
         theta_E: Radius of the circle within which the mean of ``kappa`` is 1 [arcsec].
-        macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec].
+        macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec]; for a
+            halo, of the one that is most like it.
         magnification: Flux of the arcs in the frame over that of the source.
         snr: Largest signal-to-noise ratio of a pixel of the arcs.
+        neighbours: Noise-free stars and galaxies beside the lens, PSF-convolved [data unit], where
+            there are contaminants.
+        cosmic_rays: Tracks of cosmic rays [data unit], likewise.
+        psf: The true effective PSF, where the observation's is another.
     """
 
     system: System
@@ -57,6 +66,9 @@ class Truth:
     macro_theta_E: float
     magnification: float
     snr: float
+    neighbours: Map | None = None
+    cosmic_rays: Map | None = None
+    psf: Map | None = None
 
     @property
     def gamma(self) -> float:
@@ -82,15 +94,18 @@ class Mock:
     truth: Truth
 
 
-def _noise(system: System, arcs: Map, light: Map) -> Map:
-    """Standard deviation of each pixel: background, photons of the arcs and the lens."""
+def _noise(system: System, arcs: Map, light: Map, beside: Map) -> Map:
+    """Standard deviation of each pixel: background, photons of the arcs and the lens.
+
+    Those of what is beside the lens add to it: the arcs' own signal over noise is without them.
+    """
     noise = system.noise
     brightest = np.unravel_index(np.argmax(arcs), arcs.shape)
     variance = (arcs[brightest] / noise.snr) ** 2
     photons = np.clip(arcs + light, 0, None)
     share = noise.poisson_share
     top = arcs[brightest] if noise.without_light else photons[brightest]
-    return np.sqrt(variance * ((1 - share) + share * photons / top))
+    return np.sqrt(variance * ((1 - share) + share * (photons + beside) / top))
 
 
 def render(
@@ -124,21 +139,25 @@ def render(
         )
     grid = PixelGrid(shape, system.pixel_scale)
     canvas = Canvas(grid, fine_psf(system.psf, oversample=oversample), oversample)
-    source = TrueSource(system.galaxy, system.placement)
-    arcs = canvas.expose(canvas.arcs(system.lens, source))
+    source = TrueSource.of(system)
+    arcs = canvas.expose(canvas.arcs(system.mass, source))
     scale = system.noise.peak / arcs.max()
-    source, arcs = TrueSource(source.galaxy, source.placement, scale), arcs * scale
+    source, arcs = TrueSource.of(system, scale), arcs * scale
     light = np.zeros(shape)
     if system.lens_light is not None:
         light = canvas.expose(sersic(system.lens_light, canvas.padded, oversample))
         light = light * (system.lens_light.brightness * system.noise.peak / light.max())
-    sigma = _noise(system, arcs, light)
-    image = arcs + light
+    spoiled = system.contamination
+    beside = hidden = np.zeros(shape)
+    if spoiled is not None and spoiled.neighbours:
+        beside, hidden = neighbour_images(spoiled.neighbours, canvas, system.noise.peak)
+    sigma = _noise(system, arcs, light, beside)
+    image = arcs + light + beside
     if rng is not None:
         length = system.noise.correlation
         image = image + sigma * unit_noise(rng, shape, length=length, fields=noises)
-    kappa = average_convergence(system.lens, grid)
-    alpha_x, alpha_y = deflection(system.lens, *pixel_coordinates(grid))
+    kappa = average_convergence(system.mass, grid)
+    alpha_x, alpha_y = deflection(system.mass, *pixel_coordinates(grid))
     observation = Observation(
         image=image,
         sigma=sigma,
@@ -147,6 +166,11 @@ def render(
         pixel_scale=system.pixel_scale,
         name=name,
     )
+    rays = true_psf = None
+    if spoiled is not None:
+        true_psf = observation.psf if spoiled.psf is not None else None
+        host = system.lens.ellipsoid
+        observation, rays = spoil(observation, spoiled, hidden, (host.center_x, host.center_y))
     truth = Truth(
         system=system,
         source=source,
@@ -160,6 +184,9 @@ def render(
         macro_theta_E=system.lens.ellipsoid.theta_E,
         magnification=float(arcs.sum() * grid.spacing**2 / source.flux),
         snr=float((arcs / sigma).max()),
+        neighbours=None if spoiled is None else beside,
+        cosmic_rays=rays,
+        psf=true_psf,
     )
     return Mock(observation, truth)
 
@@ -178,6 +205,8 @@ def make_mock(
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
     noises: Sequence[Map] | str | Path | None = None,
+    haloes: ScaledHaloes | str | Path | None = None,
+    projections: Sequence[str] | None = None,
     shape: tuple[int, int] = (64, 64),
     oversample: int = 7,
     prior: SystemPrior | None = None,
@@ -194,6 +223,9 @@ def make_mock(
             used for half of the mocks; analytic ones by default.
         noises: Images of blank sky from :func:`lensrim.datasets.noise.read_noise_fields`, or a
             folder of them; drawn noise by default.
+        haloes: Haloes, for the population's share of them, or a file from ``lensrim haloes``;
+            those of the halo model by default.
+        projections: Names of those of their projections to draw from; all by default.
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).
         prior: The population.
@@ -210,10 +242,19 @@ def make_mock(
         psfs = read_psf_stamps(psfs)
     if isinstance(noises, (str, Path)):
         noises = read_noise_fields(noises)
+    if isinstance(haloes, (str, Path)):
+        haloes = HaloBank(str(haloes))
     for attempt in range(50):
         rng = np.random.default_rng([seed, attempt])
         system = draw_system(
-            rng, galaxies=galaxies, names=names, psfs=psfs, shape=shape, prior=prior
+            rng,
+            galaxies=galaxies,
+            names=names,
+            psfs=psfs,
+            haloes=haloes,
+            projections=projections,
+            shape=shape,
+            prior=prior,
         )
         mock = render(
             system,

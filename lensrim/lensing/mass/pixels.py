@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...grid import PixelGrid
-from .base import Mass
+from .base import Deflector, Mass
 
 
 def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.float64) -> Tensor:
@@ -41,20 +43,22 @@ def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.fl
 
 
 def flux_average(
-    mass: Mass,
+    mass: Deflector,
     grid: PixelGrid,
     nodes: int,
     dtype=torch.float64,
     *,
+    offset: Tensor | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
     r"""Averages the convergence over pixels as :func:`pixel_average` does, all edges alike.
 
     Arguments:
-        mass: Mass model, its parameters unbatched or of shape (B).
+        mass: What deflects, its parameters unbatched or of shape (B).
         grid: Pixels to average over.
         nodes: Gauss-Legendre points along an edge.
         dtype: Type of the result.
+        offset: By how much the grid is moved for each sample, with shape (B, 2).
         device: Its device, and that of the model.
 
     Returns:
@@ -62,21 +66,27 @@ def flux_average(
     """
     (h, w), (left, right, bottom, top), n = grid.shape, grid.extent, nodes
     like: Any = {"dtype": dtype, "device": device}
-    points, weights = (torch.as_tensor(a, **like) for a in _gauss_legendre(n))
+    points, weights = (torch.as_tensor(a, **like) for a in gauss_legendre(n))
     along_x, along_y = (
         ((torch.arange(k, **like)[:, None] + points) * grid.spacing).reshape(-1) + start
         for k, start in ((w, left), (h, bottom))
     )
     edge_x = torch.linspace(left, right, w + 1, **like)
     edge_y = torch.linspace(bottom, top, h + 1, **like)
-    across = mass.deflection(edge_x[None, :].expand(h * n, -1), along_y[:, None])[0]
-    upward = mass.deflection(along_x[None, :], edge_y[:, None].expand(-1, w * n))[1]
+    across = edge_x[None, :].expand(h * n, -1), along_y[:, None].expand(-1, w + 1)
+    upward = along_x[None, :].expand(h + 1, -1), edge_y[:, None].expand(-1, w * n)
+    if offset is not None:
+        across, upward = (
+            tuple(c + o[:, None, None] for c, o in zip(places, offset.unbind(1), strict=True))
+            for places in (across, upward)
+        )
+    across, upward = mass.deflection(*across)[0], mass.deflection(*upward)[1]
     flux_x = torch.einsum("...hne,n->...he", across.unflatten(-2, (h, n)), weights)
     flux_y = torch.einsum("...ewn,n->...ew", upward.unflatten(-1, (w, n)), weights)
     return (flux_x.diff(dim=-1) + flux_y.diff(dim=-2)) / (2 * grid.spacing)
 
 
-def _gauss_legendre(n: int):
+def gauss_legendre(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns points in (0, 1) and weights of sum 1."""
     from numpy.polynomial.legendre import leggauss
 

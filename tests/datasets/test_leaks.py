@@ -1,0 +1,141 @@
+"""Nothing that a training sees is in what it is judged by: no galaxy, and no halo.
+
+Galaxies are listed twice under two names, haloes are seen from several directions and under two
+names. Whatever makes lenses of a set, the mocks' own galaxies and haloes are divided first.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from haloes import power_law
+
+from lensrim.cli import main
+from lensrim.datasets import samples
+from lensrim.datasets.kappa_bank import same_haloes, write_bank
+from lensrim.datasets.presets import read_population
+from lensrim.datasets.priors import System
+from lensrim.datasets.samples import SETS, Samples
+from lensrim.datasets.shards import Shards
+from lensrim.inference import batches
+from lensrim.inference.batches import Batches
+from lensrim.inference.recipe import read_recipe
+
+GALAXIES = [f"g{k:02d}" for k in range(30)]
+SAME_GALAXIES = [(f"g{k:02d}", f"g{k + 15:02d}") for k in range(15)]
+HALOES = [f"h{k:02d}" for k in range(24)]
+SAME_HALOES = [(f"h{k:02d}", f"h{k + 12:02d}") for k in range(12)]
+PROJECTIONS = 3
+DRAWN, BATCH = 40, 8
+
+Seen = dict[str, dict[str, set[str]]]
+"""Groups of galaxies and of haloes, by set and by what they are."""
+
+
+def first_of(name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """The name that stands for a galaxy or a halo and its double."""
+    return {late: early for early, late in pairs}.get(name, name)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stamps, a bank of haloes, what is the same, and recipes of a population and a training."""
+    folder = tmp_path_factory.mktemp("leaks")
+    (folder / "stamps").mkdir()
+    y, x = np.mgrid[-15:16, -15:16]
+    for k, name in enumerate(GALAXIES):
+        blob = np.exp(-np.hypot(x, y / 0.7) / (4 + k / 40)).astype(np.float32)
+        blob[np.hypot(x, y) > 13] = 0
+        fits.PrimaryHDU(blob).writeto(folder / "stamps" / f"{name}.fits")
+    pairs = [{"a": f"g/{int(a[1:])}", "b": f"g/{int(b[1:])}"} for a, b in SAME_GALAXIES]
+    (folder / "pairs.json").write_text(json.dumps({"pairs": pairs}))
+    haloes = [power_law(f"{name}#{k}", name) for name in HALOES for k in range(PROJECTIONS)]
+    write_bank(folder / "haloes.safetensors", same_haloes(haloes, SAME_HALOES))
+    same = 'file = "pairs.json"\nfolders = { g = "g" }\ndigits = { g = 2 }\n'
+    own = 'galaxies = "stamps"\nhaloes = "haloes.safetensors"\nhalo_share = 0.7\n'
+    (folder / "population.toml").write_text(
+        f"{own}shape = [24, 24]\n[pairs]\nmixed = 0.5\n[duplicates]\n{same}"
+    )
+    (folder / "training.toml").write_text(
+        f"[data]\n{own}shape = 24\n[data.duplicates]\n{same}"
+        f"[train]\nbatch_size = {BATCH}\n[validation]\nbatch_size = {BATCH}\n"
+    )
+    return folder
+
+
+def of_systems(systems: Iterable[System]) -> dict[str, set[str]]:
+    """What systems show."""
+    galaxies, haloes = set(), set()
+    for system in systems:
+        galaxies.add(system.galaxy.name)
+        if system.companion is not None:
+            galaxies.add(system.companion.galaxy.name)
+        if system.halo is not None:
+            # by the projection, not by what the bank calls its halo
+            haloes.add(system.halo.halo.name.partition("#")[0])
+    return grouped(galaxies, haloes)
+
+
+def grouped(galaxies: Iterable[str], haloes: Iterable[str]) -> dict[str, set[str]]:
+    return {
+        "galaxy": {first_of(g, SAME_GALAXIES) for g in galaxies if g not in ("synthetic", "")},
+        "halo": {first_of(h, SAME_HALOES) for h in haloes if h},
+    }
+
+
+def of_pairs(sources: Path, folder: Path) -> Seen:
+    """Training pairs of the sets of a population."""
+    population = read_population(str(sources / "population.toml"))
+    seen: Seen = {}
+    for which in SETS:
+        pairs = samples._pairs(Samples(population, which=which))
+        seen[which] = of_systems(s for i in range(DRAWN * BATCH) for s in pairs._systems(i)[0])
+    return seen
+
+
+def of_training(sources: Path, folder: Path) -> Seen:
+    """Batches of a training, of its validation and of its test."""
+    recipe = read_recipe(sources / "training.toml")
+    seen: Seen = {}
+    for which in SETS:
+        made: Batches = recipe.batches(which)
+        pairs = batches._ingredients(batches._Key(made))
+        seen[which] = of_systems(s for i in range(DRAWN) for s in pairs._systems(i)[0])
+    return seen
+
+
+def of_shards(sources: Path, folder: Path) -> Seen:
+    """Shards, of which each sample says what it shows."""
+    seen: Seen = {}
+    for which in SETS:
+        words = ("--set", which, "--count", "24", "--per-shard", "24", "--quiet")
+        output = ("--output", str(folder / which))
+        assert main(["dataset", str(sources / "population.toml"), *words, *output]) == 0
+        columns: Mapping[str, np.ndarray] = Shards.open(folder / which).columns(
+            "galaxy", "companion", "halo"
+        )
+        names = (*columns["galaxy"], *columns["companion"])
+        seen[which] = grouped(names, columns["halo"])
+    return seen
+
+
+@pytest.mark.parametrize("make", [of_pairs, of_training, of_shards], ids=lambda f: f.__name__)
+def test_no_galaxy_and_no_halo_is_in_two_sets(
+    make: Callable[[Path, Path], Seen], sources: Path, tmp_path: Path
+) -> None:
+    seen = make(sources, tmp_path)
+    for kind in ("galaxy", "halo"):
+        for which in SETS:
+            assert seen[which][kind], f"nothing of {which} was drawn: the test would see no leak"
+        for one, other in (SETS[:2], SETS[1:], SETS[::2]):
+            assert not seen[one][kind] & seen[other][kind], (kind, one, other)
+    assert len(seen["train"]["galaxy"]) > 5 and len(seen["train"]["halo"]) > 5
+
+
+def test_many_draws_show_all_of_a_set(sources: Path, tmp_path: Path) -> None:
+    seen = of_training(sources, tmp_path)
+    assert set.union(*(seen[which]["halo"] for which in SETS)) == set(HALOES[:12])
+    assert set.union(*(seen[which]["galaxy"] for which in SETS)) == set(GALAXIES[:15])

@@ -390,7 +390,7 @@ def test_haloes_off_the_lens_plane_count_by_the_lever_they_have() -> None:
     for z in (0.2, 0.35, 0.5, 0.8, 1.2):
         here = abs(found.redshift - z) < 0.03
         assert np.count_nonzero(here) > 5
-        assert np.mean(found.clumps.mass[here]) == pytest.approx(wanted(z), rel=0.04)
+        assert np.mean(found.clumps.mass[here]) == pytest.approx(wanted(z), rel=0.07)
     ends = (found.redshift < 0.02) | (found.redshift > 1.48)
     assert found.clumps.mass[ends].max() < 0.1 * wanted(0.5)
 

@@ -24,7 +24,7 @@ def arc_weights(
 
     Arguments:
         image, sigma, mask: The image, with shape (B, 1, H, W).
-        psf: Its PSF, with shape (B, P, P).
+        psf: Its PSF, finite and of positive sum, with shape (B, P, P).
         center: Centre of the lens [pixel of the image, from its middle], with shape (B, 2).
         hole: Radius about it within which nothing is an arc [pixel], with shape (B).
         level: Significance after smoothing by the PSF above which a pixel is lit.
@@ -33,12 +33,12 @@ def arc_weights(
         Weights with sum 1, with shape (B, 1, H, W), and the brightness of the brightest pixel (B).
     """
     shape = (image.shape[-2], image.shape[-1])
-    smooth = PSF(psf, shape, subsample=1)(image * mask)
-    variance = PSF(psf.square(), shape, subsample=1)((sigma * mask).square())
+    smooth = PSF(psf, shape, subsample=1, trusted=True)(image * mask)
+    variance = PSF(psf.square(), shape, subsample=1, trusted=True)((sigma * mask).square())
     variance = variance * psf.square().sum((-2, -1))[:, None, None, None]
     lit = smooth > level * variance.clamp(min=1e-20).sqrt()
     grown = F.max_pool2d(lit.float(), 3, stride=1, padding=1)
-    x, y = PixelGrid(shape, 1.0).coordinates()
+    x, y = PixelGrid(shape, 1.0).coordinates(device=image.device)
     cx, cy = center[:, :, None, None].unbind(1)
     use = mask * (torch.hypot(x - cx, y - cy) >= hole[:, None, None])[:, None]
     light = (image * use).clamp(min=0) * grown + 1e-12 * use

@@ -15,6 +15,7 @@ convergence from the exact flux. Outside of the patch the error of a point mass 
 The grid's spacing is 1: all lengths are in pixels.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -22,15 +23,14 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.mass import flux_average
 from ..lensing.mass.base import Deflector
+from ..lensing.mass.pixels import gauss_legendre
 
 MARGIN = 3
 """Pixels around the frame at which masses are evaluated, too."""
 
-NODES, INNER, INNER_NODES = 4, 2, 24
-"""Gauss-Legendre points along an edge of a patch, and those of the pixels within ``INNER`` of the
-middle one."""
+NODES = 4
+"""Gauss-Legendre points along an edge of a patch's pixel."""
 
 
 def smooth_deflection(mass: Deflector, grid: PixelGrid, device: torch.device) -> Tensor:
@@ -60,36 +60,125 @@ def from_flux(alpha: Tensor) -> Tensor:
     return (mean_y @ (ax @ edges_x.mT) + edges_y @ (ay @ mean_x.mT)) / 2
 
 
-def near(mass: Deflector, middle: Tensor, half: int, rays: int) -> tuple[Tensor, Tensor]:
-    """Computes what the exact values of a patch differ by from the interpolated ones.
+@dataclass(frozen=True)
+class Patch:
+    """Creates a square of pixels about a centre.
 
     Arguments:
-        mass: Mass model of N samples.
-        middle: Centre of the patch's middle pixel, with shape (N, 2).
-        half: Pixels of the patch on each side of it.
+        half: Pixels on each side of the middle one.
         rays: Rays along each side of a pixel.
-
-    Returns:
-        The deflection at the rays, with shape (N, 2, k p, k p), and the mean convergence, with
-        shape (N, p, p); p is ``2 half + 1``.
+        inner: The same of the square whose edges get more points.
+        nodes: Gauss-Legendre points along those.
     """
-    p, device = 2 * half + 1, middle.device
-    grid = PixelGrid((p, p), 1.0)
-    x0, y0 = middle[..., None, None].unbind(1)
 
-    def exact(places: tuple[Tensor, Tensor]) -> Tensor:
-        return torch.stack(mass.deflection(places[0] + x0, places[1] + y0), 1)
+    half: int
+    rays: int
+    inner: int = 2
+    nodes: int = 24
 
-    own = exact(wider(grid).coordinates(device=device))
-    alpha = exact(grid.coordinates(rays, device=device)) - at_rays(own, rays)
-    kappa = flux_average(mass, grid, NODES, torch.float32, offset=middle, device=device)
-    inner = min(INNER, half)
-    core = PixelGrid((2 * inner + 1, 2 * inner + 1), 1.0)
-    place = slice(half - inner, half + inner + 1)
-    kappa[:, place, place] = flux_average(
-        mass, core, INNER_NODES, torch.float32, offset=middle, device=device
-    )
-    return alpha, kappa - from_flux(own)
+    def middle(self, center: Tensor, grid: PixelGrid) -> Tensor:
+        """Returns the centres of the pixels nearest to centres of mass (N, 2).
+
+        The patch of one far outside of the frame is just beyond the edge, where it adds nothing.
+        """
+        reach, (h, w) = self.half + 1, grid.shape
+        column, row = (
+            place.round().clamp(-reach, n - 1 + reach)
+            for place, n in zip(grid.to_index(*center.unbind(1)), (w, h), strict=True)
+        )
+        return torch.stack(grid.from_index(column, row), 1)
+
+    def add(
+        self,
+        deflection: Tensor,
+        middle: Tensor,
+        owner: Tensor,
+        grid: PixelGrid,
+        kappa: Tensor,
+        traced: Tensor,
+    ) -> None:
+        """Adds to maps what exact values differ by from the interpolated ones.
+
+        Arguments:
+            deflection: At the patches' places, with shape (N, 2, P).
+            middle: Centres of their middle pixels, with shape (N, 2).
+            owner: To which map each belongs, with shape (N).
+            grid: The frame.
+            kappa, traced: Mean convergence (B, 1, H, W), and deflection at the rays
+                (B, 2, k H, k W), contiguous and changed in place.
+        """
+        alpha, average = self.differences(deflection)
+        column, row = (
+            place.round().long() - self.half for place in grid.to_index(*middle.unbind(1))
+        )
+        add_patches(traced, alpha, owner, self.rays * row, self.rays * column)
+        add_patches(kappa, average, owner, row, column)
+
+    def places(self, middle: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns where N patches need the deflection, along x and y, with shape (N, P) each.
+
+        Arguments:
+            middle: Centres of their middle pixels, with shape (N, 2).
+        """
+        x, y, _ = _points(self, middle.device)
+        return x + middle[:, :1], y + middle[:, 1:]
+
+    def differences(self, deflection: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes what the exact values of patches differ by from the interpolated ones.
+
+        Arguments:
+            deflection: At the places, with shape (N, 2, P).
+
+        Returns:
+            The deflection at the rays, with shape (N, 2, k p, k p), and the mean convergence, with
+            shape (N, 1, p, p); p is ``2 half + 1``.
+        """
+        values = deflection.split(_points(self, deflection.device)[2], -1)
+        p, q = 2 * self.half + 1, 2 * self.inner + 1
+        own = values[0].unflatten(-1, (p + 2 * MARGIN, -1))
+        alpha = values[1].unflatten(-1, (self.rays * p, -1)) - at_rays(own, self.rays)
+        kappa, core = _through_edges(values[2], p, NODES), _through_edges(values[3], q, self.nodes)
+        off = self.half - self.inner
+        kappa[:, off : off + q, off : off + q] = core
+        return alpha, (kappa - from_flux(own))[:, None]
+
+
+@lru_cache(maxsize=8)
+def _points(patch: Patch, device: torch.device) -> tuple[Tensor, Tensor, list[int]]:
+    """Returns where a patch is evaluated, about its middle, (1, P) each, and how many are what.
+
+    The pixels with their margin, the rays, and the points on the edges, of all and of the inner
+    pixels: first those that stand upright.
+    """
+    grid = PixelGrid((2 * patch.half + 1,) * 2, 1.0)
+    parts = [wider(grid).coordinates(), grid.coordinates(patch.rays)]
+    for half, nodes in ((patch.half, NODES), (patch.inner, patch.nodes)):
+        n, (points, _) = 2 * half + 1, gauss_legendre(nodes)
+        along = (torch.arange(n)[:, None] + torch.from_numpy(points)).flatten() - half - 0.5
+        edges = torch.arange(n + 1, dtype=along.dtype) - half - 0.5
+        upright = torch.meshgrid(edges, along, indexing="ij")
+        parts.append(
+            tuple(
+                torch.cat([u.flatten(), v.flatten()]).float() for u, v in (upright, upright[::-1])
+            )
+        )
+    x, y = (torch.cat([part[i].flatten() for part in parts])[None].to(device) for i in (0, 1))
+    return x, y, [part[0].numel() for part in parts]
+
+
+@lru_cache(maxsize=8)
+def _weights(nodes: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(gauss_legendre(nodes)[1]).float().to(device)
+
+
+def _through_edges(values: Tensor, n: int, nodes: int) -> Tensor:
+    """Computes the mean convergence of n x n pixels from the deflection on edges (N, 2, P)."""
+    weights = _weights(nodes, values.device)
+    half = (n + 1) * n * nodes
+    through = torch.stack([values[:, 0, :half], values[:, 1, half:]], 1)
+    # For each edge line the pixels along it.
+    flux = (through.unflatten(-1, (n + 1, n, nodes)) @ weights).diff(dim=-2) / 2
+    return flux[:, 0].mT + flux[:, 1]
 
 
 def add_patches(maps: Tensor, patches: Tensor, owner: Tensor, row: Tensor, column: Tensor) -> None:

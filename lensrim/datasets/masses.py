@@ -19,10 +19,10 @@ from ..grid import PixelGrid
 from ..lensing.mass import EPL, Multipole, Shear, Sum
 from ..lensing.mass.base import Deflector
 from ..lensing.subhalos import Subhalos
-from .mass_fields import add_patches, at_rays, from_flux, near, smooth_deflection, wider
+from .mass_fields import Patch, at_rays, from_flux, wider
 from .priors import System
 
-CORE, AROUND = 8, 4
+CORE, AROUND = 7, 4
 """Pixels on each side of the centre of a galaxy, and of a subhalo, that get exact values."""
 
 AT_ONCE = 1 << 17
@@ -116,18 +116,26 @@ class AnalyticMasses:
 
     def fields(self, numbers: Mapping[str, Tensor], grid: PixelGrid, rays: int) -> Fields:
         """Makes the maps."""
-        host, halos, owner = host_of(numbers), numbers["halos"], numbers["owner"]
-        smooth = smooth_deflection(host, grid, halos.device)
+        halos, owner = numbers["halos"], numbers["owner"]
+        galaxy = Patch(CORE, rays)
+        frame, size = wider(grid).coordinates(device=halos.device), len(numbers["macro"])
+        middle = galaxy.middle(numbers["macro"][:, 3:5].float(), grid)
+        # One call for all places: a model has many small operations.
+        places = [
+            torch.cat([f.reshape(1, -1).expand(size, -1), near], 1)[:, None]
+            for f, near in zip(frame, galaxy.places(middle), strict=True)
+        ]
+        whole = torch.stack(host_of(numbers).deflection(*places), 1)[:, :, 0]
+        smooth = whole[..., : frame[0].numel()].unflatten(-1, frame[0].shape).contiguous()
         if len(halos):
             _add_far(smooth, halos, owner, grid)
         kappa, traced = from_flux(smooth)[:, None].contiguous(), at_rays(smooth, rays)
-        everyone = torch.arange(len(kappa), device=halos.device)
-        center = numbers["macro"][:, 3:5].float()
-        add_near(Patches(host, center, everyone, CORE), grid, rays, kappa, traced)
+        everyone = torch.arange(size, device=halos.device)
+        galaxy.add(whole[..., frame[0].numel() :], middle, everyone, grid, kappa, traced)
         if len(halos):
-            b, t, x, y = halos[..., None].unbind(1)
-            single = Subhalos(b, t, x, y)
-            add_near(Patches(single, halos[:, 2:], owner, AROUND), grid, rays, kappa, traced)
+            single = Subhalos(*halos[..., None].unbind(1))
+            patches = Patches(single, halos[:, 2:], owner, AROUND, inner=1, nodes=12)
+            add_near(patches, grid, rays, kappa, traced)
         alpha = traced[..., rays // 2 :: rays, rays // 2 :: rays]
         return Fields(kappa.clamp(min=1e-4), alpha.contiguous(), traced)
 
@@ -146,30 +154,28 @@ class Patches:
     """Holds centres of mass with exact values about them.
 
     Arguments:
-        mass: Mass model of N samples.
+        mass: What deflects, of N samples.
         center: The centres, with shape (N, 2).
         owner: The frame of each, with shape (N).
         half: Pixels on each side.
+        inner, nodes: See :class:`~.mass_fields.Patch`.
     """
 
     mass: Deflector
     center: Tensor
     owner: Tensor
     half: int
+    inner: int = 2
+    nodes: int = 24
 
 
 def add_near(patches: Patches, grid: PixelGrid, rays: int, kappa: Tensor, traced: Tensor) -> None:
-    """Adds what exact values differ by about centres."""
-    half, (h, w) = patches.half, grid.shape
-    column, row = (c.round() for c in grid.to_index(*patches.center.unbind(1)))
-    # A centre far outside of the frame has its patch just beyond the edge, where it adds nothing.
-    reach = half + 1
-    column, row = column.clamp(-reach, w - 1 + reach), row.clamp(-reach, h - 1 + reach)
-    middle = torch.stack(grid.from_index(column, row), 1)
-    alpha, average = near(patches.mass, middle, half, rays)
-    row, column = row.long() - half, column.long() - half
-    add_patches(traced, alpha, patches.owner, rays * row, rays * column)
-    add_patches(kappa, average[:, None], patches.owner, row, column)
+    """Adds what exact values differ by about centres, in place, to maps as of :class:`Fields`."""
+    square = Patch(patches.half, rays, patches.inner, patches.nodes)
+    middle = square.middle(patches.center, grid)
+    x, y = square.places(middle)
+    values = torch.stack(patches.mass.deflection(x[:, None], y[:, None]), 1)[:, :, 0]
+    square.add(values, middle, patches.owner, grid, kappa, traced)
 
 
 def _add_far(smooth: Tensor, halos: Tensor, owner: Tensor, grid: PixelGrid) -> None:

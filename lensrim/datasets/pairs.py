@@ -303,11 +303,13 @@ class Pairs:
         rays = torch.stack(grid.coordinates(RAYS, device=device)) - fields.traced
         seen = F.avg_pool2d(reader(source, rays, center=origin), RAYS)
         psf = effective_stamps(drawn.psf, self.psf_side)
-        clean = PSF(psf, self.shape, subsample=RAYS)(seen)
+        clean = PSF(psf, self.shape, subsample=RAYS, trusted=True)(seen)
         peak = clean.amax((1, 2, 3), keepdim=True)
         clean, source = clean / peak, source / peak
         brightness = drawn.light["light"][:, -1]
-        light = PSF(psf, self.shape, subsample=1)(lens_light(drawn.light, self.shape))
+        light = PSF(psf, self.shape, subsample=1, trusted=True)(
+            lens_light(drawn.light, self.shape)
+        )
         light = light / light.amax((1, 2, 3), keepdim=True).clamp(min=1e-9)
         light = light * brightness[:, None, None, None]
         sigma = noise_maps(drawn.noise, clean, light)

@@ -24,8 +24,8 @@ POINTS = 5
 REACH = 4.5
 """Radius of a stamp in units of the FWHM, where the stamp's side allows it."""
 
-UPSAMPLED = 8
-"""Points of a pixel at which a width is measured."""
+UPSAMPLED, WINDOW = 8, 10
+"""Points of a pixel at which a width is measured, and pixels on each side of the middle one."""
 
 
 def psf_numbers(psfs: Sequence[Psf], side: int) -> dict[str, Tensor]:
@@ -127,7 +127,8 @@ def widths(stamps: Tensor) -> Tensor:
     """Measures the full widths at half maximum of stamps (B, side, side) [pixels]: (B).
 
     As :func:`lensrim.lensing.psf.measure_fwhm`, from the area in which the same spline lies above
-    half of its peak, whose edge is placed between the points by the slope there.
+    half of its peak, whose edge is placed between the points by the slope there. The area lies
+    within ``WINDOW`` of the middle.
     """
     spline = _spline(stamps.shape[-1], stamps.device)
     fine = spline @ stamps.float() @ spline.mT
@@ -143,6 +144,7 @@ def _spline(side: int, device: torch.device) -> Tensor:
     """Returns the matrix of a spline of order 5 through the pixels of an axis."""
     from scipy import ndimage
 
-    points = np.arange(UPSAMPLED * (side - 1) + 1) / UPSAMPLED
+    reach = min(side // 2, WINDOW)
+    points = side // 2 + np.arange(-UPSAMPLED * reach, UPSAMPLED * reach + 1) / UPSAMPLED
     lines = [ndimage.map_coordinates(line, [points], order=5) for line in np.eye(side)]
     return torch.from_numpy(np.stack(lines, 1)).float().to(device)

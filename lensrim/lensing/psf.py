@@ -64,11 +64,12 @@ def moffat_psf(fwhm: float, spacing: float, size: int, *, beta: float = 3.0) -> 
     return normalize_psf((1 + r2 / r_d**2) ** -beta)
 
 
-def normalize_psf(psf: Tensor) -> Tensor:
+def normalize_psf(psf: Tensor, *, trusted: bool = False) -> Tensor:
     """Checks a PSF stamp and scales it to sum 1.
 
     Arguments:
         psf: Stamps centred on their middle pixel, with shape :math:`(*, h, w)`, both odd.
+        trusted: Whether their values need no look, for which the CPU would wait for a GPU.
 
     Raises:
         ValueError: If a side is even (the centre would lie between pixels, and the image be
@@ -82,7 +83,7 @@ def normalize_psf(psf: Tensor) -> Tensor:
         )
     total = psf.sum((-2, -1), keepdim=True)
     valid = torch.isfinite(total) & (total > 0)
-    if not torch.compiler.is_compiling() and not bool(valid.all()):
+    if not trusted and not torch.compiler.is_compiling() and not bool(valid.all()):
         raise ValueError(
             f"a PSF must be finite and have a positive sum, got sum {total.min().item()}"
         )
@@ -120,6 +121,7 @@ def native_kernel(
     psf_kind: PSFKind = "effective",
     psf_subsample: int = 1,
     margin: int = 6,
+    trusted: bool = False,
 ) -> Tensor:
     r"""Computes the kernel :math:`K` that turns averages over rays into the image.
 
@@ -132,6 +134,7 @@ def native_kernel(
         margin: Pixels by which the kernel is larger than the stamp on each side, and over which it
             falls to zero; the quotient of two band-limited functions does not end where the stamp
             does.
+        trusted: See :func:`normalize_psf`.
 
     Returns:
         The kernel, with sum 1 and shape :math:`(*, h' + 2m, w' + 2m)`, with :math:`h'` the odd
@@ -141,7 +144,7 @@ def native_kernel(
         raise ValueError(f"psf_kind must be one of {get_args(PSFKind)}, got {psf_kind!r}")
     if min(subsample, psf_subsample) < 1:
         raise ValueError(f"subsamples must be at least 1, got {subsample} and {psf_subsample}")
-    psf = normalize_psf(psf)
+    psf = normalize_psf(psf, trusted=trusted)
     if subsample == psf_subsample == 1 and psf_kind == "effective":
         return psf
     core = [-(-n // psf_subsample) // 2 for n in psf.shape[-2:]]
@@ -177,6 +180,7 @@ class PSF(nn.Module):
         psf_subsample: Number of samples of the PSF along each side of a pixel.
         dtype: Type of the images. The kernel is always made in double precision.
         device: Device of the images; that of the PSF by default.
+        trusted: See :func:`normalize_psf`.
 
     Raises:
         ValueError: If a side of the PSF is even, or its sum is not positive.
@@ -194,12 +198,15 @@ class PSF(nn.Module):
         psf_subsample: int = 1,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
+        trusted: bool = False,
     ):
         super().__init__()
         psf = torch.as_tensor(psf, dtype=torch.float64, device=device)
         if psf.ndim not in (2, 3):
             raise ValueError(f"psf must have shape (h, w) or (B, h, w), got {tuple(psf.shape)}")
-        kernel = native_kernel(psf, subsample, psf_kind=psf_kind, psf_subsample=psf_subsample)
+        kernel = native_kernel(
+            psf, subsample, psf_kind=psf_kind, psf_subsample=psf_subsample, trusted=trusted
+        )
         if psf.ndim == 3:
             kernel = kernel.unsqueeze(1)
         self.shape, self.psf_kind, self.subsample = (shape[0], shape[1]), psf_kind, subsample

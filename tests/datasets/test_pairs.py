@@ -1,24 +1,31 @@
 """Training pairs: a pure function of their number, and the same lenses as the mocks' own code."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from pretend import pretended_device
 
+from lensrim.datasets import mass_fields
 from lensrim.datasets.arcs import arc_weights
 from lensrim.datasets.clumpy import Clumpy
 from lensrim.datasets.cosmos import Galaxy, half_light_radius
+from lensrim.datasets.drawn import Stream
 from lensrim.datasets.halos import LensPrior
+from lensrim.datasets.instruments import EUCLID_VIS
 from lensrim.datasets.masses import AnalyticMasses
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
+from lensrim.datasets.sources import source_maps, source_numbers
 from lensrim.datasets.systems import FINE
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render
 from lensrim.evaluation.rendering import TrueSource
 from lensrim.grid import PixelGrid
 from lensrim.lensing.psf import measure_fwhm
+from lensrim.training.feed import to_device
 
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
@@ -151,6 +158,82 @@ def test_the_source_lies_where_it_is_said_to(both):
         assert float((found - expected).abs().sum()) < 0.03
         for along in (x, y):
             assert float(((found - expected) * along).sum()) == pytest.approx(0, abs=0.1 * FINE)
+
+
+class HostStream(Stream):
+    """Random numbers of the host, sent to a device that has none of its own."""
+
+    def __init__(self, device: torch.device, seed: int):
+        self.device, self.generator = device, torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator).to(self.device)
+
+
+def test_pairs_are_rendered_on_one_device(monkeypatch: pytest.MonkeyPatch):
+    prior = PairPrior(system=replace(SYSTEMS, instrument=EUCLID_VIS), rough=0.5, mixed=0.5)
+    pairs = Pairs(4, Stamps(), psfs={"star": star()}, shape=(48, 48), prior=prior)
+    drawn = pairs.draw(0)
+    assert {"clumpy", "stamp"} < drawn.source.keys() and "psf_stamp" in drawn.psf
+    assert "correlation" in drawn.noise and len(drawn.rough["row"])
+    here = pairs.render(drawn)
+    monkeypatch.setattr("lensrim.datasets.pairs.Stream", HostStream)
+    for cached in (mass_fields._matrices, mass_fields._points, mass_fields._weights):
+        cached.cache_clear()
+    with pretended_device() as device:
+        there = pairs.render(drawn.to(device), device)
+        assert {value.device for value in there.values()} == {device}
+        found = {name: value.cpu() for name, value in there.items()}
+    for name, value in here.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_drawn_batch_travels_and_is_small():
+    drawn = PAIRS.draw(2)
+    data = pickle.dumps(drawn)
+    assert len(data) < 12_000  # bytes, of three pairs that are 600 000
+    there = pickle.loads(data)
+    assert to_device(there, torch.device("cpu")).seed == drawn.seed
+    for name, value in PAIRS.render(there).items():
+        assert torch.equal(value, PAIRS(2)[name]), name
+
+
+@pytest.mark.parametrize("mixed", [0.0, 1.0])
+def test_a_share_of_the_sources_is_two_galaxies(mixed: float):
+    pairs = replace(PAIRS, prior=replace(PRIOR, mixed=mixed), galaxies=Stamps())
+    batch, systems = pairs.described(3)
+    assert [s.companion is not None for s in systems] == [mixed == 1.0] * 3
+    alone = pairs.render(
+        pairs.collect([replace(s, companion=None) for s in systems], np.random.default_rng(0))
+    )
+    for system, one, both in zip(systems, alone["source"], batch["source"], strict=True):
+        second = system.companion
+        light = both.sum() / both.max() / (one.sum() / one.max())
+        assert (float(light) > 1.02) == (second is not None)
+        if second is not None:
+            low, high = PRIOR.mixed_radius
+            first = system.placement
+            assert low <= second.placement.half_light_radius / first.half_light_radius <= high
+            off = second.placement.center_x - first.center_x
+            assert abs(off) <= PRIOR.mixed_offset * first.half_light_radius
+
+
+def test_stamps_of_every_scale_keep_their_light():
+    y, x = np.mgrid[-60:61, -60:61]
+    image = np.exp(-((x - 3) ** 2 + (y / 0.7) ** 2) / (2 * 12.0**2))
+    galaxy = Galaxy("g", image, 0.05, half_light_radius(image) * 0.05)
+    rng = np.random.default_rng(0)
+    base = PAIRS._system(rng)
+    radii = (0.4, 1.1, 2.3, 4.0, 7.0)  # fine pixels of 0.06 to 1.1 stamp pixels and more
+    systems = [
+        replace(base, galaxy=galaxy, placement=replace(base.placement, half_light_radius=r))
+        for r in radii
+    ]
+    numbers = source_numbers(systems, rng.uniform(-0.5, 0.5, (5, 2)))
+    maps = source_maps(numbers, 300)[:, 0].double()
+    for radius, found in zip(radii, maps, strict=True):
+        scale = radius / (galaxy.half_light_radius / 0.05) / FINE
+        assert float(found.sum()) == pytest.approx(image.sum() * scale**2, rel=2e-3)
 
 
 def test_arcs_are_weighed_where_they_are_significant():

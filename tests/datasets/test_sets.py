@@ -34,7 +34,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = [{"a": f"g/{k}", "b": f"g/{k + 20}"} for k in range(20)]
     (folder / "pairs.json").write_text(json.dumps({"pairs": pairs}))
     (folder / "recipe.toml").write_text(
-        'galaxies = "stamps"\nshape = [24, 24]\n\n[pairs]\nsynthetic = 0.0\n\n'
+        'galaxies = "stamps"\nshape = [24, 24]\n\n[pairs]\nsynthetic = 0.0\nmixed = 0.5\n\n'
         '[duplicates]\nfile = "pairs.json"\nfolders = { g = "g" }\ndigits = { g = 2 }\n'
     )
     return folder
@@ -66,8 +66,10 @@ def test_galaxies_that_are_the_same_are_in_one_set_as_in_a_training(sources: Pat
     assert all((a in own) == (b in own) for a, b in population.duplicates for own in sets.values())
     assert sets != split(NAMES)
     for which in ("train", "validation"):
-        drawn = {Samples(population, which=which)(i)["galaxy"] for i in range(12)}
-        assert drawn <= {*sets[which]}
+        drawn = [Samples(population, which=which)(i) for i in range(12)]
+        assert {sample["galaxy"] for sample in drawn} <= {*sets[which]}
+        second = {sample["companion"] for sample in drawn}
+        assert {""} < second <= {"", *sets[which]}
     _, names, _ = training(sources, sources).read("train")
     assert names == list(sets["train"])
 

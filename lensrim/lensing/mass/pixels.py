@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...grid import PixelGrid
@@ -64,7 +66,7 @@ def flux_average(
     """
     (h, w), (left, right, bottom, top), n = grid.shape, grid.extent, nodes
     like: Any = {"dtype": dtype, "device": device}
-    points, weights = (torch.as_tensor(a, **like) for a in _gauss_legendre(n))
+    points, weights = (torch.as_tensor(a, **like) for a in gauss_legendre(n))
     along_x, along_y = (
         ((torch.arange(k, **like)[:, None] + points) * grid.spacing).reshape(-1) + start
         for k, start in ((w, left), (h, bottom))
@@ -84,7 +86,7 @@ def flux_average(
     return (flux_x.diff(dim=-1) + flux_y.diff(dim=-2)) / (2 * grid.spacing)
 
 
-def _gauss_legendre(n: int):
+def gauss_legendre(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns points in (0, 1) and weights of sum 1."""
     from numpy.polynomial.legendre import leggauss
 

@@ -7,7 +7,7 @@ another.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -18,7 +18,6 @@ from torch import Tensor
 from .drawn import Stream
 from .noise import unit_noise
 from .priors import System
-from .ranges import check_ranges, check_shares
 from .systems import Map
 
 
@@ -60,58 +59,6 @@ class Contaminant(Protocol):
     def apply(self, numbers: Mapping[str, Tensor], exposure: Exposure, stream: Stream) -> Exposure:
         """Changes images, on their device."""
         ...
-
-
-@dataclass(frozen=True)
-class Residues:
-    """Creates the contaminant of what a fit of the lens light leaves, and of masked discs.
-
-    Arguments:
-        light_residual: Range of what is left of the lens light, relative to it (log-uniform).
-        masked: Share of systems with masked discs: neighbours anywhere, or the core of the lens.
-    """
-
-    light_residual: tuple[float, float] = (0.003, 0.03)
-    masked: float = 0.3
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "light_residual")
-        check_shares(self, "masked")
-
-    def numbers(
-        self, systems: Sequence[System], rng: np.random.Generator, shape: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Draws the residuals' sizes (B), and the discs' centres and radii (B, 3, 3)."""
-        (h, w), size = shape, len(systems)
-        low, high = np.log(self.light_residual)
-        discs = np.zeros((size, 3, 3))
-        for own in discs:
-            if rng.uniform() >= self.masked:
-                continue
-            count = int(rng.integers(0, 4))
-            own[:count, :2] = rng.uniform(size=(count, 2)) * (w, h) - ((w - 1) / 2, (h - 1) / 2)
-            own[: max(count, 1), 2] = rng.uniform(1.0, 4.5, max(count, 1))
-        lit = [i for i, s in enumerate(systems) if s.lens_light is not None]
-        return {
-            "left": torch.from_numpy(np.exp(rng.uniform(low, high, len(lit)))).float(),
-            "lit": torch.tensor(lit, dtype=torch.long),
-            "discs": torch.from_numpy(discs).float(),
-        }
-
-    def apply(self, numbers: Mapping[str, Tensor], exposure: Exposure, stream: Stream) -> Exposure:
-        """Changes images."""
-        image, sigma, shape = exposure.image, exposure.sigma, exposure.image.shape[-2:]
-        lit, left = numbers["lit"], numbers["left"][:, None, None, None]
-        if len(lit):
-            waves = smooth_fields(torch.full_like(numbers["left"], 3.0), shape, stream)
-            rest = left * exposure.light[lit]
-            image = image.index_add(0, lit, rest * waves)
-            # It is known to the fit as a noise, not as what it is.
-            sigma = sigma.index_copy(0, lit, torch.hypot(sigma[lit], rest))
-        x, y = axes(shape, image)
-        cx, cy, radius = numbers["discs"][..., None, None].unbind(2)
-        inside = ((x - cx).square() + (y - cy).square() < radius.square()).any(1, keepdim=True)
-        return replace(exposure, image=image, sigma=sigma, mask=exposure.mask * ~inside)
 
 
 def axes(shape: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ convergence from the exact flux. Outside of the patch the error of a point mass 
 The grid's spacing is 1: all lengths are in pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -150,18 +151,16 @@ def _points(patch: Patch, device: torch.device) -> tuple[Tensor, Tensor, list[in
     The pixels with their margin, the rays, and the points on the edges, of all and of the inner
     pixels: first those that stand upright.
     """
-    grid = PixelGrid((2 * patch.half + 1,) * 2, 1.0)
-    parts = [wider(grid).coordinates(), grid.coordinates(patch.rays)]
+    side = 2 * patch.half + 1
+    grid = PixelGrid((side, side), 1.0)
+    parts: list[Sequence[Tensor]] = [wider(grid).coordinates(), grid.coordinates(patch.rays)]
     for half, nodes in ((patch.half, NODES), (patch.inner, patch.nodes)):
         n, (points, _) = 2 * half + 1, gauss_legendre(nodes)
         along = (torch.arange(n)[:, None] + torch.from_numpy(points)).flatten() - half - 0.5
         edges = torch.arange(n + 1, dtype=along.dtype) - half - 0.5
-        upright = torch.meshgrid(edges, along, indexing="ij")
-        parts.append(
-            tuple(
-                torch.cat([u.flatten(), v.flatten()]).float() for u, v in (upright, upright[::-1])
-            )
-        )
+        across, upright = torch.meshgrid(edges, along, indexing="ij")
+        both = (across, upright), (upright, across)
+        parts.append([torch.cat([a.flatten(), b.flatten()]).float() for a, b in both])
     x, y = (torch.cat([part[i].flatten() for part in parts])[None].to(device) for i in (0, 1))
     return x, y, [part[0].numel() for part in parts]
 

@@ -183,7 +183,7 @@ def _add_far(smooth: Tensor, halos: Tensor, owner: Tensor, grid: PixelGrid) -> N
     frame = wider(grid)
     x, y = frame.coordinates(device=smooth.device)
     x, y = x[0], y[:, 0]
-    per = len(halos) if smooth.is_cuda else max(1, AT_ONCE // (len(x) * len(y)))
+    per = len(halos) if smooth.device.type != "cpu" else max(1, AT_ONCE // (len(x) * len(y)))
     for part, rows in zip(halos.split(per), owner.split(per), strict=True):
         b, t, cx, cy = part[..., None, None].unbind(1)
         dx, dy = x - cx, y[:, None] - cy

@@ -17,11 +17,11 @@ seed, but is not the same on a GPU as on a CPU. Two things can be added to witho
 A batch is a mapping of tensors, with B samples of H × W pixels:
 
 ============== ==================================================================== ==============
-``image``      arcs, what is left of the lens light, and noise                      (B, 1, H, W)
-``sigma``      standard deviation of the noise                                      (B, 1, H, W)
+``image``      arcs, what is left of the lens light, neighbours and the like, noise (B, 1, H, W)
+``sigma``      standard deviation of the noise, as it is stated                     (B, 1, H, W)
 ``mask``       1 where a pixel is used                                              (B, 1, H, W)
-``psf``        effective PSF                                                        (B, P, P)
-``fwhm``       measured width of the PSF [pixel]                                           (B)
+``psf``        effective PSF, as it is given                                        (B, P, P)
+``fwhm``       measured width of that PSF [pixel]                                          (B)
 ``lit``        1 where the system has lens light                                    (B)
 ``arc``        weights of the arcs, as measured on the image, with sum 1            (B, 1, H, W)
 ``amplitude``  brightness of the arcs' brightest pixel, as measured                 (B)
@@ -51,11 +51,12 @@ from ..lensing.psf import PSF
 from ..lensing.source import PixelatedSource
 from .arcs import arc_weights
 from .clumpy import Clumpy
+from .contaminants import TRAINING, Contaminants
+from .contamination import Contaminated
 from .drawn import Drawn, Stream
 from .exposures import (
     Contaminant,
     Exposure,
-    Residues,
     lens_light,
     light_numbers,
     noise_fields,
@@ -107,8 +108,7 @@ class PairPrior:
         rough: Share of lenses with a smooth random residual of the convergence.
         roughness: Range of its standard deviation relative to the convergence (log-uniform).
         rough_length: Range of its correlation length [pixel] (log-uniform).
-        light_residual: Range of what a fit leaves of the lens light, relative to it (log-uniform).
-        masked: Share of systems with masked discs.
+        contaminants: What spoils the observations of a system that has no contaminants itself.
 
     Raises:
         InputError: If a number is impossible.
@@ -127,13 +127,11 @@ class PairPrior:
     rough: float = 0.3
     roughness: tuple[float, float] = (0.005, 0.05)
     rough_length: tuple[float, float] = (3.0, 15.0)
-    light_residual: tuple[float, float] = (0.003, 0.03)
-    masked: float = 0.3
+    contaminants: Contaminants = TRAINING
 
     def __post_init__(self) -> None:
-        check_shares(self, "synthetic", "mixed", "rough", "masked")
-        check_ranges(self, "roughness", "rough_length", "light_residual")
-        check_ranges(self, "mixed_radius", "mixed_brightness")
+        check_shares(self, "synthetic", "mixed", "rough")
+        check_ranges(self, "roughness", "rough_length", "mixed_radius", "mixed_brightness")
         check_sizes(self, "mixed_offset")
 
 
@@ -156,8 +154,8 @@ class Pairs:
         seed: Seed of the sequence.
         stream: Number of one of the independent sequences of a seed; 0 is that of old.
         masses: Kinds of mass; each system belongs to the first that takes it.
-        contaminants: What else the images have, in this order; by default what the population
-            says of residuals and masks.
+        contaminants: What else the images have, in this order; by default those
+            of the population.
     """
 
     batch_size: int
@@ -213,10 +211,7 @@ class Pairs:
             rows = [i for i, of in enumerate(kinds) if of == k]
             numbers = kind.numbers([seen[i] for i in rows]) if rows else {}
             masses.append({**numbers, "row": torch.tensor(rows)} if rows else {})
-        contaminants: dict[str, Tensor] = {}
-        for each in self._contaminants:
-            contaminants |= each.numbers(seen, rng, self.shape)
-        return Drawn(
+        drawn = Drawn(
             seed=int(rng.integers(2**62)),
             macro=macro_of(seen),
             masses=tuple(masses),
@@ -225,14 +220,18 @@ class Pairs:
             light=light_numbers(seen),
             noise=noise_numbers(seen, rng, self.shape, self.noises),
             rough=_rough_numbers(rng, self.prior, size),
-            contaminants=contaminants,
+            contaminants={},
         )
+        contaminants: dict[str, Tensor] = {}
+        for each in self._contaminants:
+            contaminants |= each.numbers(seen, rng, self.shape)
+        return replace(drawn, contaminants=contaminants)
 
     @property
     def _contaminants(self) -> tuple[Contaminant, ...]:
         if self.contaminants is not None:
             return self.contaminants
-        return (Residues(self.prior.light_residual, self.prior.masked),)
+        return (Contaminated(self.prior.contaminants),)
 
     def _system(self, rng: np.random.Generator) -> System:
         """Draws a system whose arcs are likely to end inside the frame.

@@ -16,8 +16,14 @@ has them::
     [lens]
     slope_std = 0.1
 
+    [contaminants]              # neighbours, cosmic rays, wrong PSFs; the presets have some
+    neighbours = 0.5
+
+    [psf_changes]               # jitter and warps
+    jittered = 0.0
+
     [pairs]                     # of training pairs only
-    masked = 0.0
+    rough = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
 galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
@@ -34,11 +40,13 @@ from typing import Any
 
 from .._toml import read_toml
 from ..errors import InputError
+from .contaminants import NONE, Contaminants
 from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
 from .pairs import PairPrior
 from .priors import SystemPrior
+from .psf_changes import PsfChanges
 
 FOLDERS = ("galaxies", "psfs", "noise")
 """What a recipe may take from the user's own files."""
@@ -93,6 +101,29 @@ class Population:
         return replace(self.pairs, system=self.system)
 
 
+HST = Contaminants(
+    neighbours=0.7,
+    neighbours_max=2,
+    neighbour_stars=0.15,
+    cosmic_rays=0.3,
+    bad_pixels=0.3,
+    bad_columns=0.03,
+    gaps=0.02,
+    saturated=0.05,
+    light_errors=1.0,
+    psf_errors=0.8,
+    noise_errors=0.8,
+)
+"""Contaminants of Hubble's drizzled images, whose tracks are mostly gone: chosen by us."""
+
+EUCLID = replace(HST, cosmic_rays=0.2, cosmic_rays_max=2, psf_width=(0.003, 0.02), psf_shift=0.05)
+"""Of Euclid's stacks, with a better known PSF."""
+
+JWST = replace(
+    HST, cosmic_rays=0.1, cosmic_rays_max=1, neighbours=0.9, neighbours_max=1, bad_pixels=0.5
+)
+"""Of Webb's deep images, in which there is always something beside."""
+
 PRESETS = {
     "general": Population(),
     "slacs": Population(
@@ -103,6 +134,9 @@ PRESETS = {
             light_share=1.0,
             light_brightness=(3.0, 30.0),
             halo_share=0.5,
+            light_radius=(0.8, 2.2),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=HST,
         ),
         shape=(100, 100),
     ),
@@ -113,6 +147,9 @@ PRESETS = {
             snr=(5.0, 50.0),
             light_share=1.0,
             light_brightness=(2.0, 30.0),
+            light_radius=(0.6, 2.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=EUCLID,
         ),
         shape=(72, 72),
     ),
@@ -123,6 +160,9 @@ PRESETS = {
             snr=(10.0, 100.0),
             light_share=1.0,
             light_brightness=(1.0, 20.0),
+            light_radius=(0.6, 2.0),
+            psf_changes=PsfChanges(jittered=0.3, warped=0.5),
+            contaminants=JWST,
         ),
         shape=(128, 128),
     ),
@@ -137,7 +177,7 @@ PRESETS = {
             halo_share=1.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(masked=0.0, mixed=0.0),
+        pairs=PairPrior(contaminants=NONE, mixed=0.0),
     ),
     "morningstar2019": Population(
         SystemPrior(
@@ -147,7 +187,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(rough=0.0, masked=0.0, mixed=0.0),
+        pairs=PairPrior(rough=0.0, contaminants=NONE, mixed=0.0),
     ),
 }
 """The populations by name.
@@ -155,9 +195,10 @@ PRESETS = {
 ``general``: that of :func:`lensrim.evaluation.mocks.make_mock`, of any instrument.
 
 ``slacs``: Hubble images of nearby massive ellipticals. Slopes 2.08 +- 0.16 (Auger et al. 2010, ApJ
-724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N
-and brightness of the lens are chosen by us. Half of the masses are power laws with multipoles and
-subhalos, the other half haloes of the halo model.
+724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N,
+brightness of the lens and contaminants are chosen by us, its effective radius is one to two
+Einstein radii, as there. Half of the masses are power laws with multipoles and subhalos, the other
+half haloes of the halo model.
 
 ``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025,
 arXiv:2503.15324); all ranges are chosen by us.

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .clumpy import Clumpy, synthetic_galaxy
+from .contaminants import Contaminants, Contamination, draw_contaminants
 from .cosmos import Galaxy
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
 from .kappa_bank import projections_of
 from .model_haloes import ModelHaloes
 from .noise import Noise
+from .psf_changes import PsfChanges, draw_change
 from .psfs import Psf, draw_psf
 from .ranges import check_ranges, check_shares, check_sizes
 from .scaled_haloes import PlacedHalo, ScaledHaloes, place_halo
@@ -108,6 +110,7 @@ class System:
         companion: A second galaxy of the source, if there is one.
         halo: The mass itself, where it is that of a halo; ``lens`` is then the smooth model that
             is most like it.
+        contamination: What spoils the observation, in pixels, if anything does.
     """
 
     pixel_scale: float
@@ -119,6 +122,7 @@ class System:
     lens_light: SersicLight | None = None
     companion: Companion | None = None
     halo: PlacedHalo | None = None
+    contamination: Contamination | None = None
 
     @property
     def mass(self) -> Lens | PlacedHalo:
@@ -168,6 +172,7 @@ class SystemPrior:
             it).
         light_share: Share of the systems with lens light.
         light_brightness: Range of its peak relative to the arcs' (log-uniform).
+        light_radius: Range of its effective radius [Einstein radii] (uniform).
         light_offset: Standard deviation of its centre about that of the mass [arcsec], per axis.
         light_misalignment: Standard deviation of its position angle about that of the mass [rad].
         psf_fwhm: Range of the PSF's width [pixels] (uniform).
@@ -180,6 +185,8 @@ class SystemPrior:
         halo_share: Share of the lenses whose mass is that of a halo, turned, mirrored and enlarged
             at random, with the lens' shear besides; its smooth model has the Einstein radius and
             the centre that are drawn, and the slope and the shape of the halo.
+        psf_changes: What jitter and warps do to the PSFs, whatever their kind.
+        contaminants: What spoils the observations.
 
     Raises:
         InputError: If a number is impossible.
@@ -194,6 +201,7 @@ class SystemPrior:
     source_offset: float = 0.3
     light_share: float = 0.5
     light_brightness: tuple[float, float] = (1.0, 10.0)
+    light_radius: tuple[float, float] = (0.4, 1.5)
     light_offset: float = 0.02
     light_misalignment: float = 0.25
     psf_fwhm: tuple[float, float] = (1.5, 3.0)
@@ -202,9 +210,12 @@ class SystemPrior:
     theta_E_arcsec: tuple[float, float] | None = None
     instrument: Instrument | None = None
     halo_share: float = 0.0
+    psf_changes: PsfChanges = PsfChanges()
+    contaminants: Contaminants = Contaminants()
 
     def __post_init__(self) -> None:
         ranges = ("pixel_scale", "theta_E", "theta_E_arcsec", "source_radius", "light_brightness")
+        check_ranges(self, "light_radius")
         check_ranges(self, *ranges, "psf_fwhm", "snr", "peak")
         check_shares(self, "light_share", "halo_share")
         check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
@@ -221,7 +232,7 @@ def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> Ser
     host = lens.ellipsoid
     offset = np.clip(rng.normal(size=2), -2.5, 2.5) * prior.light_offset
     return SersicLight(
-        R_sersic=host.theta_E * float(rng.uniform(0.4, 1.5)),
+        R_sersic=host.theta_E * float(rng.uniform(*prior.light_radius)),
         n_sersic=float(rng.uniform(2.5, 5.0)),
         q=float(np.clip(host.q + rng.normal(0, 0.08), 0.45, 1.0)),
         phi=host.phi + float(rng.normal(0, prior.light_misalignment)),
@@ -281,7 +292,14 @@ def _draw_psf(
     if camera is None:
         return draw_psf(rng, fwhm=prior.psf_fwhm, stamps=stamps)
     low, high = (width / camera.pixel_scale for width in camera.psf_fwhm)
-    return draw_psf(rng, fwhm=(low, high), stamps=stamps, kinds=camera.psf_kinds)
+    return draw_psf(
+        rng,
+        fwhm=(low, high),
+        stamps=stamps,
+        kinds=camera.psf_kinds,
+        pupil=camera.pupil,
+        pixel_scale=camera.pixel_scale,
+    )
 
 
 def _draw_noise(rng: np.random.Generator, prior: SystemPrior) -> Noise:
@@ -347,7 +365,7 @@ def draw_system(
     axis_x = host.center_x - (g1 * host.center_x + g2 * host.center_y)
     axis_y = host.center_y - (g2 * host.center_x - g1 * host.center_y)
     radius = log_uniform(rng, *prior.source_radius) * theta_E
-    return System(
+    system = System(
         pixel_scale=pixel_scale,
         lens=lens,
         galaxy=galaxy,
@@ -363,3 +381,16 @@ def draw_system(
         lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
         halo=halo,
     )
+    # What came later is drawn last, and nothing of it where its shares are 0: old seeds keep their
+    # systems.
+    change = draw_change(rng, prior.psf_changes, system.psf.fwhm)
+    contamination = draw_contaminants(
+        rng,
+        prior.contaminants,
+        shape=shape,
+        theta_E=theta_E / pixel_scale,
+        fwhm=system.psf.fwhm,
+        center=(host.center_x / pixel_scale, host.center_y / pixel_scale),
+        lit=system.lens_light is not None,
+    )
+    return replace(system, psf=replace(system.psf, change=change), contamination=contamination)

@@ -8,6 +8,7 @@ one, on the CPU, is the same but for the spline of the stamps.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import lru_cache
 
 import numpy as np
@@ -15,14 +16,12 @@ import torch
 from torch import Tensor
 
 from ..lensing.interpolation import Bicubic
+from .psf_changes import change_psfs
 from .psfs import Psf
 from .systems import Map
 
 POINTS = 5
 """Points of a pixel along each side, at which an optical PSF is computed."""
-
-REACH = 4.5
-"""Radius of a stamp in units of the FWHM, where the stamp's side allows it."""
 
 UPSAMPLED, WINDOW = 8, 10
 """Points of a pixel at which a width is measured, and pixels on each side of the middle one."""
@@ -37,21 +36,30 @@ def psf_numbers(psfs: Sequence[Psf], side: int) -> dict[str, Tensor]:
 
     Returns:
         ``psf``: fwhm, beta, q, cos and sin of phi, whether it is Gaussian, and the radius of the
-        stamp, (B, 7); and of real ones ``psf_row`` (R), ``psf_scale``, the stamp's pixels to one
-        of the image, (R), and ``psf_stamp`` (R, 1, S, S).
+        stamp, (B, 7); of real ones ``psf_row`` (R), ``psf_scale``, the stamp's pixels to one
+        of the image, (R), and ``psf_stamp`` (R, 1, S, S); of changed ones ``psf_changed`` (C) and
+        the changes ``psf_change`` (C, 9).
     """
     rows = [
         (p.fwhm, p.beta, p.q, math.cos(p.phi), math.sin(p.phi), float(p.kind == "gaussian"),
-         min(math.ceil(REACH * p.fwhm), side // 2))
+         min(math.ceil(p.reach * p.fwhm), side // 2))
         for p in psfs
     ]  # fmt: skip
     found = {"psf": torch.tensor(rows).float()}
+    changes = [(i, astuple(p.change)) for i, p in enumerate(psfs) if p.change is not None]
+    if changes:
+        found["psf_changed"] = torch.tensor([i for i, _ in changes])
+        found["psf_change"] = torch.tensor([c for _, c in changes]).float()
     real = [(i, p, p.stamp) for i, p in enumerate(psfs) if p.stamp is not None]
     if not real:
         return found
     scales = [p.stamp_fwhm / p.fwhm for _, p, _ in real]
-    # What the frame sees of the stamp, and the four pixels that a point reads.
-    cut = [_cut(s, math.ceil((side / 2 + 1) * c) + 2) for (_, _, s), c in zip(real, scales)]  # noqa: B905
+    # What the frame sees of the stamp, turned or not, and the four pixels that a point reads.
+    halves = [
+        math.ceil((side / 2 + 1) * c * (math.sqrt(2) if p.phi else 1)) + 2
+        for (_, p, _), c in zip(real, scales, strict=True)
+    ]
+    cut = [_cut(s, half) for (_, _, s), half in zip(real, halves, strict=True)]
     most = max(len(s) for s in cut)
     padded = [np.pad(s, (most - len(s)) // 2) for s in cut]
     return found | {
@@ -90,7 +98,11 @@ def effective_stamps(numbers: Mapping[str, Tensor], side: int) -> Tensor:
     inside = (axis.abs() < radius[:, 0] + 0.5).to(fine.dtype)
     fine = fine * inside[:, None] * inside[..., None]
     stamps = fine.unflatten(-1, (side, POINTS)).unflatten(-3, (side, POINTS)).mean((-3, -1))
-    return stamps / stamps.sum((-2, -1), keepdim=True)
+    stamps = stamps / stamps.sum((-2, -1), keepdim=True)
+    if "psf_changed" in numbers:
+        rows = numbers["psf_changed"]
+        stamps = stamps.index_copy(0, rows, change_psfs(stamps[rows], numbers["psf_change"]))
+    return stamps
 
 
 def _axis(side: int, points: int, like: Tensor) -> Tensor:
@@ -118,8 +130,9 @@ def _read(numbers: Mapping[str, Tensor], axis: Tensor, shift: Tensor) -> Tensor:
     """Reads real stamps at a square of places, with shape (R, n, n)."""
     stamps, scale = numbers["psf_stamp"], numbers["psf_scale"][:, None]
     x, y = ((axis + s[:, None]) * scale * (2 / stamps.shape[-1]) for s in shift.unbind(1))
-    n = len(axis)
-    places = torch.stack([x[:, None].expand(-1, n, n), y[..., None].expand(-1, n, n)], -1)
+    x, y = x[:, None], y[..., None]
+    cos, sin = (numbers["psf"][numbers["psf_row"], k, None, None] for k in (3, 4))
+    places = torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
     return Bicubic().sample(stamps, places)[:, 0].clamp(min=0)
 
 

@@ -4,7 +4,9 @@
 left) and a zero point; ``lensrim reconstruct`` reads it without options. ``<name>_truth.fits``
 holds the noise-free ``ARCS`` and ``LENS_LIGHT``, ``KAPPA``, ``ALPHA_X``, ``ALPHA_Y`` [arcsec] and
 ``SOURCE``, about the frame's centre, on pixels of ``PIXSCALE``; its primary header holds the
-numbers. Equal mocks give equal files.
+numbers. With contaminants, ``DQ`` of the observation is 1 where a pixel is not to be used, and the
+truth holds ``NEIGHBOURS`` and ``COSMIC_RAYS``, and ``TRUE_PSF`` where the ``PSF`` is another.
+Equal mocks give equal files.
 """
 
 import os
@@ -131,7 +133,11 @@ def _observation(mock: Mock, seed: int, zero_point: float) -> fits.HDUList:
     for hdu in (image, noise):
         hdu.header["BUNIT"] = UNIT
     image.header["MAGZERO"] = zero_point
-    return fits.HDUList([primary, image, noise, _image(seen.psf, "PSF")])
+    hdus = [primary, image, noise, _image(seen.psf, "PSF")]
+    if mock.truth.neighbours is not None:
+        flags = fits.ImageHDU((~seen.mask).astype(np.int16), header=frame, name="DQ")
+        hdus.append(flags)
+    return fits.HDUList(hdus)
 
 
 def _truth(mock: Mock) -> fits.HDUList:
@@ -159,7 +165,11 @@ def _truth(mock: Mock) -> fits.HDUList:
         "ALPHA_X": truth.alpha_x,
         "ALPHA_Y": truth.alpha_y,
     }
+    spoiled = {"NEIGHBOURS": truth.neighbours, "COSMIC_RAYS": truth.cosmic_rays}
+    maps |= {name: values for name, values in spoiled.items() if values is not None}
     plane = source_grid(grid)
     source = _image(truth.source.on_grid(plane), "SOURCE")
     source.header["PIXSCALE"] = plane.spacing
-    return fits.HDUList([primary, *(_image(m, name, frame) for name, m in maps.items()), source])
+    true_psf = [] if truth.psf is None else [_image(truth.psf, "TRUE_PSF")]
+    images = [_image(m, name, frame) for name, m in maps.items()]
+    return fits.HDUList([primary, *images, source, *true_psf])

@@ -20,6 +20,7 @@ from ..datasets.scaled_haloes import ScaledHaloes
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E
+from .contaminated import neighbour_images, spoil
 from .deflection import average_convergence, deflection, pixel_coordinates
 from .rendering import Canvas, TrueSource, sersic
 
@@ -47,6 +48,10 @@ class Truth:
             halo, of the one that is most like it.
         magnification: Flux of the arcs in the frame over that of the source.
         snr: Largest signal-to-noise ratio of a pixel of the arcs.
+        neighbours: Noise-free stars and galaxies beside the lens, PSF-convolved [data unit], where
+            there are contaminants.
+        cosmic_rays: Tracks of cosmic rays [data unit], likewise.
+        psf: The true effective PSF, where the observation's is another.
     """
 
     system: System
@@ -61,6 +66,9 @@ class Truth:
     macro_theta_E: float
     magnification: float
     snr: float
+    neighbours: Map | None = None
+    cosmic_rays: Map | None = None
+    psf: Map | None = None
 
     @property
     def gamma(self) -> float:
@@ -86,15 +94,18 @@ class Mock:
     truth: Truth
 
 
-def _noise(system: System, arcs: Map, light: Map) -> Map:
-    """Standard deviation of each pixel: background, photons of the arcs and the lens."""
+def _noise(system: System, arcs: Map, light: Map, beside: Map) -> Map:
+    """Standard deviation of each pixel: background, photons of the arcs and the lens.
+
+    Those of what is beside the lens add to it: the arcs' own signal over noise is without them.
+    """
     noise = system.noise
     brightest = np.unravel_index(np.argmax(arcs), arcs.shape)
     variance = (arcs[brightest] / noise.snr) ** 2
     photons = np.clip(arcs + light, 0, None)
     share = noise.poisson_share
     top = arcs[brightest] if noise.without_light else photons[brightest]
-    return np.sqrt(variance * ((1 - share) + share * photons / top))
+    return np.sqrt(variance * ((1 - share) + share * (photons + beside) / top))
 
 
 def render(
@@ -136,8 +147,12 @@ def render(
     if system.lens_light is not None:
         light = canvas.expose(sersic(system.lens_light, canvas.padded, oversample))
         light = light * (system.lens_light.brightness * system.noise.peak / light.max())
-    sigma = _noise(system, arcs, light)
-    image = arcs + light
+    spoiled = system.contamination
+    beside = hidden = np.zeros(shape)
+    if spoiled is not None and spoiled.neighbours:
+        beside, hidden = neighbour_images(spoiled.neighbours, canvas, system.noise.peak)
+    sigma = _noise(system, arcs, light, beside)
+    image = arcs + light + beside
     if rng is not None:
         length = system.noise.correlation
         image = image + sigma * unit_noise(rng, shape, length=length, fields=noises)
@@ -151,6 +166,11 @@ def render(
         pixel_scale=system.pixel_scale,
         name=name,
     )
+    rays = true_psf = None
+    if spoiled is not None:
+        true_psf = observation.psf if spoiled.psf is not None else None
+        host = system.lens.ellipsoid
+        observation, rays = spoil(observation, spoiled, hidden, (host.center_x, host.center_y))
     truth = Truth(
         system=system,
         source=source,
@@ -164,6 +184,9 @@ def render(
         macro_theta_E=system.lens.ellipsoid.theta_E,
         magnification=float(arcs.sum() * grid.spacing**2 / source.flux),
         snr=float((arcs / sigma).max()),
+        neighbours=None if spoiled is None else beside,
+        cosmic_rays=rays,
+        psf=true_psf,
     )
     return Mock(observation, truth)
 

@@ -11,13 +11,16 @@ from pretend import pretended_device
 from lensrim.datasets import mass_fields
 from lensrim.datasets.arcs import arc_weights
 from lensrim.datasets.clumpy import Clumpy
+from lensrim.datasets.contaminants import NONE, RESIDUES, TRAINING, Contamination
 from lensrim.datasets.cosmos import Galaxy, half_light_radius
 from lensrim.datasets.drawn import Stream
 from lensrim.datasets.halos import LensPrior
-from lensrim.datasets.instruments import EUCLID_VIS
+from lensrim.datasets.instruments import EUCLID_VIS, HST_ACS
 from lensrim.datasets.masses import AnalyticMasses
 from lensrim.datasets.pairs import PairPrior, Pairs
-from lensrim.datasets.priors import SystemPrior
+from lensrim.datasets.priors import System, SystemPrior
+from lensrim.datasets.psf_changes import PsfChanges
+from lensrim.datasets.psfs import fine_psf, native_psf
 from lensrim.datasets.sources import source_maps, source_numbers
 from lensrim.datasets.systems import FINE
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
@@ -30,7 +33,7 @@ from lensrim.training.feed import to_device
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
 )
-PRIOR = PairPrior(system=SYSTEMS, rough=0.0, masked=0.0)
+PRIOR = PairPrior(system=SYSTEMS, rough=0.0, contaminants=RESIDUES)
 PAIRS = Pairs(3, shape=(48, 48), prior=PRIOR, psf_side=15)
 
 
@@ -44,7 +47,7 @@ def test_a_batch_is_a_function_of_its_number_and_the_seed():
 
 
 def test_a_batch_holds_what_it_says():
-    prior = replace(PRIOR, rough=1.0, masked=1.0)
+    prior = replace(PRIOR, rough=1.0, contaminants=TRAINING)
     batch = replace(PAIRS, prior=prior)(0)
     for name in ("image", "sigma", "mask", "arc", "clean", "kappa"):
         assert batch[name].shape == (3, 1, 48, 48)
@@ -122,7 +125,7 @@ def test_the_arcs_are_those_of_an_independent_code(both):
         expected = mock.truth.arcs / mock.truth.arcs.max()
         # linear interpolation of the stamp here, cubic there
         assert np.abs(clean - expected).max() < 0.05
-        assert np.abs(clean - expected).mean() < 3e-3
+        assert np.abs(clean - expected).mean() < 4e-3
 
 
 def test_the_noise_is_that_of_the_system(both):
@@ -191,7 +194,7 @@ def test_pairs_are_rendered_on_one_device(monkeypatch: pytest.MonkeyPatch):
 def test_a_drawn_batch_travels_and_is_small():
     drawn = PAIRS.draw(2)
     data = pickle.dumps(drawn)
-    assert len(data) < 12_000  # bytes, of three pairs that are 600 000
+    assert len(data) < 20_000  # bytes, of three pairs that are 600 000
     there = pickle.loads(data)
     assert to_device(there, torch.device("cpu")).seed == drawn.seed
     for name, value in PAIRS.render(there).items():
@@ -201,21 +204,32 @@ def test_a_drawn_batch_travels_and_is_small():
 @pytest.mark.parametrize("mixed", [0.0, 1.0])
 def test_a_share_of_the_sources_is_two_galaxies(mixed: float):
     pairs = replace(PAIRS, prior=replace(PRIOR, mixed=mixed), galaxies=Stamps())
-    batch, systems = pairs.described(3)
+    systems, _ = pairs._systems(3)
     assert [s.companion is not None for s in systems] == [mixed == 1.0] * 3
-    alone = pairs.render(
-        pairs.collect([replace(s, companion=None) for s in systems], np.random.default_rng(0))
-    )
-    for system, one, both in zip(systems, alone["source"], batch["source"], strict=True):
-        second = system.companion
-        light = both.sum() / both.max() / (one.sum() / one.max())
-        assert (float(light) > 1.02) == (second is not None)
-        if second is not None:
-            low, high = PRIOR.mixed_radius
-            first = system.placement
-            assert low <= second.placement.half_light_radius / first.half_light_radius <= high
-            off = second.placement.center_x - first.center_x
-            assert abs(off) <= PRIOR.mixed_offset * first.half_light_radius
+
+    def light(systems: list[System]) -> torch.Tensor:
+        return source_maps(source_numbers(systems, np.zeros((len(systems), 2))), 140)
+
+    alone, both = light([replace(s, companion=None) for s in systems]), light(systems)
+    if not mixed:
+        assert torch.equal(alone, both)
+        return
+    for system, rest in zip(systems, both - alone, strict=True):
+        second, first = system.companion, system.placement
+        assert second is not None
+        place = second.placement
+        low, high = PRIOR.mixed_radius
+        assert low <= second.placement.half_light_radius / first.half_light_radius <= high
+        off = (
+            second.placement.center_x - first.center_x,
+            second.placement.center_y - first.center_y,
+        )
+        assert np.hypot(*off) <= PRIOR.mixed_offset * first.half_light_radius
+        own = replace(
+            system, companion=None, galaxy=second.galaxy, placement=place
+        )  # on a map of another origin
+        found = float(light([own]).sum() * second.brightness / rest.sum())
+        assert found == pytest.approx(1, rel=0.02)
 
 
 def test_stamps_of_every_scale_keep_their_light():
@@ -261,8 +275,50 @@ def test_a_lens_without_structure_has_no_subhalos():
 
 def test_what_is_left_of_the_lens_light_is_in_the_noise_once():
     bright = replace(SYSTEMS, light_share=1.0, light_brightness=(30.0, 50.0))
-    prior = PairPrior(system=bright, rough=0.0, masked=0.0, light_residual=(0.1, 0.2))
+    left = replace(RESIDUES, light_residual=(0.1, 0.2))
+    prior = PairPrior(system=bright, rough=0.0, contaminants=left)
     batch = Pairs(16, shape=(48, 48), prior=prior, psf_side=15)(0)
     residual = (batch["image"] - batch["clean"]) / batch["sigma"]
     # half of it a field that is smooth over some pixels: it scatters from lens to lens
     assert float(residual.square().mean()) == pytest.approx(1, abs=0.1)
+
+
+def test_pairs_are_contaminated_as_their_systems_say():
+    always = replace(
+        TRAINING, neighbours=1.0, cosmic_rays=1.0, bad_pixels=1.0, psf_errors=1.0, noise_errors=1.0
+    )
+    pairs = replace(PAIRS, batch_size=6, prior=replace(PRIOR, contaminants=always))
+    systems = [pairs._system(np.random.default_rng(k)) for k in range(6)]
+    plain = replace(pairs, prior=replace(PRIOR, contaminants=NONE))
+    clean, spoiled = (
+        each.render(each.collect(systems, np.random.default_rng(1))) for each in (plain, pairs)
+    )
+    for name in ("clean", "kappa", "alpha", "source", "macro"):
+        assert torch.equal(spoiled[name], clean[name])
+    assert bool((spoiled["mask"] < 1).flatten(1).any(1).all())
+    assert not torch.allclose(spoiled["psf"], clean["psf"], atol=1e-4)
+    torch.testing.assert_close(spoiled["psf"].sum((1, 2)), torch.ones(6))
+    # what is left unmasked is mostly as it was; what is masked was not
+    change = (spoiled["image"] - clean["image"]).abs() / clean["sigma"]
+    used = spoiled["mask"] > 0
+    assert float(change[used].median()) < 0.2
+    assert float(change[~used].median()) > 1
+    own = replace(systems[0], contamination=Contamination(noise=1.5))
+    batch = pairs.render(pairs.collect([own] * 6, np.random.default_rng(1)))
+    expected = plain.render(plain.collect([systems[0]] * 6, np.random.default_rng(1)))
+    torch.testing.assert_close(batch["sigma"], 1.5 * expected["sigma"])
+    assert torch.equal(batch["image"], expected["image"])
+
+
+def test_a_telescope_s_psf_is_that_of_the_mocks():
+    camera = replace(HST_ACS, pixel_scale=0.05)
+    changes = PsfChanges(jittered=1.0, warped=1.0)
+    prior = SystemPrior(instrument=camera, theta_E_arcsec=(0.8, 0.9), psf_changes=changes)
+    rng = np.random.default_rng(2)
+    pairs = Pairs(2, shape=(48, 48), prior=PairPrior(system=prior, contaminants=NONE))
+    systems = [pairs._system(rng) for _ in range(2)]
+    batch = pairs.render(pairs.collect(systems, rng))
+    for system, psf in zip(systems, batch["psf"].double().numpy(), strict=True):
+        expected = native_psf(fine_psf(system.psf, oversample=5), 5)
+        assert system.psf.kind.startswith("pupil") and system.psf.phi != 0
+        assert np.abs(psf - expected).max() < 0.01 * expected.max()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lensrim.datasets.contaminants import RESIDUES
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.inference.learnt import FIELDS, setting_of, simulator_of, start_state, with_start
@@ -16,7 +17,9 @@ SYSTEMS = SystemPrior(
 
 @pytest.fixture(scope="module")
 def batch():
-    pairs = Pairs(3, shape=(64, 64), prior=PairPrior(system=SYSTEMS, masked=0.0), psf_side=15)
+    pairs = Pairs(
+        3, shape=(64, 64), prior=PairPrior(system=SYSTEMS, contaminants=RESIDUES), psf_side=15
+    )
     return with_start(pairs(3), 3)
 
 

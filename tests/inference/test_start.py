@@ -6,6 +6,7 @@ import pytest
 import torch
 from pretend import pretended_device
 
+from lensrim.datasets.contaminants import RESIDUES
 from lensrim.datasets.halos import LensPrior
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
@@ -31,7 +32,7 @@ SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
 )
 PLAIN = replace(SYSTEMS, lens=LensPrior(multipole_std=0.0, subhalos_max=0), light_share=0.0)
-SMOOTH = PairPrior(system=PLAIN, rough=0.0, masked=0.0)
+SMOOTH = PairPrior(system=PLAIN, rough=0.0, mixed=0.0, contaminants=RESIDUES)
 
 
 @pytest.fixture(scope="module")

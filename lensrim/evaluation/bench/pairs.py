@@ -9,6 +9,7 @@ thread is timed.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,14 +76,12 @@ class Measured:
     def lines(self) -> list[str]:
         """Returns the lines of the table."""
         size, seconds = self.batch_size, self.seconds
-        made = {name: (seconds[name], self.timings[name]) for name in seconds}
         lines = []
-        for name, (middle, timing) in made.items():
-            low, _, high = (1e3 * t / size for t in timing.quartiles)
-            each = 1e3 * middle / size
+        for name, timing in self.timings.items():
+            low, middle, high = (1e3 * t / size for t in timing.quartiles)
             lines.append(
-                f"{size:>4}  {name:<7}{each:>9.3f} [{low:.3f}, {high:.3f}] ms a pair"
-                f"{size / middle:>10.0f} pairs/s"
+                f"{size:>4}  {name:<7}{middle:>9.3f} [{low:.3f}, {high:.3f}] ms a pair"
+                f"{1e3 / middle:>10.0f} pairs/s"
             )
         whole = sum(seconds[name] for name in PAIRS[1:])
         waits = "" if self.waits is None else f", of which {self.waits} wait for the GPU"
@@ -100,19 +99,19 @@ class _Counting(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.names: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         views = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
-        self.count += not views
+        self.names[func._schema.name] += not views
         return func(*args, **(kwargs or {}))
 
 
-def operations(work: Callable[[], object]) -> int:
-    """Counts what torch dispatches in a piece of work, without views."""
+def dispatched(work: Callable[[], object]) -> Counter[str]:
+    """Counts by name what torch dispatches in a piece of work, without views."""
     with _Counting() as counting:
         work()
-    return counting.count
+    return counting.names
 
 
 def waits(work: Callable[[], object]) -> int:
@@ -150,7 +149,7 @@ def measure(size: int, options: Options) -> Measured:
         device=device,
         seconds=options.seconds,
     )
-    count = operations(stages["render"])
+    count = dispatched(stages["render"]).total()
     return Measured(
         size, timings, count, waits(stages["render"]) if device.type == "cuda" else None
     )

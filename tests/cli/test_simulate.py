@@ -144,6 +144,6 @@ def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) 
     examples = [
         line.split("$ lensrim simulate ")[1] for line in shown.splitlines() if "$ len" in line
     ]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for words in examples:
         assert parse(words.split())

@@ -159,11 +159,10 @@ def test_a_halo_is_its_projection_at_another_scale(modelled) -> None:
     mass = polar_deflections([placed])
     kappa = flux_average(mass, grid, 4, torch.float64)
     # the unit of the rings is known to a few per cent, and measured here
-    unit = halo.theta_E / effective_theta_E(
-        scaled_kappa(halo, PixelGrid((96, 96), 0.05)), levels()[0]
-    )
+    frame = PixelGrid((96, 96), 0.05)
+    unit = halo.theta_E / effective_theta_E(scaled_kappa(halo, frame), frame)
     assert 0.9 < unit / view.theta_E < 1.1
-    direct = view.kappa(PixelGrid(grid.shape, view.theta_E / theta_E))
+    direct = view.kappa(PixelGrid(grid.shape, unit / theta_E))
     ratio = kappa[0].numpy() / direct
     assert np.quantile(np.abs(ratio - 1), 0.95) < 0.02
     assert kappa.sum() == pytest.approx(direct.sum(), rel=3e-3)
@@ -175,6 +174,18 @@ def test_the_deflection_has_no_curl_and_the_divergence_of_the_mass(modelled) -> 
     grid = PixelGrid((48, 48), 1.0)
     mass = polar_deflections([placed])
     kappa = flux_average(mass, grid, 4, torch.float64)[:, None]
+    fine = PixelGrid((144, 144), 1 / 3)
+    x, y = fine.coordinates(dtype=torch.float64)
+    along_y, along_x = torch.gradient(
+        torch.stack(mass.deflection(x, y), 1), spacing=1 / 3, dim=(-2, -1)
+    )
+    away = torch.hypot(x, y) > 3
+    curl = (along_x[0, 1] - along_y[0, 0])[away]
+    divergence = (along_x[0, 0] + along_y[0, 1])[away]
+    mean = flux_average(mass, fine, 4, torch.float64)[0][away]
+    # the differences of a grid err where there are subhaloes
+    assert float(curl.abs().max()) < 0.03 and float(curl.pow(2).mean().sqrt()) < 2e-3
+    assert float((divergence - 2 * mean).pow(2).mean().sqrt()) < 3e-3
     alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)), 1)
     # what the frame's own mass does not do is done by what is outside: no mass, and no curl
     operator = KappaToAlpha(grid, subsample=1, dtype=torch.float64)
@@ -184,9 +195,8 @@ def test_the_deflection_has_no_curl_and_the_divergence_of_the_mass(modelled) -> 
     away = torch.hypot(*grid.coordinates(dtype=torch.float64))[inner] > 3
     curl = (along_x[:, 1] - along_y[:, 0])[inner][:, away]
     divergence = (along_x[:, 0] + along_y[:, 1])[inner][:, away]
-    assert float(curl.abs().max()) < 3e-3
-    assert float(divergence.abs().max()) < 0.02 * 2
-    assert float(divergence.pow(2).mean().sqrt()) < 3e-3
+    assert float(curl.abs().max()) < 0.03 and float(curl.pow(2).mean().sqrt()) < 2e-3
+    assert float(divergence.abs().max()) < 0.03 and float(divergence.pow(2).mean().sqrt()) < 2e-3
 
 
 def test_the_einstein_radius_is_where_the_mean_is_one(modelled) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "simulate": "one mock observation with its truth, as FITS files",
     "dataset": "many simulated lenses for training, in shards",
     "train": "a machine for lenses, from a recipe",
+    "generator": "a generator of galaxies or masses, from a recipe",
     "pack": "a training, into one small file that others can use",
 }
 """The commands; each one is the module of this package that bears its name, loaded when chosen."""

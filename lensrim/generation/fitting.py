@@ -122,6 +122,6 @@ def finish(
     vae.centers.copy_(mixture.centers)
     vae.factors.copy_(mixture.factors)
     _, header = read_weights(folder / BEST)
-    save_vae(folder / GENERATOR, vae, header=header)
+    save_vae(folder / GENERATOR, vae, header=header, half=True)
     report(f"wrote {folder / GENERATOR}: {recipe.data.describe('train')}")
-    return vae
+    return load_vae(folder / GENERATOR)

@@ -18,7 +18,7 @@ from ..datasets.priors import synthetic_galaxy
 from ..datasets.psfs import block_mean
 from ..errors import InputError
 
-SYNTHETIC = 400
+SYNTHETIC = 200
 """Synthetic galaxies of which images are made; each set has its own."""
 
 

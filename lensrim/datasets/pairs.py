@@ -3,7 +3,16 @@ r"""Training pairs: ingredients become an observation and its truth, afresh at e
 All lengths are in *pixels of the image* (the grid's spacing is 1), because ray tracing knows no
 other scale; a population in arcsec is converted. A batch is a pure function of its number and of
 the seed, so that an interrupted training sees the same data again. The image is ray-traced through
-the analytic mass model from a source that is four times finer than the one that is fitted.
+the mass itself from a source that is finer than the one that is fitted.
+
+A batch is made in two parts. :meth:`Pairs.draw` draws systems and collects their numbers, on a
+CPU and in any process. :meth:`Pairs.render` makes maps of the numbers, all samples at once, on the
+device where they are used. What is random there, noise and other fields, follows from the batch's
+seed, but is not the same on a GPU as on a CPU. Two things can be added to without a change here:
+
+- kinds of mass (``masses``; :class:`lensrim.datasets.masses.Masses`), such as maps of haloes;
+- contaminants (``contaminants``; :class:`lensrim.datasets.exposures.Contaminant`), which see the
+  image, its noise, mask and PSF when all else is done.
 
 A batch is a mapping of tensors, with B samples of H × W pixels:
 
@@ -28,6 +37,7 @@ A batch is a mapping of tensors, with B samples of H × W pixels:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -37,27 +47,43 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
-from ..lensing.psf import PSF, measure_fwhm
+from ..lensing.psf import PSF
 from ..lensing.source import PixelatedSource
 from .arcs import arc_weights
-from .noise import unit_noise
-from .priors import Galaxies, System, SystemPrior, draw_system, log_uniform
-from .ranges import check_ranges, check_shares
-from .systems import (
-    FINE,
-    Map,
-    convergence,
+from .clumpy import Clumpy
+from .drawn import Drawn, Stream
+from .exposures import (
+    Contaminant,
+    Exposure,
+    Residues,
     lens_light,
-    lens_models,
+    light_numbers,
+    noise_fields,
     noise_maps,
-    place_galaxy,
-    stamp,
+    noise_numbers,
+    smooth_fields,
 )
+from .masses import AnalyticMasses, Fields, Masses, macro_of
+from .priors import (
+    AnyGalaxy,
+    Companion,
+    Galaxies,
+    Placement,
+    System,
+    SystemPrior,
+    draw_galaxy,
+    draw_system,
+    log_uniform,
+)
+from .psf_stamps import effective_stamps, psf_numbers, widths
+from .ranges import check_ranges, check_shares, check_sizes
+from .sources import source_maps, source_numbers
+from .systems import FINE, Map
 
 Batch = dict[str, Tensor]
 
 RAYS = 3
-"""Rays along each side of a pixel."""
+"""Rays along each side of a pixel; an odd number, so that one meets its centre."""
 
 DRAWS = 200
 """Systems in a row that may not fit the frame."""
@@ -70,6 +96,12 @@ class PairPrior:
     Arguments:
         system: Lens, source, PSF, noise; with pixels of side 1 by default, so in pixels.
         synthetic: Share of synthetic galaxies where there are real ones.
+        mixed: Share of the sources that are two galaxies.
+        mixed_radius: Range of the second's half-light radius relative to the first's
+            (log-uniform).
+        mixed_offset: Its largest distance from the first, in half-light radii of that (uniform in
+            it).
+        mixed_brightness: Range of its peak relative to the first's (log-uniform).
         rough: Share of lenses with a smooth random residual of the convergence.
         roughness: Range of its standard deviation relative to the convergence (log-uniform).
         rough_length: Range of its correlation length [pixel] (log-uniform).
@@ -86,6 +118,10 @@ class PairPrior:
         )
     )
     synthetic: float = 0.3
+    mixed: float = 0.2
+    mixed_radius: tuple[float, float] = (0.4, 1.25)
+    mixed_offset: float = 2.0
+    mixed_brightness: tuple[float, float] = (0.2, 1.0)
     rough: float = 0.3
     roughness: tuple[float, float] = (0.005, 0.05)
     rough_length: tuple[float, float] = (3.0, 15.0)
@@ -93,13 +129,15 @@ class PairPrior:
     masked: float = 0.3
 
     def __post_init__(self) -> None:
-        check_shares(self, "synthetic", "rough", "masked")
+        check_shares(self, "synthetic", "mixed", "rough", "masked")
         check_ranges(self, "roughness", "rough_length", "light_residual")
+        check_ranges(self, "mixed_radius", "mixed_brightness")
+        check_sizes(self, "mixed_offset")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Creates the endless sequence of training batches; ``pairs(i)`` is the i-th.
+    """Creates the endless sequence of training batches; ``pairs(i)`` is the i-th, on a CPU.
 
     Arguments:
         batch_size: Samples in a batch.
@@ -113,6 +151,9 @@ class Pairs:
         prior: The population.
         seed: Seed of the sequence.
         stream: Number of one of the independent sequences of a seed; 0 is that of old.
+        masses: Kinds of mass; each system belongs to the first that takes it.
+        contaminants: What else the images have, in this order; by default what the population
+            says of residuals and masks.
     """
 
     batch_size: int
@@ -125,6 +166,8 @@ class Pairs:
     prior: PairPrior = field(default_factory=PairPrior)
     seed: int = 0
     stream: int = 0
+    masses: tuple[Masses, ...] = (AnalyticMasses(),)
+    contaminants: tuple[Contaminant, ...] | None = None
 
     @property
     def grid(self) -> PixelGrid:
@@ -133,15 +176,57 @@ class Pairs:
 
     def __call__(self, index: int) -> Batch:
         """Makes batch number ``index``."""
-        return self.described(index)[0]
+        return self.render(self.draw(index))
 
     def described(self, index: int) -> tuple[Batch, list[System]]:
         """Makes batch number ``index``, and tells the systems it shows, as they were drawn."""
+        systems, rng = self._systems(index)
+        return self.render(self.collect(systems, rng)), systems
+
+    def draw(self, index: int) -> Drawn:
+        """Draws the numbers of batch number ``index``."""
+        return self.collect(*self._systems(index))
+
+    def _systems(self, index: int) -> tuple[list[System], np.random.Generator]:
         stream = [self.stream] if self.stream else []
         rng = np.random.default_rng([self.seed, index, *stream])
-        drawn = [self._system(rng) for _ in range(self.batch_size)]
-        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return self._render([each.in_pixels() for each in drawn], rng, noise), drawn
+        return [self._system(rng) for _ in range(self.batch_size)], rng
+
+    def collect(self, systems: Sequence[System], rng: np.random.Generator) -> Drawn:
+        """Collects the numbers of systems, and draws what they do not say.
+
+        Arguments:
+            systems: The systems.
+            rng: Source of random numbers.
+        """
+        seen = [each.in_pixels() for each in systems]
+        size = len(seen)
+        kinds = [next(k for k, m in enumerate(self.masses) if m.takes(s)) for s in seen]
+        masses = []
+        for k, kind in enumerate(self.masses):
+            rows = [i for i, of in enumerate(kinds) if of == k]
+            numbers = kind.numbers([seen[i] for i in rows]) if rows else {}
+            masses.append({**numbers, "row": torch.tensor(rows)} if rows else {})
+        contaminants: dict[str, Tensor] = {}
+        for each in self._contaminants:
+            contaminants |= each.numbers(seen, rng, self.shape)
+        return Drawn(
+            seed=int(rng.integers(2**62)),
+            macro=macro_of(seen),
+            masses=tuple(masses),
+            source=source_numbers(seen, rng.uniform(-0.5, 0.5, (size, 2))),
+            psf=psf_numbers([s.psf for s in seen], self.psf_side),
+            light=light_numbers(seen),
+            noise=noise_numbers(seen, rng, self.shape, self.noises),
+            rough=_rough_numbers(rng, self.prior, size),
+            contaminants=contaminants,
+        )
+
+    @property
+    def _contaminants(self) -> tuple[Contaminant, ...]:
+        if self.contaminants is not None:
+            return self.contaminants
+        return (Residues(self.prior.light_residual, self.prior.masked),)
 
     def _system(self, rng: np.random.Generator) -> System:
         """Draws a system whose arcs are likely to end inside the frame.
@@ -151,21 +236,18 @@ class Pairs:
         """
         half, prior = min(self.shape) / 2, self.prior.system
         for _ in range(DRAWS):
-            real = self.galaxies is not None and rng.uniform() > self.prior.synthetic
             system = draw_system(
                 rng,
-                galaxies=self.galaxies if real else None,
+                galaxies=self._collection(rng),
                 names=self.names,
                 psfs=self.psfs,
                 shape=self.shape,
                 prior=prior,
+                synthetic=Clumpy.draw,
             )
-            seen = system.in_pixels()
-            lens, place = seen.lens, seen.placement
-            flat = (1 - lens.ellipsoid.q) / (1 + lens.ellipsoid.q)
-            stretch = 1 + flat + math.hypot(lens.gamma1, lens.gamma2)
-            off = math.hypot(place.center_x, place.center_y)
-            if lens.ellipsoid.theta_E * stretch + off + 2 * place.half_light_radius < half:
+            if self.prior.mixed and rng.uniform() < self.prior.mixed:
+                system = replace(system, companion=self._companion(rng, system.placement))
+            if _extent(system) < half * system.pixel_scale:
                 return system
             if prior.theta_E_arcsec is not None:
                 theta_E = system.lens.ellipsoid.theta_E
@@ -175,110 +257,132 @@ class Pairs:
             f"none of {DRAWS} systems fits; enlarge it, or draw smaller Einstein radii"
         )
 
-    def _render(
-        self, systems: list[System], rng: np.random.Generator, noise: torch.Generator
-    ) -> Batch:
-        grid, size = self.grid, len(systems)
-        macro, mass = lens_models(systems)
-        operator = KappaToAlpha(grid, subsample=RAYS)
-        kappa = convergence(mass, grid, macro[:, 3:5])
-        rough = kappa * self._roughness(size, rng, noise)
-        kappa = kappa + rough
-        more = operator.maps(rough)
-        fine_alpha = torch.stack(mass.deflection(*grid.coordinates(RAYS)), 1)
-        fine_alpha = fine_alpha + operator.interpolate(more)
-        alpha = torch.stack(mass.deflection(*grid.coordinates()), 1) + more
-        source, origin = self._sources(systems)
-        n = source.shape[-1]
+    def _collection(self, rng: np.random.Generator) -> Galaxies | None:
+        """Returns the real galaxies, or none, for a synthetic one."""
+        real = self.galaxies is not None and rng.uniform() > self.prior.synthetic
+        return self.galaxies if real else None
+
+    def _companion(self, rng: np.random.Generator, first: Placement) -> Companion:
+        """Draws a second galaxy near the first."""
+        prior, radius = self.prior, first.half_light_radius
+        galaxy: AnyGalaxy = draw_galaxy(
+            rng, self._collection(rng), self.names, prior.system.stamp_radius_min, Clumpy.draw
+        )
+        distance = prior.mixed_offset * radius * float(rng.uniform())
+        angle = float(rng.uniform(0, 2 * math.pi))
+        place = Placement(
+            center_x=first.center_x + distance * math.cos(angle),
+            center_y=first.center_y + distance * math.sin(angle),
+            angle=float(rng.uniform(0, 2 * math.pi)),
+            flip=bool(rng.uniform() < 0.5),
+            half_light_radius=radius * log_uniform(rng, *prior.mixed_radius),
+        )
+        return Companion(galaxy, place, log_uniform(rng, *prior.mixed_brightness))
+
+    def render(self, drawn: Drawn, device: torch.device | str = "cpu") -> Batch:
+        """Makes the maps of a batch.
+
+        Arguments:
+            drawn: From :meth:`draw`.
+            device: Where they are made, and stay.
+        """
+        device, grid = torch.device(device), self.grid
+        drawn, stream = drawn.to(device), Stream(device, drawn.seed)
+        fields = self._rough(self._fields(drawn), drawn, stream)
+        n = round(0.55 * max(self.shape) / FINE)
+        source, origin = source_maps(drawn.source, n), drawn.source["origin"]
         reader = PixelatedSource(PixelGrid((n, n), FINE))
-        rays = torch.stack(grid.coordinates(RAYS)) - fine_alpha
+        rays = torch.stack(grid.coordinates(RAYS, device=device)) - fields.traced
         seen = F.avg_pool2d(reader(source, rays, center=origin), RAYS)
-        psf = torch.stack([stamp(s.psf, self.psf_side) for s in systems])
+        psf = effective_stamps(drawn.psf, self.psf_side)
         clean = PSF(psf, self.shape, subsample=RAYS)(seen)
-        peak = clean.amax((1, 2, 3))
-        clean, source = (t / peak[:, None, None, None] for t in (clean, source))
-        light = PSF(psf, self.shape, subsample=1)(lens_light(systems, grid))
+        peak = clean.amax((1, 2, 3), keepdim=True)
+        clean, source = clean / peak, source / peak
+        brightness = drawn.light["light"][:, -1]
+        light = PSF(psf, self.shape, subsample=1)(lens_light(drawn.light, self.shape))
         light = light / light.amax((1, 2, 3), keepdim=True).clamp(min=1e-9)
-        glow = [s.lens_light.brightness if s.lens_light else 0.0 for s in systems]
-        light = light * torch.tensor(glow)[:, None, None, None]
-        sigma = noise_maps(systems, clean, light)
-        left = torch.tensor([log_uniform(rng, *self.prior.light_residual) for _ in systems])[
-            :, None, None, None
-        ]
-        waves = _waves(size, self.shape, torch.full((size,), 3.0), noise)
-        image = clean + left * light * waves + sigma * self._noise(systems, rng, noise)
-        # What is left of the lens light is known to the fit as a noise, not as what it is.
-        sigma = torch.hypot(sigma, left * light)
-        mask = self._masks(size, rng)
-        fwhm = torch.tensor([measure_fwhm(each) for each in psf], dtype=torch.float32)
-        lit = torch.tensor([float(s.lens_light is not None) for s in systems])
-        center = macro[:, 3:5].float()
-        arc, amplitude = arc_weights(image, sigma, mask, psf, center=center, hole=1.5 * fwhm * lit)
+        light = light * brightness[:, None, None, None]
+        sigma = noise_maps(drawn.noise, clean, light)
+        image = clean + sigma * noise_fields(drawn.noise, self.shape, stream)
+        center, ones = drawn.macro[:, 3:5].float(), torch.ones_like(image)
+        shown = Exposure(image, sigma, ones, psf, clean, light, psf, center)
+        for each in self._contaminants:
+            shown = each.apply(drawn.contaminants, shown, stream)
+        fwhm, lit = widths(shown.psf), (brightness > 0).float()
+        seen = shown.image, shown.sigma, shown.mask, shown.psf
+        arc, amplitude = arc_weights(*seen, center=center, hole=1.5 * fwhm * lit)
         return {
-            "image": image,
-            "sigma": sigma,
-            "mask": mask,
-            "psf": psf.float(),
+            "image": shown.image,
+            "sigma": shown.sigma,
+            "mask": shown.mask,
+            "psf": shown.psf,
             "fwhm": fwhm,
             "lit": lit,
             "arc": arc,
             "amplitude": amplitude,
             "clean": clean,
-            "macro": macro,
-            "kappa": kappa,
-            "alpha": alpha,
+            "macro": drawn.macro,
+            "kappa": fields.kappa,
+            "alpha": fields.alpha,
             "source": source,
             "origin": origin,
         }
 
-    def _noise(
-        self, systems: list[System], rng: np.random.Generator, noise: torch.Generator
-    ) -> Tensor:
-        """Draws noise of variance 1, with shape (B, 1, H, W)."""
-        lengths = [s.noise.correlation for s in systems]
-        if self.noises is None and not any(lengths):
-            return torch.randn((len(systems), 1, *self.shape), generator=noise)
-        fields = [unit_noise(rng, self.shape, length=n, fields=self.noises) for n in lengths]
-        return torch.from_numpy(np.stack(fields)).float()[:, None]
-
-    def _roughness(self, size: int, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
-        prior = self.prior
-        rms = [
-            log_uniform(rng, *prior.roughness) * float(rng.uniform() < prior.rough)
-            for _ in range(size)
+    def _fields(self, drawn: Drawn) -> Fields:
+        """Makes the maps of the masses, each kind by its own means."""
+        parts = [
+            (numbers["row"], kind.fields(numbers, self.grid, RAYS))
+            for kind, numbers in zip(self.masses, drawn.masses, strict=True)
+            if numbers
         ]
-        length = torch.tensor([log_uniform(rng, *prior.rough_length) for _ in range(size)])
-        return torch.tensor(rms)[:, None, None, None] * _waves(size, self.shape, length, noise)
+        if len(parts) == 1:
+            return parts[0][1]
+        whole = []
+        for name in ("kappa", "alpha", "traced"):
+            maps = [getattr(fields, name) for _, fields in parts]
+            order = torch.cat([row for row, _ in parts])
+            joined = torch.cat(maps)
+            whole.append(torch.empty_like(joined).index_copy_(0, order, joined))
+        return Fields(*whole)
 
-    def _sources(self, systems: list[System]) -> tuple[Tensor, Tensor]:
-        """Puts the galaxies on fine pixels that reach 0.55 of the frame."""
-        n = round(0.55 * max(self.shape) / FINE)
-        maps = [place_galaxy(s.galaxy, s, n) for s in systems]
-        origin = [[s.placement.center_x, s.placement.center_y] for s in systems]
-        return torch.from_numpy(np.stack(maps)).float()[:, None], torch.tensor(origin).float()
-
-    def _masks(self, size: int, rng: np.random.Generator) -> Tensor:
-        """Masks discs: neighbours anywhere, or the core of the lens."""
-        h, w = self.shape
-        y, x = np.mgrid[:h, :w]
-        mask = np.ones((size, 1, h, w), dtype=np.float32)
-        for each in mask[:, 0]:
-            if rng.uniform() >= self.prior.masked:
-                continue
-            discs = [(rng.uniform(0, w), rng.uniform(0, h)) for _ in range(rng.integers(0, 4))]
-            for cx, cy in discs or [((w - 1) / 2, (h - 1) / 2)]:
-                each[np.hypot(x - cx, y - cy) < rng.uniform(1.0, 4.5)] = 0
-        return torch.from_numpy(mask)
+    def _rough(self, fields: Fields, drawn: Drawn, stream: Stream) -> Fields:
+        """Adds smooth random residuals of the convergence, and what they deflect."""
+        row, rms, length = (drawn.rough[name] for name in ("row", "rms", "length"))
+        if not len(row):
+            return fields
+        waves = smooth_fields(length, self.shape, stream)
+        rough = rms[:, None, None, None] * waves * fields.kappa[row]
+        operator = _operator(self.shape, fields.kappa.device)
+        more = operator.maps(rough)
+        return Fields(
+            fields.kappa.index_add(0, row, rough),
+            fields.alpha.index_add(0, row, more),
+            fields.traced.index_add(0, row, operator.interpolate(more)),
+        )
 
 
-def _waves(size: int, shape: tuple[int, int], length: Tensor, noise: torch.Generator) -> Tensor:
-    """Draws smooth random maps of mean 0 and variance 1 per sample, with shape (B, 1, H, W)."""
-    h, w = 2 * shape[0], 2 * shape[1]
-    ky, kx = torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None]
-    k2 = (2 * math.pi) ** 2 * (kx**2 + ky**2)
-    window = torch.exp(-0.25 * k2 * length.float()[:, None, None] ** 2)
-    white = torch.randn(size, h, w, generator=noise)
-    maps = torch.fft.irfft2(torch.fft.rfft2(white) * window, s=(h, w))
-    maps = maps[:, None, : shape[0], : shape[1]]
-    maps = maps - maps.mean((-2, -1), keepdim=True)
-    return maps / maps.std((-2, -1), keepdim=True)
+def _rough_numbers(rng: np.random.Generator, prior: PairPrior, size: int) -> dict[str, Tensor]:
+    """Draws whose convergence is rough: its rows, and sizes and lengths of the residuals."""
+    row = np.flatnonzero(rng.uniform(size=size) < prior.rough)
+    found = {"row": torch.from_numpy(row)}
+    for name, (low, high) in (("rms", prior.roughness), ("length", prior.rough_length)):
+        logs = rng.uniform(math.log(low), math.log(high), len(row))
+        found[name] = torch.from_numpy(np.exp(logs)).float()
+    return found
+
+
+def _extent(system: System) -> float:
+    """How far from the middle of the frame the arcs are likely to reach [arcsec]."""
+    host, lens = system.lens.ellipsoid, system.lens
+    flat = (1 - host.q) / (1 + host.q)
+    stretch = 1 + flat + math.hypot(lens.gamma1, lens.gamma2)
+    places = [system.placement]
+    if system.companion is not None:
+        places.append(system.companion.placement)
+    reach = max(math.hypot(p.center_x, p.center_y) + 2 * p.half_light_radius for p in places)
+    return host.theta_E * stretch + reach
+
+
+@lru_cache(maxsize=8)
+def _operator(shape: tuple[int, int], device: torch.device) -> KappaToAlpha:
+    return KappaToAlpha(PixelGrid(shape, 1.0), subsample=RAYS, device=device)

@@ -119,7 +119,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(masked=0.0),
+        pairs=PairPrior(masked=0.0, mixed=0.0),
     ),
     "morningstar2019": Population(
         SystemPrior(
@@ -129,7 +129,7 @@ PRESETS = {
             light_share=0.0,
         ),
         shape=(128, 128),
-        pairs=PairPrior(rough=0.0, masked=0.0),
+        pairs=PairPrior(rough=0.0, masked=0.0, mixed=0.0),
     ),
 }
 """The populations by name.

@@ -6,7 +6,7 @@ may render it. All lengths are in arcsec; sizes are drawn in pixels or Einstein 
 tracing has no scale of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .cosmos import Galaxy, half_light_radius
+from .clumpy import Clumpy, synthetic_galaxy
+from .cosmos import Galaxy
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
 from .noise import Noise
@@ -52,6 +53,25 @@ class Placement:
     half_light_radius: float
 
 
+AnyGalaxy = Galaxy | Clumpy
+"""A galaxy: a stamp, or numbers that make one."""
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Creates a second galaxy, whose light is added to the first's.
+
+    Arguments:
+        galaxy: The galaxy.
+        placement: Where it stands.
+        brightness: Its peak relative to the first's.
+    """
+
+    galaxy: AnyGalaxy
+    placement: Placement
+    brightness: float
+
+
 @dataclass(frozen=True)
 class SersicLight:
     """Creates the light of a lens galaxy.
@@ -82,15 +102,17 @@ class System:
         pixel_scale: Side of a pixel [arcsec].
         lens, galaxy, placement, psf, noise: Its parts.
         lens_light: Light of the lens galaxy, if there is any.
+        companion: A second galaxy of the source, if there is one.
     """
 
     pixel_scale: float
     lens: Lens
-    galaxy: Galaxy
+    galaxy: AnyGalaxy
     placement: Placement
     psf: Psf
     noise: Noise
     lens_light: SersicLight | None = None
+    companion: Companion | None = None
 
     def in_pixels(self) -> "System":
         """Returns the same system with the pixel's side as the unit of all lengths."""
@@ -104,13 +126,17 @@ class System:
         center = ("center_x", "center_y")
         halos = tuple(scaled(h, "theta_E", "truncation", *center) for h in self.lens.subhalos)
         host = scaled(self.lens.ellipsoid, "theta_E", *center)
-        light = self.lens_light
+        light, second = self.lens_light, self.companion
+        if second is not None:
+            place = scaled(second.placement, "half_light_radius", *center)
+            second = replace(second, placement=place)
         return replace(
             self,
             pixel_scale=1.0,
             lens=replace(self.lens, ellipsoid=host, subhalos=halos),
             placement=scaled(self.placement, "half_light_radius", *center),
             lens_light=None if light is None else scaled(light, "R_sersic", *center),
+            companion=second,
         )
 
 
@@ -174,37 +200,6 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def synthetic_galaxy(rng: np.random.Generator, *, size: int = 101) -> Galaxy:
-    """Draws a clumpy galaxy: an inclined exponential disc, a bulge, and clumps in the disc.
-
-    Arguments:
-        rng: Source of random numbers.
-        size: Side of the stamp [pixels]; the disc's scale length is a fourteenth of it.
-
-    Returns:
-        The galaxy, on stamp pixels of 0.03 arcsec.
-    """
-    half, scale = (size - 1) / 2, size / 14
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    q, phi = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
-    major, minor = x * np.cos(phi) + y * np.sin(phi), y * np.cos(phi) - x * np.sin(phi)
-    disc = np.exp(-np.hypot(major, minor / q) / scale)
-    bulge_q = np.sqrt(q)
-    bulge_scale = scale * rng.uniform(0.2, 0.5)
-    bulge = np.exp(-((np.hypot(major * bulge_q, minor / bulge_q) / bulge_scale) ** 0.7))
-    image = disc + rng.uniform(0, 3) * bulge
-    for _ in range(int(rng.integers(2, 13))):
-        radius, angle = scale * rng.gamma(2.0, 1.0), rng.uniform(0, 2 * np.pi)
-        u, v = radius * np.cos(angle), radius * np.sin(angle) * q
-        width = scale * rng.uniform(0.12, 0.4)
-        clump = np.exp(-((major - u) ** 2 + (minor - v) ** 2) / (2 * width**2))
-        image = image + rng.uniform(0.1, 1.0) * np.exp(-radius / (2 * scale)) * clump
-    radius = np.hypot(x, y)
-    image = image * np.clip((half - radius) / (0.2 * half), 0, 1) ** 2
-    image = image / image.max()
-    return Galaxy("synthetic", image, 0.03, half_light_radius(image) * 0.03)
-
-
 def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> SersicLight:
     """Draws the light of the lens galaxy: almost as elliptical as the mass and aligned."""
     host = lens.ellipsoid
@@ -220,15 +215,16 @@ def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> Ser
     )
 
 
-def _draw_galaxy(
+def draw_galaxy(
     rng: np.random.Generator,
     galaxies: Galaxies | None,
     names: Sequence[str] | None,
     radius_min: float,
-) -> Galaxy:
+    synthetic: Callable[[np.random.Generator], AnyGalaxy] = synthetic_galaxy,
+) -> AnyGalaxy:
     """Draws a galaxy that its stamp resolves."""
     if galaxies is None:
-        return synthetic_galaxy(rng)
+        return synthetic(rng)
     choice = galaxies.names if names is None else names
     for i in rng.permutation(len(choice)):
         galaxy = galaxies.load(choice[int(i)])
@@ -271,6 +267,7 @@ def draw_system(
     psfs: dict[str, tuple[Map, float]] | None = None,
     shape: tuple[int, int] = (64, 64),
     prior: SystemPrior | None = None,
+    synthetic: Callable[[np.random.Generator], AnyGalaxy] = synthetic_galaxy,
 ) -> System:
     """Draws a system.
 
@@ -282,6 +279,7 @@ def draw_system(
             :func:`lensrim.datasets.psfs.read_psf_stamps`.
         shape: Shape of the frame that the Einstein ring has to fit in, (H, W).
         prior: The population.
+        synthetic: Draws a synthetic galaxy.
 
     Returns:
         The system.
@@ -297,7 +295,7 @@ def draw_system(
     else:
         theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
-    galaxy = _draw_galaxy(rng, galaxies, names, prior.stamp_radius_min)
+    galaxy = draw_galaxy(rng, galaxies, names, prior.stamp_radius_min, synthetic)
     # The image of the source's centre without offset is the centre of the mass, displaced by the
     # external shear.
     host, (g1, g2) = lens.ellipsoid, (lens.gamma1, lens.gamma2)

@@ -1,7 +1,8 @@
 """Samples of a data set: finished training pairs, each a function of its number.
 
-Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy`` and
-``psf_name`` (strings), ``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and
+Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy``,
+``companion`` (of a source of two galaxies the second, else nothing) and ``psf_name`` (strings),
+``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and
 source were divided [data unit]) and ``snr``.
 """
 
@@ -24,13 +25,13 @@ from .presets import FOLDERS, Population
 from .psfs import read_psf_stamps
 from .shards import Shards
 
-DESCRIPTION = ("galaxy", "psf_name", "pixel_scale", "peak", "snr")
+DESCRIPTION = ("galaxy", "companion", "psf_name", "pixel_scale", "peak", "snr")
 """What a sample says of itself, beside the pair."""
 
 SETS = ("train", "validation", "test")
 """The sets into which a population is split."""
 
-FORMAT = 2
+FORMAT = 3
 """Number of the way in which samples are made; another one makes data sets of old useless."""
 
 
@@ -64,6 +65,7 @@ class Samples:
         batch, (system,) = _pairs(self).described(index)
         return {name: value[0].numpy() for name, value in batch.items()} | {
             "galaxy": system.galaxy.name,
+            "companion": "" if system.companion is None else system.companion.galaxy.name,
             "psf_name": system.psf.kind,
             "pixel_scale": np.float64(system.pixel_scale),
             "peak": np.float64(system.noise.peak),

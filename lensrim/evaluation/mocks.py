@@ -124,10 +124,10 @@ def render(
         )
     grid = PixelGrid(shape, system.pixel_scale)
     canvas = Canvas(grid, fine_psf(system.psf, oversample=oversample), oversample)
-    source = TrueSource(system.galaxy, system.placement)
+    source = TrueSource.of(system)
     arcs = canvas.expose(canvas.arcs(system.lens, source))
     scale = system.noise.peak / arcs.max()
-    source, arcs = TrueSource(source.galaxy, source.placement, scale), arcs * scale
+    source, arcs = TrueSource.of(system, scale), arcs * scale
     light = np.zeros(shape)
     if system.lens_light is not None:
         light = canvas.expose(sersic(system.lens_light, canvas.padded, oversample))

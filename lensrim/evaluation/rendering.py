@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.cosmos import Galaxy
 from ..datasets.halos import Lens
-from ..datasets.priors import Placement, SersicLight
+from ..datasets.priors import AnyGalaxy, Placement, SersicLight, System
 from ..datasets.psfs import block_mean
 from ..grid import PixelGrid
 from .deflection import deflection, pixel_coordinates
@@ -30,11 +29,20 @@ class TrueSource:
         galaxy: Its stamp.
         placement: Where it stands, and how it is turned and scaled.
         scale: Surface brightness of its peak [data unit per image pixel].
+        second: Another one, which is added to it, if there is any.
     """
 
-    galaxy: Galaxy
+    galaxy: AnyGalaxy
     placement: Placement
     scale: float = 1.0
+    second: "TrueSource | None" = None
+
+    @classmethod
+    def of(cls, system: System, scale: float = 1.0) -> "TrueSource":
+        """Creates the source of a system, ``scale`` times as bright as its galaxies' stamps."""
+        other = system.companion
+        second = other and cls(other.galaxy, other.placement, other.brightness * scale)
+        return cls(system.galaxy, system.placement, scale, second)
 
     @property
     def stamp_scale(self) -> float:
@@ -48,7 +56,8 @@ class TrueSource:
     @property
     def flux(self) -> float:
         """Total flux [data unit per image pixel x arcsec^2]."""
-        return float(self.galaxy.image.sum() * self.stamp_scale**2 * self.scale)
+        rest = 0.0 if self.second is None else self.second.flux
+        return rest + float(self.galaxy.image.sum() * self.stamp_scale**2 * self.scale)
 
     def brightness(self, x: Map, y: Map) -> Map:
         """Computes the surface brightness at points of the source plane [arcsec]."""
@@ -60,7 +69,8 @@ class TrueSource:
         v = (np.cos(place.angle) * dy - np.sin(place.angle) * dx) / self.stamp_scale
         u = -u if place.flip else u
         index = [v + (image.shape[0] - 1) / 2, u + (image.shape[1] - 1) / 2]
-        return self.scale * ndimage.map_coordinates(
+        rest = 0.0 if self.second is None else self.second.brightness(x, y)
+        return rest + self.scale * ndimage.map_coordinates(
             image, index, order=3, mode="constant", cval=0.0
         )
 

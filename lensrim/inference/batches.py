@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._weights import read_weights, write_weights
 from ..datasets.cosmos import Duplicates, GalaxyFolder, pairs_digest, split
+from ..datasets.drawn import Drawn
 from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
 from ..datasets.samples import StoredPairs
@@ -20,7 +21,7 @@ from ..errors import InputError
 from ..training.feed import to_device
 from .learnt import Batch, turned, with_start
 
-STOCK_FORMAT = 5
+STOCK_FORMAT = 6
 """Number of the way in which batches are made: a change of it makes every stock worthless."""
 
 
@@ -106,8 +107,9 @@ class DataConfig:
 class Batches:
     """Creates a sequence of batches that is light to send to another process.
 
-    A batch is a raw one, made of galaxies and masses, and its starts, which cost most. The starts
-    are made in the same process, or later, where the batch is used: on a GPU.
+    A batch is a raw one, the numbers of lenses as they were drawn (or the pairs of a shard); the
+    maps that these make; and its starts, which cost most. Maps and starts are made in the same
+    process, or later, where the batch is used: on a GPU.
 
     Arguments:
         data: Where they come from.
@@ -126,7 +128,7 @@ class Batches:
     raw: bool = False
     parts: int = 1
 
-    def __call__(self, index: int) -> dict[str, Tensor]:
+    def __call__(self, index: int) -> Batch | Drawn:
         """Makes a batch, or takes it from the stock; each process reads the ingredients once."""
         number, new = self.number(index)
         path = self._path(number)
@@ -134,27 +136,34 @@ class Batches:
             return self._turned(self._read(path), index)
         if self.raw and not new:
             return {}  # it will be in the stock by then
-        batch = _ingredients(_Key(self))(number)
+        batch = self._draw(number)
         return batch if self.raw else self.finish(batch, index)
 
+    def _draw(self, number: int) -> Batch | Drawn:
+        """Draws the numbers of a new batch, or reads it from the shards."""
+        source = _ingredients(_Key(self))
+        return source.draw(number) if isinstance(source, Pairs) else source(number)
+
     def finish(
-        self, batch: Batch, index: int, device: torch.device = torch.device("cpu")
+        self, batch: Batch | Drawn, index: int, device: torch.device = torch.device("cpu")
     ) -> dict[str, Tensor]:
-        """Makes the starts of a batch that came raw, on its device, and puts it into the stock.
+        """Makes maps and starts of a batch that came raw, on a device, and puts it into the stock.
 
         Arguments:
-            batch: What the call with this number returned.
+            batch: What the call with this number returned, here or on the device.
             index: The number.
-            device: Where a batch of the stock goes.
+            device: Where maps and starts are made, and where a batch of the stock goes.
         """
-        if "conditioning" in batch:
+        if not isinstance(batch, Drawn) and "conditioning" in batch:
             return dict(batch)
         number, _ = self.number(index)
         path = self._path(number)
         if not batch and path is not None and path.exists():
             return self._turned(to_device(self._read(path), device), index)
         if not batch:  # of a training that goes on without its stock
-            batch = to_device(_ingredients(_Key(self))(number), device)
+            batch = to_device(self._draw(number), device)
+        if isinstance(batch, Drawn):
+            batch = _pairs(self).render(batch, device)
         done = with_start(batch, number)
         if path is None:
             return done if self.data.shards is None else self._turned(done, index)
@@ -218,6 +227,13 @@ class _Key:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Key) and other.text == self.text
+
+
+def _pairs(batches: Batches) -> Pairs:
+    """Returns the maker of those that are drawn."""
+    pairs = _ingredients(_Key(batches))
+    assert isinstance(pairs, Pairs)
+    return pairs
 
 
 @lru_cache(maxsize=4)

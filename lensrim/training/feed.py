@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,7 +12,14 @@ MAKING, FINISHING = 2, 3
 """What is done to a batch, by a number that decides on the random numbers beside its own."""
 
 Batch = Any
-"""Tensors, in dictionaries, lists and tuples to any depth."""
+"""Tensors, in dictionaries, lists and tuples to any depth, and what is :class:`Movable`."""
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """What moves itself; with a method ``pin_memory``, through pinned memory."""
+
+    def to(self, device: torch.device) -> Any: ...
 
 
 class _Numbered(Dataset):
@@ -119,6 +126,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """Moves all tensors of a batch."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
+    if isinstance(batch, Movable):
+        return batch.to(device)
     if isinstance(batch, Mapping):
         return {name: to_device(part, device) for name, part in batch.items()}
     if isinstance(batch, list | tuple):

@@ -7,13 +7,18 @@ import pytest
 import torch
 
 from lensrim.datasets.arcs import arc_weights
+from lensrim.datasets.clumpy import Clumpy
+from lensrim.datasets.cosmos import Galaxy, half_light_radius
 from lensrim.datasets.halos import LensPrior
+from lensrim.datasets.masses import AnalyticMasses
 from lensrim.datasets.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
-from lensrim.datasets.systems import FINE, lens_models
+from lensrim.datasets.systems import FINE
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render
+from lensrim.evaluation.rendering import TrueSource
 from lensrim.grid import PixelGrid
+from lensrim.lensing.psf import measure_fwhm
 
 SYSTEMS = SystemPrior(
     pixel_scale=(1.0, 1.0), light_offset=0.3, psf_fwhm=(1.5, 4.0), theta_E=(12.0, 22.0)
@@ -48,12 +53,39 @@ def test_a_batch_holds_what_it_says():
     assert bool((batch["kappa"] > 0).all()) and bool((batch["sigma"] > 0).all())
 
 
+class Stamps:
+    """Real galaxies, as far as the pairs know."""
+
+    names = ("a", "b")
+
+    def load(self, name: str) -> Galaxy:
+        drawn = Clumpy.draw(np.random.default_rng(len(name) + ord(name)))
+        image = drawn.stamp(61 if name == "a" else 181)
+        return Galaxy(name, image, 0.05, half_light_radius(image) * 0.05)
+
+
+def star() -> tuple[np.ndarray, float]:
+    """A PSF on fine pixels with its width: elliptical, with a faint ghost."""
+    y, x = np.mgrid[-40:41, -40:41].astype(float)
+    image = (1 + (x**2 + (y / 0.8) ** 2 + 0.4 * x * y) / 20) ** -2.5
+    image = image + 0.03 * np.exp(-((x - 12) ** 2 + (y + 7) ** 2) / 18)
+    return image / image.sum(), measure_fwhm(image)
+
+
 @pytest.fixture(scope="module")
 def both():
     """Systems, the batch made of them, and their independent renderings without noise."""
-    rng = np.random.default_rng(3)
-    systems = [PAIRS._system(rng) for _ in range(3)]
-    batch = PAIRS._render(systems, rng, torch.Generator().manual_seed(0))
+    rng, prior = np.random.default_rng(0), replace(PRIOR, mixed=0.5, synthetic=0.5)
+    pairs = Pairs(6, Stamps(), psfs={"star": star()}, shape=(48, 48), prior=prior)
+    systems = [pairs._system(rng) for _ in range(6)]
+    for seen in (
+        {s.lens_light is None for s in systems},
+        {s.companion is None for s in systems},
+        {isinstance(s.galaxy, Clumpy) for s in systems},
+        {s.psf.stamp is None for s in systems},
+    ):
+        assert seen == {True, False}
+    batch = pairs.render(pairs.collect(systems, rng))
     return systems, batch, [render(s, shape=(48, 48), oversample=5) for s in systems]
 
 
@@ -92,7 +124,17 @@ def test_the_noise_is_that_of_the_system(both):
         if system.lens_light is None:
             expected = mocks[i].observation.sigma / mocks[i].truth.arcs.max()
             np.testing.assert_allclose(batch["sigma"][i, 0], expected, rtol=0.02)
-    assert any(s.lens_light is None for s in systems)
+
+
+def test_the_psf_is_that_of_the_fit(both):
+    systems, batch, mocks = both
+    for psf, fwhm, system, mock in zip(
+        batch["psf"].double().numpy(), batch["fwhm"], systems, mocks, strict=True
+    ):
+        expected = np.pad(mock.observation.psf, (31 - len(mock.observation.psf)) // 2)
+        # cubic convolution of a stamp here, a spline there
+        assert np.abs(psf - expected).max() < 0.01 * expected.max(), system.psf.kind
+        assert float(fwhm) == pytest.approx(measure_fwhm(psf), rel=0.01)
 
 
 def test_the_source_lies_where_it_is_said_to(both):
@@ -100,13 +142,15 @@ def test_the_source_lies_where_it_is_said_to(both):
     n = batch["source"].shape[-1]
     x, y = PixelGrid((n, n), FINE).coordinates()
     for system, source, origin in zip(systems, batch["source"], batch["origin"], strict=True):
-        light = source[0] / source.sum()
-        middle = torch.stack([(light * x).sum(), (light * y).sum()])
-        # a galaxy's stamp is centred on its centroid to half a stamp's pixel
-        scale = system.placement.half_light_radius / system.galaxy.half_light_radius
-        assert float(middle.abs().max()) < 0.6 * scale * system.galaxy.pixel_scale + FINE
-        place = system.placement
-        torch.testing.assert_close(origin, torch.tensor([place.center_x, place.center_y]).float())
+        place = torch.tensor([system.placement.center_x, system.placement.center_y])
+        assert float((origin - place).abs().max()) <= FINE / 2
+        center = float(origin[0]), float(origin[1])
+        expected = torch.from_numpy(TrueSource.of(system).on_grid(PixelGrid((n, n), FINE, center)))
+        found = (source[0] / source.sum()).double()
+        expected = expected / expected.sum()
+        assert float((found - expected).abs().sum()) < 0.03
+        for along in (x, y):
+            assert float(((found - expected) * along).sum()) == pytest.approx(0, abs=0.1 * FINE)
 
 
 def test_arcs_are_weighed_where_they_are_significant():
@@ -126,11 +170,10 @@ def test_a_lens_without_structure_has_no_subhalos():
     plain = replace(SYSTEMS, lens=LensPrior(multipole_std=0.0, subhalos_max=0))
     rng = np.random.default_rng(0)
     pairs = replace(PAIRS, prior=replace(PRIOR, system=plain))
-    macro, mass = lens_models([pairs._system(rng) for _ in range(2)])
-    x, y = PixelGrid((9, 9), 1.0).coordinates()
-    halos = mass.components[-1]
-    assert macro.shape == (2, 8)
-    assert float(halos.convergence(x, y).abs().max()) == 0
+    numbers = AnalyticMasses().numbers([pairs._system(rng) for _ in range(2)])
+    assert numbers["macro"].shape == (2, 8)
+    assert numbers["halos"].shape == (0, 4) and not numbers["waves"].any()
+    assert bool(pairs(0)["kappa"].isfinite().all())
 
 
 def test_what_is_left_of_the_lens_light_is_in_the_noise_once():

@@ -9,13 +9,13 @@ import pytest
 import torch
 from astropy.io import fits
 
+from lensrim.datasets.exposures import noise_maps, noise_numbers
 from lensrim.datasets.instruments import EUCLID_VIS, HST_WFC3, INSTRUMENTS, Instrument
 from lensrim.datasets.noise import read_noise_fields, unit_noise
 from lensrim.datasets.pairs import Pairs
 from lensrim.datasets.presets import PRESETS, Population, population_of, read_population
 from lensrim.datasets.priors import SystemPrior, draw_system
 from lensrim.datasets.psfs import fine_psf, native_psf, read_psf_stamps
-from lensrim.datasets.systems import noise_maps
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock, render
 from lensrim.lensing.psf import measure_fwhm
@@ -78,7 +78,8 @@ def test_the_noise_of_a_mock_is_that_of_the_instrument(lit) -> None:
 def test_the_noise_of_a_pair_is_that_of_the_mock(lit) -> None:
     truth, peak = lit[1].truth, lit[1].truth.system.noise.peak
     arcs, light = (torch.from_numpy(m / peak)[None, None] for m in (truth.arcs, truth.lens_light))
-    found = noise_maps([truth.system], arcs, light)[0, 0].numpy() * peak
+    numbers = noise_numbers([truth.system], np.random.default_rng(0), (48, 48))
+    found = noise_maps(numbers, arcs, light)[0, 0].numpy() * peak
     np.testing.assert_allclose(found, lit[1].observation.sigma, rtol=1e-5)
 
 

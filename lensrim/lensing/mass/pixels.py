@@ -46,6 +46,7 @@ def flux_average(
     nodes: int,
     dtype=torch.float64,
     *,
+    offset: Tensor | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
     r"""Averages the convergence over pixels as :func:`pixel_average` does, all edges alike.
@@ -55,6 +56,7 @@ def flux_average(
         grid: Pixels to average over.
         nodes: Gauss-Legendre points along an edge.
         dtype: Type of the result.
+        offset: By how much the grid is moved for each sample, with shape (B, 2).
         device: Its device, and that of the model.
 
     Returns:
@@ -69,8 +71,14 @@ def flux_average(
     )
     edge_x = torch.linspace(left, right, w + 1, **like)
     edge_y = torch.linspace(bottom, top, h + 1, **like)
-    across = mass.deflection(edge_x[None, :].expand(h * n, -1), along_y[:, None])[0]
-    upward = mass.deflection(along_x[None, :], edge_y[:, None].expand(-1, w * n))[1]
+    across = edge_x[None, :].expand(h * n, -1), along_y[:, None].expand(-1, w + 1)
+    upward = along_x[None, :].expand(h + 1, -1), edge_y[:, None].expand(-1, w * n)
+    if offset is not None:
+        across, upward = (
+            tuple(c + o[:, None, None] for c, o in zip(places, offset.unbind(1), strict=True))
+            for places in (across, upward)
+        )
+    across, upward = mass.deflection(*across)[0], mass.deflection(*upward)[1]
     flux_x = torch.einsum("...hne,n->...he", across.unflatten(-2, (h, n)), weights)
     flux_y = torch.einsum("...ewn,n->...ew", upward.unflatten(-1, (w, n)), weights)
     return (flux_x.diff(dim=-1) + flux_y.diff(dim=-2)) / (2 * grid.spacing)

@@ -1,4 +1,4 @@
-"""``lensrim generator``: train a generator of sources or masses from a recipe, or go on with it."""
+"""``lensrim generator``: train a generator of galaxies or masses, from a recipe."""
 
 import json
 from collections.abc import Sequence

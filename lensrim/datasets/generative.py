@@ -1,10 +1,12 @@
 r"""A learnt population of images: a variational autoencoder.
 
-Images :math:`x` are seen through a signed power and standardised, :math:`u = (\operatorname{sgn}(x)
-|x|^p - m) / s`, with a mean map :math:`m` and a scale :math:`s` of the training data. The decoder
-maps a latent vector :math:`z` to the mean of :math:`u`; the encoder gives a normal distribution
-:math:`q(z|x)` with diagonal covariance, an approximation of the posterior under
-:math:`p(z) = N(0, 1)`.
+Images :math:`x` are seen through a signed power and standardised,
+
+.. math:: u = (\operatorname{sgn}(x) |x|^p - m) / s \, ,
+
+with a mean map :math:`m` and a scale :math:`s` of the training data. The decoder maps a latent
+vector :math:`z` to the mean of :math:`u`; the encoder gives a normal distribution :math:`q(z|x)`
+with diagonal covariance, an approximation of the posterior under :math:`p(z) = N(0, 1)`.
 
 New images are decoded from the distribution that the training data were found to have in
 :math:`z`, a mixture of normal distributions that is fitted after the training (Ghosh et al.): with

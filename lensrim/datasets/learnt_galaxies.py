@@ -1,9 +1,10 @@
 """Galaxies that a generator has learnt to draw: a collection like a folder of stamps.
 
-``learnt`` names the generator that comes with the package; a file, one of the user's own. Each
-galaxy is a function of its name, ``vae-000123``, of the seed and of the weights. All are synthetic:
-none shows a galaxy of the generator's training set, though it may be like one; so sets that are
-split by their names are independent draws of one population, and not a test on real galaxies.
+In place of a folder, ``learnt`` names the generator that comes with the package (``./learnt`` is a
+folder of that name), and ``*.safetensors`` one of the user's own. Each galaxy is a function of its
+name, ``vae-000123``, of the seed and of the weights. All are synthetic, though they may be like
+galaxies of the generator's training set: sets that are split by their names are independent draws
+of one population, and no test on real galaxies.
 """
 
 import os
@@ -35,6 +36,29 @@ PIXEL_SCALE = 0.03
 
 FAINT = 0.003
 """Brightness relative to the peak below which nothing is known."""
+
+
+def is_learnt(name: str | os.PathLike[str]) -> bool:
+    """Whether what a recipe calls its galaxies is a generator: ``learnt``, or weights."""
+    return name == LEARNT or os.fspath(name).endswith(".safetensors")
+
+
+def beside(name: str, folder: Path) -> str:
+    """Returns where galaxies are that a recipe in a folder names."""
+    return name if name == LEARNT else str(folder / name)
+
+
+def weights_of(name: str | os.PathLike[str]) -> Path:
+    """Returns the file of the generator that is named.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    if name == LEARNT:
+        return packaged("sources")
+    if not Path(name).is_file():
+        raise InputError(f"{os.fspath(name)}: galaxies must be a file of weights; no such file")
+    return Path(name)
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +102,7 @@ class LearntGalaxies:
     ):
         if count < 1:
             raise InputError(f"count: must be 1 galaxy or more, found {count}; change it")
-        self.weights = packaged("sources") if weights is None else Path(weights)
+        self.weights = weights_of(LEARNT if weights is None else weights)
         self.names = tuple(f"vae-{number:06d}" for number in range(count))
         self._vae = load_vae(self.weights)
         self._seed = seed
@@ -99,8 +123,8 @@ class LearntGalaxies:
                 f"galaxy {name!r}: must be one of {self.names[0]} to {self.names[-1]}; change it"
             )
         numbers = np.random.SeedSequence([self._seed, int(number)])
-        generator = torch.Generator().manual_seed(int(numbers.generate_state(1, np.uint64)[0] >> 1))
-        return drawn_galaxy(self._vae, name, generator)
+        own = int(numbers.generate_state(1, np.uint64)[0] >> 1)
+        return drawn_galaxy(self._vae, name, torch.Generator().manual_seed(own))
 
 
 def drawn_galaxy(vae: VAE, name: str, generator: torch.Generator, *, draws: int = 20) -> Galaxy:

@@ -20,7 +20,9 @@ has them::
     masked = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
-galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
+galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. In place
+of a folder of galaxies, ``galaxies = "learnt"`` takes those that the packaged generator draws, and
+a file (``*.safetensors``), those of one that ``lensrim generator`` trained. Where
 stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]`` of a training's
 recipe does (``file``, ``folders``, ``digits``), so that they go into one set.
 """
@@ -35,6 +37,7 @@ from ..errors import InputError
 from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
+from .learnt_galaxies import beside, is_learnt, weights_of
 from .pairs import PairPrior
 from .priors import SystemPrior
 
@@ -68,7 +71,9 @@ class Population:
             raise InputError(f"shape: must be 16 pixels or more, found {self.shape}; enlarge it")
         for name in FOLDERS:
             folder = getattr(self, name)
-            if folder is not None and not Path(folder).is_dir():
+            if name == "galaxies" and folder is not None and is_learnt(folder):
+                weights_of(folder)
+            elif folder is not None and not Path(folder).is_dir():
                 raise InputError(f"{name}: must be a folder of FITS files, found {folder!r}")
 
     @property
@@ -177,7 +182,7 @@ def read_population(name: str) -> Population:
     content = read_toml(path)
     for folder in FOLDERS:
         if isinstance(content.get(folder), str):
-            content[folder] = str(path.parent / content[folder])
+            content[folder] = beside(content[folder], path.parent)
     try:
         same = _duplicates(content.pop("duplicates", None), path.parent)
         return replace(population_of(content), duplicates=same)

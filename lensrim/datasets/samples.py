@@ -19,6 +19,7 @@ import torch
 from .._weights import sha256_of
 from ..errors import InputError
 from .cosmos import GalaxyFolder, pairs_digest, split
+from .learnt_galaxies import is_learnt, weights_of
 from .noise import read_noise_fields
 from .pairs import Batch, Pairs
 from .presets import FOLDERS, Population
@@ -83,7 +84,7 @@ class Samples:
         population.pop("duplicates")
         for name in FOLDERS:
             folder = population[name]
-            population[name] = None if folder is None else _files_digest(Path(folder))
+            population[name] = None if folder is None else _digest(folder)
         return _plain(
             {
                 "format": FORMAT,
@@ -92,6 +93,13 @@ class Samples:
                 "population": population,
             }
         )
+
+
+def _digest(folder: str) -> str:
+    """Tells what a folder, or a generator, holds."""
+    if is_learnt(folder):
+        return f"learnt {sha256_of(weights_of(folder))}"
+    return _files_digest(Path(folder))
 
 
 def _files_digest(folder: Path) -> str:

@@ -74,6 +74,5 @@ class ELBO:
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of normal distributions from N(0, 1) [nat], element by element."""
+    """Kullback-Leibler divergence of normal distributions from N(0, 1), each by itself [nat]."""
     return (mean.square() + log_variance.exp() - log_variance - 1) / 2
-

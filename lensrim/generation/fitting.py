@@ -1,4 +1,4 @@
-"""How a generator is trained: an autoencoder first, then the distribution of its latent vectors."""
+"""How a generator is trained: an autoencoder, then the distribution of its latent vectors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +68,9 @@ def train_generator(
     vae = VAE(recipe.model).to(memory_format=torch.channels_last)  # pyright: ignore
     images = images_of(recipe, "train", size)
     # Numbers that no step has: a training that goes on takes the same.
-    vae.standardise(torch.cat([images(recipe.train.steps + i) for i in range(-(-STANDARD // size))]))
+    vae.standardise(
+        torch.cat([images(recipe.train.steps + i) for i in range(-(-STANDARD // size))])
+    )
     validation = _Numbered(images_of(recipe, "validation", size))
     validated = MadeOnce(
         # with the full price of the latent numbers, whenever it is measured

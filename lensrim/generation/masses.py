@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..datasets.halos import LensPrior
+from ..datasets.masses import AnalyticMasses
 from ..datasets.priors import System, SystemPrior, draw_system
-from ..datasets.systems import convergence, lens_models
 from ..errors import InputError
 from ..grid import PixelGrid
 
@@ -108,5 +108,5 @@ def _maps(config: MassConfig, which: str, side: int) -> Tensor:
 
 def log_kappa(systems: Sequence[System], side: int) -> Tensor:
     """Computes log10 of the mean convergence of each pixel of side 1, with shape (B, 1, S, S)."""
-    macro, mass = lens_models(systems)
-    return convergence(mass, PixelGrid((side, side), 1.0), macro[:, 3:5]).log10()
+    masses = AnalyticMasses()
+    return masses.fields(masses.numbers(systems), PixelGrid((side, side), 1.0), 1).kappa.log10()

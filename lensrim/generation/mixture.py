@@ -43,7 +43,9 @@ class Mixture:
         return self.shares.log() - log_det - constant - white.square().sum(1).T / 2
 
 
-def fit_mixture(z: Tensor, components: int, generator: torch.Generator, *, rounds: int = 50) -> Mixture:
+def fit_mixture(
+    z: Tensor, components: int, generator: torch.Generator, *, rounds: int = 50
+) -> Mixture:
     """Fits a mixture to vectors.
 
     Arguments:

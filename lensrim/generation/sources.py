@@ -1,4 +1,4 @@
-"""Images of galaxies for a generator: real ones in one frame, turned, scaled and shifted at random.
+"""Images of galaxies for a generator: in one frame, turned, scaled and shifted at random.
 
 In the frame a galaxy stands in the middle, its half-light radius a tenth of the frame's side, or
 nearly; its brightest pixel is 1, and it fades to zero at the edge of a disc.

@@ -145,9 +145,7 @@ class Neighbourhood:
         return maps + changed
 
 
-def _change(
-    vae: VAE, images: Tensor, spread: float, n: int, generator: torch.Generator
-) -> Tensor:
+def _change(vae: VAE, images: Tensor, spread: float, n: int, generator: torch.Generator) -> Tensor:
     """Draws what moves in the latent space change in an image: (n, 1, S, S)."""
     same = torch.Generator()  # at spread 0 nothing is random
     before = vae.near(images, 1, 0.0, same)[0]
@@ -260,4 +258,4 @@ def _fine(source: Tensor, fov: Tensor, shape: tuple[int, int]) -> Tensor:
     """Puts a source map of side ``fov`` on the pixels of training sources."""
     n = round(0.55 * max(shape) / FINE)
     places = torch.stack(PixelGrid((n, n), FINE).coordinates())[None] / fov[:, None, None, None]
-    return PixelatedSource(source_grid((source.shape[-1],) * 2))(source, places)
+    return PixelatedSource(source_grid((source.shape[-1], source.shape[-1])))(source, places)

@@ -163,7 +163,9 @@ class TestGalaxies:
             galaxy = galaxies.load(name)
             h, w = galaxy.image.shape
             assert galaxy.name == name and h == w and h % 2 == 1
-            border = np.concatenate([galaxy.image[[0, -1]].ravel(), galaxy.image[:, [0, -1]].ravel()])
+            border = np.concatenate(
+                [galaxy.image[[0, -1]].ravel(), galaxy.image[:, [0, -1]].ravel()]
+            )
             assert galaxy.image.max() == 1 and galaxy.image.min() == 0 and not border.any()
             assert 0 < galaxy.half_light_radius < h * galaxy.pixel_scale / 2
 

@@ -119,7 +119,9 @@ class TestMixture:
         z = torch.cat([0.2 * random(300, 2) - 4, 0.2 * random(100, 2, seed=1) + 4])
         found = fit_mixture(z, 2, torch.Generator().manual_seed(1))
         order = found.centers[:, 0].argsort()
-        torch.testing.assert_close(found.shares[order], torch.tensor([0.75, 0.25]), atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            found.shares[order], torch.tensor([0.75, 0.25]), atol=1e-3, rtol=0
+        )
         assert found.centers[order][:, 0].tolist() == pytest.approx([-4, 4], abs=0.1)
 
     def test_densities_integrate_to_one(self) -> None:

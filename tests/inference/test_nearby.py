@@ -58,9 +58,7 @@ def test_without_spread_the_samples_are_the_answer(start: Start, state: dict[str
 def test_a_larger_spread_leads_further_away(start: Start, state: dict[str, Tensor]) -> None:
     far: dict[str, list[float]] = {"source": [], "log_kappa": []}
     for spread in (0.1, 0.5):
-        near = Neighbourhood(
-            NEAR.sources, NEAR.masses, source_spread=spread, mass_spread=spread
-        )
+        near = Neighbourhood(NEAR.sources, NEAR.masses, source_spread=spread, mass_spread=spread)
         found = near.states(state, start, 8, gen())
         for name in far:
             off = found[name] - state[name].clamp(min=0 if name == "source" else None, max=9)

@@ -20,6 +20,9 @@ from .statistics import STATISTICS, distance
 COMPONENTS_FROM = 4096
 """Training images from which the principal components are computed."""
 
+MEASURED = 512
+"""Images of the validation set, of the training set, and drawn ones, that are compared."""
+
 BATCH = 128
 
 SHOWN = 16
@@ -118,14 +121,14 @@ def taken(images: Callable[[int], Tensor], n: int) -> Tensor:
     return torch.cat(parts)[:n]
 
 
-def quality(recipe: GeneratorRecipe, vae: VAE, *, n: int = 512) -> Quality:
+def quality(recipe: GeneratorRecipe, vae: VAE) -> Quality:
     """Measures a generator.
 
     Arguments:
         recipe: What it was trained with.
         vae: The generator.
-        n: Images of the validation set, of the training set, and drawn ones.
     """
+    n = MEASURED
     held = taken(images_of(recipe, "validation", BATCH), n)
     training = taken(images_of(recipe, "train", BATCH), COMPONENTS_FROM)
     latent = vae.config.latent

@@ -40,6 +40,7 @@ def test_a_training_runs_stops_and_goes_on(
     monkeypatch.setattr(fitting, "STANDARD", 16)
     monkeypatch.setattr(quality, "COMPONENTS_FROM", 128)
     monkeypatch.setattr(quality, "SHOWN", 1)
+    monkeypatch.setattr(quality, "MEASURED", 16)
     monkeypatch.setattr(sources, "SYNTHETIC", 4)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.format(table=table))

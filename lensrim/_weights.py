@@ -89,11 +89,51 @@ def read_weights(
     Raises:
         InputError: If the file is missing, is not a safetensors file or has no header of ours.
     """
+    with _opened(path) as (file, header):
+        # Copies: what the format returns may be a view of the file on the disk.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    if dtype is not None:
+        tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+    return tensors, header
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the header alone; see :func:`read_weights`."""
+    with _opened(path) as (_, header):
+        return header
+
+
+def read_row(path: str | os.PathLike[str], name: str, index: int) -> Tensor:
+    """Reads one row of one tensor, and nothing else; see :func:`read_weights`.
+
+    Arguments:
+        path: The file.
+        name: Name of the tensor.
+        index: Index along its first axis.
+
+    Returns:
+        The row, in its type in the file.
+    """
+    with _opened(path) as (file, _):
+        return file.get_slice(name)[index : index + 1][0].clone()
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Opens a file of weights, and reads its header."""
     try:
         with safe_open(os.fspath(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            # Copies: what the format returns may be a view of the file on the disk.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            try:
+                header = json.loads(metadata[KEY])
+            except (KeyError, ValueError):
+                header = None
+            if not isinstance(header, dict):
+                raise InputError(
+                    f"{path}: weights must have a header under the key {KEY!r}, found "
+                    f"{sorted(metadata) or 'no metadata'}; give a file that lensrim wrote"
+                )
+            yield file, header
     except OSError as error:
         raise _unreadable(path, error) from error
     except SafetensorError as error:
@@ -101,18 +141,6 @@ def read_weights(
             f"{path}: weights must be a safetensors file, found another or a damaged one "
             f"({error}); give a file that lensrim wrote, or fetch it again"
         ) from error
-    try:
-        header = json.loads(metadata[KEY])
-    except (KeyError, ValueError):
-        header = None
-    if not isinstance(header, dict):
-        raise InputError(
-            f"{path}: weights must have a header under the key {KEY!r}, found "
-            f"{sorted(metadata) or 'no metadata'}; give a file that lensrim wrote"
-        )
-    if dtype is not None:
-        tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
-    return tensors, header
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

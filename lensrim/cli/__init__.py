@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
     "bench": "the speed of the simulator, beside that of its peers",
     "simulate": "one mock observation with its truth, as FITS files",
+    "haloes": "lenses from simulated haloes, or from the halo model, in one file",
     "dataset": "many simulated lenses for training, in shards",
     "train": "a machine for lenses, from a recipe",
     "generator": "a generator of galaxies or masses, from a recipe",

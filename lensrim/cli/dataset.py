@@ -12,7 +12,7 @@ import tyro
 
 from .._weights import replacing
 from ..datasets.census import census
-from ..datasets.presets import FOLDERS
+from ..datasets.presets import PLACES
 from ..datasets.samples import Samples
 from ..datasets.shards import Header, Shards
 from ..datasets.writing import Plan, processes, write_shards
@@ -77,10 +77,15 @@ class Dataset:
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
 
+    haloes: str | None = None
+    """File of haloes, from lensrim haloes, for the population's halo_share of the lenses; for all
+    of them, where that is 0. By default those of the halo model."""
+
     set: Literal["all", "train", "validation", "test"] = "all"
     """Which set. Real galaxies are split by the hash of their names, those that the recipe's
-    [duplicates] call the same together; give a training the same as its [data.duplicates]. All
-    else is drawn for each set independently."""
+    [duplicates] call the same together; give a training the same as its [data.duplicates]. Haloes
+    are split by the hash of theirs, with all their projections. All else is drawn for each set
+    independently."""
 
     workers: int = 1
     """Processes."""
@@ -130,11 +135,11 @@ def run(options: Dataset) -> None:
         if (found := getattr(options, name)) < least:
             raise InputError(f"--{name.replace('_', '-')}: must be {least} or more, found {found}")
     part = part_of(options.shard)
-    folders = {name: getattr(options, name) for name in FOLDERS}
+    folders = {name: getattr(options, name) for name in PLACES}
     which = None if options.set == "all" else options.set
     population = chosen(options.population, options.shape, folders)
     # A worker may run in another folder.
-    given = {name: getattr(population, name) for name in FOLDERS}
+    given = {name: getattr(population, name) for name in PLACES}
     places = {n: str(Path(folder).resolve()) for n, folder in given.items() if folder is not None}
     samples = Samples(replace(population, **places), options.seed, which)
     plan = Plan(options.count, options.per_shard, options.seed, samples.recipe())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ..datasets.presets import FOLDERS, Population, read_population
+from ..datasets.presets import PLACES, Population, read_population
 from ..errors import InputError
 from ..evaluation.mock_files import mock_files, source_grid, write_mock
 from ..evaluation.mocks import Mock, make_mock
@@ -31,6 +31,9 @@ class Simulate:
 
     Your own galaxies, PSFs and blank sky (folders of FITS files), at the resolution of Hubble:
     $ lensrim simulate slacs --galaxies stamps --psfs psfs --noise sky
+
+    Your own haloes, from lensrim haloes:
+    $ lensrim simulate euclid --haloes tng.safetensors
 
     A recipe (TOML) that begins with a preset and changes what it names:
     $ lensrim simulate recipe.toml --seed 7
@@ -61,6 +64,10 @@ class Simulate:
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
 
+    haloes: str | None = None
+    """File of haloes, from lensrim haloes, for the population's halo_share of the lenses; for all
+    of them, where that is 0. By default those of the halo model."""
+
     figure: bool = False
     """Write a picture, *.png, too."""
 
@@ -85,6 +92,8 @@ def chosen(name: str, shape: tuple[int, int] | None, folders: dict[str, str | No
     """Returns the population of the options: what they say wins over the recipe."""
     population = read_population(name)
     given: dict = {key: value for key, value in folders.items() if value is not None}
+    if "haloes" in given and population.system.halo_share == 0:
+        given["system"] = replace(population.system, halo_share=1.0)
     return replace(population, **given, **({} if shape is None else {"shape": shape}))
 
 
@@ -96,7 +105,7 @@ def run(options: Simulate) -> None:
     """
     if options.seed < 0:
         raise InputError(f"--seed: must be 0 or more, found {options.seed}")
-    folders = {name: getattr(options, name) for name in FOLDERS}
+    folders = {name: getattr(options, name) for name in PLACES}
     population = chosen(options.population, options.shape, folders)
     mock_files(options.output, picture=options.figure, overwrite=options.overwrite)
     try:
@@ -105,6 +114,7 @@ def run(options: Simulate) -> None:
             galaxies=population.galaxies,
             psfs=population.psfs,
             noises=population.noise,
+            haloes=population.haloes,
             shape=population.shape,
             prior=population.system,
         )

@@ -10,7 +10,7 @@ from .shards import Shards
 
 QUANTILES = (0.0, 0.16, 0.5, 0.84, 1.0)
 
-COLUMNS = ("macro", "pixel_scale", "snr", "fwhm", "galaxy", "psf_name", "lit")
+COLUMNS = ("macro", "pixel_scale", "snr", "fwhm", "galaxy", "halo", "psf_name", "lit")
 """What the census looks at."""
 
 
@@ -41,11 +41,12 @@ def census(shards: Shards) -> str:
     galaxies, psfs = columns["galaxy"], columns["psf_name"]
     count = len(galaxies)
     real = galaxies[galaxies != "synthetic"]
+    haloes = columns["halo"][columns["halo"] != ""]
     lines = [
         f"{count} samples in {len(shards.headers)} shards, {size / 1e6:.1f} MB "
         f"({size / 1e3 / count:.0f} kB each); {columns['lit'].mean():.0%} with lens "
         f"light, {len(real) / count:.0%} of {len(set(real))} real galaxies, "
-        f"{len(set(psfs))} kinds of PSF",
+        f"{len(set(psfs))} kinds of PSF, {len(haloes) / count:.0%} of {len(set(haloes))} haloes",
         "",
         " " * 18 + "".join(f"{name:>9}" for name in ("least", "16 %", "median", "84 %", "most")),
     ]

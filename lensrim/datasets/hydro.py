@@ -5,8 +5,8 @@ critical surface density of a lens and a source at given redshifts,
 
 .. math:: \kappa = \Sigma / \Sigma_\mathrm{cr}(z_l, z_s) , \qquad \theta = R / D_l \, .
 
-No population draws its lenses from these maps yet: they are for programs that call them, which
-divide them between sets by their haloes.
+A map is for programs that call for it; populations draw their lenses from banks
+(:mod:`~.kappa_bank`), which are made of these by :mod:`~.simulated_haloes`.
 
 What is projected is all that the particles hold along the line of sight; there is no other matter
 in front or behind, and none outside the cutout.
@@ -99,6 +99,10 @@ class HaloFolder:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        """The files of a halo."""
+        return tuple(self._paths[name])
 
     def load(self, name: str) -> Particles:
         """Reads one halo.

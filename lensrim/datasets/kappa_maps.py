@@ -11,7 +11,8 @@ circle: ``theta_E`` is None, and to stretch the map is refused.
 Adam et al. multiply the convergence instead, which is a lens with another critical density:
 :func:`strengthened` does it.
 
-No population draws its lenses from these maps yet.
+Populations draw their lenses from such maps, in units of the Einstein radius
+(:mod:`~.scaled_haloes`).
 
 References:
     Adam, Perreault-Levasseur, Hezaveh & Welling 2023, ApJ 951, 6.

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.mass import flux_average
-from ..lensing.mass.base import Mass
+from ..lensing.mass.base import Deflector
 
 MARGIN = 3
 """Pixels around the frame at which masses are evaluated, too."""
@@ -33,7 +33,7 @@ NODES, INNER, INNER_NODES = 4, 2, 24
 middle one."""
 
 
-def smooth_deflection(mass: Mass, grid: PixelGrid, device: torch.device) -> Tensor:
+def smooth_deflection(mass: Deflector, grid: PixelGrid, device: torch.device) -> Tensor:
     """Evaluates the deflection at the pixels' centres of the wider frame: (B, 2, H', W')."""
     return torch.stack(mass.deflection(*wider(grid).coordinates(device=device)), 1)
 
@@ -60,7 +60,7 @@ def from_flux(alpha: Tensor) -> Tensor:
     return (mean_y @ (ax @ edges_x.mT) + edges_y @ (ay @ mean_x.mT)) / 2
 
 
-def near(mass: Mass, middle: Tensor, half: int, rays: int) -> tuple[Tensor, Tensor]:
+def near(mass: Deflector, middle: Tensor, half: int, rays: int) -> tuple[Tensor, Tensor]:
     """Computes what the exact values of a patch differ by from the interpolated ones.
 
     Arguments:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.mass import EPL, Multipole, Shear, Sum
+from ..lensing.mass.base import Deflector
 from ..lensing.subhalos import Subhalos
 from .mass_fields import add_patches, at_rays, from_flux, near, smooth_deflection, wider
 from .priors import System
@@ -122,11 +123,11 @@ class AnalyticMasses:
         kappa, traced = from_flux(smooth)[:, None].contiguous(), at_rays(smooth, rays)
         everyone = torch.arange(len(kappa), device=halos.device)
         center = numbers["macro"][:, 3:5].float()
-        _add_near(Patches(host, center, everyone, CORE), grid, rays, kappa, traced)
+        add_near(Patches(host, center, everyone, CORE), grid, rays, kappa, traced)
         if len(halos):
             b, t, x, y = halos[..., None].unbind(1)
             single = Subhalos(b, t, x, y)
-            _add_near(Patches(single, halos[:, 2:], owner, AROUND), grid, rays, kappa, traced)
+            add_near(Patches(single, halos[:, 2:], owner, AROUND), grid, rays, kappa, traced)
         alpha = traced[..., rays // 2 :: rays, rays // 2 :: rays]
         return Fields(kappa.clamp(min=1e-4), alpha.contiguous(), traced)
 
@@ -151,13 +152,13 @@ class Patches:
         half: Pixels on each side.
     """
 
-    mass: Sum | Subhalos
+    mass: Deflector
     center: Tensor
     owner: Tensor
     half: int
 
 
-def _add_near(patches: Patches, grid: PixelGrid, rays: int, kappa: Tensor, traced: Tensor) -> None:
+def add_near(patches: Patches, grid: PixelGrid, rays: int, kappa: Tensor, traced: Tensor) -> None:
     """Adds what exact values differ by about centres."""
     half, (h, w) = patches.half, grid.shape
     column, row = (c.round() for c in grid.to_index(*patches.center.unbind(1)))

@@ -63,6 +63,7 @@ from .exposures import (
     noise_numbers,
     smooth_fields,
 )
+from .halo_masses import HaloMasses
 from .masses import AnalyticMasses, Fields, Masses, macro_of
 from .priors import (
     AnyGalaxy,
@@ -77,6 +78,7 @@ from .priors import (
 )
 from .psf_stamps import effective_stamps, psf_numbers, widths
 from .ranges import check_ranges, check_shares, check_sizes
+from .scaled_haloes import ScaledHaloes
 from .sources import source_maps, source_numbers
 from .systems import FINE, Map
 
@@ -146,6 +148,8 @@ class Pairs:
         psfs: Real PSFs, from :func:`lensrim.datasets.psfs.read_psf_stamps`.
         noises: Real noise, from :func:`lensrim.datasets.noise.read_noise_fields`; drawn by
             default.
+        haloes, projections: Haloes, for the population's share of them, and the names of those of
+            their projections to draw from; see :func:`~.priors.draw_system`.
         shape: Shape of the images (H, W).
         psf_side: Odd side of the PSF stamps [pixels].
         prior: The population.
@@ -161,12 +165,14 @@ class Pairs:
     names: Sequence[str] | None = None
     psfs: dict[str, tuple[Map, float]] | None = None
     noises: Sequence[Map] | None = None
+    haloes: ScaledHaloes | None = None
+    projections: Sequence[str] | None = None
     shape: tuple[int, int] = (64, 64)
     psf_side: int = 31
     prior: PairPrior = field(default_factory=PairPrior)
     seed: int = 0
     stream: int = 0
-    masses: tuple[Masses, ...] = (AnalyticMasses(),)
+    masses: tuple[Masses, ...] = (HaloMasses(), AnalyticMasses())
     contaminants: tuple[Contaminant, ...] | None = None
 
     @property
@@ -241,6 +247,8 @@ class Pairs:
                 galaxies=self._collection(rng),
                 names=self.names,
                 psfs=self.psfs,
+                haloes=self.haloes,
+                projections=self.projections,
                 shape=self.shape,
                 prior=prior,
                 synthetic=Clumpy.draw,

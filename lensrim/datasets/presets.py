@@ -24,7 +24,9 @@ galaxies, PSFs and blank sky, in place of the synthetic ones that are the defaul
 of a folder of galaxies, ``galaxies = "learnt"`` takes those that the packaged generator draws, and
 a file (``*.safetensors``), those of one that ``lensrim generator`` trained. Where
 stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]`` of a training's
-recipe does (``file``, ``folders``, ``digits``), so that they go into one set.
+recipe does (``file``, ``folders``, ``digits``), so that they go into one set. ``haloes`` names a
+file that ``lensrim haloes`` wrote, for the share ``halo_share`` of the lenses; without one, they
+are those of the halo model.
 """
 
 from collections.abc import Mapping
@@ -44,6 +46,9 @@ from .priors import SystemPrior
 FOLDERS = ("galaxies", "psfs", "noise")
 """What a recipe may take from the user's own files."""
 
+PLACES = (*FOLDERS, "haloes")
+"""The same, and what may be a file of its own."""
+
 
 @dataclass(frozen=True)
 class Population:
@@ -56,6 +61,7 @@ class Population:
         galaxies, psfs, noise: Folders of real galaxies, PSFs and blank sky; synthetic ones where
             there is none.
         duplicates: Pairs of names of galaxies that show the same one, for the sets.
+        haloes: File of haloes, for the system's share of them; those of the halo model by default.
     """
 
     system: SystemPrior = field(default_factory=SystemPrior)
@@ -65,6 +71,7 @@ class Population:
     psfs: str | None = None
     noise: str | None = None
     duplicates: tuple[tuple[str, str], ...] = ()
+    haloes: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.shape) < 16:
@@ -75,6 +82,15 @@ class Population:
                 weights_of(folder)
             elif folder is not None and not Path(folder).is_dir():
                 raise InputError(f"{name}: must be a folder of FITS files, found {folder!r}")
+        if self.haloes is not None and not Path(self.haloes).is_file():
+            raise InputError(
+                f"haloes: must be a file that lensrim haloes wrote, found {self.haloes!r}"
+            )
+        if self.haloes is not None and self.system.halo_share == 0:
+            raise InputError(
+                "haloes: have no effect where halo_share is 0; set it to the share of the lenses "
+                "that are to be haloes"
+            )
 
     @property
     def pair_prior(self) -> PairPrior:
@@ -91,6 +107,7 @@ PRESETS = {
             snr=(10.0, 60.0),
             light_share=1.0,
             light_brightness=(3.0, 30.0),
+            halo_share=0.5,
         ),
         shape=(100, 100),
     ),
@@ -122,6 +139,7 @@ PRESETS = {
             snr=(28.0, 1000.0),
             peak=(1.0, 1.0),
             light_share=0.0,
+            halo_share=1.0,
         ),
         shape=(128, 128),
         pairs=PairPrior(masked=0.0, mixed=0.0),
@@ -143,7 +161,8 @@ PRESETS = {
 
 ``slacs``: Hubble images of nearby massive ellipticals. Slopes 2.08 +- 0.16 (Auger et al. 2010, ApJ
 724, 511); the range of the Einstein radii is about that of Bolton et al. 2008, ApJ 682, 964; S/N
-and brightness of the lens are chosen by us.
+and brightness of the lens are chosen by us. Half of the masses are power laws with multipoles and
+subhalos, the other half haloes of the halo model.
 
 ``euclid``: lenses of the wide survey, many below 1 arcsec (Walmsley et al. 2025,
 arXiv:2503.15324); all ranges are chosen by us.
@@ -154,8 +173,8 @@ chosen by us.
 ``adam2023``: the frame (128 pixels on 7.68 arcsec), the Einstein radii, the widths of the PSF
 (0.06 to 0.3 arcsec) and the noise (0.001 to 0.035 of the peak) of Adam et al. 2023, ApJ 951, 6,
 and of the scripts of its public code, Censai; corrected: with external shear, the source's size in
-Einstein radii, uniform widths (theirs crowd at 0.07 arcsec). The mass is analytic, with subhalos
-and multipoles in place of haloes of IllustrisTNG.
+Einstein radii, uniform widths (theirs crowd at 0.07 arcsec). The masses are haloes, of the halo
+model where those of IllustrisTNG are not there; ``haloes`` names them where they are.
 
 ``morningstar2019``: the kind of Morningstar et al. 2019, ApJ 883, 14: isothermal ellipsoids with
 shear, no lens light. We could not look up their ranges: all are chosen by us.
@@ -180,9 +199,9 @@ def read_population(name: str) -> Population:
             f"{name}: must be a preset ({', '.join(PRESETS)}) or a recipe (*.toml), found neither"
         )
     content = read_toml(path)
-    for folder in FOLDERS:
-        if isinstance(content.get(folder), str):
-            content[folder] = beside(content[folder], path.parent)
+    for place in PLACES:
+        if isinstance(content.get(place), str):
+            content[place] = beside(content[place], path.parent)
     try:
         same = _duplicates(content.pop("duplicates", None), path.parent)
         return replace(population_of(content), duplicates=same)
@@ -296,7 +315,7 @@ def _like(old: Any, new: Any, name: str) -> Any:
         if not isinstance(new, Mapping):
             raise InputError(f"{name}: must be a table, found {new!r}")
         return override(old, new, f"{name}.")
-    if last in FOLDERS and isinstance(new, str):
+    if last in PLACES and isinstance(new, str):
         return new
     if last in RANGES and old is None:
         old = (1.0, 1.0)

@@ -18,9 +18,12 @@ from .clumpy import Clumpy, synthetic_galaxy
 from .cosmos import Galaxy
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
+from .kappa_bank import projections_of
+from .model_haloes import ModelHaloes
 from .noise import Noise
 from .psfs import Psf, draw_psf
 from .ranges import check_ranges, check_shares, check_sizes
+from .scaled_haloes import PlacedHalo, ScaledHaloes, place_halo
 
 Map = NDArray[np.float64]
 
@@ -103,6 +106,8 @@ class System:
         lens, galaxy, placement, psf, noise: Its parts.
         lens_light: Light of the lens galaxy, if there is any.
         companion: A second galaxy of the source, if there is one.
+        halo: The mass itself, where it is that of a halo; ``lens`` is then the smooth model that
+            is most like it.
     """
 
     pixel_scale: float
@@ -113,6 +118,12 @@ class System:
     noise: Noise
     lens_light: SersicLight | None = None
     companion: Companion | None = None
+    halo: PlacedHalo | None = None
+
+    @property
+    def mass(self) -> Lens | PlacedHalo:
+        """What deflects the light."""
+        return self.lens if self.halo is None else self.halo
 
     def in_pixels(self) -> "System":
         """Returns the same system with the pixel's side as the unit of all lengths."""
@@ -137,6 +148,7 @@ class System:
             placement=scaled(self.placement, "half_light_radius", *center),
             lens_light=None if light is None else scaled(light, "R_sersic", *center),
             companion=second,
+            halo=None if self.halo is None else scaled(self.halo, "scale", *center),
         )
 
 
@@ -165,6 +177,9 @@ class SystemPrior:
             ``theta_E``.
         instrument: What the image is taken with: its pixels, PSF and noise in place of
             ``pixel_scale``, ``psf_fwhm`` and ``peak``.
+        halo_share: Share of the lenses whose mass is that of a halo, turned, mirrored and enlarged
+            at random, with the lens' shear besides; its smooth model has the Einstein radius and
+            the centre that are drawn, and the slope and the shape of the halo.
 
     Raises:
         InputError: If a number is impossible.
@@ -186,11 +201,12 @@ class SystemPrior:
     peak: tuple[float, float] = (0.1, 10.0)
     theta_E_arcsec: tuple[float, float] | None = None
     instrument: Instrument | None = None
+    halo_share: float = 0.0
 
     def __post_init__(self) -> None:
         ranges = ("pixel_scale", "theta_E", "theta_E_arcsec", "source_radius", "light_brightness")
         check_ranges(self, *ranges, "psf_fwhm", "snr", "peak")
-        check_shares(self, "light_share")
+        check_shares(self, "light_share", "halo_share")
         check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
         check_sizes(self, "light_offset", "light_misalignment")
 
@@ -212,6 +228,27 @@ def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> Ser
         center_x=host.center_x + float(offset[0]),
         center_y=host.center_y + float(offset[1]),
         brightness=log_uniform(rng, *prior.light_brightness),
+    )
+
+
+def _draw_halo(
+    rng: np.random.Generator,
+    prior: SystemPrior,
+    haloes: ScaledHaloes | None,
+    names: Sequence[str] | None,
+    lens: Lens,
+) -> PlacedHalo | None:
+    """Draws a halo in the place of a lens, for a share of the systems."""
+    if prior.halo_share == 0 or rng.uniform() >= prior.halo_share:
+        return None
+    collection = ModelHaloes() if haloes is None else haloes
+    choice = projections_of(collection) if names is None else names
+    return place_halo(
+        collection.load(choice[int(rng.integers(len(choice)))]),
+        theta_E=lens.ellipsoid.theta_E,
+        angle=float(rng.uniform(0, 2 * np.pi)),
+        flip=bool(rng.uniform() < 0.5),
+        like=lens,
     )
 
 
@@ -265,6 +302,8 @@ def draw_system(
     galaxies: Galaxies | None = None,
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | None = None,
+    haloes: ScaledHaloes | None = None,
+    projections: Sequence[str] | None = None,
     shape: tuple[int, int] = (64, 64),
     prior: SystemPrior | None = None,
     synthetic: Callable[[np.random.Generator], AnyGalaxy] = synthetic_galaxy,
@@ -277,6 +316,9 @@ def draw_system(
         names: Those of them to draw from; all by default.
         psfs: Real PSFs, drawn for half of the systems, from
             :func:`lensrim.datasets.psfs.read_psf_stamps`.
+        haloes: Haloes, for the population's share of them, such as a
+            :class:`lensrim.datasets.kappa_bank.HaloBank`; those of the halo model by default.
+        projections: Names of those of their projections to draw from; all by default.
         shape: Shape of the frame that the Einstein ring has to fit in, (H, W).
         prior: The population.
         synthetic: Draws a synthetic galaxy.
@@ -295,6 +337,8 @@ def draw_system(
     else:
         theta_E = log_uniform(rng, *prior.theta_E) * min(shape) / 64 * pixel_scale
     lens = draw_lens(rng, theta_E=theta_E, pixel_scale=pixel_scale, prior=prior.lens)
+    halo = _draw_halo(rng, prior, haloes, projections, lens)
+    lens = lens if halo is None else halo.lens
     galaxy = draw_galaxy(rng, galaxies, names, prior.stamp_radius_min, synthetic)
     # The image of the source's centre without offset is the centre of the mass, displaced by the
     # external shear.
@@ -317,4 +361,5 @@ def draw_system(
         psf=_draw_psf(rng, prior, psfs),
         noise=_draw_noise(rng, prior),
         lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
+        halo=halo,
     )

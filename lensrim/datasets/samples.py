@@ -1,9 +1,9 @@
 """Samples of a data set: finished training pairs, each a function of its number.
 
 Beside what :mod:`lensrim.datasets.pairs` makes, a sample says what it is: ``galaxy``,
-``companion`` (of a source of two galaxies the second, else nothing) and ``psf_name`` (strings),
-``pixel_scale`` [arcsec], ``peak`` (brightness by which image, noise and
-source were divided [data unit]) and ``snr``.
+``companion`` (of a source of two galaxies the second, else nothing), ``halo`` (nothing where the
+mass is analytic) and ``psf_name`` (strings), ``pixel_scale`` [arcsec], ``peak`` (brightness by
+which image, noise and source were divided [data unit]) and ``snr``.
 """
 
 import hashlib
@@ -19,14 +19,16 @@ import torch
 from .._weights import sha256_of
 from ..errors import InputError
 from .cosmos import GalaxyFolder, pairs_digest, split
+from .kappa_bank import HaloBank, projections_of
 from .learnt_galaxies import is_learnt, weights_of
+from .model_haloes import ModelHaloes
 from .noise import read_noise_fields
 from .pairs import Batch, Pairs
 from .presets import FOLDERS, Population
 from .psfs import read_psf_stamps
 from .shards import Shards
 
-DESCRIPTION = ("galaxy", "companion", "psf_name", "pixel_scale", "peak", "snr")
+DESCRIPTION = ("galaxy", "companion", "halo", "psf_name", "pixel_scale", "peak", "snr")
 """What a sample says of itself, beside the pair."""
 
 SETS = ("train", "validation", "test")
@@ -47,7 +49,7 @@ class Samples:
         population: What the samples are drawn from; its folders are read where a sample is made.
         seed: Seed of the sequence.
         which: Set: ``train``, ``validation``, ``test``; by default, one that holds all. Sets share
-            no real galaxy, and draw all else independently of each other.
+            no real galaxy and no halo, and draw all else independently of each other.
 
     Raises:
         InputError: If the set is unknown.
@@ -66,6 +68,7 @@ class Samples:
         batch, (system,) = _pairs(self).described(index)
         return {name: value[0].numpy() for name, value in batch.items()} | {
             "galaxy": system.galaxy.name,
+            "halo": "" if system.halo is None else system.halo.halo.halo,
             "companion": "" if system.companion is None else system.companion.galaxy.name,
             "psf_name": system.psf.kind,
             "pixel_scale": np.float64(system.pixel_scale),
@@ -85,6 +88,8 @@ class Samples:
         for name in FOLDERS:
             folder = population[name]
             population[name] = None if folder is None else _digest(folder)
+        haloes = population["haloes"]
+        population["haloes"] = None if haloes is None else sha256_of(haloes)
         return _plain(
             {
                 "format": FORMAT,
@@ -134,10 +139,16 @@ def _pairs(samples: Samples) -> Pairs:
                     f"{population.galaxies}: must hold galaxies for the {samples.which} set, "
                     f"found none of {len(galaxies)}; give more stamps"
                 )
+    haloes = projections = None
+    if population.system.halo_share:
+        haloes = ModelHaloes() if population.haloes is None else HaloBank(population.haloes)
+        projections = projections_of(haloes, samples.which)
     return Pairs(
         1,
         galaxies,
         names=names,
+        haloes=haloes,
+        projections=projections,
         psfs=None if population.psfs is None else read_psf_stamps(population.psfs),
         noises=None if population.noise is None else read_noise_fields(population.noise),
         shape=population.shape,

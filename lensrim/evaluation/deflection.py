@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.halos import Ellipsoid, Lens, Multipole, Subhalo
+from ..datasets.scaled_haloes import PlacedHalo
 from ..grid import PixelGrid
+from .halo_deflection import halo_deflection
 
 Map = NDArray[np.float64]
 
@@ -74,11 +76,11 @@ def _subhalo(halo: Subhalo, x: Map, y: Map) -> tuple[Map, Map]:
     return scale * dx, scale * dy
 
 
-def deflection(lens: Lens, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, Map]:
+def deflection(lens: Lens | PlacedHalo, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, Map]:
     """Computes the deflection of a lens.
 
     Arguments:
-        lens: The lens.
+        lens: The lens, or a halo as one.
         x, y: Coordinates [arcsec], with any shape.
         shear: Whether the external shear is included. It is centred on the origin, not on the
             lens.
@@ -86,6 +88,8 @@ def deflection(lens: Lens, x: Map, y: Map, *, shear: bool = True) -> tuple[Map, 
     Returns:
         The components along x and y [arcsec], each with the shape of the coordinates.
     """
+    if isinstance(lens, PlacedHalo):
+        return halo_deflection(lens, x, y, shear=shear)
     parts = [_ellipsoid(lens.ellipsoid, x, y)]
     parts += [_multipole(lens.ellipsoid, part, x, y) for part in lens.multipoles]
     parts += [_subhalo(halo, x, y) for halo in lens.subhalos]
@@ -123,7 +127,7 @@ def pixel_coordinates(grid: PixelGrid, subsample: int = 1) -> tuple[Map, Map]:
     return np.meshgrid(x, y)
 
 
-def average_convergence(lens: Lens, grid: PixelGrid, *, order: int = 8) -> Map:
+def average_convergence(lens: Lens | PlacedHalo, grid: PixelGrid, *, order: int = 8) -> Map:
     """Computes the mean convergence of each pixel from the deflection through its edges.
 
     Arguments:

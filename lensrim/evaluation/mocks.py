@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.cosmos import GalaxyFolder
+from ..datasets.kappa_bank import HaloBank
 from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
 from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
+from ..datasets.scaled_haloes import ScaledHaloes
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E
@@ -38,9 +40,11 @@ class Truth:
         lens_light: Noise-free lens light, PSF-convolved [data unit].
         arc_mask: Where the arcs exceed one standard deviation of the noise.
         kappa: Mean convergence of each pixel, without the external shear.
-        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec].
+        alpha_x, alpha_y: Deflection at the pixel centres, with the external shear [arcsec]. That
+            of a halo lacks a constant, which is the place of the source.
         theta_E: Radius of the circle within which the mean of ``kappa`` is 1 [arcsec].
-        macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec].
+        macro_theta_E: Einstein radius of the ellipsoid on the intermediate axis [arcsec]; for a
+            halo, of the one that is most like it.
         magnification: Flux of the arcs in the frame over that of the source.
         snr: Largest signal-to-noise ratio of a pixel of the arcs.
     """
@@ -125,7 +129,7 @@ def render(
     grid = PixelGrid(shape, system.pixel_scale)
     canvas = Canvas(grid, fine_psf(system.psf, oversample=oversample), oversample)
     source = TrueSource.of(system)
-    arcs = canvas.expose(canvas.arcs(system.lens, source))
+    arcs = canvas.expose(canvas.arcs(system.mass, source))
     scale = system.noise.peak / arcs.max()
     source, arcs = TrueSource.of(system, scale), arcs * scale
     light = np.zeros(shape)
@@ -137,8 +141,8 @@ def render(
     if rng is not None:
         length = system.noise.correlation
         image = image + sigma * unit_noise(rng, shape, length=length, fields=noises)
-    kappa = average_convergence(system.lens, grid)
-    alpha_x, alpha_y = deflection(system.lens, *pixel_coordinates(grid))
+    kappa = average_convergence(system.mass, grid)
+    alpha_x, alpha_y = deflection(system.mass, *pixel_coordinates(grid))
     observation = Observation(
         image=image,
         sigma=sigma,
@@ -178,6 +182,8 @@ def make_mock(
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
     noises: Sequence[Map] | str | Path | None = None,
+    haloes: ScaledHaloes | str | Path | None = None,
+    projections: Sequence[str] | None = None,
     shape: tuple[int, int] = (64, 64),
     oversample: int = 7,
     prior: SystemPrior | None = None,
@@ -194,6 +200,9 @@ def make_mock(
             used for half of the mocks; analytic ones by default.
         noises: Images of blank sky from :func:`lensrim.datasets.noise.read_noise_fields`, or a
             folder of them; drawn noise by default.
+        haloes: Haloes, for the population's share of them, or a file from ``lensrim haloes``;
+            those of the halo model by default.
+        projections: Names of those of their projections to draw from; all by default.
         shape: Shape of the frame (H, W).
         oversample: Rays along each side of a pixel (odd).
         prior: The population.
@@ -210,10 +219,19 @@ def make_mock(
         psfs = read_psf_stamps(psfs)
     if isinstance(noises, (str, Path)):
         noises = read_noise_fields(noises)
+    if isinstance(haloes, (str, Path)):
+        haloes = HaloBank(str(haloes))
     for attempt in range(50):
         rng = np.random.default_rng([seed, attempt])
         system = draw_system(
-            rng, galaxies=galaxies, names=names, psfs=psfs, shape=shape, prior=prior
+            rng,
+            galaxies=galaxies,
+            names=names,
+            psfs=psfs,
+            haloes=haloes,
+            projections=projections,
+            shape=shape,
+            prior=prior,
         )
         mock = render(
             system,

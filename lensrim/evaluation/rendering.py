@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..datasets.halos import Lens
 from ..datasets.priors import AnyGalaxy, Placement, SersicLight, System
 from ..datasets.psfs import block_mean
+from ..datasets.scaled_haloes import PlacedHalo
 from ..grid import PixelGrid
 from .deflection import deflection, pixel_coordinates
 
@@ -138,7 +139,7 @@ class Canvas:
         blurred = block_mean(fftconvolve(image, self.psf, mode="same"), self.oversample)
         return blurred[self.margin : -self.margin, self.margin : -self.margin]
 
-    def arcs(self, lens: Lens, source: TrueSource) -> Map:
+    def arcs(self, lens: Lens | PlacedHalo, source: TrueSource) -> Map:
         """Renders the lensed source on the fine pixels of the padded frame, without the PSF."""
         x, y = pixel_coordinates(self.padded, self.oversample)
         alpha_x, alpha_y = deflection(lens, x, y)

@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import __version__
 from ..datasets.cosmos import GalaxyFolder
+from ..datasets.priors import SystemPrior
 from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
 from ..inference.learning import StageName
@@ -238,13 +239,18 @@ def _whole_chain(options: EvaluateOptions) -> Reconstruct:
     return run_chain
 
 
-def _ingredients(options: EvaluateOptions) -> tuple[Any, Any, Any]:
-    """Returns the galaxies, the names of those to draw from, and the PSFs."""
+def _ingredients(options: EvaluateOptions) -> dict[str, Any]:
+    """Returns what mocks are made of: galaxies, PSFs, and the recipe's share of haloes."""
     if options.recipe is not None:
-        return read_recipe(options.recipe).data.read("test")
+        data = read_recipe(options.recipe).data
+        galaxies, names, psfs = data.read("test")
+        haloes, projections = data.read_haloes("test")
+        masses = {"haloes": haloes, "projections": projections}
+        masses |= {"prior": SystemPrior(halo_share=data.halo_share)} if data.halo_share else {}
+        return {"galaxies": galaxies, "names": names, "psfs": psfs, **masses}
     galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
     psfs = read_psf_stamps(options.psfs) if options.psfs else None
-    return galaxies, None, psfs
+    return {"galaxies": galaxies, "psfs": psfs}
 
 
 def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> list[dict[str, Any]]:
@@ -262,13 +268,13 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
     """
     method = _whole_chain(options) if reconstruct is None else reconstruct
     folder = _prepare(options)
-    galaxies, names, psfs = _ingredients(options)
+    ingredients = _ingredients(options)
     done = {row["seed"] for row in read_rows(folder)}
     todo = [seed for seed in options.seeds() if seed not in done]
     part = options.shard.replace("/", "of")
     with progress("mocks", total=len(todo), enabled=not options.quiet) as bar:
         for seed in todo:
-            mock = make_mock(seed, galaxies=galaxies, names=names, psfs=psfs, shape=(SIDE, SIDE))
+            mock = make_mock(seed, shape=(SIDE, SIDE), **ingredients)
             row = evaluate_one(mock, seed, method, folder / "maps" / f"mock{seed:04d}.npz")
             _append(folder / f"results-{part}.jsonl", row)
             bar.update()

@@ -1,7 +1,7 @@
 """The batches that a machine for lenses is trained on: made afresh, or taken from a stock."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +12,15 @@ from torch import Tensor
 from .._weights import read_weights, write_weights
 from ..datasets.cosmos import Duplicates, GalaxyFolder, pairs_digest, split
 from ..datasets.drawn import Drawn
+from ..datasets.halo_masses import HaloMasses
+from ..datasets.kappa_bank import HaloBank, projections_of
+from ..datasets.masses import AnalyticMasses
+from ..datasets.model_haloes import ModelHaloes
 from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
+from ..datasets.ranges import check_shares
 from ..datasets.samples import StoredPairs
+from ..datasets.scaled_haloes import ScaledHaloes
 from ..datasets.shards import Shards
 from ..datasets.systems import Map
 from ..errors import InputError
@@ -55,7 +61,10 @@ class DataConfig:
         shards: Folder of shards from ``lensrim dataset``, of which the training's pairs are read,
             in an order that the seed decides, turned at random; their starts are made afresh.
             Those of real galaxies must be written with ``--set train`` and the same duplicates,
-            from the same folder, so that the validation's galaxies are not among them.
+            from the same folder, so that the validation's galaxies are not among them. So must
+            those of haloes.
+        haloes: File of haloes, from ``lensrim haloes``; those of the halo model by default.
+        halo_share: Share of the lenses whose mass is that of a halo.
     """
 
     galaxies: str | None = None
@@ -67,8 +76,16 @@ class DataConfig:
     stocked: int = 1000
     reuse: int = 1
     shards: str | None = None
+    haloes: str | None = None
+    halo_share: float = 0.0
 
     def __post_init__(self):
+        check_shares(self, "halo_share")
+        if self.haloes is not None and self.halo_share == 0:
+            raise InputError(
+                "haloes: have no effect where halo_share is 0; set it to the share of the lenses "
+                "that are to be haloes"
+            )
         check_numbers(self, shape=16, seed=0, stocked=1, reuse=1)
         if self.reuse > 1 and self.stock is None:
             raise InputError(
@@ -97,6 +114,17 @@ class DataConfig:
                 f"{len(galaxies)}; give more stamps"
             )
         return galaxies, list(names), psfs
+
+    def read_haloes(self, which: str) -> tuple[ScaledHaloes | None, tuple[str, ...] | None]:
+        """Returns the haloes, and the names of those projections that are of a set.
+
+        Raises:
+            InputError: If the file cannot be used, or holds no haloes of that set.
+        """
+        if self.halo_share == 0:
+            return None, None
+        haloes = ModelHaloes() if self.haloes is None else HaloBank(self.haloes)
+        return haloes, projections_of(haloes, which)
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Reads the pairs of names that show the same galaxy; none without a list of them."""
@@ -203,6 +231,8 @@ class Batches:
             "batch_size": self.batch_size,
             "real": [self.data.galaxies is not None, self.data.psfs is not None],
         }
+        if self.data.halo_share:
+            described["haloes"] = [self.data.haloes is not None, self.data.halo_share]
         return described if self.data.shards is None else {**described, "shards": True}
 
     def _read(self, path: Path) -> dict[str, Tensor]:
@@ -243,14 +273,20 @@ def _ingredients(key: _Key) -> Pairs | StoredPairs:
         size, seed, same = batches.batch_size, batches.seed, data.pairs()
         return stored_pairs(data.shards, size, data.shape, seed, duplicates=same)
     galaxies, names, psfs = data.read(batches.which)
+    haloes, projections = data.read_haloes(batches.which)
+    prior = PairPrior()
+    bank = haloes if isinstance(haloes, HaloBank) else None
     return Pairs(
         batches.batch_size,
         galaxies,
         names=names,
         psfs=psfs,
+        haloes=haloes,
+        projections=projections,
         shape=(data.shape, data.shape),
-        prior=PairPrior(),
+        prior=replace(prior, system=replace(prior.system, halo_share=data.halo_share)),
         seed=batches.seed,
+        masses=(HaloMasses(bank), AnalyticMasses()),
     )
 
 
@@ -271,8 +307,8 @@ def stored_pairs(
         duplicates: The training's pairs of names that show the same galaxy.
 
     Raises:
-        InputError: If it holds no training pairs, those of another shape, or real galaxies that
-            may be the validation's.
+        InputError: If it holds no training pairs, those of another shape, or real galaxies or
+            haloes that may be the validation's.
     """
     pairs = StoredPairs(batch_size, Shards.open(folder), seed)
     found = pairs.shards.recipe["population"]["shape"]
@@ -282,14 +318,13 @@ def stored_pairs(
             "change shape, or write other shards"
         )
     recipe = pairs.shards.recipe
-    if recipe["population"]["galaxies"] is None:
-        return pairs
-    if recipe["set"] != "train":
+    real = recipe["population"]["galaxies"] is not None
+    if recipe["set"] != "train" and (real or recipe["population"]["system"]["halo_share"]):
         raise InputError(
-            f"{folder}: pairs of real galaxies must be of the training set, found "
-            f"{recipe['set'] or 'all'}; write them with --set train"
+            f"{folder}: pairs of {'real galaxies' if real else 'haloes'} must be of the training "
+            f"set, found {recipe['set'] or 'all'}; write them with --set train"
         )
-    if recipe["duplicates"] != pairs_digest(duplicates):
+    if real and recipe["duplicates"] != pairs_digest(duplicates):
         raise InputError(
             f"{folder}: pairs of real galaxies must be split with the training's duplicates, "
             "found others; write them from a recipe whose [duplicates] are its [data.duplicates]"

@@ -13,6 +13,8 @@
     stocked = 1000
     reuse = 1                   # steps from one new batch of the stock to the next
     shards = "shards"           # training pairs from lensrim dataset; drawn afresh without it
+    halo_share = 0.5            # share of the lenses that are haloes; none where it is left out
+    haloes = "tng.safetensors"  # from lensrim haloes; those of the halo model where it is left out
 
     [data.duplicates]           # which stamps show one galaxy: they go into one set
     file = "sources/duplicate_pairs.json"
@@ -40,7 +42,7 @@ A stock costs variety: its lenses, noise and masks come again, in eight orientat
 it every step sees new ones. Compare the training's errors with the validation's.
 
 Paths are relative to the folder of the recipe. Galaxies are split by the hash of their names, four
-fifths for training, before anything else is done with them.
+fifths for training, before anything else is done with them; so are haloes.
 """
 
 import json
@@ -59,8 +61,8 @@ from ..training.table import from_table
 from .batches import Batches, DataConfig, check_numbers
 from .learnt import LensConfig
 
-FOLDERS = ("galaxies", "psfs", "stock", "shards")
-"""Settings of the data that are folders."""
+FOLDERS = ("galaxies", "psfs", "stock", "shards", "haloes")
+"""Settings of the data that are folders, or files."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ class Recipe:
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
         if self.data.shards is not None:
             data["shards"] = True
+        if self.data.halo_share:
+            data |= {"haloes": self.data.haloes is not None, "halo_share": self.data.halo_share}
         said = {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
         how = {name: getattr(self.unroll, name) for name in ("truncate", "autocast")}
         # What gives other gradients; not said where it is as it was before there was a choice.

@@ -12,6 +12,13 @@ Parameter = float | Tensor
 
 
 @runtime_checkable
+class Deflector(Protocol):
+    """What deflects light, and may not know more of itself."""
+
+    def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+@runtime_checkable
 class Mass(Protocol):
     """What every mass model can do."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...grid import PixelGrid
-from .base import Mass
+from .base import Deflector, Mass
 
 
 def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.float64) -> Tensor:
@@ -41,7 +41,7 @@ def pixel_average(mass: Mass, grid: PixelGrid, *, nodes: int = 4, dtype=torch.fl
 
 
 def flux_average(
-    mass: Mass,
+    mass: Deflector,
     grid: PixelGrid,
     nodes: int,
     dtype=torch.float64,
@@ -52,7 +52,7 @@ def flux_average(
     r"""Averages the convergence over pixels as :func:`pixel_average` does, all edges alike.
 
     Arguments:
-        mass: Mass model, its parameters unbatched or of shape (B).
+        mass: What deflects, its parameters unbatched or of shape (B).
         grid: Pixels to average over.
         nodes: Gauss-Legendre points along an edge.
         dtype: Type of the result.

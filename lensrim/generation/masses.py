@@ -13,9 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.halo_masses import HaloMasses
 from ..datasets.halos import LensPrior
+from ..datasets.kappa_bank import HaloBank, projections_of
 from ..datasets.masses import AnalyticMasses
+from ..datasets.model_haloes import ModelHaloes
 from ..datasets.priors import System, SystemPrior, draw_system
+from ..datasets.ranges import check_shares
 from ..errors import InputError
 from ..grid import PixelGrid
 
@@ -31,12 +35,17 @@ class MassConfig:
         reach: Half of the frame's side [Einstein radius].
         maps: Number of maps of a set.
         center: Largest offset of the mass from the frame's centre along x and y [Einstein radius].
+        halo_share: Share of the masses that are those of haloes.
+        haloes: File of haloes, from ``lensrim haloes``; those of the halo model by default. They
+            are split by halo.
         seed: Seed of the maps and of the sequence of batches.
     """
 
     reach: float = 3.0
     maps: int = 3000
     center: float = 0.05
+    halo_share: float = 0.0
+    haloes: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,13 +57,18 @@ class MassConfig:
                 f"{self.maps} and {self.center}; change them"
             )
 
+        check_shares(self, "halo_share")
+        if self.haloes is not None and self.halo_share == 0:
+            raise InputError("haloes: have no effect where halo_share is 0; set it, or leave them")
+
     def images(self, which: str, side: int, batch_size: int, seed: int) -> "MassImages":
         """Returns the sequence of batches of a set."""
         return MassImages(self, which, side, batch_size, seed)
 
     def describe(self, which: str) -> str:
         """Says of what the images of a set are made."""
-        return f"{self.maps} analytic masses of the {which} set"
+        haloes = f", {self.halo_share:.0%} of them haloes" if self.halo_share else ""
+        return f"{self.maps} masses of the {which} set{haloes}"
 
 
 @dataclass(frozen=True)
@@ -98,15 +112,29 @@ def _maps(config: MassConfig, which: str, side: int) -> Tensor:
         pixel_scale=(1.0, 1.0),
         theta_E_arcsec=(theta_E, theta_E),
         lens=LensPrior(center_range=config.center * theta_E),
+        halo_share=config.halo_share,
     )
+    haloes = projections = None
+    if config.halo_share:
+        haloes = ModelHaloes() if config.haloes is None else HaloBank(config.haloes)
+        projections = projections_of(haloes, which)
     parts = []
     for first in range(0, config.maps, CHUNK):
-        drawn = [draw_system(rng, prior=prior) for _ in range(min(CHUNK, config.maps - first))]
+        drawn = [
+            draw_system(rng, prior=prior, haloes=haloes, projections=projections)
+            for _ in range(min(CHUNK, config.maps - first))
+        ]
         parts.append(log_kappa(drawn, side))
     return torch.cat(parts)
 
 
 def log_kappa(systems: Sequence[System], side: int) -> Tensor:
     """Computes log10 of the mean convergence of each pixel of side 1, with shape (B, 1, S, S)."""
-    masses = AnalyticMasses()
-    return masses.fields(masses.numbers(systems), PixelGrid((side, side), 1.0), 1).kappa.log10()
+    grid, maps = PixelGrid((side, side), 1.0), torch.empty(len(systems), 1, side, side)
+    left = list(range(len(systems)))
+    for kind in (HaloMasses(), AnalyticMasses()):
+        rows = [i for i in left if kind.takes(systems[i])]
+        if rows:
+            maps[rows] = kind.fields(kind.numbers([systems[i] for i in rows]), grid, 1).kappa
+        left = [i for i in left if i not in rows]
+    return maps.log10()

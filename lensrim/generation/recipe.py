@@ -82,7 +82,8 @@ class GeneratorRecipe:
 
         Folders, which have other names on other machines, are left out.
         """
-        data = {k: v for k, v in asdict(self.data).items() if k not in ("galaxies", "duplicates")}
+        away = ("galaxies", "duplicates", "haloes")
+        data = {key: value for key, value in asdict(self.data).items() if key not in away}
         kind = "masses" if self.sources is None else "sources"
         said = {"data": {kind: data}, "elbo": asdict(self.elbo), "vae": asdict(self.model)}
         return json.loads(json.dumps(said))
@@ -99,7 +100,9 @@ class GeneratorRecipe:
             InputError: If there is a table, a key or a value that a recipe cannot have.
         """
         found = from_table(cls, content)
-        sources = found.sources
+        sources, masses = found.sources, found.masses
+        if masses is not None and masses.haloes is not None:
+            return replace(found, masses=replace(masses, haloes=str(folder / masses.haloes)))
         if sources is None or sources.galaxies is None:
             return found
         same = sources.duplicates

@@ -12,6 +12,8 @@ from lensrim.generation.masses import MassConfig
 from lensrim.generation.recipe import GeneratorRecipe, read_generator_recipe
 from lensrim.generation.sources import SourceConfig, fading, placed
 from lensrim.generation.statistics import STATISTICS, distance, light_radius
+from lensrim.grid import PixelGrid
+from lensrim.lensing.einstein import effective_theta_E
 
 CONFIGS = [SourceConfig(), MassConfig(maps=6)]
 
@@ -60,12 +62,24 @@ def test_the_window_fades_to_zero() -> None:
 
 
 def test_masses_have_an_einstein_radius_of_one() -> None:
-    from lensrim.grid import PixelGrid
-    from lensrim.lensing.einstein import effective_theta_E
-
     for log_kappa in MassConfig(maps=6).images("train", 48, 6, 0)(0)[:, 0]:
         kappa = (10 ** log_kappa.double()).numpy()
         assert effective_theta_E(kappa, PixelGrid((48, 48), 6 / 48)) == pytest.approx(1, abs=0.06)
+
+
+def test_masses_may_be_haloes(tmp_path: Path) -> None:
+    from haloes import power_law
+
+    from lensrim.datasets.kappa_bank import write_bank
+
+    write_bank(tmp_path / "bank", [power_law(f"h{k}#0", f"h{k}") for k in range(12)])
+    config = MassConfig(maps=4, halo_share=1.0, haloes=str(tmp_path / "bank"))
+    found = config.images("train", 48, 4, 0)(0)
+    for log_kappa in found[:, 0]:
+        kappa = (10 ** log_kappa.double()).numpy()
+        assert effective_theta_E(kappa, PixelGrid((48, 48), 6 / 48)) == pytest.approx(1, abs=0.03)
+    mixed = MassConfig(maps=4, halo_share=0.5, haloes=str(tmp_path / "bank"))
+    assert bool(mixed.images("train", 48, 4, 0)(0).isfinite().all())
 
 
 def test_galaxies_are_split_before_they_are_turned(tmp_path: Path) -> None:
@@ -116,6 +130,7 @@ class TestRecipe:
             ("", r"one of the tables \[sources\] and \[masses\], found neither"),
             ("[sources]\n[masses]\n", "found both"),
             ("[masses]\nreach = 0.5", r"\[masses\] reach: must be above 1"),
+            ("[masses]\nhaloes = 'b'", r"\[masses\] haloes: have no effect"),
             ("[sources]\nsynthetic = 2.0", r"\[sources\] synthetic: must be a share"),
             ("[sources]\nradius = [0.2, 0.1]", r"\[sources\] radius: must be a range"),
             ("[masses]\n[model]\nside = 60", r"\[model\] side: must be a multiple"),

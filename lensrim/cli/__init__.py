@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": "the speed of the simulator, beside that of its peers",
     "simulate": "one mock observation with its truth, as FITS files",
     "dataset": "many simulated lenses for training, in shards",
+    "galaxies": "how good stamps of galaxies are, and the galaxies of them",
     "train": "a machine for lenses, from a recipe",
     "pack": "a training, into one small file that others can use",
 }

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
-from ..datasets.cosmos import GalaxyFolder
+from ..datasets.galaxies import open_galaxies
 from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
 from ..inference.learning import StageName
@@ -242,7 +242,7 @@ def _ingredients(options: EvaluateOptions) -> tuple[Any, Any, Any]:
     """Returns the galaxies, the names of those to draw from, and the PSFs."""
     if options.recipe is not None:
         return read_recipe(options.recipe).data.read("test")
-    galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
+    galaxies = open_galaxies(options.galaxies) if options.galaxies else None
     psfs = read_psf_stamps(options.psfs) if options.psfs else None
     return galaxies, None, psfs
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .._weights import read_weights, write_weights
-from ..datasets.cosmos import Duplicates, GalaxyFolder, pairs_digest, split
+from ..datasets.cosmos import Duplicates, pairs_digest, split
+from ..datasets.galaxies import Collection, open_galaxies
 from ..datasets.pairs import PairPrior, Pairs
 from ..datasets.psfs import read_psf_stamps
 from ..datasets.samples import StoredPairs
@@ -76,7 +77,7 @@ class DataConfig:
 
     def read(
         self, which: str
-    ) -> tuple[GalaxyFolder | None, list[str] | None, dict[str, tuple[Map, float]] | None]:
+    ) -> tuple[Collection | None, list[str] | None, dict[str, tuple[Map, float]] | None]:
         """Returns the galaxies, the names of those of a set, and the PSFs.
 
         Arguments:
@@ -88,7 +89,7 @@ class DataConfig:
         psfs = None if self.psfs is None else read_psf_stamps(self.psfs)
         if self.galaxies is None:
             return None, None, psfs
-        galaxies = GalaxyFolder(self.galaxies)
+        galaxies = open_galaxies(self.galaxies)
         names = split(galaxies.names, self.pairs())[which]
         if not names:
             raise InputError(

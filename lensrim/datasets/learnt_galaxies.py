@@ -19,8 +19,8 @@ import torch
 
 from .._weights import sha256_of
 from ..errors import InputError
-from .cosmos import Galaxy, half_light_radius, isolate
 from .generative import VAE, load_vae
+from .stamps import Galaxy, half_light_radius, isolate
 
 FOLDER = Path(__file__).parent / "learnt"
 """Packaged generators, with ``cards.toml``: of what they were made, and what was measured."""

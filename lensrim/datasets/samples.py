@@ -18,7 +18,7 @@ import torch
 
 from .._weights import sha256_of
 from ..errors import InputError
-from .cosmos import GalaxyFolder, pairs_digest, split
+from .galaxies import open_galaxies
 from .kappa_bank import HaloBank, projections_of
 from .learnt_galaxies import is_learnt, weights_of
 from .model_haloes import ModelHaloes
@@ -27,6 +27,7 @@ from .pairs import Batch, Pairs
 from .presets import FOLDERS, Population
 from .psfs import read_psf_stamps
 from .shards import Shards
+from .splits import pairs_digest, split
 
 DESCRIPTION = ("galaxy", "companion", "halo", "psf_name", "pixel_scale", "peak", "snr")
 """What a sample says of itself, beside the pair."""
@@ -131,7 +132,7 @@ def _pairs(samples: Samples) -> Pairs:
     population = samples.population
     galaxies = names = None
     if population.galaxies is not None:
-        galaxies = GalaxyFolder(population.galaxies)
+        galaxies = open_galaxies(population.galaxies)
         if samples.which is not None:
             names = split(galaxies.names, population.duplicates)[samples.which]
             if not names:

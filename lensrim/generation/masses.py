@@ -33,7 +33,7 @@ class MassConfig:
 
     Arguments:
         reach: Half of the frame's side [Einstein radius].
-        maps: Number of maps of a set.
+        maps: Number of maps of the training set; the others have a quarter of it.
         center: Largest offset of the mass from the frame's centre along x and y [Einstein radius].
         halo_share: Share of the masses that are those of haloes.
         haloes: File of haloes, from ``lensrim haloes``; those of the halo model by default. They
@@ -118,11 +118,11 @@ def _maps(config: MassConfig, which: str, side: int) -> Tensor:
     if config.halo_share:
         haloes = ModelHaloes() if config.haloes is None else HaloBank(config.haloes)
         projections = projections_of(haloes, which)
-    parts = []
-    for first in range(0, config.maps, CHUNK):
+    parts, count = [], config.maps if which == "train" else -(-config.maps // 4)
+    for first in range(0, count, CHUNK):
         drawn = [
             draw_system(rng, prior=prior, haloes=haloes, projections=projections)
-            for _ in range(min(CHUNK, config.maps - first))
+            for _ in range(min(CHUNK, count - first))
         ]
         parts.append(log_kappa(drawn, side))
     return torch.cat(parts)

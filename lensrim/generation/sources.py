@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..datasets.cosmos import Duplicates, Galaxy, GalaxyFolder, split
-from ..datasets.priors import synthetic_galaxy
+from ..datasets.clumpy import synthetic_galaxy
+from ..datasets.galaxies import open_galaxies
 from ..datasets.psfs import block_mean
+from ..datasets.splits import Duplicates, split
+from ..datasets.stamps import Galaxy
 from ..errors import InputError
 
 SYNTHETIC = 200
@@ -166,7 +168,7 @@ def _read(key: _Key, which: str) -> tuple[Galaxy, ...]:
     config = key.config
     if config.galaxies is None:
         return ()
-    folder = GalaxyFolder(config.galaxies)
+    folder = open_galaxies(config.galaxies)
     pairs = () if config.duplicates is None else config.duplicates.pairs()
     names = split(folder.names, pairs)[which]
     read = (folder.load(name) for name in names)

@@ -13,7 +13,7 @@ LAYERS = [
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},
     {"plotting", "zoo", "training"},
-    {"inference"},
+    {"inference", "generation"},
     {"evaluation"},
     {"cli"},
 ]

@@ -20,7 +20,9 @@ COMMANDS = {
     "simulate": "one mock observation with its truth, as FITS files",
     "haloes": "lenses from simulated haloes, or from the halo model, in one file",
     "dataset": "many simulated lenses for training, in shards",
+    "galaxies": "how good stamps of galaxies are, and the galaxies of them",
     "train": "a machine for lenses, from a recipe",
+    "generator": "a generator of galaxies or masses, from a recipe",
     "pack": "a training, into one small file that others can use",
 }
 """The commands; each one is the module of this package that bears its name, loaded when chosen."""

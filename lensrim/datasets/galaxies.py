@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .cosmos import GalSimCatalogue, catalogues
 from .galaxy_folder import GalaxyFolder
-from .stamps import THOROUGH, Cleaning
+from .stamps import Cleaning
 
 Collection = GalaxyFolder | GalSimCatalogue
 """What opens: galaxies by name, and the stamps they are made of."""
@@ -20,6 +20,5 @@ def open_galaxies(path: str | Path, *, cleaning: Cleaning | None = None) -> Coll
     Raises:
         InputError: If there is no such folder, or it holds no galaxies.
     """
-    if catalogues(path):
-        return GalSimCatalogue(path, cleaning=cleaning or THOROUGH)
-    return GalaxyFolder(path, cleaning=cleaning or Cleaning())
+    own = {} if cleaning is None else {"cleaning": cleaning}
+    return GalSimCatalogue(path, **own) if catalogues(path) else GalaxyFolder(path, **own)

@@ -1,6 +1,7 @@
 """``lensrim galaxies``: how good stamps of galaxies are, and the galaxies of them."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -85,7 +86,7 @@ class Galaxies:
     """Replace the files of another run."""
 
     quiet: bool = False
-    """Print errors only."""
+    """Print errors only: what is left out is one."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def run(options: Galaxies) -> None:
         for each in judged(collection, names, cleaning_of(options)):
             rows.append(_row(each))
             if each.error:
-                bar.write(f"lensrim: left out: {each.error}")
+                bar.write(f"lensrim: left out: {each.error}", file=sys.stderr)
             elif options.output is not None and (options.keep or each.verdict != "bad"):
                 _write(options.output, each, options)
             if each.found is not None and each.name in shown:
@@ -271,9 +272,7 @@ def _table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
     from astropy.table import Table
 
-    table = Table(list(rows))
-    for name, unit in UNITS.items():
-        table[name].unit = unit
+    table = Table(list(rows), units=UNITS)
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
     with replacing(path) as file:

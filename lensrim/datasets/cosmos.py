@@ -60,7 +60,7 @@ class GalSimCatalogue:
         path: str | Path,
         *,
         sample: str | None = None,
-        exclusion: Exclusion = "marginal",
+        exclusion: str = "marginal",
         names: Iterable[str] | None = None,
         cleaning: Cleaning = THOROUGH,
     ):
@@ -172,7 +172,8 @@ class _Table:
 
         try:
             with fits.open(path, memmap=False) as hdus:
-                data: Any = hdus[1].data
+                table: Any = hdus[1]
+                data = table.data
                 columns = {name.lower(): np.array(data[name]) for name in data.columns.names}
         except (OSError, IndexError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: must be a FITS table, {error}; fetch it again") from error
@@ -192,7 +193,7 @@ class _Table:
         return self._columns[name]
 
 
-def selected(path: Path, rows: "_Table", exclusion: Exclusion) -> NDArray[np.bool_]:
+def selected(path: Path, rows: "_Table", exclusion: str) -> NDArray[np.bool_]:
     """Applies GalSim's rules: which rows of a catalogue are kept.
 
     ``bad_stamp`` keeps stamps with a S/N of 12 or more (20 for the sample 23.5) and without a mask

@@ -101,8 +101,7 @@ def denoise(
 def _levels(details: list[Map], noise: float, sky: NDArray[np.bool_] | None) -> list[float]:
     """Noise of the coefficients by scale, measured on the sky where there is enough of it."""
     if sky is None or np.mean(sky) < 0.05:
-        return [noise * level for level in WHITE]
+        return [noise * level for level in WHITE[: len(details)]]
     measured: list[Any] = [1.4826 * np.median(np.abs(part[sky])) for part in details]
-    # A coarse scale has few independent values on the sky: its noise is at least that of a white
-    # one whose finest scale is the measured one.
-    return [max(m, 0.5 * noise * level) for m, level in zip(measured, WHITE, strict=False)]
+    # A coarse scale has few independent values on the sky: they may all be small by chance.
+    return [max(m, 0.5 * noise * w) for m, w in zip(measured, WHITE, strict=False)]

@@ -101,7 +101,8 @@ class GalaxyFolder:
         path = self._paths[name]
         try:
             with fits.open(path) as hdus:
-                data: list[Any] = [(getattr(hdu, "data", None), hdu.header) for hdu in hdus]
+                all_of_them: list[Any] = list(hdus)
+                data = [(getattr(hdu, "data", None), hdu.header) for hdu in all_of_them]
         except (OSError, TypeError, ValueError, fits.VerifyError) as error:
             raise InputError(f"{path}: a galaxy stamp must be a FITS file: {error}") from error
         images = [each for each in data if each[0] is not None and each[0].ndim == 2]

@@ -113,7 +113,8 @@ def _edge(inside: Mask) -> Mask:
     """Outermost pixels of a region."""
     from scipy import ndimage
 
-    return inside & ~np.asarray(ndimage.binary_erosion(inside))
+    deep: Any = ndimage.binary_erosion(inside)
+    return inside & ~deep
 
 
 def _off(galaxy: Isolated) -> float:

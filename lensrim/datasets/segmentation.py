@@ -64,7 +64,8 @@ def deblend(
     smooth = np.where(region, ndimage.gaussian_filter(np.where(region, light, 0.0), width), 0.0)
     weights = smooth * centrality(smooth.shape)
     row, column = np.unravel_index(np.argmax(weights), weights.shape)
-    rows, columns = ndimage.find_objects(region.astype(np.int8))[0]
+    found: Any = ndimage.find_objects(region.astype(np.int8))
+    rows, columns = found[0]
     inside = smooth[rows, columns]
     seed = (int(row) - rows.start, int(column) - columns.start)
     isophotes = np.geomspace(floor, max(inside.max() / contrast, floor), levels)
@@ -75,7 +76,8 @@ def deblend(
     # A bright knot far out may have come first: the galaxy is what has the light near the middle.
     near = (np.where(region, light, 0.0) * centrality(light.shape))[rows, columns]
     best = int(np.argmax(ndimage.sum(near, owner, np.arange(1, len(seeds) + 1))))
-    labels: Any = ndimage.label(owner == 1 + best)[0]
+    labelled: Any = ndimage.label(owner == 1 + best)
+    labels = labelled[0]
     kept = np.zeros_like(region)
     kept[rows, columns] = labels == labels[seeds[best]]
     return kept, len(seeds) - 1

@@ -151,11 +151,12 @@ def grain(image: Map, inside: Mask) -> float:
     from scipy import ndimage
 
     around = np.array([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
-    deep = np.asarray(ndimage.binary_erosion(inside, np.ones((3, 3))))
+    deep: Any = ndimage.binary_erosion(inside, np.ones((3, 3)))
     if not deep.any():
         return 0.0
     faint = deep & (image <= np.median(image[deep]))
-    return 1.4826 * float(np.median(np.abs(ndimage.convolve(image, around)[faint])))
+    rough: Any = ndimage.convolve(image, around)
+    return 1.4826 * float(np.median(np.abs(rough[faint])))
 
 
 def _background(image: Map) -> tuple[float, float]:
@@ -232,7 +233,8 @@ def _sky(smooth: Map, noise: float, blank: Mask) -> Mask:
     """Pixels where there is nothing but sky."""
     from scipy import ndimage
 
-    return ~np.asarray(ndimage.binary_dilation(smooth > noise, iterations=4)) & ~blank
+    bright: Any = ndimage.binary_dilation(smooth > noise, iterations=4)
+    return ~(bright | blank)
 
 
 def _segment(light: Map, smooth: Map, noise: float, cleaning: Cleaning) -> tuple[Mask, Mask, int]:

@@ -7,10 +7,10 @@ The output folder holds
 - ``catalogue.ecsv``, ``catalogue.fits``, ``failures.ecsv`` and ``index.html``: the lenses that
   were asked for and are done, in the order of the list.
 
-The latter are functions of the rows (:mod:`lensrim.survey.rows`); they are written now and then, and at the end. So a run
-may be killed at any moment, divided among processes, jobs or machines, and run again: what is done
-stays, and the table is the same but for the seconds. A lens that cannot be done is a row with its
-reason.
+The latter are functions of the rows (:mod:`lensrim.survey.rows`); they are written now and then,
+and at the end. So a run may be killed at any moment, divided among processes, jobs or machines,
+and run again: what is done stays, and the table is the same but for the seconds. A lens that
+cannot be done is a row with its reason.
 """
 
 import os
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
@@ -51,6 +51,7 @@ PAUSE = 20.0
 """How much longer than it takes to write the table, the next writing of it is put off."""
 
 
+@runtime_checkable
 class Result(Protocol):
     """What a reconstruction returns, as far as a survey needs it."""
 
@@ -222,8 +223,8 @@ def _left(folder: Path, lenses: Sequence[Lens], *, overwrite: bool, retry: bool)
             others.append(lens.name)
     if others and not overwrite:
         raise InputError(
-            f"{folder}: products are not replaced unasked, found {len(others)} that were made with "
-            "other options, by another version or of files that have changed, such as "
+            f"{folder}: products are not replaced unasked, found {len(others)} that were made "
+            "with other options, by another version or of files that have changed, such as "
             f"{others[0]!r}; choose another output or give --overwrite"
         )
     return left

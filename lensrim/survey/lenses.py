@@ -173,7 +173,7 @@ def safe_name(text: str) -> str:
     normal = unicodedata.normalize("NFC", text)
     kept = "".join("_" if c in FORBIDDEN or not c.isprintable() else c for c in normal)
     kept = kept.strip(" ").lstrip(".").rstrip(". ")
-    if kept == text and len(kept.encode()) <= LONGEST:
+    if kept and kept == text and len(kept.encode()) <= LONGEST:
         return kept
     return f"{_cut(kept, LONGEST - 9) or 'lens'}-{_digest(text)[:8]}"
 

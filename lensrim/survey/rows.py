@@ -1,9 +1,10 @@
 """What is kept of each lens that was done: one small file, written when all else of it is there.
 
-``products/<name>/row.json`` holds the values of the table, the digest of the options, and the files that
-were read with their sizes and digests. It takes its place whole, after the product: a lens whose
-row is there is done, and one whose row is not is done again. What is not guaranteed: a file that
-was changed without a change of its size or of its time of change is taken for the same.
+``products/<name>/row.json`` holds the values of the table, the digest of the options, and the
+files that were there to be read, with their sizes and digests. It takes its place whole, after the
+product: a lens whose row is there is done, and one whose row is not is done again. What is not
+guaranteed: a file that was changed without a change of its size and of its time of change is taken
+for the same.
 """
 
 import hashlib

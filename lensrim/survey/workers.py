@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 TRIES = 3
 """How often a job is begun whose process dies of it."""
@@ -36,6 +36,7 @@ class Done:
     lost: str = ""
 
 
+@runtime_checkable
 class Crew(Protocol):
     """Does jobs."""
 
@@ -166,10 +167,7 @@ def _single_threaded() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, work: Work) -> None:
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes to all; the first process ends us
-    torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -70,10 +70,9 @@ class Lens:
     def files(self) -> list[Path]:
         """Returns the files that may be read, as far as they are there."""
         place = split(self.path)
-        found = [place]
+        folder, found = place.parent, [place]
         if os.path.isdir(place):
-            found = sorted(Path(entry.path) for entry in os.scandir(place))
-        folder = place if os.path.isdir(place) else place.parent
+            folder, found = place, _entries(place)
         for part in ("data", "noise", "exposure", "psf", "mask", "dq"):
             if (reference := getattr(self.read, part)) is not None:
                 found += [named := split(reference), folder / named]
@@ -87,6 +86,13 @@ class Found:
 
     lenses: tuple[Lens, ...]
     notes: tuple[str, ...] = field(default=())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # it is told when it is read
+        return []
 
 
 def split(reference: str) -> Path:

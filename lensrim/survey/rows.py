@@ -134,7 +134,11 @@ def _same(file: Path, size: int, changed: int, digest: str) -> bool:
 
 
 def _stat(file: Path) -> tuple[int, int]:
-    found = os.stat(file)
+    """Returns size and time of change; of a file that has just gone, what none has."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return -1, -1
     return found.st_size, found.st_mtime_ns
 
 

@@ -1,4 +1,4 @@
-"""The page in a browser without a window, where there is one: it draws, sorts, filters, escapes."""
+"""The page in a browser without a window, where there is one: drawn, sorted, filtered, escaped."""
 
 import json
 import os
@@ -22,7 +22,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="needs Chromium"),
 ]
-EVIL = "<img src=x onerror=\"document.title='broken in'\"></script><script>document.title=1</script>"
+EVIL = (
+    "<img src=x onerror=\"document.title='broken in'\"></script><script>document.title=1</script>"
+)
 COUNT = 10_000
 
 ACTS = """
@@ -51,10 +53,11 @@ report.sorting = timed(() => click("χ²"));
 report.lowest = names()[0];
 click("χ²");
 report.highest = names()[0];
-const bar = document.querySelectorAll("#charts svg")[0].querySelectorAll("rect")[2];
-bar.dispatchEvent(new Event("click"));
+const press = () => document.querySelector("#charts svg").querySelectorAll("rect")[2]
+  .dispatchEvent(new Event("click"));
+press();
 report.bin = byId("count").textContent;
-document.querySelectorAll("#charts svg")[0].querySelectorAll("rect")[2].dispatchEvent(new Event("click"));
+press();
 report.unbinned = byId("count").textContent;
 report.scrolling = 0;
 for (let k = 0; k < 200; k++) {

@@ -1,51 +1,14 @@
 """The crews of a survey: every job comes back once, also where its process does not."""
 
 import os
-import signal
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from jobs import Job, Unpicklable, threads, work
 
 from lensrim.errors import InputError
-from lensrim.survey.workers import Alone, Crew, Workers
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of :func:`work`: its number, and where and how often its process dies of it."""
-
-    number: int
-    folder: Path
-    deaths: int = 0
-    error: str = ""
-
-
-def work(job: Job) -> tuple[int, int, str | None]:
-    begun = job.folder / f"{job.number}.{time.monotonic_ns()}"
-    begun.touch()
-    if len(list(job.folder.glob(f"{job.number}.*"))) <= job.deaths:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if job.error:
-        raise InputError(job.error)
-    return job.number**2, os.getpid(), os.environ.get("OMP_NUM_THREADS")
-
-
-def threads(job: object) -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
-class Unpicklable:
-    """Work that kills the process that unpickles it."""
-
-    def __reduce__(self):
-        return os._exit, (3,)
-
-    def __call__(self, job: object) -> None: ...
+from lensrim.survey.workers import Alone, Cluster, Crew, Workers
 
 
 def test_alone_keeps_the_order(tmp_path: Path) -> None:
@@ -92,3 +55,35 @@ def test_an_error_of_the_survey_ends_it(tmp_path: Path) -> None:
 def test_processes_that_cannot_start_are_told() -> None:
     with pytest.raises(RuntimeError, match="processes must start, they die: exit status 3"):
         list(Workers(1).run(Unpicklable(), [0]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_outlives_deaths(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    jobs = [Job(k, tmp_path, {1: 1, 3: 9}.get(k, 0)) for k in range(6)]
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        done = {each.job.number: each for each in Cluster(client).run(work, jobs)}
+    assert sorted(done) == list(range(6))
+    assert {k for k, each in done.items() if each.lost} == {3}
+    assert "its worker died" in done[3].lost
+    assert all(done[k].result[0] == k**2 for k in (0, 1, 2, 4, 5))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_error_of_the_survey_ends_it_on_a_cluster_too(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(InputError, match="no room"),
+    ):
+        list(Cluster(client).run(work, [Job(0, tmp_path, error="no room")]))

@@ -2,7 +2,7 @@
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, to_rgb
 from numpy import ndarray
 
 from ..io.product import Product
@@ -54,7 +54,7 @@ def _coloured(values: ndarray, norm: Normalize, cmap: str, side: int) -> ndarray
     h, w = values.shape
     middle = (np.arange(side) + 0.5) * max(h, w) / side
     row, column = (np.floor(middle - (max(h, w) - n) / 2).astype(int) for n in (h, w))
-    grey = np.array(matplotlib.colors.to_rgb(IGNORED)) * 255
+    grey = np.array(to_rgb(IGNORED)) * 255
     inside = ((row >= 0) & (row < h))[:, None] & ((column >= 0) & (column < w))
     picked = colours[row.clip(0, h - 1)[:, None], column.clip(0, w - 1)]
     return np.where(inside[..., None], picked, grey.astype(np.uint8)).astype(np.uint8)

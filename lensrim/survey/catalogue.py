@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
@@ -29,6 +29,7 @@ from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product
 from ..io.read import read_observation
+from ..io.staging import SUFFIXES
 from .columns import values_of
 from .lenses import Lens
 from .page import write_page
@@ -47,6 +48,7 @@ from .rows import (
 from .tables import write_tables
 from .workers import Alone, Crew
 
+THUMBNAILS = "thumbnails.png"
 PAUSE = 20.0
 """How much longer than it takes to write the table, the next writing of it is put off."""
 
@@ -128,8 +130,8 @@ class DoLens:
         for left in place.glob(".lensrim-*"):
             rmtree(left, ignore_errors=True)
         try:
-            files = result.write(place / f"{lens.name}_lensrim.fits", overwrite=True)
-            small = _write_thumbnails(place / "thumbnails.png", result.product)
+            files = result.write(planned(place, lens)[0], overwrite=True)
+            small = _write_thumbnails(place / THUMBNAILS, result.product)
         except (InputError, OSError):
             raise
         except Exception as error:
@@ -139,7 +141,10 @@ class DoLens:
         return Outcome(lens.name)
 
     def _fail(self, lens: Lens, error: Exception, inputs: Sequence[State]) -> Outcome:
-        """Writes the row of a lens that cannot be done."""
+        """Writes the row of a lens that cannot be done, and leaves no older product beside it."""
+        place = folder_of(self.folder, lens)
+        for old in (place / THUMBNAILS, *planned(place, lens)):
+            old.unlink(missing_ok=True)
         reason, detail = one_line(error), ""
         if not isinstance(error, InputError | OSError):
             reason = f"error of lensrim itself: {type(error).__name__}: {reason}"
@@ -148,14 +153,20 @@ class DoLens:
         return Outcome(lens.name, reason)
 
 
+def planned(place: Path, lens: Lens) -> list[Path]:
+    """Returns the files of a product, of which the FITS file is the first."""
+    return [place / f"{lens.name}_lensrim{suffix}" for suffix in SUFFIXES]
+
+
 def _write_thumbnails(path: Path, product: Product) -> Path:
     from matplotlib.image import imsave
 
     from ..plotting.thumbnails import thumbnails
 
     clear_leftovers(path)
+    metadata: Any = {"Software": None}  # the library's version would differ between equal pictures
     with replacing(path) as file:
-        imsave(file, thumbnails(product), format="png", metadata={"Software": None})
+        imsave(file, thumbnails(product), format="png", metadata=metadata)
     return path
 
 

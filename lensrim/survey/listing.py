@@ -56,9 +56,10 @@ def is_table(text: str, *, alone: bool) -> bool:
         return False
     try:
         with quiet(), fits.open(path, memmap=True) as hdus:
-            tables = (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU))
-            first = next(tables, None)
-            return first is not None and "path" in [n.lower() for n in first.columns.names]
+            tables: list[Any] = [
+                h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)
+            ]
+            return bool(tables) and "path" in [name.lower() for name in tables[0].columns.names]
     except Exception:  # a damaged file is an observation that fails, with its reason
         return False
 

@@ -51,7 +51,7 @@ def _short(value: Any) -> Any:
 
 @lru_cache
 def _template() -> str:
-    return resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    return resources.files("lensrim.survey").joinpath("page.html").read_text("utf-8")
 
 
 def write_page(folder: Path, rows: Sequence[Row]) -> None:

@@ -54,6 +54,25 @@ def table_of(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> Table:
     return Table(made, meta=META)
 
 
+def ecsv_of(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
+    """Returns the rows as ECSV: what astropy writes of :func:`table_of`, but sooner."""
+    text = StringIO()
+    table_of(rows[:0], columns).write(text, format="ascii.ecsv")
+    # astropy itself takes each number singly out of a masked column
+    for row in rows:
+        cells = (_cell(row.values.get(column.name)) for column in columns)
+        text.write(" ".join(cells) + "\n")
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    # a line that began with a bare # would be read as a comment
+    text = "" if value is None else readable(str(value))
+    if text and text[0] != "#" and not any(c in text for c in ' "'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
 def readable(text: str) -> str:
     """Writes out, on one line, what a file in UTF-8 cannot hold."""
     return " ".join(text.encode(errors="backslashreplace").decode().split())
@@ -96,13 +115,8 @@ def write_tables(folder: Path, rows: Sequence[Row]) -> None:
         OSError: If there is no room.
     """
     failed = [row for row in rows if row.failed]
-    for name, table in (
-        ("catalogue.ecsv", table_of(rows)),
-        ("failures.ecsv", table_of(failed, FAILURES)),
-    ):
-        text = StringIO()
-        table.write(text, format="ascii.ecsv")
-        _put(folder / name, text.getvalue().encode())
+    _put(folder / "catalogue.ecsv", ecsv_of(rows).encode())
+    _put(folder / "failures.ecsv", ecsv_of(failed, FAILURES).encode())
     memory = BytesIO()
     fits_of(rows).writeto(memory)
     _put(folder / "catalogue.fits", memory.getvalue())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ from lensrim.io.read import read_observation
 from lensrim.survey.catalogue import run_survey
 from lensrim.survey.columns import COLUMNS, FLAGS
 from lensrim.survey.lenses import Lens, name_lenses
+from lensrim.survey.rows import Row
+from lensrim.survey.tables import ecsv_of, table_of
 from lensrim.survey.workers import Workers
 
 TABLES = ("catalogue.ecsv", "failures.ecsv")
@@ -98,6 +101,22 @@ def test_the_tables_hold_the_products(whole: Path) -> None:
     assert np.isnan(table["theta_e"][0])
     assert table["n_x"].tolist() == [-1, *[16] * 5]
     assert ecsv.meta["flags"] == {1 << bit: what for bit, what in enumerate(FLAGS)}
+
+
+def test_ecsv_is_as_astropy_writes_it() -> None:
+    texts = ["plain", "two words", 'a "quote"', "", "größe 镜", "line\nbreak", "\udcff", "'"]
+
+    def row(text: str, k: int) -> Row:
+        values = {"name": text, "path": text, "theta_e": 0.1 + k, "n_x": k, "chi2": None}
+        return Row(values, "key")
+
+    rows = [row(text, k) for k, text in enumerate(texts)]
+    expected = StringIO()
+    table_of(rows).write(expected, format="ascii.ecsv")
+    assert ecsv_of(rows) == expected.getvalue()
+    back = Table.read(ecsv_of([*rows, row("#x", 8)]), format="ascii.ecsv")
+    assert back["name"].tolist()[4:] == ["größe 镜", "line break", "\\udcff", "'", "#x"]
+    assert back["theta_e"].tolist() == [0.1 + k for k in range(9)]
 
 
 def test_a_failure_is_a_row_with_its_reason(whole: Path) -> None:
@@ -169,6 +188,16 @@ def test_failures_are_kept_until_asked_or_mended(tmp_path: Path) -> None:
     summary = survey(tmp_path / "out", str(path))  # it has changed, and no product is in the way
     assert (summary.made, summary.failures) == (1, ())
     assert len(Table.read(tmp_path / "out" / "failures.ecsv", format="ascii.ecsv")) == 0
+
+
+def test_a_failure_leaves_no_older_product(tmp_path: Path) -> None:
+    path = write_observation(tmp_path / "a.fits", 0)
+    survey(tmp_path / "out", str(path))
+    path.write_text("no FITS file")
+    (tmp_path / "out" / "products" / "a" / "notes.txt").touch()
+    assert len(survey(tmp_path / "out", str(path), overwrite=True).failures) == 1
+    left = {file.name for file in (tmp_path / "out" / "products" / "a").iterdir()}
+    assert left == {"row.json", "notes.txt"}
 
 
 def test_errors_of_any_kind_are_rows(tmp_path: Path) -> None:

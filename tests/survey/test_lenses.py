@@ -180,7 +180,7 @@ def test_a_bad_line_is_a_lens_that_fails(cells: dict, problem: str, tmp_path: Pa
         ("path\n", "a table of lenses must have lines, found none"),
         ("path,PATH\na,b\n", "a column must be there once, found twice"),
         ("", "a table of lenses must have a column 'path'"),
-        ("path,b\nx\n", "must be a table of lenses"),
+        ("path\nx,y,z\n", "must be a table of lenses"),
     ],
 )
 def test_a_bad_table_is_told_in_a_line(text: str, message: str, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """A survey of tiny lenses with a stand-in for the chain, for tests here and in processes.
 
-``python tests/surveys.py OUTPUT COUNT INPUT`` runs one by itself; it can be killed at any moment.
+``python tests/surveys.py OUTPUT NOTES PATTERN SECONDS WORKERS`` runs one by itself (with 0 workers
+in its own process); it can be killed at any moment.
 """
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from lensrim._weights import replacing
 from lensrim.grid import PixelGrid
 from lensrim.inference.reconstruct import ReconstructOptions
 from lensrim.io.observation import Observation
@@ -22,6 +24,7 @@ from lensrim.io.options import ReadOptions
 from lensrim.io.product import Product, write_product
 from lensrim.survey.catalogue import Summary, run_survey
 from lensrim.survey.lenses import Lens, find_lenses
+from lensrim.survey.workers import Alone, Workers
 
 SIDE = 16
 
@@ -59,6 +62,19 @@ class Result:
 
     def write(self, path: Path, *, overwrite: bool) -> list[Path]:
         return write_product(self.product, path, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class LightResult:
+    """What a stand-in returns whose files are small and soon written."""
+
+    product: Product
+
+    def write(self, path: Path, *, overwrite: bool) -> list[Path]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(str(self.product.value("THETAE")).encode())
+        return [path]
 
 
 def product_of(observation: Observation, options: ReconstructOptions, **more: Any) -> Product:
@@ -105,6 +121,11 @@ def quick(observation: Observation, options: ReconstructOptions) -> Result:
     return Result(product_of(observation, options))
 
 
+def light(observation: Observation, options: ReconstructOptions) -> LightResult:
+    """Does a lens in no time, and writes little of it."""
+    return LightResult(product_of(observation, options))
+
+
 @dataclass(frozen=True)
 class Noted:
     """Does a lens, and notes in a file of its own that it was begun.
@@ -114,21 +135,23 @@ class Noted:
         seconds: How long it takes.
         deadly: Names of lenses that kill their process.
         once: Whether they do so the first time alone.
+        chain: What does them.
     """
 
     folder: Path
     seconds: float = 0.0
     deadly: tuple[str, ...] = ()
     once: bool = True
+    chain: Callable[[Observation, ReconstructOptions], Any] = quick
 
-    def __call__(self, observation: Observation, options: ReconstructOptions) -> Result:
+    def __call__(self, observation: Observation, options: ReconstructOptions) -> Any:
         begun = self.begun(observation.name)
         name = f"{observation.name}.{os.getpid()}.{time.monotonic_ns()}"
         (self.folder / name).touch()
         time.sleep(self.seconds)
         if observation.name in self.deadly and not (self.once and begun):
             os.kill(os.getpid(), signal.SIGKILL)
-        return quick(observation, options)
+        return self.chain(observation, options)
 
     def begun(self, name: str) -> int:
         """How often a lens was begun."""
@@ -161,5 +184,10 @@ def but_for_seconds(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    output, notes, given = sys.argv[1:]
-    survey(Path(output), given, reconstruct=Noted(Path(notes), seconds=0.01))
+    output, notes, given, seconds, workers = sys.argv[1:]
+    survey(
+        Path(output),
+        given,
+        reconstruct=Noted(Path(notes), float(seconds)),
+        crew=Workers(int(workers)) if int(workers) else Alone(),
+    )

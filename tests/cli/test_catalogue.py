@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from surveys import quick, write_observation, write_observations
+from surveys import light, write_observation, write_observations
 
 from lensrim.cli import catalogue as command
 from lensrim.cli import main
@@ -24,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         yield Alone()
 
     def run(*args: object, **options: object):
-        return run_survey(*args, **options, reconstruct=quick)
+        return run_survey(*args, **options, reconstruct=light)
 
     monkeypatch.setattr(command, "crew_of", alone)
     monkeypatch.setattr(command, "run_survey", run)

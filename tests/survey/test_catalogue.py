@@ -20,6 +20,7 @@ from surveys import (
     Noted,
     but_for_seconds,
     lenses,
+    light,
     product_of,
     quick,
     survey,
@@ -32,7 +33,7 @@ from lensrim.inference.judgement import doubts
 from lensrim.inference.macro import NAMES, MacroPrior
 from lensrim.io.product import read_product
 from lensrim.io.read import read_observation
-from lensrim.survey.catalogue import run_survey
+from lensrim.survey.catalogue import Reconstruct, run_survey
 from lensrim.survey.columns import COLUMNS, FLAGS
 from lensrim.survey.lenses import Lens, name_lenses
 from lensrim.survey.rows import Row
@@ -139,7 +140,7 @@ def test_equal_rows_give_equal_bytes(whole: Path, tmp_path: Path, pattern: str) 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     pattern = write_observations(tmp_path / "obs", 3)
     (tmp_path / "notes").mkdir()
-    chain = Noted(tmp_path / "notes")
+    chain = Noted(tmp_path / "notes", chain=light)
     for _ in range(2):
         survey(tmp_path / "out", pattern, reconstruct=chain)
     assert [chain.begun(f"lens000{k}") for k in range(3)] == [1, 1, 1]
@@ -160,22 +161,22 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 def test_products_are_not_replaced_unasked(tmp_path: Path) -> None:
     pattern = write_observations(tmp_path / "obs", 2)
-    survey(tmp_path / "out", pattern)
+    survey(tmp_path / "out", pattern, reconstruct=light)
     before = (tmp_path / "out" / "catalogue.fits").read_bytes()
     other = lenses(pattern, seed=3)
     with pytest.raises(InputError, match=r"found 2 that were made with other options.*--overwri"):
-        run_survey(tmp_path / "out", other, reconstruct=quick)
+        run_survey(tmp_path / "out", other, reconstruct=light)
     write_observation(tmp_path / "obs" / "lens0000.fits", 99)
     with pytest.raises(
         InputError, match=r"found 1 .* files that have changed, such as 'lens0000'"
     ):
-        survey(tmp_path / "out", pattern)
+        survey(tmp_path / "out", pattern, reconstruct=light)
     assert (tmp_path / "out" / "catalogue.fits").read_bytes() == before
-    summary = survey(tmp_path / "out", pattern, overwrite=True)
+    summary = survey(tmp_path / "out", pattern, overwrite=True, reconstruct=light)
     assert (summary.made, summary.there) == (1, 1)
-    summary = run_survey(tmp_path / "out", other, reconstruct=quick, overwrite=True)
+    summary = run_survey(tmp_path / "out", other, reconstruct=light, overwrite=True)
     assert (summary.made, summary.there) == (2, 0)
-    assert run_survey(tmp_path / "out", other, reconstruct=quick, overwrite=True).made == 0
+    assert run_survey(tmp_path / "out", other, reconstruct=light, overwrite=True).made == 0
 
 
 def test_failures_are_kept_until_asked_or_mended(tmp_path: Path) -> None:
@@ -314,6 +315,42 @@ def test_a_lens_that_kills_its_process_is_a_failure(tmp_path: Path) -> None:
     assert row.values["reason"] == "its process died 3 times, the last by SIGKILL"
 
 
+def by_itself(out: Path, notes: Path, pattern: str, seconds: float, workers: int):
+    """Starts a survey in a process of its own."""
+    script = str(Path(__file__).parent.parent / "surveys.py")
+    words = (out, notes, pattern, seconds, workers)
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, script, *map(str, words)], env=environment)
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
+    pattern = write_observations(tmp_path / "obs", 2)
+    (tmp_path / "notes").mkdir()
+    chain = Noted(tmp_path / "notes")
+    process = by_itself(tmp_path / "out", tmp_path / "notes", pattern, 600.0, 2)
+    while len(chain.processes()) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    end = time.monotonic() + 60
+    for worker in map(int, chain.processes()):
+        while is_alive(worker):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process is at work; one that nobody has buried is not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 KILLS = 20
 
 
@@ -324,13 +361,9 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "obs" / "bad.fits").write_text("no FITS file")
     (tmp_path / "notes").mkdir()
     chain, out = Noted(tmp_path / "notes", 0.01), tmp_path / "out"
-    command = [sys.executable, str(Path(__file__).parent.parent / "surveys.py")]
-    words = [str(out), str(tmp_path / "notes"), pattern]
-    path = os.pathsep.join(filter(None, sys.path))
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     rng, kills, done_before = random.Random(1), 0, 0
     while True:
-        process = subprocess.Popen([*command, *words], env=environment)
+        process = by_itself(out, tmp_path / "notes", pattern, 0.01, 0)
         begun = len(list((tmp_path / "notes").iterdir()))
         while kills < KILLS and process.poll() is None:
             if len(list((tmp_path / "notes").iterdir())) > begun:  # it is at work
@@ -358,18 +391,18 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_lenses_leave_memory_and_files_as_they_are(tmp_path: Path) -> None:
-    counts = _memory_of_a_run(tmp_path, 1000)
+    counts = _memory_of_a_run(tmp_path, 1000, quick)
     early, late = np.median(counts[200:400], axis=0), np.median(counts[-200:], axis=0)
     assert late[0] < 1.05 * early[0]
     assert late[1] == early[1]
 
 
 def test_thirty_lenses_leave_no_file_open(tmp_path: Path) -> None:
-    counts = _memory_of_a_run(tmp_path, 30)
+    counts = _memory_of_a_run(tmp_path, 30, light)
     assert {files for _, files in counts[5:]} == {counts[5][1]}
 
 
-def _memory_of_a_run(folder: Path, count: int) -> list[tuple[int, int]]:
+def _memory_of_a_run(folder: Path, count: int, chain: Reconstruct) -> list[tuple[int, int]]:
     """Returns resident memory [kB] and open files after each lens of a run."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc")
@@ -380,5 +413,5 @@ def _memory_of_a_run(folder: Path, count: int) -> list[tuple[int, int]]:
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4
         found.append((resident, len(os.listdir("/proc/self/fd"))))
 
-    survey(folder / "out", pattern, report=look)
+    survey(folder / "out", pattern, reconstruct=chain, report=look)
     return found

@@ -14,7 +14,7 @@ LAYERS = [
     {"io", "datasets", "metrics"},
     {"plotting", "zoo", "training"},
     {"inference", "generation"},
-    {"evaluation"},
+    {"evaluation", "survey"},
     {"cli"},
 ]
 """Modules and packages from the bottom up; those of one set do not know each other."""

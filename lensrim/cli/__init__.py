@@ -1,7 +1,8 @@
 """The command ``lensrim``: one dataclass of options and one ``run`` for each of its commands.
 
 Exit status: 0 when all went well, 2 for input that cannot be used (one line on the standard
-error), 1 for a failure of the program itself (with its traceback), 130 when interrupted.
+error), 1 for a failure of the program itself (with its traceback) or of some lenses of a survey,
+130 when interrupted.
 """
 
 import sys
@@ -15,6 +16,7 @@ from ..errors import FULL, InputError
 
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
+    "catalogue": "the same of many lenses, with one table and a page of them all",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
     "bench": "the speed of the simulator, beside that of its peers",
     "simulate": "one mock observation with its truth, as FITS files",
@@ -61,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(args)
     try:
         command = import_module(f".{chosen.command}", __name__)
-        command.run(command.parse(chosen.options))
+        status = command.run(command.parse(chosen.options))
     except InputError as error:
         return _refuse(str(error))
     except OSError as error:
@@ -80,4 +82,4 @@ def main(args: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
+    return status or 0

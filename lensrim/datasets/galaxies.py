@@ -5,7 +5,7 @@ from pathlib import Path
 from .cosmos import GalSimCatalogue, catalogues
 from .galaxy_folder import GalaxyFolder
 from .learnt_galaxies import LearntGalaxies, is_learnt
-from .stamps import Cleaning
+from .stamps import THOROUGH, Cleaning
 
 Collection = GalaxyFolder | GalSimCatalogue
 """What a folder opens: galaxies by name, and the stamps they are made of."""
@@ -28,5 +28,6 @@ def open_galaxies(path: str | Path, *, cleaning: Cleaning | None = None) -> Open
     """
     if is_learnt(path):
         return LearntGalaxies(path)
-    own = {} if cleaning is None else {"cleaning": cleaning}
-    return GalSimCatalogue(path, **own) if catalogues(path) else GalaxyFolder(path, **own)
+    if catalogues(path):
+        return GalSimCatalogue(path, cleaning=cleaning or THOROUGH)
+    return GalaxyFolder(path, cleaning=cleaning or Cleaning())

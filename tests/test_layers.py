@@ -9,6 +9,7 @@ import pytest
 
 LAYERS = [
     {"errors"},
+    {"_checksum"},
     {"grid", "_weights", "_toml", "progress"},
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},

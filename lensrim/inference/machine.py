@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from .. import zoo
-from .._weights import read_weights, sha256_of
+from .._checksum import sha256_of
+from .._weights import read_weights
 from ..errors import InputError
 from ..rim.core import RIM
 from .learnt import LensConfig, build

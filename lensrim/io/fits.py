@@ -9,7 +9,7 @@ and is kept from the user. Pixels come out as double precision in the machine's 
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -26,8 +26,11 @@ from lensrim.io.stream import is_file, is_folder, one_line, open_stream, peek
 from lensrim.io.tiles import check_tiles
 
 LARGEST = 25_000_000
-"""Pixels that an image may have: 5000 x 5000. With its noise, mask and flags it then takes less than
-2 GB of memory; a lens covers a thousandth of it."""
+"""Pixels that an image may have: 5000 x 5000. With its noise, mask and flags it then takes less
+than 2 GB of memory; a lens covers a thousandth of it."""
+
+MOST = 30
+"""Items of a list in a message."""
 
 
 @contextmanager
@@ -36,6 +39,13 @@ def quiet(category: type[Warning] = Warning) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         yield
+
+
+def listed(items: Iterable[str]) -> str:
+    """Joins items for a message: of many, the first :data:`MOST`."""
+    items = list(items)
+    more = [f"and {len(items) - MOST} more"] if len(items) > MOST else []
+    return ", ".join([*items[:MOST], *more])
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,7 @@ class FitsFile:
     @property
     def contents(self) -> str:
         """The HDUs in words, for messages."""
-        return ", ".join(
+        return listed(
             f"{e.index} {e.name or '(no name)'} "
             + ("x".join(map(str, e.shape)) if e.shape else "(no image)")
             for e in self.entries
@@ -204,7 +214,7 @@ class FitsFile:
         if name == "PRIMARY" and not found:
             found = self.entries[:1]
         if len(found) > 1:
-            choice = ", ".join(f"{name},{e.version} (number {e.index})" for e in found)
+            choice = listed(f"{name},{e.version} (number {e.index})" for e in found)
             raise InputError(
                 f"{self.path}: {len(found)} HDUs are called {name}: choose one of {choice}"
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Entry, Files, FitsFile, Plane, split_reference
+from lensrim.io.fits import Entry, Files, FitsFile, Plane, listed, split_reference
 from lensrim.io.noise import kind_of
 from lensrim.io.stream import is_file, is_folder
 
@@ -127,7 +127,7 @@ class Layout:
                 same = [e for e in found if e.version == image.version]
                 found = same if len(same) == 1 else found
             if len(found) > 1:
-                choice = ", ".join(f"{e.name} (number {e.index})" for e in found)
+                choice = listed(f"{e.name} (number {e.index})" for e in found)
                 raise InputError(
                     f"{file.path}: several HDUs may be the {role}: choose one of {choice} by"
                     f" --{role}"
@@ -191,7 +191,7 @@ def _in_folder(
         return files.open(data), ()
     if len(present) == 1:
         return files.open(present[0]), (f"read {present[0].name}, alone in its folder",)
-    found = f"found {', '.join(p.name for p in present)}" if present else "found no FITS file"
+    found = f"found {listed(p.name for p in present)}" if present else "found no FITS file"
     raise InputError(
         f"{folder}: a folder must hold data.fits[.gz] (with noise_map and psf) or one FITS file,"
         f" {found}: name the image's file"
@@ -243,7 +243,7 @@ def _candidate(file: FitsFile) -> Entry:
         )
         raise InputError(f"{file.path}: no 2-D image, the file holds {file.contents}: {advice}")
     names = [e.name for e in candidates]
-    choice = ", ".join(
+    choice = listed(
         f"{e.name},{e.version}" if e.name and names.count(e.name) > 1 else str(e)
         for e in candidates
     )

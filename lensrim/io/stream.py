@@ -1,7 +1,7 @@
 """Files as streams of bytes, unpacked where they are gzip-compressed, and never too many of them.
 
-What a file says of itself is not believed: a gzip file of a megabyte may unpack to a gigabyte. Only
-regular files are opened: a pipe cannot be read twice, and would be waited for.
+What a file says of itself is not believed: a gzip file of a megabyte may unpack to a gigabyte.
+Only regular files are opened: a pipe cannot be read twice, and would be waited for.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """Tile-compressed images, whose tiles say how large they are only when they are unpacked.
 
-A tile that was compressed by gzip may unpack to a thousand times its size, whatever the header says
-of the image. The tiles are therefore unpacked once here, and no further than they may go.
+A tile that was compressed by gzip may unpack to a thousand times its size, whatever the header
+says of the image. The tiles are therefore unpacked once here, and no further than they may go.
 """
 
 import io

@@ -67,7 +67,9 @@ def command_of(name: str, about: str) -> Command:
     finally:
         del os.environ["COLUMNS"]
         os.environ.update({} if before is None else {"COLUMNS": before})
-    found = re.findall(r"(?:[│|] |  |, )(--?[a-z][\w-]*)(?: \{([^{}|]*)\}(?!\|))?", text.getvalue())
+    found = re.findall(
+        r"(?:[│|] |  |, )(--?[a-z][\w-]*)(?: \{([^{}|]*)\}(?!\|))?", text.getvalue()
+    )
     values = {option: tuple(v for v in s.split(",") if v != "None") for option, s in found if s}
     return Command(about, tuple(dict.fromkeys(option for option, _ in found)), values)
 

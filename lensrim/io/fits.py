@@ -22,6 +22,7 @@ from astropy.io import fits
 from jaxtyping import Float64
 
 from lensrim.errors import InputError
+from lensrim.io.headers import MOST_HDUS, check_header
 from lensrim.io.stream import is_file, is_folder, one_line, open_stream, peek
 from lensrim.io.tiles import check_tiles
 
@@ -149,8 +150,10 @@ class FitsFile:
         self.handle, size = open_stream(path)
         try:
             with quiet():
-                self._list = fits.open(self.handle, memmap=False)
-                self.hdus: list[Any] = list(self._list)  # reads every header
+                check_header(self.handle, 0, path)
+                self.handle.seek(0)
+                self._list = fits.open(self.handle, memmap=False, lazy_load_hdus=True)
+                self.hdus: list[Any] = list(self._headers())
                 self._check_length(size)
                 self.entries = [_entry(i, hdu) for i, hdu in enumerate(self.hdus)]
         except InputError:
@@ -168,6 +171,24 @@ class FitsFile:
                 f"{path}: not a FITS file (plain or gzip), it begins with {start!r}:"
                 " give a FITS file"
             ) from None
+
+    def _headers(self) -> Iterator[Any]:
+        """Reads header after header, each when it is known to be sane."""
+        for number in range(MOST_HDUS):
+            try:
+                hdu = self._list[number]
+            except IndexError:
+                return
+            yield hdu
+            info = hdu.fileinfo()
+            end = info["datLoc"] + info["datSpan"]
+            if peek(self.handle, end, 8) != b"XTENSION":
+                return
+            check_header(self.handle, end, self.path)
+        raise InputError(
+            f"{self.path}: a file must have {MOST_HDUS} HDUs or less, found more: take out those"
+            " of the lens"
+        )
 
     def _check_length(self, size: int) -> None:
         """Compares the length of the file with what the headers announce."""

@@ -1,6 +1,7 @@
 """Broken and odd FITS files, some thousand of them, and what becomes of each.
 
-Run as a program it examines all in one process, whose memory is limited, and prints what it found::
+Run as a program it examines all in one process, whose memory is limited, and prints what it
+found, as JSON::
 
     python tests/io/corpus.py FOLDER
 

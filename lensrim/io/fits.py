@@ -332,7 +332,10 @@ class Files:
 
     def open(self, path: Path) -> FitsFile:
         """Returns the opened file."""
-        key = path.resolve()
+        try:
+            key = path.resolve()
+        except (OSError, ValueError, RuntimeError):  # no file can have this name
+            key = path
         if key not in self._open:
             self._open[key] = FitsFile(path)
         return self._open[key]

@@ -192,7 +192,8 @@ def with_shapes() -> Iterator[Case]:
             f"plane {plane} missing",
             lambda p=plane: as_bytes([h for i, h in enumerate(planes()) if i != p]),
         )
-    yield Case("3000 HDUs", lambda: as_bytes([*planes()[:1], *3000 * planes()[1:2]]))
+    content = as_bytes(planes()[:2])
+    yield Case("3000 HDUs", lambda: content + 3000 * content[BLOCK:])
 
 
 def others(content: bytes) -> Iterator[Case]:

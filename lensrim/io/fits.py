@@ -152,7 +152,7 @@ class FitsFile:
             with quiet():
                 check_header(self.handle, 0, path)
                 self.handle.seek(0)
-                self._list = fits.open(self.handle, memmap=False, lazy_load_hdus=True)
+                self._list: Any = fits.open(self.handle, memmap=False, lazy_load_hdus=True)
                 self.hdus: list[Any] = list(self._headers())
                 self._check_length(size)
                 self.entries = [_entry(i, hdu) for i, hdu in enumerate(self.hdus)]

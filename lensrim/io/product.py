@@ -266,7 +266,7 @@ def read_product(path: str | os.PathLike[str]) -> Product:
 
 
 def _product(
-    path: Path, primary: fits.Header, maps: Mapping[str, ndarray], headers: Mapping[str, Any]
+    path: Path, primary: Any, maps: Mapping[str, ndarray], headers: Mapping[str, Any]
 ) -> Product:
     """Makes a product of what is in its files."""
     beside = path.with_suffix(".json")

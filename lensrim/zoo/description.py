@@ -91,8 +91,9 @@ def describe_file(path: Path) -> Iterator[str]:
         if key in header:
             yield f"  {key:<9} {json.dumps(header[key], ensure_ascii=False)[:300]}"
     valid = header.get("valid")
-    for key, name in NAMES.items() if isinstance(valid, dict) else ():
-        yield f"  valid     {name}: {_range(valid.get(key))}"
+    if isinstance(valid, dict):
+        for key, name in NAMES.items():
+            yield f"  valid     {name}: {_range(valid.get(key))}"
 
 
 def read_header(path: Path) -> tuple[dict[str, tuple[list[int], str]], dict[str, Any]]:

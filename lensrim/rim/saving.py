@@ -17,7 +17,7 @@ from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleTyp
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._weights import read_weights, write_weights
 from ..errors import InputError
@@ -191,7 +191,7 @@ def save_rim(
 
 
 def mismatch(make: Callable[[], Any], tensors: Mapping[str, Tensor]) -> str | None:
-    """Says in what weights differ from what a module asks for, ``None`` if in nothing.
+    """Says in what weights differ from what a module asks for, ``None`` where they do not.
 
     The module is made without memory for its weights: a header may ask for any size of it.
 
@@ -200,7 +200,10 @@ def mismatch(make: Callable[[], Any], tensors: Mapping[str, Tensor]) -> str | No
         tensors: The weights, by name.
     """
     with torch.device("meta"):
-        wanted = {name: tuple(t.shape) for name, t in make().state_dict().items()}
+        made = make()
+    if not isinstance(made, nn.Module):
+        return None
+    wanted = {name: tuple(t.shape) for name, t in made.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in tensors.items()}
     for name in sorted(wanted.keys() | given.keys()):
         if wanted.get(name) != given.get(name):

@@ -23,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ._checksum import sha256_of as sha256_of
+from ._checksum import unreadable
 from .errors import FULL, InputError
 
 KEY = "lensrim"
@@ -135,25 +137,12 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]
                 )
             yield file, header
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except SafetensorError as error:
         raise InputError(
             f"{path}: weights must be a safetensors file, found another or a damaged one "
             f"({error}); give a file that lensrim wrote, or fetch it again"
         ) from error
-
-
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Computes the SHA-256 of a file, in hexadecimal digits.
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
 @contextmanager
@@ -206,8 +195,3 @@ def _is_dead(left: Path, path: Path) -> bool:
     except OSError:  # it is another user's
         return False
     return False
-
-
-def _unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
-    return InputError(f"{path}: weights must be a readable file, found {reason}; check the path")

@@ -14,3 +14,11 @@ class InputError(ValueError):
     that it breaks, the value found, and what to do next. The command line prints it as it is and
     exits with status 2.
     """
+
+
+class InstallationError(RuntimeError):
+    """Raised where the installation does not compute what it must.
+
+    The message is one line: what fails, what was found, and what to do. The command line prints
+    it as it is and exits with status 1.
+    """

@@ -1,7 +1,8 @@
 """The command ``lensrim``: one dataclass of options and one ``run`` for each of its commands.
 
 Exit status: 0 when all went well, 2 for input that cannot be used (one line on the standard
-error), 1 for a failure of the program itself (with its traceback), 130 when interrupted.
+error), 1 for a failure of the program itself (with its traceback), of the installation, or of some
+lenses of a survey, 130 when interrupted.
 """
 
 import sys
@@ -11,17 +12,25 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..errors import FULL, InputError
+from ..errors import FULL, InputError, InstallationError
 
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
+    "catalogue": "the same of many lenses, with one table and a page of them all",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
     "bench": "the speed of the simulator, beside that of its peers",
     "simulate": "one mock observation with its truth, as FITS files",
     "haloes": "lenses from simulated haloes, or from the halo model, in one file",
     "dataset": "many simulated lenses for training, in shards",
+    "galaxies": "how good stamps of galaxies are, and the galaxies of them",
     "train": "a machine for lenses, from a recipe",
+    "generator": "a generator of galaxies or masses, from a recipe",
     "pack": "a training, into one small file that others can use",
+    "info": "what is understood of a file, and what it lacks",
+    "models": "the trained machines that come with it: ranges, accuracy, checksums",
+    "doctor": "versions, devices, memory, and a test of the installation",
+    "cite": "what to cite, as BibTeX",
+    "completion": "a script that completes commands and options in your shell",
 }
 """The commands; each one is the module of this package that bears its name, loaded when chosen."""
 
@@ -41,10 +50,13 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, status: int = 2) -> int:
     """Prints an error on one line, whatever it holds, and returns the exit status."""
-    print("lensrim: error:", " ".join(message.split()), file=sys.stderr)
-    return 2
+    line = " ".join(message.split())
+    # a file's name or header may hold what a terminal obeys
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print("lensrim: error:", shown, file=sys.stderr)
+    return status
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -59,9 +71,11 @@ def main(args: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(args)
     try:
         command = import_module(f".{chosen.command}", __name__)
-        command.run(command.parse(chosen.options))
+        status = command.run(command.parse(chosen.options))
     except InputError as error:
         return _refuse(str(error))
+    except InstallationError as error:
+        return _refuse(str(error), status=1)
     except OSError as error:
         if error.filename is None:
             return _refuse(str(error))
@@ -78,4 +92,4 @@ def main(args: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
+    return status or 0

@@ -14,6 +14,8 @@ def parse(args: Sequence[str]) -> BenchOptions:
     return tyro.cli(
         BenchOptions,
         prog="lensrim bench",
-        description="Time the simulator in turns with the peers that are installed.",
+        description="Time the simulator in turns with the peers that are installed.\n\n"
+        "All of it, into a folder:\n$ lensrim bench --output bench\n\n"
+        "A look, in a minute:\n$ lensrim bench --quick",
         args=args,
     )

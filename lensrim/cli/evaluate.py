@@ -14,7 +14,11 @@ def parse(args: Sequence[str]) -> EvaluateOptions:
     return tyro.cli(
         EvaluateOptions,
         prog="lensrim evaluate",
-        description="Reconstruct simulated lenses with known truth, and report the errors.",
+        description="Reconstruct simulated lenses with known truth, and report the errors.\n\n"
+        "Twenty lenses with synthetic sources:\n"
+        "$ lensrim evaluate --n 20 --output evaluation\n\n"
+        "A machine of your own, on the test set of its recipe:\n"
+        "$ lensrim evaluate --recipe recipe.toml --model mine.safetensors --stage final --n 100",
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

@@ -32,7 +32,8 @@ def parse(args: Sequence[str]) -> PackOptions:
         PackOptions,
         prog="lensrim pack",
         description="Pack the best weights of a training into one small file, for "
-        "lensrim reconstruct --model, with its recipe and its curve; print its card.",
+        "lensrim reconstruct --model, with its recipe and its curve; print its card.\n\n"
+        "$ lensrim pack recipe.toml training --name mine --output models",
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

@@ -64,7 +64,9 @@ def parse(args: Sequence[str]) -> TrainOptions:
     return tyro.cli(
         TrainOptions,
         prog="lensrim train",
-        description="Train a machine for lenses from a recipe, or go on with a training.",
+        description="Train a machine for lenses from a recipe, or go on with a training.\n\n"
+        "For an hour; called again, it goes on:\n"
+        "$ lensrim train recipe.toml --output training --max-minutes 60",
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

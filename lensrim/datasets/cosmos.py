@@ -1,298 +1,249 @@
-"""Stamps of real galaxies, made ready to be lensed.
+"""Galaxies of the Hubble surveys in the layout of GalSim (COSMOS, AEGIS).
 
-A folder holds FITS images of one galaxy each, in any of the usual forms: cut out on a zero
-background, or with sky, noise and neighbours around it. Each is brought to one form: background
-removed, the object at the centre segmented, its edge tapered so that no step remains, cropped, and
-divided by its peak. The point spread function of the survey that took the image is left in.
+A folder holds a catalogue ``real_galaxy_catalog*.fits``, whose rows tell the file and the HDU of
+the image of each galaxy and of its point spread function, the pixel scale and the noise; beside
+it, ``*_selection.fits`` and ``*_fits.fits`` tell, row by row, how good stamps and parametric fits
+are. The columns and the rules are those of GalSim's ``RealGalaxyCatalog`` and ``COSMOSCatalog``
+(Rowe et al. 2015, Astron. Comput. 10, 121; Mandelbaum et al. 2012, MNRAS 420, 1518; the stamps:
+Mandelbaum et al. 2019, doi:10.5281/zenodo.3242143). GalSim itself is not needed.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..lensing.psf import measure_fwhm
+from .galaxy_folder import GalaxyFolder as GalaxyFolder
+from .many_images import read_image
+from .splits import Duplicates as Duplicates
+from .splits import pairs_digest as pairs_digest
+from .splits import read_duplicate_pairs as read_duplicate_pairs
+from .splits import split as split
+from .stamps import THOROUGH, Cleaning, Stamp, galaxy_of
+from .stamps import Galaxy as Galaxy
+from .stamps import half_light_radius as half_light_radius
+from .stamps import isolate as isolate
 
-Map = NDArray[np.float64]
+Exclusion = Literal["none", "bad_stamp", "bad_fits", "marginal"]
+"""What is left out: nothing, suspect stamps, failed fits, or both and doubtful ones besides."""
 
-
-@dataclass(frozen=True)
-class Galaxy:
-    """Creates a galaxy to be lensed.
-
-    Arguments:
-        name: Name, unique in its collection.
-        image: Surface brightness relative to its peak, square, centred on the centroid, zero at
-            the border.
-        pixel_scale: Side of a pixel [arcsec].
-        half_light_radius: Radius about the centre that holds half of the light [arcsec].
-    """
-
-    name: str
-    image: Map
-    pixel_scale: float
-    half_light_radius: float
+REMEMBERED = 512
+"""Galaxies that are kept in memory; at most about 200 MB."""
 
 
-def half_light_radius(image: Map) -> float:
-    """Radius about the middle of a map that holds half of its sum [pixels]."""
-    h, w = image.shape
-    radius = np.hypot(*np.mgrid[-(h - 1) / 2 : h / 2, -(w - 1) / 2 : w / 2]).ravel()
-    order = np.argsort(radius)
-    light = np.cumsum(image.ravel()[order])
-    return float(np.interp(0.5 * light[-1], light, radius[order]))
+class GalSimCatalogue:
+    """Creates a collection of galaxies from a catalogue in the layout of GalSim.
 
-
-def _background(image: Map) -> tuple[float, float]:
-    """Level and noise of the sky: clipped median and scatter of what is not blank.
-
-    A stamp that was cut out on zeros has neither.
-    """
-    values = image[image != 0]
-    if values.size < 0.7 * image.size:
-        return 0.0, 0.0
-    for _ in range(10):
-        level = float(np.median(values))
-        noise = 1.4826 * float(np.median(np.abs(values - level)))
-        values = values[np.abs(values - level) <= 2.5 * noise]
-    return level, noise
-
-
-def isolate(image: Map, *, taper: int = 4) -> Map:
-    """Removes the background and everything but the object nearest to the middle of a stamp.
+    The catalogue is read at once, images when they are asked for. The name of a galaxy is its
+    IDENT; the sample of COSMOS to magnitude 23.5 and that to 25.2 call a galaxy the same.
 
     Arguments:
-        image: Stamp, with shape (H, W); non-finite pixels count as blank.
-        taper: Width of the edge over which the object fades to zero [pixels].
-
-    Returns:
-        The object on zeros, divided by its peak: square, odd, cropped, centred on its centroid.
-
-    Raises:
-        ValueError: If there is no object.
-    """
-    from scipy import ndimage
-
-    image = np.where(np.isfinite(image), image, 0.0)
-    level, noise = _background(image)
-    blank = image == 0
-    signal = np.where(blank, 0.0, image - level)
-    smooth = ndimage.gaussian_filter(signal, 1.5) if noise else signal
-    above = smooth > max(1.5 * noise, 1e-3 * signal.max())
-    # Opening cuts the bridges of noise between neighbours.
-    above = ndimage.binary_opening(above, iterations=2) if noise else above
-    labelled: Any = ndimage.label(above)
-    labels, count = labelled
-    if not count:
-        raise ValueError("no object stands above the background")
-    h, w = image.shape
-    distance = np.hypot(*np.mgrid[-(h - 1) / 2 : h / 2, -(w - 1) / 2 : w / 2])
-    # The galaxy is what is bright near the middle; a fainter speck nearer to it is not.
-    chosen = labels.flat[
-        np.argmax(np.where(labels > 0, smooth, 0) * np.exp(-((6 * distance / h) ** 2)))
-    ]
-    inside = ndimage.binary_fill_holes(labels == chosen)
-    if noise:
-        inside = ndimage.binary_dilation(inside, iterations=taper)
-        neighbours = (labels > 0) & (labels != chosen)
-        inside &= np.logical_not(ndimage.binary_dilation(neighbours, iterations=1))
-    depth = np.asarray(ndimage.distance_transform_edt(inside)) / (taper + 1)
-    depth = np.clip(depth, 0, 1)
-    galaxy = np.clip(signal, 0, None) * depth**2 * (3 - 2 * depth)
-    if not galaxy.max() > 0:
-        raise ValueError("no object is larger than the taper")
-    return _centred(galaxy / galaxy.max())
-
-
-def _centred(galaxy: Map) -> Map:
-    """Crops to an odd square about the pixel of the centroid, with a border of two zeros."""
-    rows, columns = np.nonzero(galaxy)
-    weights = galaxy[rows, columns]
-    row = round(float(np.average(rows, weights=weights)))
-    column = round(float(np.average(columns, weights=weights)))
-    half = 2 + max(np.abs(rows - row).max(), np.abs(columns - column).max())
-    padded = np.pad(galaxy, half)
-    return padded[row : row + 2 * half + 1, column : column + 2 * half + 1]
-
-
-class GalaxyFolder:
-    """Creates a collection of galaxies from a folder, read one by one when asked for.
-
-    Arguments:
-        root: Folder searched, with its subfolders, for ``*.fits`` and ``*.fits.gz``.
-        pixel_scale: Side of a pixel [arcsec], of all stamps or by the name of their subfolder. It
-            only gives the galaxies an absolute size.
+        path: The catalogue, or a folder that holds one.
+        sample: The catalogue of a folder, by what follows ``real_galaxy_catalog_``, such as
+            ``25.2``; not needed where there is only one.
+        exclusion: Which galaxies are left out, GalSim's ``exclusion_level``.
         names: Names to be kept; all by default.
+        cleaning: How stamps are cleaned. COSMOS shows its galaxies with much noise: it is removed
+            by default.
 
     Raises:
-        InputError: If the folder does not exist or holds no stamp.
+        InputError: If there is no such catalogue, or it lacks a column or a file that is needed.
     """
 
     def __init__(
         self,
-        root: str | Path,
+        path: str | Path,
         *,
-        pixel_scale: float | Mapping[str, float] = 0.05,
+        sample: str | None = None,
+        exclusion: str = "marginal",
         names: Iterable[str] | None = None,
+        cleaning: Cleaning = THOROUGH,
     ):
-        self.root = Path(root)
-        if not self.root.is_dir():
+        if exclusion not in get_args(Exclusion):
             raise InputError(
-                f"{self.root}: galaxies must be a folder of FITS stamps; no such folder"
+                f"exclusion: must be one of {', '.join(get_args(Exclusion))}, found {exclusion!r}"
             )
-        found = [p for p in sorted(self.root.rglob("*")) if p.name.endswith((".fits", ".fits.gz"))]
-        paths = {str(p.relative_to(self.root)).split(".fits")[0]: p for p in found}
-        kept = paths if names is None else [name for name in names if name in paths]
-        self._paths = {name: paths[name] for name in kept}
-        self._pixel_scale = pixel_scale
-        if not self._paths:
-            raise InputError(f"{self.root}: expected FITS stamps (*.fits, *.fits.gz), found none")
-        self.load = lru_cache(maxsize=None)(self._load)
+        self.path = find_catalogue(path, sample)
+        self.cleaning = cleaning
+        self._rows = _Table(self.path, ("ident", "gal_filename", "gal_hdu", "pixel_scale"))
+        kept = np.flatnonzero(selected(self.path, self._rows, exclusion))
+        ident = self._rows["ident"]
+        self._row = {str(ident[k]).strip(): int(k) for k in kept}
+        if len(self._row) < len(kept):
+            raise InputError(
+                f"{self.path}: IDENT must be unique, found {len(kept)} rows of "
+                f"{len(self._row)} galaxies; leave the others out"
+            )
+        if names is not None:
+            self._row = {name: self._row[name] for name in names if name in self._row}
+        if not self._row:
+            raise InputError(
+                f"{self.path}: expected galaxies, found none of {len(ident)} that pass "
+                f"exclusion={exclusion!r}; exclude fewer"
+            )
+        self.load = lru_cache(maxsize=REMEMBERED)(self._load)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the galaxies: their paths below the folder, without the extension."""
-        return tuple(self._paths)
+        """Names of the galaxies."""
+        return tuple(self._row)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._row)
+
+    def stamp(self, name: str) -> Stamp:
+        """Reads one stamp, and the width of its point spread function.
+
+        Raises:
+            InputError: If a file is missing or damaged, or has no such HDU.
+        """
+        row = self._row[name]
+        scale = float(self._rows["pixel_scale"][row])
+        image = self._image("gal", row)
+        width = None
+        if "psf_filename" in self._rows:
+            width = measure_fwhm(np.nan_to_num(self._image("psf", row))) * scale
+        noise = None
+        if "noise_variance" in self._rows:
+            variance = float(self._rows["noise_variance"][row])
+            noise = np.sqrt(variance) if 0 < variance < np.inf else None
+        return Stamp(image, scale, psf_fwhm=width, noise=noise)
+
+    def _image(self, kind: str, row: int) -> NDArray[np.float64]:
+        file = str(self._rows[f"{kind}_filename"][row]).strip()
+        return read_image(self.path.parent / file, int(self._rows[f"{kind}_hdu"][row]))
 
     def _load(self, name: str) -> Galaxy:
-        """Reads one galaxy; the public ``load`` remembers it.
+        """Makes one galaxy; the public ``load`` remembers the last :data:`REMEMBERED`.
 
         Raises:
-            InputError: If the file is not FITS, or holds no two-dimensional image or no object.
+            InputError: If a file is missing or damaged, or the stamp shows no object.
         """
+        try:
+            return galaxy_of(name, self.stamp(name), self.cleaning)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{self.path}: galaxy {name}: {error}; leave it out") from error
+
+
+def find_catalogue(path: str | Path, sample: str | None = None) -> Path:
+    """Returns the catalogue of galaxies that a folder holds.
+
+    Arguments:
+        path: The catalogue itself, or the folder.
+        sample: Which, by what follows ``real_galaxy_catalog_``.
+
+    Raises:
+        InputError: If there is none, or several.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    found = catalogues(path)
+    if sample is not None:
+        found = [p for p in found if p.stem.removeprefix("real_galaxy_catalog_") == sample]
+    if len(found) != 1:
+        which = "" if sample is None else f" of sample {sample!r}"
+        named = ", ".join(p.name for p in found) or "none"
+        raise InputError(
+            f"{path}: expected one catalogue real_galaxy_catalog*.fits{which}, found {named}; "
+            "give another folder, or the catalogue itself"
+        )
+    return found[0]
+
+
+def catalogues(folder: str | Path) -> list[Path]:
+    """Lists the catalogues of galaxies in a folder, without the tables that stand beside them."""
+    found = sorted(Path(folder).glob("real_galaxy_catalog*.fits"))
+    return [path for path in found if not path.stem.endswith(("_selection", "_fits"))]
+
+
+class _Table:
+    """Columns of the first table of a FITS file, by name in lower case."""
+
+    def __init__(self, path: Path, needed: Iterable[str] = ()):
         from astropy.io import fits
 
-        path, scale = self._paths[name], self._pixel_scale
         try:
-            with fits.open(path) as hdus:
-                data: list[Any] = [getattr(hdu, "data", None) for hdu in hdus]
-        except OSError as error:
-            raise InputError(f"{path}: a galaxy stamp must be a FITS file: {error}") from error
-        images = [each for each in data if each is not None and each.ndim == 2]
-        if not images:
-            raise InputError(f"{path}: a galaxy stamp must be a two-dimensional image, found none")
-        try:
-            image = isolate(np.asarray(images[0], dtype=np.float64))
-        except ValueError as error:
-            raise InputError(f"{path}: {error}; leave this file out of the folder") from error
-        if isinstance(scale, Mapping):
-            scale = scale[name.split("/")[0]]
-        return Galaxy(name, image, scale, half_light_radius(image) * scale)
+            with fits.open(path, memmap=False) as hdus:
+                table: Any = hdus[1]
+                data = table.data
+                columns = {name.lower(): np.array(data[name]) for name in data.columns.names}
+        except (OSError, IndexError, AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: must be a FITS table, {error}; fetch it again") from error
+        self.path, self._columns = path, columns
+        for name in needed:
+            self[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._columns:
+            raise InputError(
+                f"{self.path}: must have the column {name.upper()}, found "
+                f"{', '.join(self._columns)}; give a catalogue in the layout of GalSim"
+            )
+        return self._columns[name]
 
 
-def _groups(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Maps each name to the first name (in sorted order) of its group of duplicates."""
-    parent = {name: name for name in names}
+def selected(path: Path, rows: "_Table", exclusion: str) -> NDArray[np.bool_]:
+    """Applies GalSim's rules: which rows of a catalogue are kept.
 
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    for a, b in pairs:
-        first, second = sorted((root(a), root(b)))
-        parent[second] = first
-    return {name: root(name) for name in names}
-
-
-def split(
-    names: Sequence[str],
-    duplicate_pairs: Iterable[tuple[str, str]] = (),
-    *,
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-) -> dict[str, tuple[str, ...]]:
-    """Splits galaxies into training, validation and test sets.
-
-    A galaxy's set is decided by the hash of its name, so that it does not change when galaxies are
-    added. Galaxies connected by a chain of duplicate pairs go together.
+    ``bad_stamp`` keeps stamps with a S/N of 12 or more (20 for the sample 23.5) and without a mask
+    that touches the galaxy (nearer than 11 pixels, and bright beside it: 0.8 of the peak; 0.2 for
+    23.5), and with positive light; ``bad_fits`` those with a Sersic or a bulge + disc fit;
+    ``marginal`` needs both fits, no sign of a wrong sky (index above 5 and radius above 1 arcsec),
+    and a magnitude within 0.8 of the catalogue's.
 
     Arguments:
-        names: Names of the galaxies.
-        duplicate_pairs: Pairs of names that show the same galaxy; a name not in ``names`` still
-            connects.
-        fractions: Expected shares of the three sets.
-
-    Returns:
-        The names in ``"train"``, ``"validation"`` and ``"test"``.
+        path: The catalogue; the tables of stamps and fits stand beside it.
+        rows: Its columns.
+        exclusion: The rule.
 
     Raises:
-        ValueError: If the shares do not add up to 1.
+        InputError: If a table or column that the rule needs is missing, or of another length.
     """
-    if abs(sum(fractions) - 1) > 1e-9 or min(fractions) < 0:
-        raise ValueError(f"fractions must be three shares that add up to 1, got {fractions}")
-    sets: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for name, group in _groups(names, duplicate_pairs).items():
-        u = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
-        which = (u >= fractions[0]) + (u >= fractions[0] + fractions[1])
-        sets[("train", "validation", "test")[which]].append(name)
-    return {key: tuple(value) for key, value in sets.items()}
+    count = len(rows["ident"])
+    good = np.ones(count, dtype=bool)
 
+    def beside(what: str) -> _Table:
+        file = path.with_name(f"{path.stem}_{what}.fits")
+        if not file.exists():
+            raise InputError(
+                f"{file}: needed for exclusion={exclusion!r}, no such file; fetch it, or take "
+                "exclusion='none'"
+            )
+        table = _Table(file)
+        if (found := len(table["ident"])) != count:
+            raise InputError(
+                f"{file}: must have the {count} rows of {path.name}, found {found}; fetch it again"
+            )
+        return table
 
-@dataclass(frozen=True)
-class Duplicates:
-    """Creates the description of a list of stamps that show the same galaxy.
-
-    Arguments:
-        file: JSON file, as :func:`read_duplicate_pairs` takes it.
-        folders: What precedes the number in the names of the stamps, by kind.
-        digits: Digits to which the number is padded, by kind.
-    """
-
-    file: str
-    folders: Mapping[str, str]
-    digits: Mapping[str, int] = field(default_factory=dict)
-
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Reads the pairs of names.
-
-        Raises:
-            InputError: If the file is not such a list, or names an unknown kind.
-        """
-        return tuple(read_duplicate_pairs(self.file, self.folders, digits=self.digits))
-
-
-def pairs_digest(pairs: Iterable[tuple[str, str]]) -> str | None:
-    """Computes the SHA-256 of pairs of names, whatever their order; None of none."""
-    lines = sorted({" ".join(sorted(map(repr, pair))) for pair in pairs})
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
-
-
-def read_duplicate_pairs(
-    path: str | Path, folders: Mapping[str, str], *, digits: Mapping[str, int] | None = None
-) -> list[tuple[str, str]]:
-    """Reads pairs of duplicates from a JSON list of ``{"a": "kind/number", "b": "kind/number"}``.
-
-    Arguments:
-        path: File with the key ``pairs``.
-        folders: What precedes the number in the names of a :class:`GalaxyFolder`, by kind, for
-            instance ``{"cand": "candels/f814w_gal"}``.
-        digits: Digits to which the number is padded, by kind.
-
-    Returns:
-        The pairs of names.
-
-    Raises:
-        InputError: If the file is not such a list, or names an unknown kind.
-    """
-    import json
-
-    def name(entry: str) -> str:
-        kind, number = entry.split("/")
-        return f"{folders[kind]}{number.zfill((digits or {}).get(kind, 1))}"
-
-    try:
-        pairs = json.loads(Path(path).read_text())["pairs"]
-        return [(name(pair["a"]), name(pair["b"])) for pair in pairs]
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected JSON with 'pairs' of 'kind/number', kinds {sorted(folders)},"
-            f" found {error!r}"
-        ) from error
+    if exclusion in ("bad_stamp", "marginal"):
+        ratio, least = (0.2, 20.0) if "23.5" in path.name else (0.8, 12.0)
+        stamps = beside("selection")
+        peak = np.where(
+            stamps["peak_image_pixel_count"] == 0, 1e-5, stamps["peak_image_pixel_count"]
+        )
+        apart = stamps["min_mask_dist_pixels"] > 11
+        faint = stamps["average_mask_adjacent_pixel_count"] / peak < ratio
+        good &= (stamps["sn_ellip_gauss"] >= least) & (apart | faint) & (rows["stamp_flux"] > 0)
+        if exclusion == "marginal":
+            good &= np.abs(stamps["dmag"]) < 0.8
+    if exclusion in ("bad_fits", "marginal"):
+        fits = beside("fits")
+        status = fits["fit_status"]
+        sersic, bulge = ((status[:, k] > 0) & (status[:, k] < 5) for k in (4, 0))
+        good &= sersic | bulge
+        if exclusion == "marginal":
+            index, radius = fits["sersicfit"][:, 2], fits["hlr"][:, 0]
+            good &= sersic & bulge & ((index < 5) | (radius < 1))
+    return good

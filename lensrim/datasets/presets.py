@@ -26,7 +26,9 @@ has them::
     rough = 0.0
 
 ``galaxies``, ``psfs`` and ``noise`` name folders of FITS files, relative to the recipe's own: real
-galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. Where
+galaxies, PSFs and blank sky, in place of the synthetic ones that are the default of all. In place
+of a folder of galaxies, ``galaxies = "learnt"`` takes those that the packaged generator draws, and
+a file (``*.safetensors``), those of one that ``lensrim generator`` trained. Where
 stamps show the same galaxy, ``[duplicates]`` says which, as ``[data.duplicates]`` of a training's
 recipe does (``file``, ``folders``, ``digits``), so that they go into one set. ``haloes`` names a
 file that ``lensrim haloes`` wrote, for the share ``halo_share`` of the lenses; without one, they
@@ -44,6 +46,7 @@ from .contaminants import NONE, Contaminants
 from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
+from .learnt_galaxies import beside, is_learnt, weights_of
 from .pairs import PairPrior
 from .priors import SystemPrior
 from .psf_changes import PsfChanges
@@ -83,7 +86,9 @@ class Population:
             raise InputError(f"shape: must be 16 pixels or more, found {self.shape}; enlarge it")
         for name in FOLDERS:
             folder = getattr(self, name)
-            if folder is not None and not Path(folder).is_dir():
+            if name == "galaxies" and folder is not None and is_learnt(folder):
+                weights_of(folder)
+            elif folder is not None and not Path(folder).is_dir():
                 raise InputError(f"{name}: must be a folder of FITS files, found {folder!r}")
         if self.haloes is not None and not Path(self.haloes).is_file():
             raise InputError(
@@ -237,7 +242,7 @@ def read_population(name: str) -> Population:
     content = read_toml(path)
     for place in PLACES:
         if isinstance(content.get(place), str):
-            content[place] = str(path.parent / content[place])
+            content[place] = beside(content[place], path.parent)
     try:
         same = _duplicates(content.pop("duplicates", None), path.parent)
         return replace(population_of(content), duplicates=same)

@@ -185,6 +185,8 @@ class SystemPrior:
         halo_share: Share of the lenses whose mass is that of a halo, turned, mirrored and enlarged
             at random, with the lens' shear besides; its smooth model has the Einstein radius and
             the centre that are drawn, and the slope and the shape of the halo.
+        psf_stamp_scale: Side of a pixel of the user's PSF stamps [arcsec], which then keep the
+            width that they have; 0 where they are brought to the width that is drawn.
         psf_changes: What jitter and warps do to the PSFs, whatever their kind.
         contaminants: What spoils the observations.
 
@@ -210,6 +212,7 @@ class SystemPrior:
     theta_E_arcsec: tuple[float, float] | None = None
     instrument: Instrument | None = None
     halo_share: float = 0.0
+    psf_stamp_scale: float = 0.0
     psf_changes: PsfChanges = PsfChanges()
     contaminants: Contaminants = Contaminants()
 
@@ -219,6 +222,7 @@ class SystemPrior:
         check_ranges(self, *ranges, "psf_fwhm", "snr", "peak")
         check_shares(self, "light_share", "halo_share")
         check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
+        check_sizes(self, "psf_stamp_scale")
         check_sizes(self, "light_offset", "light_misalignment")
 
 
@@ -285,12 +289,21 @@ def draw_galaxy(
 
 
 def _draw_psf(
-    rng: np.random.Generator, prior: SystemPrior, stamps: dict[str, tuple[Map, float]] | None
+    rng: np.random.Generator,
+    prior: SystemPrior,
+    stamps: dict[str, tuple[Map, float]] | None,
+    pixel_scale: float,
 ) -> Psf:
     """Draws a PSF of the instrument, if there is one."""
     camera = prior.instrument
     if camera is None:
-        return draw_psf(rng, fwhm=prior.psf_fwhm, stamps=stamps)
+        return draw_psf(
+            rng,
+            fwhm=prior.psf_fwhm,
+            stamps=stamps,
+            pixel_scale=pixel_scale,
+            stamp_scale=prior.psf_stamp_scale,
+        )
     low, high = (width / camera.pixel_scale for width in camera.psf_fwhm)
     return draw_psf(
         rng,
@@ -298,7 +311,8 @@ def _draw_psf(
         stamps=stamps,
         kinds=camera.psf_kinds,
         pupil=camera.pupil,
-        pixel_scale=camera.pixel_scale,
+        pixel_scale=pixel_scale,
+        stamp_scale=prior.psf_stamp_scale,
     )
 
 
@@ -376,7 +390,7 @@ def draw_system(
             flip=bool(rng.uniform() < 0.5),
             half_light_radius=max(radius, prior.source_radius_min * pixel_scale),
         ),
-        psf=_draw_psf(rng, prior, psfs),
+        psf=_draw_psf(rng, prior, psfs, pixel_scale),
         noise=_draw_noise(rng, prior),
         lens_light=_draw_light(rng, prior, lens) if rng.uniform() < prior.light_share else None,
         halo=halo,

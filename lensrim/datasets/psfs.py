@@ -108,6 +108,7 @@ def draw_psf(
     kinds: Sequence[str] = ("gaussian", "moffat"),
     pupil: Pupil | None = None,
     pixel_scale: float = 1.0,
+    stamp_scale: float = 0.0,
 ) -> Psf:
     """Draws a PSF: one of the kinds, or (half of the time where there are any) a stamp.
 
@@ -118,7 +119,9 @@ def draw_psf(
         kinds: Of ``"gaussian"``, ``"moffat"``, ``"pupil"``.
         pupil: The telescope's pupil, for the last: the state whose width is next to the drawn one
             is taken, as wide as it is, turned at random.
-        pixel_scale: Side of a pixel [arcsec], for a pupil.
+        pixel_scale: Side of a pixel [arcsec], for a pupil and for stamps of a known scale.
+        stamp_scale: Side of a pixel of the stamps [arcsec], which then keep their own width; 0
+            where they are brought to the drawn one.
     """
     width = float(rng.uniform(*fwhm))
     if stamps and rng.uniform() < 0.5:
@@ -127,7 +130,9 @@ def draw_psf(
         file = files[int(rng.integers(len(files)))]
         names = [name for name in stamps if name.split("[")[0] == file]
         name = names[int(rng.integers(len(names)))]
-        return Psf(kind=name, fwhm=width, stamp=stamps[name][0], stamp_fwhm=stamps[name][1])
+        stamp, own = stamps[name]
+        width = own * stamp_scale / pixel_scale if stamp_scale else width
+        return Psf(kind=name, fwhm=width, stamp=stamp, stamp_fwhm=own)
     analytic = Psf(
         kind=kinds[int(rng.uniform() * len(kinds))],
         fwhm=width,

@@ -18,14 +18,16 @@ import torch
 
 from .._weights import sha256_of
 from ..errors import InputError
-from .cosmos import GalaxyFolder, pairs_digest, split
+from .galaxies import open_galaxies
 from .kappa_bank import HaloBank, projections_of
+from .learnt_galaxies import is_learnt, weights_of
 from .model_haloes import ModelHaloes
 from .noise import read_noise_fields
 from .pairs import Batch, Pairs
 from .presets import FOLDERS, Population
 from .psfs import read_psf_stamps
 from .shards import Shards
+from .splits import pairs_digest, split
 
 DESCRIPTION = ("galaxy", "companion", "halo", "psf_name", "pixel_scale", "peak", "snr")
 """What a sample says of itself, beside the pair."""
@@ -86,7 +88,7 @@ class Samples:
         population.pop("duplicates")
         for name in FOLDERS:
             folder = population[name]
-            population[name] = None if folder is None else _files_digest(Path(folder))
+            population[name] = None if folder is None else _digest(folder)
         haloes = population["haloes"]
         population["haloes"] = None if haloes is None else sha256_of(haloes)
         return _plain(
@@ -97,6 +99,13 @@ class Samples:
                 "population": population,
             }
         )
+
+
+def _digest(folder: str) -> str:
+    """Tells what a folder, or a generator, holds."""
+    if is_learnt(folder):
+        return f"learnt {sha256_of(weights_of(folder))}"
+    return _files_digest(Path(folder))
 
 
 def _files_digest(folder: Path) -> str:
@@ -123,7 +132,7 @@ def _pairs(samples: Samples) -> Pairs:
     population = samples.population
     galaxies = names = None
     if population.galaxies is not None:
-        galaxies = GalaxyFolder(population.galaxies)
+        galaxies = open_galaxies(population.galaxies)
         if samples.which is not None:
             names = split(galaxies.names, population.duplicates)[samples.which]
             if not names:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.cosmos import GalaxyFolder
+from ..datasets.galaxies import open_galaxies
 from ..datasets.kappa_bank import HaloBank
 from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
@@ -216,8 +216,8 @@ def make_mock(
     Arguments:
         seed: The seed, 0 or more.
         galaxies: Galaxies, or a folder of stamps; synthetic ones by default. Many mocks are made
-            faster from a :class:`lensrim.datasets.cosmos.GalaxyFolder`, which remembers what it
-            has read.
+            faster from what :func:`lensrim.datasets.galaxies.open_galaxies` opens, which remembers
+            what it has read.
         names: Names of the galaxies to draw from; all by default.
         psfs: PSF stamps from :func:`lensrim.datasets.psfs.read_psf_stamps`, or a folder of them,
             used for half of the mocks; analytic ones by default.
@@ -237,7 +237,7 @@ def make_mock(
         RuntimeError: If no system of the population fits the frame.
     """
     if isinstance(galaxies, (str, Path)):
-        galaxies = GalaxyFolder(galaxies)
+        galaxies = open_galaxies(galaxies)
     if isinstance(psfs, (str, Path)):
         psfs = read_psf_stamps(psfs)
     if isinstance(noises, (str, Path)):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
-from ..datasets.cosmos import GalaxyFolder
+from ..datasets.galaxies import open_galaxies
 from ..datasets.priors import SystemPrior
 from ..datasets.psfs import read_psf_stamps
 from ..errors import InputError
@@ -248,7 +248,7 @@ def _ingredients(options: EvaluateOptions) -> dict[str, Any]:
         masses = {"haloes": haloes, "projections": projections}
         masses |= {"prior": SystemPrior(halo_share=data.halo_share)} if data.halo_share else {}
         return {"galaxies": galaxies, "names": names, "psfs": psfs, **masses}
-    galaxies = GalaxyFolder(options.galaxies) if options.galaxies else None
+    galaxies = open_galaxies(options.galaxies) if options.galaxies else None
     psfs = read_psf_stamps(options.psfs) if options.psfs else None
     return {"galaxies": galaxies, "psfs": psfs}
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from .._weights import read_weights, write_weights
-from ..datasets.cosmos import Duplicates, GalaxyFolder, pairs_digest, split
+from ..datasets.cosmos import Duplicates, pairs_digest, split
 from ..datasets.drawn import Drawn
+from ..datasets.galaxies import Opened, open_galaxies
 from ..datasets.halo_masses import HaloMasses
 from ..datasets.kappa_bank import HaloBank, projections_of
 from ..datasets.masses import AnalyticMasses
@@ -94,7 +95,7 @@ class DataConfig:
 
     def read(
         self, which: str
-    ) -> tuple[GalaxyFolder | None, list[str] | None, dict[str, tuple[Map, float]] | None]:
+    ) -> tuple[Opened | None, list[str] | None, dict[str, tuple[Map, float]] | None]:
         """Returns the galaxies, the names of those of a set, and the PSFs.
 
         Arguments:
@@ -106,7 +107,7 @@ class DataConfig:
         psfs = None if self.psfs is None else read_psf_stamps(self.psfs)
         if self.galaxies is None:
             return None, None, psfs
-        galaxies = GalaxyFolder(self.galaxies)
+        galaxies = open_galaxies(self.galaxies)
         names = split(galaxies.names, self.pairs())[which]
         if not names:
             raise InputError(

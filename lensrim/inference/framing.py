@@ -24,17 +24,12 @@ from .lens_light import (
     significance,
 )
 from .neighbours import part_neighbours
+from .plan import LARGEST, bin_of
 from .search import Scene
 from .sky import no_light, noise_scale
 
-LARGEST = 100
-"""Side [pixels] up to which a frame is fitted as it is."""
-
 COARSE = 60
 """Side [pixels] of the coarse frame on which the search begins."""
-
-HUGE = 160
-"""Side [pixels] above which a frame is binned even if its PSF is then undersampled."""
 
 RING = 40
 """Pixels in each ring in which the structure of the lens galaxy is measured."""
@@ -118,12 +113,7 @@ def cut(
             f"cut out to {side * scale:.2f} arcsec about pixel ({middle[0]:.0f}, {middle[1]:.0f})"
         )
     if bin is None:
-        side, width = max(observation.shape), measure_fwhm(observation.psf)
-        bin = 1
-        while side / bin > LARGEST + 20 and width / (bin + 1) >= 1.2:
-            bin += 1
-        while side / bin > HUGE:
-            bin += 1
+        bin = bin_of(max(observation.shape), measure_fwhm(observation.psf))
         if bin > 1:
             notes.append(f"binned {bin} x {bin}")
     if min(observation.shape) // bin < 12:

@@ -53,6 +53,10 @@ SOFT = 0.1
 """Prior standard deviation of the source in the Newton step."""
 
 
+LEVELS, STEPS = 16, 1000
+"""Most levels and steps of a machine: none that could be trained has more."""
+
+
 @dataclass(frozen=True)
 class LensConfig:
     """Describes a machine for lenses; it is stored with its weights.
@@ -75,6 +79,11 @@ class LensConfig:
             raise InputError(
                 "steps, widths, lift and embedding must be whole numbers, 1 or more, found "
                 f"{self.steps}, {self.widths}, {self.lift} and {self.embedding}"
+            )
+        if len(self.widths) > LEVELS or self.steps > STEPS:
+            raise InputError(
+                f"widths must be {LEVELS} or fewer and steps {STEPS} or fewer, found "
+                f"{len(self.widths)} and {self.steps}"
             )
 
 

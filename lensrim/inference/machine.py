@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 from .. import zoo
-from .._weights import read_weights, sha256_of
+from .._checksum import sha256_of
+from .._weights import read_weights
 from ..errors import InputError
 from ..rim.core import RIM
+from ..rim.saving import mismatch
 from .learnt import LensConfig, build
 
 SIDE = 64
@@ -75,11 +77,17 @@ def load_machine(model: str | os.PathLike[str] = zoo.DEFAULT) -> Machine:
     try:
         settings = dict(header["model"])
         settings["widths"] = tuple(settings["widths"])
-        rim = build(LensConfig(**settings))
+        config = LensConfig(**settings)
+        if (different := mismatch(lambda: build(config), tensors)) is not None:
+            raise ValueError(different)
+        bad = next((name for name, t in tensors.items() if not t.isfinite().all()), None)
+        if bad is not None:
+            raise ValueError(f"{bad} must be finite, found NaN or infinity")
+        rim = build(config)
         rim.load_state_dict(tensors)
         given = VALID | header.get("valid", {}) if card is None else card.valid
         valid = {key: (float(given[key][0]), float(given[key][1])) for key in VALID}
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: must hold a machine for lenses of this version of lensrim ({reason}); give "

@@ -5,7 +5,8 @@
     start = "older.safetensors" # weights to begin with; at random where it is left out
 
     [data]
-    galaxies = "sources"        # folder of FITS stamps; synthetic galaxies where it is left out
+    galaxies = "sources"        # folder of FITS stamps; synthetic galaxies where it is left out;
+                                # "learnt", or weights: those that a generator draws
     psfs = "psfs"               # folder of PSF stamps; analytic PSFs where it is left out
     shape = 64
     stock = "stock"             # folder of batches that are used again; made afresh without it
@@ -52,6 +53,7 @@ from pathlib import Path
 from typing import Any
 
 from .._toml import read_toml
+from ..datasets.learnt_galaxies import beside
 from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
@@ -181,10 +183,10 @@ class Recipe:
         same = data.duplicates
         if same is not None:
             same = replace(same, file=str(folder / same.file))
-        beside = {n: None if path is None else str(folder / path) for n, path in paths.items()}
+        placed = {n: None if path is None else beside(path, folder) for n, path in paths.items()}
         return replace(
             found,
-            data=replace(data, duplicates=same, **beside),
+            data=replace(data, duplicates=same, **placed),
             start=None if start is None else str(folder / start),
         )
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..errors import InputError
-from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product, write_product
 from ..io.read import read_observation
+from ..io.stream import one_line
 from ..lensing.cosmology import lens_scales
 from ..progress import Stages
 from ..zoo import DEFAULT

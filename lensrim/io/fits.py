@@ -7,14 +7,12 @@ and is kept from the user. Pixels come out as double precision in the machine's 
 (BSCALE, BZERO) and with BLANK as NaN.
 """
 
-import gzip
-import io
 import re
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +22,16 @@ from astropy.io import fits
 from jaxtyping import Float64
 
 from lensrim.errors import InputError
+from lensrim.io.headers import MOST_HDUS, check_header
+from lensrim.io.stream import is_file, is_folder, one_line, open_stream, peek
+from lensrim.io.tiles import check_tiles
+
+LARGEST = 25_000_000
+"""Pixels that an image may have: 5000 x 5000. With its noise, mask and flags it then takes less
+than 2 GB of memory; a lens covers a thousandth of it."""
+
+MOST = 30
+"""Items of a list in a message."""
 
 
 @contextmanager
@@ -34,9 +42,11 @@ def quiet(category: type[Warning] = Warning) -> Iterator[None]:
         yield
 
 
-def one_line(error: BaseException) -> str:
-    """Returns an exception's text without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+def listed(items: Iterable[str]) -> str:
+    """Joins items for a message: of many, the first :data:`MOST`."""
+    items = list(items)
+    more = [f"and {len(items) - MOST} more"] if len(items) > MOST else []
+    return ", ".join([*items[:MOST], *more])
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,8 @@ class Entry:
     @property
     def is_image(self) -> bool:
         """Whether the HDU holds one 2-D image, axes of length 1 in front of it not counted."""
-        return len(self.shape) >= 2 and all(n == 1 for n in self.shape[:-2])
+        planes, axes = self.shape[:-2], self.shape[-2:]
+        return len(axes) == 2 and min(axes) > 0 and all(n == 1 for n in planes)
 
     def __str__(self) -> str:
         return self.name or str(self.index)
@@ -136,18 +147,20 @@ class FitsFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self.handle, size = _open(path)
+        self.handle, size = open_stream(path)
         try:
             with quiet():
-                self._list = fits.open(self.handle, memmap=False)
-                self.hdus: list[Any] = list(self._list)  # reads every header
+                check_header(self.handle, 0, path)
+                self.handle.seek(0)
+                self._list: Any = fits.open(self.handle, memmap=False, lazy_load_hdus=True)
+                self.hdus: list[Any] = list(self._headers())
                 self._check_length(size)
                 self.entries = [_entry(i, hdu) for i, hdu in enumerate(self.hdus)]
         except InputError:
             self.handle.close()
             raise
         except Exception as error:  # a damaged header makes astropy fail in a dozen ways
-            start = _peek(self.handle, 0, 6)
+            start = peek(self.handle, 0, 6)
             self.handle.close()
             if start == b"SIMPLE":
                 raise InputError(
@@ -158,6 +171,24 @@ class FitsFile:
                 f"{path}: not a FITS file (plain or gzip), it begins with {start!r}:"
                 " give a FITS file"
             ) from None
+
+    def _headers(self) -> Iterator[Any]:
+        """Reads header after header, each when it is known to be sane."""
+        for number in range(MOST_HDUS):
+            try:
+                hdu = self._list[number]
+            except IndexError:
+                return
+            yield hdu
+            info = hdu.fileinfo()
+            end = info["datLoc"] + info["datSpan"]
+            if peek(self.handle, end, 8) != b"XTENSION":
+                return
+            check_header(self.handle, end, self.path)
+        raise InputError(
+            f"{self.path}: a file must have {MOST_HDUS} HDUs or less, found more: take out those"
+            " of the lens"
+        )
 
     def _check_length(self, size: int) -> None:
         """Compares the length of the file with what the headers announce."""
@@ -173,7 +204,7 @@ class FitsFile:
                     f"{self.path}[{hdu.name or 0}]: the file is truncated, {needed} bytes are"
                     f" needed and it has {size}: fetch or write it again"
                 )
-        if _peek(self.handle, end, 8) == b"XTENSION":
+        if peek(self.handle, end, 8) == b"XTENSION":
             raise InputError(
                 f"{self.path}: the file is truncated or damaged after HDU {len(self.hdus) - 1}:"
                 " fetch or write it again"
@@ -182,7 +213,7 @@ class FitsFile:
     @property
     def contents(self) -> str:
         """The HDUs in words, for messages."""
-        return ", ".join(
+        return listed(
             f"{e.index} {e.name or '(no name)'} "
             + ("x".join(map(str, e.shape)) if e.shape else "(no image)")
             for e in self.entries
@@ -204,7 +235,7 @@ class FitsFile:
         if name == "PRIMARY" and not found:
             found = self.entries[:1]
         if len(found) > 1:
-            choice = ", ".join(f"{name},{e.version} (number {e.index})" for e in found)
+            choice = listed(f"{name},{e.version} (number {e.index})" for e in found)
             raise InputError(
                 f"{self.path}: {len(found)} HDUs are called {name}: choose one of {choice}"
             )
@@ -237,17 +268,37 @@ class FitsFile:
                 f"{label}: a 2-D image is needed, found {found}: {advice}; the file holds"
                 f" {self.contents}"
             )
+        rows, columns = entry.shape[-2:]
+        array = self.pixels(entry).reshape(rows, columns)
+        header, primary = self.hdus[entry.index].header, self.hdus[0].header
+        return Plane(array, header, primary, label, entry.name, self.path)
+
+    def pixels(self, entry: Entry) -> Float64[np.ndarray, "*n"]:
+        """Reads the pixels of an HDU, whatever their dimensions.
+
+        Raises:
+            InputError: If there are none, or more than :data:`LARGEST`, or they cannot be read.
+        """
+        label = f"{self.path}[{entry}]"
+        number = prod(entry.shape) if entry.shape else 0
+        if not 0 < number <= LARGEST:
+            raise InputError(
+                f"{label}: an image must have 1 to {LARGEST / 1e6:g} million pixels, found"
+                f" {'x'.join(map(str, entry.shape)) or 'none'}: cut the lens out of it first"
+            )
         hdu = self.hdus[entry.index]
         try:
-            with quiet():
-                data = np.array(hdu.data, dtype=np.float64)
-        except Exception as error:  # as above
+            with quiet(), np.errstate(all="ignore"):
+                check_tiles(hdu, self.handle, entry.index, number)
+                data = np.array(hdu.data, dtype=np.float64, order="C").reshape(entry.shape)
+                # astropy keeps what it read, which is read once here
+                del hdu.data
+        except Exception as error:  # a damaged HDU makes astropy fail in a dozen ways
             raise InputError(
                 f"{label}: the pixels cannot be read ({one_line(error)}): fetch or write the"
                 " file again"
             ) from None
-        array = np.ascontiguousarray(data.reshape(entry.shape[-2:]))
-        return Plane(array, hdu.header, self.hdus[0].header, label, entry.name, self.path)
+        return data
 
     def close(self) -> None:
         """Closes the file."""
@@ -281,7 +332,10 @@ class Files:
 
     def open(self, path: Path) -> FitsFile:
         """Returns the opened file."""
-        key = path.resolve()
+        try:
+            key = path.resolve()
+        except (OSError, ValueError, RuntimeError):  # no file can have this name
+            key = path
         if key not in self._open:
             self._open[key] = FitsFile(path)
         return self._open[key]
@@ -290,42 +344,10 @@ class Files:
 def split_reference(reference: str) -> tuple[str, str | None]:
     """Splits ``path[HDU]``; the HDU is None without a bracket, or if it is part of a name."""
     match = re.fullmatch(r"(.+)\[([^\[\]]+)\]", reference)
-    if match is None or Path(reference).exists():
+    here = Path(reference)
+    if match is None or is_file(here) or is_folder(here):
         return reference, None
     return match[1], match[2]
-
-
-def _open(path: Path) -> tuple[io.BufferedIOBase, int]:
-    """Returns a handle on the uncompressed bytes and their number."""
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file: check the path") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}): check the path") from None
-    size = path.stat().st_size
-    if size == 0:
-        handle.close()
-        raise InputError(f"{path}: the file is empty (0 bytes): fetch or write it again")
-    if _peek(handle, 0, 2) != b"\x1f\x8b":
-        return handle, size
-    with handle:
-        try:
-            content = gzip.decompress(handle.read())
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(
-                f"{path}: the gzip file is truncated or damaged ({one_line(error)}): fetch it"
-                " again"
-            ) from None
-    return io.BytesIO(content), len(content)
-
-
-def _peek(handle: io.BufferedIOBase, start: int, count: int) -> bytes:
-    """Reads bytes without moving on."""
-    handle.seek(start)
-    content = handle.read(count)
-    handle.seek(0)
-    return content
 
 
 def _entry(index: int, hdu: Any) -> Entry:

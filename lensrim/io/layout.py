@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Entry, Files, FitsFile, Plane, split_reference
+from lensrim.io.fits import Entry, Files, FitsFile, Plane, listed, split_reference
 from lensrim.io.noise import kind_of
+from lensrim.io.stream import is_file, is_folder
 
 _SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
@@ -126,7 +127,7 @@ class Layout:
                 same = [e for e in found if e.version == image.version]
                 found = same if len(same) == 1 else found
             if len(found) > 1:
-                choice = ", ".join(f"{e.name} (number {e.index})" for e in found)
+                choice = listed(f"{e.name} (number {e.index})" for e in found)
                 raise InputError(
                     f"{file.path}: several HDUs may be the {role}: choose one of {choice} by"
                     f" --{role}"
@@ -153,7 +154,7 @@ def locate(files: Files, path: Path | str, reference: str | None) -> Layout:
             f"{path}: the HDU is named twice, here and by --data {reference}: leave one out"
         )
     place = Path(text)
-    if not place.is_dir():
+    if not is_folder(place):
         file, notes, folder = files.open(place), (), None
     else:
         folder = place
@@ -190,7 +191,7 @@ def _in_folder(
         return files.open(data), ()
     if len(present) == 1:
         return files.open(present[0]), (f"read {present[0].name}, alone in its folder",)
-    found = f"found {', '.join(p.name for p in present)}" if present else "found no FITS file"
+    found = f"found {listed(p.name for p in present)}" if present else "found no FITS file"
     raise InputError(
         f"{folder}: a folder must hold data.fits[.gz] (with noise_map and psf) or one FITS file,"
         f" {found}: name the image's file"
@@ -204,7 +205,7 @@ def _fits_files(folder: Path) -> list[Path]:
 
 def _standard(folder: Path, name: str) -> Path | None:
     """Returns ``name.fits`` or ``name.fits.gz`` in a folder."""
-    found = [p for s in (".fits", ".fits.gz") if (p := folder / f"{name}{s}").is_file()]
+    found = [p for s in (".fits", ".fits.gz") if is_file(p := folder / f"{name}{s}")]
     if len(found) > 1:
         raise InputError(
             f"{folder}: holds both {found[0].name} and {found[1].name}: remove or name one"
@@ -215,11 +216,11 @@ def _standard(folder: Path, name: str) -> Path | None:
 def _existing(name: str, base: Path, *, option: str) -> Path | None:
     """Returns the file of this name, here or beside the observation."""
     here, there = Path(name), base / name
-    if here.is_file() and there.is_file() and not here.samefile(there):
+    if is_file(here) and is_file(there) and not here.samefile(there):
         raise InputError(
             f"{option} {name}: there is one here and one in {base}: give the path in full"
         )
-    return next((p for p in (here, there) if p.is_file()), None)
+    return next((p for p in (here, there) if is_file(p)), None)
 
 
 def _candidate(file: FitsFile) -> Entry:
@@ -242,7 +243,7 @@ def _candidate(file: FitsFile) -> Entry:
         )
         raise InputError(f"{file.path}: no 2-D image, the file holds {file.contents}: {advice}")
     names = [e.name for e in candidates]
-    choice = ", ".join(
+    choice = listed(
         f"{e.name},{e.version}" if e.name and names.count(e.name) > 1 else str(e)
         for e in candidates
     )

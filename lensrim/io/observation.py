@@ -13,15 +13,17 @@ averages down less (``--rescale-noise``). Units stay those of one *native* pixel
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from astropy.wcs import WCS
 
 from lensrim.errors import InputError
-from lensrim.grid import PixelGrid
 from lensrim.io.psf import normalized, rebinned
 from lensrim.io.wcs import coarsened, shifted
+
+if TYPE_CHECKING:
+    from lensrim.grid import PixelGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,11 @@ class Observation:
         return self.image.shape[0], self.image.shape[1]
 
     @property
-    def grid(self) -> PixelGrid:
+    def grid(self) -> "PixelGrid":
         """The image's pixels, with the origin in the middle."""
+        # torch, which a grid needs, takes longer to load than an observation to read
+        from lensrim.grid import PixelGrid
+
         return PixelGrid(self.shape, float(self.pixel_scale))
 
     def with_mask(self, mask: np.ndarray) -> "Observation":

@@ -24,8 +24,10 @@ from numpy import ndarray
 from ..errors import InputError
 from ..grid import PixelGrid
 from .cards import ascii_only, card, plain
+from .fits import Files, quiet
 from .frames import image_header, linear_header, read_grid, regions
 from .staging import planned_files, write_together
+from .stream import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -239,24 +241,39 @@ def read_product(path: str | os.PathLike[str]) -> Product:
         path: The FITS file of the product.
 
     Raises:
-        InputError: If the file is missing or is not a product.
+        InputError: If the file is missing, damaged, or is not a product.
     """
     path = Path(path)
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            read: list[Any] = list(hdus)
-            maps = {hdu.name: hdu.data for hdu in read[1:]}
-            headers = {hdu.name: hdu.header for hdu in read}
-    except OSError as error:
-        raise InputError(f"{path}: a product must be a FITS file, found none ({error})") from error
-    absent = [key for key in ("DATA", "SOURCE", "PSF") if maps.get(key) is None]
-    if absent:
-        raise InputError(f"{path}: a product must hold HDU {absent[0]}, it does not; give another")
-    primary, data = headers["PRIMARY"], headers["DATA"]
+    with Files() as files, quiet():
+        file = files.open(path)
+        absent = [key for key in ("DATA", "SOURCE", "PSF") if file.find(key) is None]
+        if absent:
+            raise InputError(
+                f"{path}: a product must hold HDU {absent[0]}, it does not; give another"
+            )
+        maps = {e.name: file.pixels(e) for e in file.entries[1:]}
+        headers = {e.name: file.hdus[e.index].header for e in file.entries[1:]}
+        primary = file.hdus[0].header
+        try:
+            return _product(path, primary, maps, headers)
+        except InputError:
+            raise
+        except Exception as error:  # a damaged header makes astropy fail in a dozen ways
+            raise InputError(
+                f"{path}: a product must be as lensrim wrote it, found another ({one_line(error)})"
+                "; give another"
+            ) from error
+
+
+def _product(
+    path: Path, primary: Any, maps: Mapping[str, ndarray], headers: Mapping[str, Any]
+) -> Product:
+    """Makes a product of what is in its files."""
     beside = path.with_suffix(".json")
     numbers = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    data = headers["DATA"]
     wcs = WCS(data)
-    arrays = {k: v != 0 if k == "MASK" else v.astype(np.float64) for k, v in maps.items()}
+    arrays = {k: v != 0 if k == "MASK" else v for k, v in maps.items()}
     psf = arrays.pop("PSF")
     return Product(
         name=primary["OBJECT"],

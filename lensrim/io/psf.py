@@ -58,6 +58,11 @@ def normalized(
             f"{where}: the PSF must be finite, found {(~np.isfinite(stamp)).sum()} NaN or"
             " infinite pixels: replace them"
         )
+    peak = np.abs(stamp).max()
+    if (
+        peak > 0 and not 1e-100 < peak < 1e100
+    ):  # the sums and squares below would be beyond doubles
+        stamp = stamp / peak
     total = float(stamp.sum())
     if not total > 1e-10 * np.abs(stamp).sum():
         raise InputError(

@@ -41,14 +41,14 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             raise InputError(
                 f"{data.label}: the image must hold data, found only NaN: name another --data"
             )
-        noise, sigma, noise_kind, notes = _noise(layout, data, options)
-        psf_plane, psf, psf_notes = _psf(layout, data, options)
-        mask_plane, mask, mask_notes = _mask(layout, data, options)
+        noise, sigma, noise_kind, notes = noise_of(layout, data, options)
+        psf_plane, psf, psf_notes = psf_of(layout, data, options)
+        mask_plane, mask, mask_notes = mask_of(layout, data, options)
         if mask_plane is None and options.mask_sense is not None:
             seen = f" (such as {layout.masks[0]})" if layout.masks else ""
             raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
-        dq = _same_shape(layout.part("dq", options.dq), data)
-        wcs, scale, scale_notes = _scale(data, noise, psf_plane, mask_plane, options)
+        dq = same_shape(layout.part("dq", options.dq), data)
+        wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
         used, sigma, bad_notes = used_pixels(data, sigma * options.rescale_noise, mask, dq)
         zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
         if mask_plane is None:
@@ -84,7 +84,7 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
         )
 
 
-def _same_shape(plane: Plane | None, data: Plane) -> Plane | None:
+def same_shape(plane: Plane | None, data: Plane) -> Plane | None:
     """Makes sure that a plane fits the image."""
     if plane is not None and plane.array.shape != data.array.shape:
         shapes = (f"{p.array.shape[0]} x {p.array.shape[1]}" for p in (plane, data))
@@ -95,7 +95,7 @@ def _same_shape(plane: Plane | None, data: Plane) -> Plane | None:
     return plane
 
 
-def _noise(
+def noise_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Float64[np.ndarray, "h w"], str, list[str]]:
     """Returns the noise's plane (if any), sigma (NaN where there is none), its kind, and notes."""
@@ -110,7 +110,7 @@ def _noise(
                 f"{data.path}: no noise map that may hold {stated}, as --noise-kind says, the file"
                 f" holds {layout.main.contents}: name it by --noise, or leave --noise-kind out"
             )
-    noise = _same_shape(noise, data)
+    noise = same_shape(noise, data)
     if noise is None:
         return _noise_from_pieces(layout, data, options)
     kind = noises.recognised(noise, separate=noise.path != data.path, stated=stated)
@@ -166,7 +166,7 @@ def _exposure(
         if not 0 < seconds < float("inf"):
             raise InputError(f"--exposure: the time must be positive, found {text}")
         return seconds, "--exposure"
-    plane = _same_shape(layout.part("exposure", options.exposure), layout.data)
+    plane = same_shape(layout.part("exposure", options.exposure), layout.data)
     if plane is not None:
         return plane.array, plane.short
     keyword = layout.data.number("EXPTIME")
@@ -184,7 +184,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _psf(
+def psf_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane, Float64[np.ndarray, "n m"], list[str]]:
     """Returns the PSF as it is in the file and as it is used, and notes."""
@@ -219,11 +219,11 @@ def _psf(
     return plane, psf, notes
 
 
-def _mask(
+def mask_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
     """Returns the mask's plane, the mask, True where used, and notes."""
-    plane = _same_shape(layout.part("mask", options.mask), data)
+    plane = same_shape(layout.part("mask", options.mask), data)
     if plane is None:
         return None, None, []
     if not np.isin(plane.array, (0, 1)).all():
@@ -249,7 +249,7 @@ def _mask(
     return plane, used, [note]
 
 
-def _scale(
+def scale_of(
     data: Plane, noise: Plane | None, psf: Plane, mask: Plane | None, options: ReadOptions
 ) -> tuple[WCS | None, float, list[str]]:
     """Returns the WCS (None if its scale is overridden), the pixel scale [arcsec], and notes."""

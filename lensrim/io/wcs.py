@@ -16,7 +16,9 @@ import numpy as np
 from astropy.wcs import WCS
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Plane, one_line, quiet
+from lensrim.io.fits import Plane, quiet
+from lensrim.io.headers import ORDERS, excessive
+from lensrim.io.stream import one_line
 
 TOLERANCE = 0.01
 KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL", "SCALE")
@@ -42,6 +44,8 @@ def celestial(data: Plane) -> tuple[WCS | None, Scale | None, list[str]]:
         return None, None, []
     try:
         with quiet():
+            if (found := excessive(data.header, ORDERS)) is not None:
+                raise ValueError(f"{found[0]} is {found[1]:g}")
             full = WCS(data.header)
             distorted = full.sip is not None or full.has_distortion
             first = full.sub(2)

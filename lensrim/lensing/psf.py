@@ -22,12 +22,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .fourier import convolve, correlate, fast_length, transfer_function
+from .fwhm import fwhm_of
 
 PSFKind = Literal["effective", "optical"]
 
@@ -91,27 +91,14 @@ def normalize_psf(psf: Tensor, *, trusted: bool = False) -> Tensor:
 
 
 def measure_fwhm(psf: NDArray[Any] | Tensor) -> float:
-    r"""Measures the full width at half maximum of a stamp [pixels].
+    """Measures the full width at half maximum of a stamp [pixels], an array or a tensor.
 
-    It is :math:`2 \sqrt{A / \pi}`, with :math:`A` the area in which a spline through the pixels
-    lies above half of its peak: the geometric mean of both axes for an ellipse. The peak may stand
-    anywhere. One between pixels is known only as well as the pixels resolve it: at worst the width
-    comes out 6 per cent too large for a Gaussian of 2 pixels, 1 for one of 2.7.
+    See :func:`lensrim.lensing.fwhm.fwhm_of`.
 
     Arguments:
         psf: One stamp, without NaN, with shape :math:`(h, w)`, of any scale.
     """
-    from scipy import ndimage
-
-    psf = psf.detach().cpu() if isinstance(psf, Tensor) else psf
-    stamp = np.asarray(psf, dtype=np.float64)
-    row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
-    reach = 2 + math.sqrt(np.count_nonzero(stamp > stamp.max() / 2))
-    fine = np.linspace(-reach, reach, 201)
-    index = np.meshgrid(row + fine, column + fine, indexing="ij")
-    near = ndimage.map_coordinates(stamp, index, order=5)
-    area = np.count_nonzero(near > near.max() / 2) * (fine[1] - fine[0]) ** 2
-    return 2 * math.sqrt(area / math.pi)
+    return fwhm_of(psf.detach().cpu().numpy() if isinstance(psf, Tensor) else psf)
 
 
 def native_kernel(

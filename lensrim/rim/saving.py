@@ -12,11 +12,12 @@ holds ``{"rim": describe(rim)}``.
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor, nn
 
 from .._weights import read_weights, write_weights
 from ..errors import InputError
@@ -189,6 +190,28 @@ def save_rim(
     return write_weights(path, rim.state_dict(), {**(header or {}), HEADER: describe(rim)})
 
 
+def mismatch(make: Callable[[], Any], tensors: Mapping[str, Tensor]) -> str | None:
+    """Says in what weights differ from what a module asks for, ``None`` where they do not.
+
+    The module is made without memory for its weights: a header may ask for any size of it.
+
+    Arguments:
+        make: Makes the module.
+        tensors: The weights, by name.
+    """
+    with torch.device("meta"):
+        made = make()
+    if not isinstance(made, nn.Module):
+        return None
+    wanted = {name: tuple(t.shape) for name, t in made.state_dict().items()}
+    given = {name: tuple(t.shape) for name, t in tensors.items()}
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            shown = [s if s is not None else "none" for s in (wanted.get(name), given.get(name))]
+            return f"{name}: {shown[0]} is asked for, {shown[1]} is in the file"
+    return None
+
+
 def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
     """Reads a machine that :func:`save_rim` wrote: on the CPU, in the precision of the file.
 
@@ -208,7 +231,9 @@ def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
             "rim.load_state_dict(safetensors.torch.load_file(path))"
         )
     try:
-        rim = rebuild(header[HEADER], known)
+        # what is the user's own may need more than shapes to be made
+        different = None if known else mismatch(lambda: rebuild(header[HEADER]), tensors)
+        rim = None if different else rebuild(header[HEADER], known)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (KeyError, AttributeError, TypeError) as error:
@@ -216,6 +241,10 @@ def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
             f"{path}: must hold a machine as describe describes it, found another description "
             f"({type(error).__name__}: {error}); write it with save_rim"
         ) from error
+    if different is not None:
+        raise InputError(
+            f"{path}: must hold a machine and its weights, found another file ({different})"
+        )
     if not isinstance(rim, RIM):
         raise InputError(
             f"{path}: must hold a machine and its weights, found a {type(rim).__name__}; write it "

@@ -12,6 +12,8 @@ A checkpoint is written whole or not at all, and reading one executes nothing th
 
 import math
 import pickle
+import struct
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +39,10 @@ FORMAT = "lensrim training 2"
 KEPT = ("step", "lines", "best", "bad", "seconds", "waited", "recent", "skipped", "barren")
 """Fields of a run that a checkpoint holds beside the weights."""
 
-_DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
+_DAMAGED = (
+    *(EOFError, LookupError, OSError, RuntimeError, ValueError, TypeError, AttributeError),
+    *(AssertionError, struct.error, pickle.UnpicklingError),
+)
 """What torch raises for a file that is not, or no longer, one of its own."""
 
 
@@ -203,7 +208,9 @@ def stored(path: Path) -> bytes:
 def _content(path: Path, data: bytes) -> dict[str, Any]:
     """Returns what is in a checkpoint, whatever device it was made on, on the CPU."""
     try:
-        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of what kind of pickle it is, which is refused
+            warnings.simplefilter("ignore")
+            content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         raise InputError(
             f"{path}: checkpoint must be whole, found a damaged file or one of another kind; "

@@ -1,4 +1,4 @@
-"""``lensrim haloes``: a file of lenses, from the model or from cutouts, and what it is used for."""
+"""``lensrim haloes``: a file of lenses, of the model or of cutouts, and what it is used for."""
 
 import json
 import re

@@ -12,7 +12,7 @@ from tng import write_halo
 
 from lensrim._weights import read_weights, sha256_of, write_weights
 from lensrim.datasets.bank_making import BankPlan, HaloSource, make_bank
-from lensrim.datasets.contaminants import Contaminants
+from lensrim.datasets.contaminants import RESIDUES
 from lensrim.datasets.halo_masses import HaloMasses
 from lensrim.datasets.hydro import HaloFolder
 from lensrim.datasets.kappa_bank import HaloBank, projections_of, same_haloes, write_bank
@@ -226,7 +226,7 @@ def test_a_mock_of_a_halo_is_that_of_its_smooth_model(bank: HaloBank) -> None:
 
 
 def test_pairs_mix_kinds_and_are_the_mocks(bank: HaloBank) -> None:
-    prior = PairPrior(system=replace(ALL, halo_share=0.5), rough=0.0, contaminants=Contaminants())
+    prior = PairPrior(system=replace(ALL, halo_share=0.5), rough=0.0, contaminants=RESIDUES)
     pairs = Pairs(4, shape=(48, 48), prior=prior, psf_side=15, haloes=bank, seed=2)
     batch, systems = pairs.described(0)
     kinds = [system.halo is not None for system in systems]

@@ -138,6 +138,7 @@ def test_no_galaxy_and_no_halo_is_in_two_sets(seen: Seen) -> None:
             assert seen[which][kind], f"nothing of {which} was drawn: the test would see no leak"
         for one, other in (SETS[:2], SETS[1:], SETS[::2]):
             assert not seen[one][kind] & seen[other][kind], (kind, one, other)
-    drawn = {kind: set.union(*(seen[which][kind] for which in SETS)) for kind in ("galaxy", "halo")}
+    kinds = ("galaxy", "halo")
+    drawn = {kind: set.union(*(seen[which][kind] for which in SETS)) for kind in kinds}
     assert drawn["galaxy"] <= set(GALAXIES[:15]) and drawn["halo"] <= set(HALOES[:12])
     assert len(seen["train"]["galaxy"]) > 3 and len(seen["train"]["halo"]) > 3

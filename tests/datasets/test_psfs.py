@@ -222,3 +222,16 @@ def test_a_change_is_in_the_stamp() -> None:
         native_psf(fine_psf(Psf("moffat", 2.0, change=c), oversample=5), 5) for c in (None, change)
     )
     assert moments(moved)[0][0] - moments(plain)[0][0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_stamps_of_a_known_scale_keep_their_width() -> None:
+    stamp = fine_psf(Psf("gaussian", 2.0), oversample=5)
+    stamps = {"star[0]": (stamp, measure_fwhm(stamp))}
+    rng, given = np.random.default_rng(0), {"fwhm": (4.0, 5.0), "stamps": stamps}
+    for scale, width in ((0.0, 4.5), (0.01, 2.0)):
+        made = [
+            draw_psf(rng, **given, pixel_scale=0.05, stamp_scale=scale)  # type: ignore[arg-type]
+            for _ in range(20)
+        ]
+        widths = [psf.fwhm for psf in made if psf.stamp is not None]
+        assert np.mean(widths) == pytest.approx(width, rel=0.1 if scale == 0 else 0.02)

@@ -1,12 +1,15 @@
 """Observations written as FITS files, each test changing one thing."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+
+from . import corpus
 
 SHAPE = (31, 37)
 SCALE = 0.05
@@ -71,3 +74,39 @@ def write_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@dataclass
+class Tried:
+    """Counts the broken and odd files and options that were tried, for the end of the run."""
+
+    read: int = 0
+    refused: int = 0
+
+    def count(self, *, read: int = 0, refused: int = 0) -> None:
+        self.read += read
+        self.refused += refused
+
+    def add(self, found: "corpus.Found") -> None:
+        self.count(read=found.read, refused=found.refused)
+
+
+TRIED = pytest.StashKey[Tried]()
+
+
+@pytest.fixture
+def tried(pytestconfig: pytest.Config) -> Tried:
+    """The count of the run."""
+    return pytestconfig.stash.setdefault(TRIED, Tried())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Prints the count."""
+    found = config.stash.get(TRIED, None)
+    if found is not None:
+        terminalreporter.write_line(
+            f"bad input: {found.read + found.refused} files and options tried, {found.refused}"
+            f" refused in one line, {found.read} read"
+        )

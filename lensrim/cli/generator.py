@@ -1,0 +1,92 @@
+"""``lensrim generator``: train a generator of galaxies or masses, from a recipe."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .._weights import replacing
+from ..datasets.generative import load_vae
+from ..errors import InputError
+from ..generation.fitting import GENERATOR, train_generator
+from ..generation.quality import quality, shown_beside
+from ..generation.recipe import read_generator_recipe
+
+SHEET, NUMBERS = "sheet.png", "quality.json"
+"""What is in the folder beside the files of the training and the generator."""
+
+EXAMPLES = """Train a generator of images of galaxies, or of maps of log10 kappa, from a recipe, or
+go on with a training. Writes generator.safetensors, quality.json and sheet.png (data, the same
+decoded, drawn ones) when it has ended.
+
+examples:
+
+  lensrim generator galaxies.toml --output galaxies
+
+  lensrim generator galaxies.toml --output galaxies --max-minutes 10   (call again to go on)
+
+then, in a recipe of lensrim simulate, dataset or train:
+
+  galaxies = "galaxies/generator.safetensors"
+"""
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """What to train, where, and for how long."""
+
+    recipe: Annotated[str, tyro.conf.Positional]
+    """Recipe (TOML): [sources] or [masses], [model], [elbo], [train]."""
+
+    output: str = "generator"
+    """Folder of the training; one that was interrupted goes on where it was."""
+
+    max_minutes: float | None = None
+    """Minutes after which to stop; call the command again to go on."""
+
+    quiet: bool = False
+    """Whether to print nothing but the last line."""
+
+
+def parse(args: Sequence[str]) -> GeneratorOptions:
+    """Parses the words after ``lensrim generator``."""
+    return tyro.cli(
+        GeneratorOptions,
+        prog="lensrim generator",
+        description=EXAMPLES,
+        args=args,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def run(options: GeneratorOptions) -> None:
+    """Trains, measures and draws.
+
+    Raises:
+        InputError: If the recipe or the folder cannot be used.
+    """
+    recipe, folder = read_generator_recipe(options.recipe), Path(options.output)
+    if options.max_minutes is not None and not options.max_minutes >= 0:
+        raise InputError(f"--max-minutes: must be 0 or more, found {options.max_minutes}")
+    say = (lambda line: None) if options.quiet else print
+    history = train_generator(
+        recipe, folder, max_minutes=options.max_minutes, report=say, quiet=options.quiet
+    )
+    if history.stopped == "time":
+        print(f"stopped after step {history.step} (time): call again to go on: {folder}")
+        return
+    vae = load_vae(folder / GENERATOR)
+    found = quality(recipe, vae)
+    say(found.table)
+    with replacing(folder / NUMBERS) as file:
+        file.write((json.dumps(asdict(found), indent=1) + "\n").encode())
+    from ..plotting import contact_sheet
+
+    images, titles = shown_beside(recipe, vae)
+    figure = contact_sheet(images, titles, noises=[0.01] * len(images), heading=folder.name)
+    with replacing(folder / SHEET) as file:
+        figure.savefig(file, format="png")
+    print(f"stopped after step {history.step} ({history.stopped}): {folder / GENERATOR}")

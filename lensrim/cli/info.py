@@ -1,0 +1,103 @@
+"""``lensrim info``: what is understood of a file, and what it lacks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import InputError
+from ..inference.plan import plan_of
+from ..io.inspection import Inspection, inspect, product_numbers
+from ..io.options import ReadOptions
+from ..zoo.description import beyond, describe_file, is_weights
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what is understood of files, and what they lack; nothing is fitted or written.
+
+    Of an observation: the HDUs and what each is taken for, the pixel scale, noise and PSF, and
+    where they are from, what lensrim reconstruct would do without options, and which would help.
+    Of a product: its numbers. Of weights: their card. The options are those of reconstruct.
+
+    An observation, as it is:
+    $ lensrim info data/ring.fits
+
+    Whether these options suffice:
+    $ lensrim info image.fits --noise rms.fits --psf psf.fits --pixel-scale 0.05
+
+    Many files, products and weights among them:
+    $ lensrim info lenses/*.fits results/ring_lensrim.fits mine.safetensors
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """FITS files, folders that hold data.fits, noise_map.fits and psf.fits, or weights."""
+    read: tyro.conf.OmitArgPrefixes[ReadOptions] = ReadOptions()
+
+
+def parse(args: Sequence[str]) -> Info:
+    """Parses the words after ``lensrim info``."""
+    return tyro.cli(Info, prog="lensrim info", args=args, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def run(options: Info) -> None:
+    """Prints what is understood of each file.
+
+    Raises:
+        InputError: If there is a file of which nothing is; those after it are shown, too.
+    """
+    if not options.files:
+        raise InputError("info: needs a file or more, found none: name them")
+    refused: list[str] = []
+    for number, path in enumerate(options.files):
+        try:
+            lines = list(lines_of(path, options.read))
+        except InputError as error:
+            refused.append(str(error))
+            lines = [f"{path}: nothing is understood of it"]
+        if len(options.files) > len(refused) or number:
+            print(*([""] if number else []), *(printable(line) for line in lines), sep="\n")
+    if refused:
+        more = f" ({len(refused)} of {len(options.files)} files)" if len(refused) > 1 else ""
+        raise InputError(f"{refused[0]}{more}")
+
+
+def printable(line: str) -> str:
+    """Writes out what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def lines_of(path: Path, options: ReadOptions) -> Iterator[str]:
+    """Says what is understood of a file."""
+    if is_weights(path):
+        yield from describe_file(path)
+        return
+    numbers = product_numbers(path) if path.is_file() else None
+    if numbers is None:
+        yield from _of_observation(inspect(path, options))
+        return
+    yield f"{path}: a product of lensrim"
+    for keyword, value, meaning in numbers:
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        yield f"  {keyword:<9} {shown:<22} {meaning}".rstrip()
+
+
+def _of_observation(found: Inspection) -> Iterator[str]:
+    yield f"{found.path}: an observation" + (", of which something is missing" * bool(found.lacks))
+    several = len({part.file for part in found.parts}) > 1
+    for part in found.parts:
+        name = part.name or "(no name)"
+        where = f"{part.file.name}[{part.index}]" if several else f"HDU {part.index}"
+        yield f"  {where:<9} {name:<12} {part.content:<24} {part.role}".rstrip()
+    for name, what in found.known:
+        yield f"  {name + ':':<17}{what}"
+    for lack in found.lacks:
+        yield f"  lacks: {lack}"
+    if found.observation is None:
+        yield "  lensrim reconstruct: not before what it lacks is given"
+        return
+    yield "  lensrim reconstruct without options:"
+    for line in (*plan_of(found.observation), *beyond(found.observation)):
+        yield f"    - {line}"

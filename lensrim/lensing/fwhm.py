@@ -1,0 +1,30 @@
+r"""The width of a stamp, without torch: who only looks at a file needs none."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def fwhm_of(stamp: NDArray[Any]) -> float:
+    r"""Measures the full width at half maximum of a stamp [pixels].
+
+    It is :math:`2 \sqrt{A / \pi}`, with :math:`A` the area in which a spline through the pixels
+    lies above half of its peak: the geometric mean of both axes for an ellipse. The peak may stand
+    anywhere. One between pixels is known only as well as the pixels resolve it: at worst the width
+    comes out 6 per cent too large for a Gaussian of 2 pixels, 1 for one of 2.7.
+
+    Arguments:
+        stamp: Pixels without NaN, with shape :math:`(h, w)`, of any scale.
+    """
+    from scipy import ndimage
+
+    stamp = np.asarray(stamp, dtype=np.float64)
+    row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
+    reach = 2 + math.sqrt(np.count_nonzero(stamp > stamp.max() / 2))
+    fine = np.linspace(-reach, reach, 201)
+    index = np.meshgrid(row + fine, column + fine, indexing="ij")
+    near = ndimage.map_coordinates(stamp, index, order=5)
+    area = np.count_nonzero(near > near.max() / 2) * (fine[1] - fine[0]) ** 2
+    return 2 * math.sqrt(area / math.pi)

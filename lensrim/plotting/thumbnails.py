@@ -1,0 +1,60 @@
+"""Thumbnails: the maps of a product beside each other in one small image."""
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import LogNorm, Normalize, to_rgb
+from numpy import ndarray
+
+from ..io.product import Product
+from .marks import arcsinh_norm
+from .product import BRIGHTNESS, CONVERGENCE, DEVIATION, IGNORED
+
+SIDE = 72
+PANELS = ("data", "model", "residual", "source", "kappa")
+
+
+def thumbnails(product: Product, *, side: int = SIDE) -> ndarray:
+    """Draws data, model, residual, source and convergence, with the stretches of the picture.
+
+    Data and model share one stretch; both hold the lens galaxy. Pixels that are ignored are grey.
+
+    Arguments:
+        product: The product.
+        side: Side of each panel [pixels of the screen].
+
+    Returns:
+        Red, green and blue from 0 to 255, with shape :math:`(n, 5 n, 3)`, row 0 at the top.
+    """
+    maps = product.image_maps
+    used = np.asarray(maps["MASK"]) != 0
+    noise, sky = (float(np.median(maps[key][used])) for key in ("SIGMA", "SKY"))
+    low = sky - 2 * noise
+    brightness = arcsinh_norm(maps["DATA"][used], 2 * noise, zero=sky, low=low)
+    source, kappa = product.source_maps["SOURCE"], maps["KAPPA"]
+    peak = max(float(np.nanmax(source)), np.finfo(float).tiny)
+    top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
+    bottom = float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5))
+    data = np.where(used, maps["DATA"], np.nan)
+    residual = np.where(used, maps["RESIDUAL"], np.nan)
+    model = maps["LENS_LIGHT"] + maps["SKY"] + maps["MODEL"]
+    panels: list[tuple[ndarray, Normalize, str]] = [
+        (data, brightness, BRIGHTNESS),
+        (model, brightness, BRIGHTNESS),
+        (residual, Normalize(-4, 4), DEVIATION),
+        (source, arcsinh_norm(source, 0.1 * peak, low=-0.03 * peak, high=peak), BRIGHTNESS),
+        (np.clip(kappa, bottom, None), LogNorm(bottom, top), CONVERGENCE),
+    ]
+    return np.concatenate([_coloured(*panel, side) for panel in panels], axis=1)
+
+
+def _coloured(values: ndarray, norm: Normalize, cmap: str, side: int) -> ndarray:
+    """Colours a map and brings its longer side to ``side``, the rest in the grey of no data."""
+    palette = matplotlib.colormaps[cmap].with_extremes(bad=IGNORED)
+    colours = palette(norm(np.ma.masked_invalid(values)), bytes=True)[::-1, :, :3]
+    h, w = values.shape
+    middle = (np.arange(side) + 0.5) * max(h, w) / side
+    row, column = (np.floor(middle - (max(h, w) - n) / 2).astype(int) for n in (h, w))
+    grey = np.array(to_rgb(IGNORED)) * 255
+    inside = ((row >= 0) & (row < h))[:, None] & ((column >= 0) & (column < w))
+    picked = colours[row.clip(0, h - 1)[:, None], column.clip(0, w - 1)]
+    return np.where(inside[..., None], picked, grey.astype(np.uint8)).astype(np.uint8)

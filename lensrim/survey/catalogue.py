@@ -1,0 +1,275 @@
+"""The run of a survey: every lens once, whatever happens on the way.
+
+The output folder holds
+
+- ``products/<name>/``: the files of each lens, as ``lensrim reconstruct`` writes them, with its
+  maps in small (``thumbnails.png``), and its row (``row.json``), written last,
+- ``catalogue.ecsv``, ``catalogue.fits``, ``failures.ecsv`` and ``index.html``: the lenses that
+  were asked for and are done, in the order of the list.
+
+The latter are functions of the rows (:mod:`lensrim.survey.rows`); they are written now and then,
+and at the end. So a run may be killed at any moment, divided among processes, jobs or machines,
+and run again: what is done stays, and the table is the same but for the seconds. A lens that
+cannot be done is a row with its reason.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Protocol, runtime_checkable
+
+from .._weights import clear_leftovers, replacing
+from ..errors import InputError
+from ..inference.reconstruct import ReconstructOptions, reconstruct
+from ..io.fits import one_line
+from ..io.observation import Observation
+from ..io.product import Product
+from ..io.read import read_observation
+from ..io.staging import SUFFIXES
+from .columns import values_of
+from .lenses import Lens
+from .page import write_page
+from .rows import (
+    Row,
+    State,
+    failed_row,
+    folder_of,
+    is_same,
+    is_whole,
+    read_row,
+    rows_of,
+    states_of,
+    write_row,
+)
+from .tables import write_tables
+from .workers import Alone, Crew
+
+THUMBNAILS = "thumbnails.png"
+PAUSE = 20.0
+"""How much longer than it takes to write the table, the next writing of it is put off."""
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What a reconstruction returns, as far as a survey needs it."""
+
+    @property
+    def product(self) -> Product:
+        """Maps and numbers."""
+        ...
+
+    def write(self, path: Path, *, overwrite: bool) -> list[Path]:
+        """Writes the product."""
+        ...
+
+
+Reconstruct = Callable[[Observation, ReconstructOptions], Result]
+"""The chain, or what stands in for it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Holds what came of a lens: empty reason if it is done."""
+
+    name: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Holds how a run went.
+
+    Arguments:
+        made: Lenses that were done now, failed ones among them.
+        there: Lenses that were done before.
+        failures: Rows of this part that could not be done, now or before.
+        total: Lenses of this part.
+    """
+
+    made: int
+    there: int
+    failures: tuple[Row, ...] = field(default=())
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class DoLens:
+    """Creates the work of a survey: reads a lens, reconstructs it, and writes all that is of it.
+
+    Arguments:
+        folder: Output folder, as an absolute path.
+        reconstruct: The chain.
+    """
+
+    folder: Path
+    reconstruct: Reconstruct = reconstruct
+
+    def __call__(self, lens: Lens) -> Outcome:
+        """Does a lens, and returns what came of it.
+
+        Raises:
+            InputError: If the product cannot be written: that is nothing of the lens.
+            OSError: If its row cannot be.
+        """
+        inputs = states_of(lens.files())
+        try:
+            if lens.problem:
+                raise InputError(lens.problem)
+            lens.read.check()
+            lens.fit.check()
+            result = self.reconstruct(read_observation(lens.path, lens.read), lens.fit)
+            values = values_of(lens, result.product)
+        except Exception as error:  # whatever it is, the other lenses go on
+            return self._fail(lens, error, inputs)
+        place = folder_of(self.folder, lens)
+        # what a killed process left half written; nobody else is at this lens
+        for left in place.glob(".lensrim-*"):
+            rmtree(left, ignore_errors=True)
+        try:
+            files = result.write(planned(place, lens)[0], overwrite=True)
+            small = _write_thumbnails(place / THUMBNAILS, result.product)
+        except (InputError, OSError):
+            raise
+        except Exception as error:
+            return self._fail(lens, error, inputs)
+        made = tuple(os.fspath(file.relative_to(self.folder)) for file in (*files, small))
+        write_row(self.folder, lens, Row(values, lens.key, inputs, made))
+        return Outcome(lens.name)
+
+    def _fail(self, lens: Lens, error: Exception, inputs: Sequence[State]) -> Outcome:
+        """Writes the row of a lens that cannot be done, and leaves no older product beside it."""
+        place = folder_of(self.folder, lens)
+        for old in (place / THUMBNAILS, *planned(place, lens)):
+            old.unlink(missing_ok=True)
+        reason, detail = one_line(error), ""
+        if not isinstance(error, InputError | OSError):
+            reason = f"error of lensrim itself: {type(error).__name__}: {reason}"
+            detail = "".join(traceback.format_exception(error))
+        write_row(self.folder, lens, failed_row(lens, reason, inputs, detail))
+        return Outcome(lens.name, reason)
+
+
+def planned(place: Path, lens: Lens) -> list[Path]:
+    """Returns the files of a product, of which the FITS file is the first."""
+    return [place / f"{lens.name}_lensrim{suffix}" for suffix in SUFFIXES]
+
+
+def _write_thumbnails(path: Path, product: Product) -> Path:
+    from matplotlib.image import imsave
+
+    from ..plotting.thumbnails import thumbnails
+
+    clear_leftovers(path)
+    metadata: Any = {"Software": None}  # the library's version would differ between equal pictures
+    with replacing(path) as file:
+        imsave(file, thumbnails(product), format="png", metadata=metadata)
+    return path
+
+
+def run_survey(
+    folder: str | os.PathLike[str],
+    lenses: Sequence[Lens],
+    *,
+    part: tuple[int, int] = (1, 1),
+    crew: Crew = Alone(),
+    reconstruct: Reconstruct = reconstruct,
+    overwrite: bool = False,
+    retry: bool = False,
+    begin: Callable[[int], object] = lambda there: None,
+    report: Callable[[Outcome], object] = lambda outcome: None,
+) -> Summary:
+    """Does the lenses of a survey, or what is left of them.
+
+    Arguments:
+        folder: Output folder, made if it is missing.
+        lenses: All lenses of the survey, with their names (:func:`name_lenses`).
+        part: Which part of them, (i, n) with i from 1: every n-th.
+        crew: Who does the work.
+        reconstruct: The chain; it can be pickled, if the crew is of other processes.
+        overwrite: Whether to replace products made with other options, by another version, or of
+            files that have changed.
+        retry: Whether to try those again that failed.
+        begin: Is told how many lenses of this part are done before.
+        report: Is told what came of each lens.
+
+    Raises:
+        InputError: If products would be replaced unasked, or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = lenses[part[0] - 1 :: part[1]]
+    left = _left(folder, mine, overwrite=overwrite, retry=retry)
+    begin(len(mine) - len(left))
+    pace = Pace()
+    for done in crew.run(DoLens(folder, reconstruct), left):
+        outcome = done.result
+        if done.lost:
+            outcome = Outcome(done.job.name, done.lost)
+            inputs = states_of(done.job.files())
+            write_row(folder, done.job, failed_row(done.job, done.lost, inputs))
+        report(outcome)
+        pace.write(folder, lenses)
+    finish_survey(folder, lenses)
+    failures = tuple(row for row in rows_of(folder, mine) if row.failed)
+    return Summary(len(left), len(mine) - len(left), failures, len(mine))
+
+
+def _left(folder: Path, lenses: Sequence[Lens], *, overwrite: bool, retry: bool) -> list[Lens]:
+    """Returns the lenses that must be done.
+
+    Raises:
+        InputError: If products of something else are in the way.
+    """
+    left, others = [], []
+    for lens in lenses:
+        row = read_row(folder, lens)
+        same = row is not None and is_same(lens, row)
+        if row is None or not same or not is_whole(folder, row) or (row.failed and retry):
+            left.append(lens)
+        if row is not None and not same and any((folder / file).exists() for file in row.files):
+            others.append(lens.name)
+    if others and not overwrite:
+        raise InputError(
+            f"{folder}: products are not replaced unasked, found {len(others)} that were made "
+            "with other options, by another version or of files that have changed, such as "
+            f"{others[0]!r}; choose another output or give --overwrite"
+        )
+    return left
+
+
+class Pace:
+    """Writes the table now and then, so that it takes a small part of the time."""
+
+    def __init__(self) -> None:
+        self.next = 0.0
+
+    def write(self, folder: Path, lenses: Sequence[Lens]) -> None:
+        """Writes the table, if it is time."""
+        start = time.monotonic()
+        if start < self.next:
+            return
+        write_survey(folder, lenses)
+        end = time.monotonic()
+        self.next = end + PAUSE * (end - start)
+
+
+def write_survey(folder: Path, lenses: Sequence[Lens]) -> list[Row]:
+    """Writes table, failures and page of the lenses that are done, and returns their rows."""
+    rows = rows_of(folder, lenses)
+    write_tables(folder, rows)
+    write_page(folder, rows)
+    return rows
+
+
+def finish_survey(folder: Path, lenses: Sequence[Lens]) -> None:
+    """Writes table, failures and page after the last lens of a part.
+
+    Of parts that end beside each other, the one that writes last may have read the rows first. So
+    each looks once more: if all lenses are done now and were not before, it writes again.
+    """
+    while len(write_survey(folder, lenses)) < len(lenses) == len(rows_of(folder, lenses)):
+        pass

@@ -1,0 +1,130 @@
+"""The columns of a survey's table: what of a product they hold, in which unit.
+
+They are numbers of the products' primary headers, under names that a person reads; what a product
+does not state is empty. ``flags`` sums powers of two, so that ``flags == 0`` is a lens of which
+nothing is doubted.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..io.product import Product
+from .lenses import Lens
+
+Kind = Literal["text", "real", "integer"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Creates the description of a column.
+
+    Arguments:
+        name: Its name.
+        description: What it holds.
+        unit: Unit, as astropy and FITS write it.
+        kind: What its values are.
+        keyword: Keyword of the product that it holds; empty where it is not of the header.
+    """
+
+    name: str
+    description: str
+    unit: str = ""
+    kind: Kind = "real"
+    keyword: str = ""
+
+
+DONE, FAILED = "done", "failed"
+
+COLUMNS = (
+    Column("name", "stem of the product's files", kind="text"),
+    Column("path", "observation", kind="text"),
+    Column("status", "done or failed", kind="text"),
+    Column("reason", "why it failed", kind="text"),
+    Column("quality", "good, fair or poor", kind="text", keyword="QUALITY"),
+    Column("flags", "sum of what is doubted or was noticed, 0 for nothing", kind="integer"),
+    Column("ra", "right ascension of the macro-model's centre", "deg"),
+    Column("dec", "declination of the macro-model's centre", "deg"),
+    Column("theta_e", "radius of the circle of mean kappa 1", "arcsec", keyword="THETAE"),
+    Column(
+        "macro_theta_e",
+        "Einstein radius of the macro-model, intermediate axis",
+        "arcsec",
+        keyword="MACROTE",
+    ),
+    Column("macro_theta_e_err", "its standard deviation", "arcsec", keyword="MACROTER"),
+    Column("macro_q", "axis ratio of the macro-model", keyword="MACROQ"),
+    Column("macro_phi", "its major axis from +x, counter-clockwise", "deg", keyword="MACROPHI"),
+    Column("macro_pa", "its major axis east of north", "deg", keyword="MACROPA"),
+    Column("macro_slope", "its 3-D slope", keyword="MACROSL"),
+    Column("macro_gamma1", "its external shear", keyword="MACROG1"),
+    Column("macro_gamma2", "its external shear", keyword="MACROG2"),
+    Column("shear_pa", "its external shear east of north", "deg", keyword="SHEARPA"),
+    Column("gamma1", "external shear that goes with the map", keyword="GAMMA1"),
+    Column("gamma2", "external shear that goes with the map", keyword="GAMMA2"),
+    Column("chi2", "chi2 per used pixel of the frame", keyword="CHI2NU"),
+    Column("chi2_arc", "chi2 per pixel of the arcs", keyword="CHI2ARC"),
+    Column("n_arc", "pixels of the arcs", kind="integer", keyword="NARC"),
+    Column("p_eff", "effective number of linear parameters", keyword="PEFF"),
+    Column("sky_noise", "noise of the sky over the stated one", keyword="SKYNOISE"),
+    Column("n_neighbour", "pixels masked as neighbours", kind="integer", keyword="NNEIGH"),
+    Column("magnification", "lensed over source flux, where detected", keyword="MAGTOT"),
+    Column("magnification_err", "its standard deviation", keyword="MAGTOTER"),
+    Column("mag_lensed", "magnitude of the arcs", "mag", keyword="MAGLENS"),
+    Column("mag_source", "magnitude of the source", "mag", keyword="MAGSRC"),
+    Column("z_lens", "redshift of the lens, as given", keyword="ZLENS"),
+    Column("z_source", "redshift of the source, as given", keyword="ZSOURCE"),
+    Column("sigma_cr", "critical surface density", "solMass / arcsec2", keyword="SIGMACR"),
+    Column("m_einstein", "mass within theta_e", "solMass", keyword="MEINST"),
+    Column("theta_e_kpc", "theta_e at the lens", "kpc", keyword="THETAKPC"),
+    Column("pixel_scale", "side of a pixel as fitted", "arcsec"),
+    Column("n_x", "columns of the frame", kind="integer"),
+    Column("n_y", "rows of the frame", kind="integer"),
+    Column("bin", "native pixels along a pixel", kind="integer", keyword="BIN"),
+    Column("noise_kind", "kind of noise that was read", kind="text", keyword="NOISKIND"),
+    Column("psf_kind", "whether the PSF holds the pixel", kind="text", keyword="PSFKIND"),
+    Column("stage", "last stage of the chain", kind="text", keyword="STAGE"),
+    Column("model", "model that gave the answer", kind="text", keyword="MODEL"),
+    Column("model_sha", "sha256 of its weights", kind="text", keyword="MODELSHA"),
+    Column("version", "version of lensrim", kind="text", keyword="VERSION"),
+    Column("seconds", "wall time, less reading and writing", "s", keyword="SECONDS"),
+)
+
+
+def _said(text: str) -> Callable[[Lens, Product], bool]:
+    return lambda lens, product: any(line.startswith(text) for line in product.history)
+
+
+FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
+    "shear above 0.3": _said("doubtful: the shear"),
+    "axis ratio below 0.3": _said("doubtful: the axis ratio"),
+    "mass off the light": _said("doubtful: the centre of mass"),
+    "Einstein radius at the end of its range": _said("doubtful: the Einstein radius"),
+    "no circle of mean convergence 1": _said("doubtful: no circle"),
+    "searched twice": _said("searched twice"),
+    "machine not used": lambda lens, product: product.value("STAGE") not in (lens.fit.stage, None),
+    "neighbours masked": lambda lens, product: (product.value("NNEIGH") or 0) > 0,
+}
+"""What the bits of ``flags`` mean, from 1 upwards, and when they are set."""
+
+
+def values_of(lens: Lens, product: Product) -> dict[str, Any]:
+    """Returns the values of a lens by the names of the columns, as JSON holds them."""
+    values = {c.name: product.value(c.keyword) for c in COLUMNS if c.keyword}
+    values |= {"name": lens.name, "path": lens.path, "status": DONE, "reason": ""}
+    set_ = [seen(lens, product) for seen in FLAGS.values()]
+    values["flags"] = sum(1 << bit for bit, is_set in enumerate(set_) if is_set)
+    rows, columns = product.image_grid.shape
+    values |= {"n_x": columns, "n_y": rows, "pixel_scale": product.image_grid.spacing}
+    return values | _position(product)
+
+
+def _position(product: Product) -> dict[str, float]:
+    """Sky coordinates of the macro-model's centre, where the frame has them."""
+    if product.wcs is None or not product.wcs.has_celestial:
+        return {}
+    macro = product.stages.get("macro", {})
+    x, y = (macro.get(f"center_{axis}", 0.0) for axis in "xy")
+    column, row = product.image_grid.to_index(x, y)
+    ra, dec = product.wcs.celestial.pixel_to_world_values(float(column), float(row))
+    return {"ra": float(ra), "dec": float(dec)}

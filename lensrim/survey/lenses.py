@@ -1,0 +1,200 @@
+"""The lenses of a survey: which files, with which options, and under which name.
+
+A name is a function of the whole list. It is the stem of the file; what no file system takes is
+replaced, so that nothing in a table can lead out of the output folder, and names that would meet,
+also where a file system does not tell capitals, end with digits of the hash of what they stand
+for.
+"""
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from ..inference.reconstruct import ReconstructOptions
+from ..io.fits import split_reference
+from ..io.layout import stem
+from ..io.options import ReadOptions
+from .listing import is_table, read_listing
+
+FORBIDDEN = frozenset('/\\:*?"<>|')
+"""What a file name cannot hold, here or elsewhere, beside what cannot be printed."""
+LONGEST = 120
+"""Bytes of a name; a file system takes 255, with what is put before and after it."""
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Creates the description of one lens of a survey.
+
+    Arguments:
+        path: The observation, as for :func:`lensrim.read_observation`.
+        read: How to read it.
+        fit: How to reconstruct it.
+        name: Stem of the files that are written, unique in the survey.
+        problem: Why it cannot be done, where its line in a table is at fault.
+    """
+
+    path: str
+    read: ReadOptions = ReadOptions()
+    fit: ReconstructOptions = ReconstructOptions()
+    name: str = ""
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """Digest of what the product is made by, but for what the files hold."""
+        return _digest({"version": __version__, **self._made_of()})
+
+    def _made_of(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "read": asdict(self.read),
+            "fit": asdict(self.fit),
+            "problem": self.problem,
+        }
+
+    @property
+    def identity(self) -> str:
+        """Digest that tells it from other lenses of one name."""
+        return _digest({"name": self.name, **self._made_of()})
+
+    def files(self) -> list[Path]:
+        """Returns the files that may be read, as far as they are there."""
+        place = split(self.path)
+        folder, found = place.parent, [place]
+        if os.path.isdir(place):
+            folder, found = place, _entries(place)
+        for part in ("data", "noise", "exposure", "psf", "mask", "dq"):
+            if (reference := getattr(self.read, part)) is not None:
+                found += [named := split(reference), folder / named]
+        found.append(Path(self.fit.model))
+        return [file for file in dict.fromkeys(found) if os.path.isfile(file)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Holds the lenses of a survey, and what was noticed when they were sought."""
+
+    lenses: tuple[Lens, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # it is told when it is read
+        return []
+
+
+def split(reference: str) -> Path:
+    """Returns the file of ``file[HDU]``, also where no file can have that name."""
+    try:
+        return Path(split_reference(reference)[0])
+    except (OSError, ValueError):
+        return Path(reference)
+
+
+def find_lenses(
+    given: Sequence[str],
+    read: ReadOptions = ReadOptions(),
+    fit: ReconstructOptions = ReconstructOptions(),
+    *,
+    output: str | os.PathLike[str] | None = None,
+) -> Found:
+    """Finds the lenses of a survey.
+
+    Arguments:
+        given: Files, folders, patterns (``obs/*.fits``, ``obs/**/*.fits``) or tables; a table in
+            a FITS file stands alone, others are ``*.ecsv`` or ``*.csv``.
+        read, fit: Options of all, but for what a table says.
+        output: Folder of the survey, in which nothing is looked for.
+
+    Raises:
+        InputError: If a pattern finds nothing, or a table cannot be read or has no path.
+    """
+    lenses: list[Lens] = []
+    notes: list[str] = []
+    inside = None if output is None else Path(output).resolve()
+    for text in given:
+        if is_table(text, alone=len(given) == 1):
+            lines, unused = read_listing(text, read, fit)
+            lenses += [
+                Lens(line.path, line.read, line.fit, line.name, line.problem) for line in lines
+            ]
+            if unused:
+                notes.append(f"{text}: columns that are not used: {', '.join(unused)}")
+            continue
+        paths = _matches(text)
+        kept = [p for p in paths if inside is None or inside not in Path(p).resolve().parents]
+        if len(kept) < len(paths):
+            notes.append(f"{text}: {len(paths) - len(kept)} files of the output left out")
+        if not kept:
+            raise InputError(f"{text}: a pattern must find files, found none; check the path")
+        lenses += [Lens(path, read, fit) for path in kept]
+    if not lenses:
+        raise InputError("a survey needs lenses, found none: give files, a pattern or a table")
+    return Found(tuple(name_lenses(dict.fromkeys(lenses))), tuple(notes))
+
+
+def _matches(text: str) -> list[str]:
+    """Returns the paths of a pattern, sorted; what is no pattern need not be there."""
+    if os.path.lexists(text) or not has_magic(text) or os.path.lexists(split(text)):
+        return [text]
+    return sorted(glob(text, recursive=True))
+
+
+def name_lenses(lenses: Iterable[Lens]) -> list[Lens]:
+    """Gives every lens a name of its own that every file system takes."""
+    lenses = list(lenses)
+    wanted = [safe_name(lens.name or _stem(lens.path)) for lens in lenses]
+    count = Counter(name.casefold() for name in wanted)
+    taken = {name.casefold() for name in wanted if count[name.casefold()] == 1}
+    named = []
+    for lens, name in zip(lenses, wanted, strict=True):
+        if count[name.casefold()] > 1:
+            base, tries = f"{_cut(name, LONGEST - 16)}-{lens.identity[:8]}", 1
+            name = base
+            while name.casefold() in taken:
+                tries += 1
+                name = f"{base}-{tries}"
+            taken.add(name.casefold())
+        named.append(replace(lens, name=name))
+    return named
+
+
+def safe_name(text: str) -> str:
+    """Returns a name that is a file's name everywhere; one that was changed ends with a hash.
+
+    Equal texts give equal names, and different ones different names.
+    """
+    normal = unicodedata.normalize("NFC", text)
+    kept = "".join("_" if c in FORBIDDEN or not c.isprintable() else c for c in normal)
+    kept = kept.strip(" ").lstrip(".").rstrip(". ")
+    if kept and kept == text and len(kept.encode()) <= LONGEST:
+        return kept
+    return f"{_cut(kept, LONGEST - 9) or 'lens'}-{_digest(text)[:8]}"
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def _stem(path: str) -> str:
+    place = split(path)
+    try:
+        return stem(place.resolve().parent if stem(place) == "data" else place)
+    except (OSError, ValueError):
+        return place.name
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

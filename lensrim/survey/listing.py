@@ -1,0 +1,200 @@
+"""Tables that list the lenses of a survey: ECSV, CSV or FITS, a line a lens.
+
+The column ``path`` is needed; it is relative to the folder of the table. ``name`` is the stem of
+what is written, ``center_x`` and ``center_y`` are pixel indices counted from 0, and any option of
+``lensrim reconstruct`` can be a column of its name (``z_lens``, ``z_source``, ``pixel_scale``,
+``noise``). An empty, masked or NaN cell means that the option is not given. A line with an
+impossible cell is a lens that fails, and does not keep the others from being done.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from math import isnan
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from ..errors import InputError
+from ..inference.reconstruct import ReconstructOptions
+from ..io.fits import one_line, quiet
+from ..io.options import ReadOptions
+
+FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+FITS_NAME = re.compile(r"\.(fits?|fts)(\.gz)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Holds a line of a table: a lens that has no name of its own yet."""
+
+    path: str
+    name: str
+    read: ReadOptions
+    fit: ReconstructOptions
+    problem: str = ""
+
+
+def is_table(text: str, *, alone: bool) -> bool:
+    """Whether this is a table of lenses rather than a lens.
+
+    Arguments:
+        text: A path.
+        alone: Whether nothing else is given. Only then is a FITS file looked into, for a table
+            with a column ``path``.
+    """
+    path = Path(text)
+    if path.suffix.lower() in FORMATS:
+        return True
+    if not (alone and FITS_NAME.search(path.name) and os.path.isfile(path)):
+        return False
+    try:
+        with quiet(), fits.open(path, memmap=True) as hdus:
+            tables: list[Any] = [
+                h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)
+            ]
+            return bool(tables) and "path" in [name.lower() for name in tables[0].columns.names]
+    except Exception:  # a damaged file is an observation that fails, with its reason
+        return False
+
+
+def read_listing(
+    text: str, read: ReadOptions, fit: ReconstructOptions
+) -> tuple[list[Line], list[str]]:
+    """Reads a table of lenses.
+
+    Arguments:
+        text: The file.
+        read, fit: Options of all, but for what the table says.
+
+    Returns:
+        The lines, and the names of the columns that mean nothing here.
+
+    Raises:
+        InputError: If it cannot be read, has no lines or no column ``path``, or one column twice.
+    """
+    path = Path(text)
+    format_ = FORMATS.get(path.suffix.lower(), "fits")
+    try:
+        with quiet():
+            table = Table.read(path, format=format_)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file: check the path") from None
+    except Exception as error:  # readers of tables fail in a dozen ways
+        raise InputError(
+            f"{path}: must be a table of lenses (ECSV, CSV or FITS), it cannot be read "
+            f"({one_line(error)[:200]}); write it again"
+        ) from error
+    names = [str(name).lower() for name in table.colnames]
+    if "path" not in names:
+        raise InputError(f"{path}: a table of lenses must have a column 'path', found {names}")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{path}: a column must be there once, found twice: {sorted(twice)}")
+    if not len(table):
+        raise InputError(f"{path}: a table of lenses must have lines, found none")
+    table.rename_columns(table.colnames, names)
+    known = {"path", "name", "center_x", "center_y", *_KINDS}
+    used = [name for name in names if name in known]
+    lines = [
+        _line({name: _plain(table[name][k]) for name in used}, path.parent, read, fit)
+        for k in range(len(table))
+    ]
+    return lines, [name for name in names if name not in known]
+
+
+def _plain(value: Any) -> Any:
+    """Returns a cell as a number, truth or text of Python, None where it is empty."""
+    if value is np.ma.masked:
+        return None
+    value = value.item() if isinstance(value, np.generic) else value
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if isinstance(value, str):
+        return value.strip() or None
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+def _line(
+    cells: Mapping[str, Any], folder: Path, read: ReadOptions, fit: ReconstructOptions
+) -> Line:
+    cells = dict(cells)
+    path, name = cells.pop("path"), cells.pop("name", None)
+    center = [cells.pop(f"center_{axis}", None) for axis in "xy"]
+    where = "" if path is None else str(folder / str(path))
+    found: dict[str, Any] = {}
+    problems = ["path: a lens must have one, found none; fill the cell"] if path is None else []
+    for key, value in cells.items():
+        if value is None:
+            continue
+        try:
+            found[key] = _converted(value, _KINDS[key])
+        except (TypeError, ValueError, OverflowError) as error:
+            problems.append(f"{key}: {error}, found {value!r}; correct the table")
+    try:
+        given = tuple(float(c) for c in center if c is not None)
+        if len(given) == 1:
+            problems.append("center_x and center_y: both or neither must be given")
+        elif given:
+            found["center"] = given
+    except (TypeError, ValueError):
+        problems.append(f"center: must be two numbers, found {center}; correct the table")
+    readings = {k: v for k, v in found.items() if k in _READ}
+    fitting = {k: v for k, v in found.items() if k not in _READ}
+    return Line(
+        where,
+        "" if name is None else str(name),
+        replace(read, **readings),
+        replace(fit, **fitting),
+        "; ".join(problems),
+    )
+
+
+def _kind(hint: Any) -> Any:
+    """Returns the type of an option without its None."""
+    if get_origin(hint) in (Union, UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+_READ = {f.name for f in fields(ReadOptions)}
+_KINDS = {
+    name: _kind(hint)
+    for options in (ReadOptions, ReconstructOptions)
+    for name, hint in get_type_hints(options).items()
+    if name != "center"
+}
+"""Type of each option that a column can give."""
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """Brings a cell to the type of an option.
+
+    Raises:
+        ValueError: With the rule, if it has no such value.
+    """
+    if get_origin(kind) is Literal:
+        if (text := str(value)) not in get_args(kind):
+            raise ValueError(f"must be one of {', '.join(map(str, get_args(kind)))}")
+        return text
+    if kind is bool:
+        if (text := str(value).lower()) not in TRUTHS:
+            raise ValueError("must be true or false")
+        return TRUTHS[text]
+    if kind is int:
+        if isinstance(value, float) and value != int(value):
+            raise ValueError("must be an integer")
+        try:
+            return int(value)
+        except ValueError:
+            raise ValueError("must be an integer") from None
+    if kind is float:
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("must be a number") from None
+    return str(value)

@@ -1,0 +1,165 @@
+"""Cards and files of weights in words, without torch and without a tensor being read."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._checksum import sha256_of
+from ..errors import InputError
+from . import DEFAULT, Card, cards
+
+if TYPE_CHECKING:
+    from ..io.observation import Observation
+
+KEY = "lensrim"
+"""Of the header in the metadata of a file of weights."""
+
+NAMES = {
+    "side": "side of the frame [pixel]",
+    "theta_E": "Einstein radius [pixel]",
+    "fwhm": "FWHM of the PSF [pixel]",
+    "snr": "signal over noise of the arcs' brightest pixel",
+}
+"""The quantities of the ranges."""
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file seems to be one of weights: by its name, or by how it begins."""
+    if path.suffix == ".safetensors":
+        return True
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and file.read(9)[8:] == b"{"
+    except (OSError, ValueError):
+        return False
+
+
+def table(known: Mapping[str, Card]) -> Iterator[str]:
+    """Lists cards, a line each under a heading."""
+    yield f"{'name':<10}{'date':<12}{'MB':>6}  {'sha256':<14}" + "  ".join(
+        f"{key:<9}" for key in NAMES
+    )
+    for card in known.values():
+        size = card.path.stat().st_size / 1e6 if card.path.is_file() else float("nan")
+        ranges = "  ".join(f"{_range(card.valid.get(key)):<9}" for key in NAMES)
+        star = "*" if card.name == DEFAULT else ""
+        yield f"{card.name + star:<10}{card.date:<12}{size:>6.1f}  {card.sha256[:12]:<14}{ranges}"
+    yield (
+        f"(* the one of lensrim reconstruct --stage final; {', '.join(NAMES)}: "
+        + "; ".join(NAMES.values())
+        + ")"
+    )
+
+
+def describe(card: Card) -> Iterator[str]:
+    """Says all that is on a card, and whether its file is the one it says."""
+    size = f", {card.path.stat().st_size / 1e6:.1f} MB" if card.path.is_file() else ""
+    yield f"{card.name}: a machine for lenses{size}, trained until {card.date}"
+    yield f"  file      {card.path}"
+    yield f"  sha256    {card.sha256} ({_state(card)})"
+    yield f"  data      {card.data}"
+    for key, name in NAMES.items():
+        yield f"  valid     {name}: {_range(card.valid.get(key))}"
+    for key, value in card.accuracy.items():
+        if key.endswith("_start"):
+            continue
+        start = card.accuracy.get(f"{key}_start")
+        before = "" if start is None else f" (its start {start:g})"
+        yield f"  measured  {key}: {value:g}{before}"
+    yield f"  limits    {card.limits}"
+
+
+def describe_file(path: Path) -> Iterator[str]:
+    """Says what a file of weights holds, by its header alone.
+
+    Raises:
+        InputError: If it is none, or damaged.
+    """
+    sha = sha256_of(path)
+    packaged = next((card for card in cards().values() if card.sha256 == sha), None)
+    if packaged is not None:
+        yield from describe(packaged)
+        return
+    tensors, header = read_header(path)
+    numbers = sum(_count(shape) for shape, _ in tensors.values())
+    kinds = ", ".join(sorted({kind for _, kind in tensors.values()}))
+    yield f"{path}: weights, {path.stat().st_size / 1e6:.1f} MB"
+    yield f"  sha256    {sha} (of no packaged machine)"
+    yield f"  tensors   {len(tensors)}, {numbers:,} numbers of type {kinds}"
+    for key in ("model", "rim", "data", "step"):
+        if key in header:
+            yield f"  {key:<9} {json.dumps(header[key], ensure_ascii=False)[:300]}"
+    valid = header.get("valid")
+    if isinstance(valid, dict):
+        for key, name in NAMES.items():
+            yield f"  valid     {name}: {_range(valid.get(key))}"
+
+
+def read_header(path: Path) -> tuple[dict[str, tuple[list[int], str]], dict[str, Any]]:
+    """Returns shapes and types of the tensors of a file, by name, and its header.
+
+    Raises:
+        InputError: If it is no safetensors file, or has no header of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {n: (list(s.get_shape()), str(s.get_dtype())) for n, s in slices.items()}
+            header = json.loads((file.metadata() or {})[KEY])
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: weights must be a safetensors file, found another or a damaged one"
+            f" ({' '.join(str(error).split())[:200]}); give a file that lensrim wrote"
+        ) from None
+    except (KeyError, ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise InputError(
+            f"{path}: weights must have a header under the key {KEY!r}, found none; give a file"
+            " that lensrim wrote"
+        )
+    return tensors, header
+
+
+def beyond(observation: "Observation") -> Iterator[str]:
+    """Says whether the packaged machine takes an observation, as far as can be told unfitted."""
+    from ..lensing.fwhm import fwhm_of
+
+    card = cards().get(DEFAULT)
+    if card is None:
+        return
+    found = {"side": float(max(observation.shape)), "fwhm": fwhm_of(observation.psf)}
+    outside = [
+        f"{NAMES[key]} is {value:.3g}, beyond {_range(card.valid.get(key))}"
+        for key, value in found.items()
+        if key in card.valid and not card.valid[key][0] <= value <= card.valid[key][1]
+    ]
+    if outside:
+        said = "; ".join(outside)
+        yield f"the machine {card.name} (--stage final) is not for this frame: {said}"
+    else:
+        yield f"the machine {card.name} takes such a frame, if it is asked for (--stage final)"
+
+
+def _range(given: Any) -> str:
+    try:
+        return f"{float(given[0]):g}-{float(given[1]):g}"
+    except (TypeError, ValueError, IndexError, KeyError):
+        return "not stated"
+
+
+def _count(shape: list[int]) -> int:
+    number = 1
+    for n in shape:
+        number *= n
+    return number
+
+
+def _state(card: Card) -> str:
+    try:
+        return "whole" if sha256_of(card.path) == card.sha256 else "DAMAGED: install lensrim again"
+    except InputError:
+        return "MISSING: install lensrim again"

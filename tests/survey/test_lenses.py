@@ -1,0 +1,217 @@
+"""The lenses of a survey: what is found, what a table says, and names that lead nowhere else."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from surveys import lenses, write_observation, write_observations
+
+from lensrim.errors import InputError
+from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.io.options import ReadOptions
+from lensrim.survey.lenses import LONGEST, Lens, find_lenses, name_lenses, safe_name
+
+NASTY = (
+    "../../etc/passwd",
+    "..",
+    ".",
+    "",
+    "/",
+    ".hidden",
+    "a/b",
+    "a\\b",
+    "C:\\x",
+    "nul\0byte",
+    "line\nbreak",
+    "\u202egnp.exe",
+    "\udcff",
+    "x" * 400,
+    "ü" * 300,
+    "*?[a]",
+    " blank ",
+    "dot.",
+    "<script>",
+)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_a_name_stays_in_its_folder(text: str, tmp_path: Path) -> None:
+    name = safe_name(text)
+    assert name == safe_name(text)
+    assert 0 < len(name.encode()) <= LONGEST
+    place = tmp_path / "products" / name
+    assert place.resolve().parent == (tmp_path / "products").resolve()
+    place.mkdir(parents=True)  # the system takes it
+    assert os.listdir(tmp_path / "products") == [name]
+
+
+@pytest.mark.parametrize("text", ["lens", "J0143+1607", "größe", "镜", "a b", "lens-1.2"])
+def test_a_good_name_is_kept(text: str) -> None:
+    assert safe_name(text) == text
+
+
+def test_nasty_names_stay_apart() -> None:
+    assert len({safe_name(text).casefold() for text in NASTY}) == len(NASTY)
+
+
+def test_one_stem_in_two_folders_gives_two_names() -> None:
+    paths = ["a/lens.fits", "b/lens.fits", "b/Lens.fits", "c/other.fits.gz"]
+    first, second, third, other = name_lenses(Lens(path) for path in paths)
+    names = [lens.name.casefold() for lens in (first, second, third, other)]
+    assert len(set(names)) == 4
+    assert all(name.startswith("lens-") for name in names[:3])
+    assert other.name == "other"
+    backwards = name_lenses(Lens(path) for path in reversed(paths))
+    assert {(lens.path, lens.name) for lens in backwards} == {
+        (lens.path, lens.name) for lens in (first, second, third, other)
+    }
+
+
+def test_one_file_with_two_middles_is_two_lenses() -> None:
+    fits_ = [ReconstructOptions(center=(x, 5.0)) for x in (10.0, 90.0)]
+    one, other = name_lenses(Lens("field.fits", fit=fit) for fit in fits_)
+    assert one.name != other.name
+    assert one.key != other.key
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path: Path) -> None:
+    for name in ("J1", "J2"):
+        write_observation(tmp_path / name / "data.fits", 0)
+    assert [lens.name for lens in lenses(str(tmp_path / "J*"))] == ["J1", "J2"]
+    assert [lens.name for lens in lenses(str(tmp_path / "*" / "data.fits"))] == ["J1", "J2"]
+
+
+def test_patterns(tmp_path: Path) -> None:
+    pattern = write_observations(tmp_path / "obs", 3)
+    write_observation(tmp_path / "obs" / "deep" / "more.fits", 0)
+    write_observation(tmp_path / "obs" / "[b]*.fits", 0)
+    literal = str(tmp_path / "obs" / "[b]*.fits")
+    assert [lens.path for lens in lenses(literal)] == [literal]
+    assert len(lenses(pattern)) == 4
+    assert len(lenses(str(tmp_path / "obs" / "**" / "*.fits"))) == 5
+    assert len(lenses([pattern, literal])) == 4  # what is found twice is one lens
+    assert [Path(lens.path).name for lens in lenses(pattern)] == sorted(
+        path.name for path in (tmp_path / "obs").glob("*.fits")
+    )
+    with pytest.raises(InputError, match=r"none\*.fits: a pattern must find files, found none"):
+        lenses(str(tmp_path / "none*.fits"))
+
+
+def test_what_was_written_is_not_read_again(tmp_path: Path) -> None:
+    write_observations(tmp_path, 2)
+    write_observation(tmp_path / "survey" / "products" / "x" / "x_lensrim.fits", 0)
+    found = find_lenses([str(tmp_path / "**" / "*.fits")], output=tmp_path / "survey")
+    assert len(found.lenses) == 2
+    assert "1 files of the output left out" in found.notes[0]
+
+
+def listing(folder: Path, form: str) -> Path:
+    """Writes a table of four lenses in a format."""
+    table = Table(
+        {
+            "path": ["obs/a.fits", "obs/b.fits", "obs/c.fits", "obs/d.fits"],
+            "Z_Lens": MaskedColumn([0.2, 0.3, np.nan, 0.5], mask=[False, False, False, True]),
+            "z_source": [2.0, 2.5, np.nan, np.nan],
+            "center_x": [10, 11, 12, 13],
+            "center_y": [20.5, 21, 22, 23],
+            "noise": ["ERR", "", "rms.fits", "ERR"],
+            "stage": ["rim", "macro", "macro", "best"],
+            "bin": [1, 2, 1, 1],
+            "trust_scale": ["true", "0", "no", "false"],
+            "magnitude": [1.0, 2.0, 3.0, 4.0],
+        }
+    )
+    path = folder / f"lenses.{form}"
+    formats = {"ecsv": "ascii.ecsv", "csv": "ascii.csv", "fits": "fits"}
+    table.write(path, format=formats[form])
+    return path
+
+
+@pytest.mark.parametrize("form", ["ecsv", "csv", "fits"])
+def test_a_table_gives_paths_and_options(form: str, tmp_path: Path) -> None:
+    path = listing(tmp_path, form)
+    options = ReconstructOptions(seed=7, z_lens=0.9)
+    found = find_lenses([str(path)], ReadOptions(noise="VAR"), options)
+    a, b, c, d = found.lenses
+    assert [lens.path for lens in found.lenses] == [
+        str(tmp_path / "obs" / f"{name}.fits") for name in "abcd"
+    ]
+    assert (a.fit.z_lens, a.fit.z_source, a.fit.center) == (0.2, 2.0, (10.0, 20.5))
+    assert (a.read.noise, b.read.noise, c.read.noise) == ("ERR", "VAR", "rms.fits")
+    assert (a.fit.stage, b.fit.bin, a.read.trust_scale) == ("rim", 2, True)
+    assert (b.read.trust_scale, c.read.trust_scale) == (False, False)
+    assert c.fit.z_lens == 0.9  # an empty cell leaves what was given
+    assert {lens.fit.seed for lens in found.lenses} == {7}
+    assert [lens.problem for lens in (a, b, c)] == ["", "", ""]
+    assert d.problem.startswith("stage: must be one of macro, rim, final, found 'best'")
+    assert found.notes == (f"{path}: columns that are not used: magnitude",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        ({"path": "a.fits", "z_lens": "near"}, "z_lens: must be a number, found 'near'"),
+        ({"path": "a.fits", "bin": "2.5"}, "bin: must be an integer, found"),
+        ({"path": "a.fits", "bin": "inf"}, "bin: "),
+        ({"path": "a.fits", "strict": "perhaps"}, "strict: must be true or false"),
+        ({"path": "a.fits", "center_x": "3"}, "center_x and center_y: both or neither"),
+        ({"path": "a.fits", "center_x": "left", "center_y": "3"}, "center: must be two numbers"),
+        ({"path": "", "bin": "1"}, "path: a lens must have one, found none"),
+    ],
+)
+def test_a_bad_line_is_a_lens_that_fails(cells: dict, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "lenses.csv"
+    lines = [
+        ",".join(cells),
+        ",".join(cells.values()),
+        ",".join(["b.fits", *"1" * (len(cells) - 1)]),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    bad = find_lenses([str(path)]).lenses[0]
+    assert bad.problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name\nx\n", "a table of lenses must have a column 'path', found"),
+        ("path\n", "a table of lenses must have lines, found none"),
+        ("path,PATH\na,b\n", "a column must be there once, found twice"),
+        ("", "a table of lenses must have a column 'path'"),
+        ("path\nx,y,z\n", "must be a table of lenses"),
+    ],
+)
+def test_a_bad_table_is_told_in_a_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "lenses.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        find_lenses([str(path)])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_table_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lenses\.ecsv: no such file"):
+        find_lenses([str(tmp_path / "lenses.ecsv")])
+
+
+def test_an_observation_is_no_table(tmp_path: Path) -> None:
+    path = write_observation(tmp_path / "a.fits", 0)
+    assert [lens.path for lens in lenses(str(path))] == [str(path)]
+
+
+def test_the_files_of_a_lens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.fits", "psf.fits", "lens/data.fits", "lens/psf.fits"):
+        write_observation(tmp_path / name, 0)
+    read = ReadOptions(noise="ERR", psf="psf.fits[PSF]")
+    assert Lens("a.fits", read).files() == [Path("a.fits"), Path("psf.fits")]
+    assert {*Lens("lens", read).files()} == {
+        Path("lens/data.fits"),
+        Path("lens/psf.fits"),
+        Path("psf.fits"),
+    }
+    assert Lens("a.fits[SCI]").files() == [Path("a.fits")]
+    for path in ("none.fits", "x" * 5000, "nul\0byte"):
+        assert Lens(path).files() == []

@@ -176,6 +176,9 @@ class Reconstruction:
             self.product, path, figure=figure, overwrite=overwrite, inputs=self.files
         )
 
+    def __repr__(self) -> str:
+        return self.summary
+
     def _repr_png_(self) -> bytes:
         from io import BytesIO
 

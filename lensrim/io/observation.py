@@ -111,6 +111,16 @@ class Observation:
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
+    def __repr__(self) -> str:
+        h, w = self.shape
+        unit = "data units" if self.unit is None else self.unit
+        noise = np.median(self.sigma[self.mask])
+        return (
+            f"<Observation {self.name}: {w} x {h} pixels of {self.pixel_scale:.4g} arcsec, "
+            f"{self.mask.size - self.mask.sum()} ignored; noise {noise:.3g} {unit} (read as "
+            f"{self.noise_kind}); PSF {self.psf.shape[1]} x {self.psf.shape[0]}, {self.psf_kind}>"
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of rows and columns."""

@@ -58,6 +58,12 @@ def test_arrays_are_made_fit():
     assert np.isnan(image[0, 0])  # the caller's array is left alone
 
 
+def test_what_is_shown_says_what_was_understood():
+    shown = repr(make(name="lens", mask=np.arange(31 * 37).reshape(31, 37) > 9, unit="electron/s"))
+    assert shown.startswith("<Observation lens: 37 x 31 pixels of 0.05 arcsec, 10 ignored; ")
+    assert "electron/s (read as sigma); PSF 9 x 9, effective>" in shown
+
+
 def test_grid_is_centred_on_the_image():
     grid = make().grid
     assert grid.shape == (31, 37)

@@ -67,7 +67,8 @@ class Dataset:
     """Rows and columns of the images; the population's by default."""
 
     galaxies: str | None = None
-    """Folder of FITS stamps of galaxies; synthetic ones by default."""
+    """Folder of FITS stamps of galaxies, or "learnt" for those of the packaged generator;
+    synthetic ones by default."""
 
     psfs: str | None = None
     """Folder of FITS stamps of PSFs, used for half of the lenses; analytic ones by default. They

@@ -21,6 +21,9 @@ from ..datasets.stamps import THOROUGH, Cleaning, Isolated, Stamp, clean, galaxy
 from ..errors import InputError
 from ..progress import progress
 
+TABLE = "galaxies.ecsv"
+"""The table of all galaxies; the last that is written."""
+
 SHEET = 48
 """Galaxies on one contact sheet."""
 
@@ -128,11 +131,19 @@ def run(options: Galaxies) -> None:
     for name in ("pixel_scale", "psf_fwhm"):
         if (found := getattr(options, name)) is not None and not 0 < found < np.inf:
             raise InputError(f"--{name.replace('_', '-')}: must be above 0, found {found}")
+    if not 0 <= options.denoise < np.inf:
+        raise InputError(f"--denoise: must be 0 or more, found {options.denoise}")
+    if options.contrast and not 1 < options.contrast < np.inf:
+        raise InputError(f"--contrast: must be 0, or above 1, found {options.contrast}")
+    _apart(options)
     collection = opened(options)
     names = collection.names[: options.count]
     report = options.report or options.output or Path("galaxies-report")
-    for folder in {report, options.output} - {None}:
+    folders = {report, options.output} - {None}
+    for folder in folders:
         _free(folder, options)
+    _remove(report, options.output)
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     shown = _evenly(names, SHEET * options.sheets)
     rows, page, sheets = [], [], 0
@@ -152,7 +163,7 @@ def run(options: Galaxies) -> None:
             bar.update()
     if page:
         _sheet(report, sheets + 1, page)
-    _table(report / "galaxies.ecsv", rows)
+    _table(report / TABLE, rows)
     if not options.quiet:
         print(f"{options.folder}: {len(rows)} galaxies\n\n{summary(rows)}\n\n{report}: the report")
 
@@ -219,14 +230,46 @@ def _evenly(names: Sequence[str], most: int) -> set[str]:
     return {names[k * len(names) // count] for k in range(count)}
 
 
+def _apart(options: Galaxies) -> None:
+    """Refuses to write galaxies among the stamps: each would be there twice, in two sets."""
+    stamps = options.folder if options.folder.is_dir() else options.folder.parent
+    if options.output is None or not options.output.resolve().is_relative_to(stamps.resolve()):
+        return
+    raise InputError(
+        f"--output: must be outside of {stamps}, found {options.output}; its galaxies would be "
+        "read as further stamps, or replace them"
+    )
+
+
 def _free(folder: Path, options: Galaxies) -> None:
     """Refuses to mix the files of two runs."""
-    if options.overwrite or not folder.exists():
+    if not folder.exists():
         return
-    if any(folder.iterdir()):
+    if not folder.is_dir():
+        raise InputError(f"{folder}: must be a folder, found a file; choose another name")
+    if not options.overwrite and any(folder.iterdir()):
         raise InputError(
             f"{folder}: must be empty, found files; choose another folder, or --overwrite"
         )
+
+
+def _remove(report: Path, output: Path | None) -> None:
+    """Removes the sheets and the cleaned stamps of the run whose table is in the report.
+
+    What that run kept and the next one rejects would else stay among the galaxies of the next.
+    """
+    from astropy.io import fits
+    from astropy.table import Table
+
+    if not (report / TABLE).is_file():
+        return
+    for name in Table.read(report / TABLE, format="ascii.ecsv")["name"] if output else ():
+        path = Path(f"{output}/{name}.fits")
+        if path.is_file() and fits.getheader(path).get("CLEANED") is True:
+            path.unlink()
+    for sheet in report.glob("galaxies-[0-9][0-9].png"):
+        sheet.unlink()
+    (report / TABLE).unlink()
 
 
 def _row(each: Judged) -> dict[str, Any]:

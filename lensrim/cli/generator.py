@@ -18,25 +18,34 @@ from ..generation.recipe import read_generator_recipe
 SHEET, NUMBERS = "sheet.png", "quality.json"
 """What is in the folder beside the files of the training and the generator."""
 
-EXAMPLES = """Train a generator of images of galaxies, or of maps of log10 kappa, from a recipe, or
-go on with a training. Writes generator.safetensors, quality.json and sheet.png (data, the same
-decoded, drawn ones) when it has ended.
-
-examples:
-
-  lensrim generator galaxies.toml --output galaxies
-
-  lensrim generator galaxies.toml --output galaxies --max-minutes 10   (call again to go on)
-
-then, in a recipe of lensrim simulate, dataset or train:
-
-  galaxies = "galaxies/generator.safetensors"
-"""
-
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    """What to train, where, and for how long."""
+    """Train a generator of images of galaxies, or of maps of log10 kappa, from a recipe.
+
+    Writes generator.safetensors, quality.json and sheet.png (data, the same decoded, drawn ones)
+    when it has ended.
+
+    A recipe, galaxies.toml, of your own stamps:
+    [sources]
+    galaxies = "stamps"
+    [model]
+    power = 0.5
+    [elbo]
+    sigma = 0.5
+    [train]
+    steps = 2000
+    batch_size = 16
+
+    Train:
+    $ lensrim generator galaxies.toml --output galaxies
+
+    The same in slices; call again to go on:
+    $ lensrim generator galaxies.toml --output galaxies --max-minutes 10
+
+    Then, in a recipe of lensrim simulate, dataset or train:
+    galaxies = "galaxies/generator.safetensors"
+    """
 
     recipe: Annotated[str, tyro.conf.Positional]
     """Recipe (TOML): [sources] or [masses], [model], [elbo], [train]."""
@@ -56,7 +65,6 @@ def parse(args: Sequence[str]) -> GeneratorOptions:
     return tyro.cli(
         GeneratorOptions,
         prog="lensrim generator",
-        description=EXAMPLES,
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
@@ -85,8 +93,8 @@ def run(options: GeneratorOptions) -> None:
         file.write((json.dumps(asdict(found), indent=1) + "\n").encode())
     from ..plotting import contact_sheet
 
-    images, titles = shown_beside(recipe, vae)
-    figure = contact_sheet(images, titles, noises=[0.01] * len(images), heading=folder.name)
+    images, titles, noises = shown_beside(recipe, vae)
+    figure = contact_sheet(images, titles, noises=noises, heading=folder.name)
     with replacing(folder / SHEET) as file:
         figure.savefig(file, format="png")
     print(f"stopped after step {history.step} ({history.stopped}): {folder / GENERATOR}")

@@ -54,7 +54,8 @@ class Simulate:
     """Rows and columns of the image; the population's by default."""
 
     galaxies: str | None = None
-    """Folder of FITS stamps of galaxies; synthetic ones by default."""
+    """Folder of FITS stamps of galaxies, or "learnt" for those of the packaged generator;
+    synthetic ones by default."""
 
     psfs: str | None = None
     """Folder of FITS stamps of PSFs, used for half of the seeds; analytic ones by default. They

@@ -45,7 +45,11 @@ def is_learnt(name: str | os.PathLike[str]) -> bool:
 
 def beside(name: str, folder: Path) -> str:
     """Returns where galaxies are that a recipe in a folder names."""
-    return name if name == LEARNT else str(folder / name)
+    if name == LEARNT:
+        return name
+    path = str(folder / name)
+    # "./learnt" is a folder, and must stay one where the recipe is in the working directory.
+    return os.path.join(os.curdir, path) if path == LEARNT else path
 
 
 def weights_of(name: str | os.PathLike[str]) -> Path:

@@ -137,7 +137,8 @@ def _step(galaxy: Isolated, radius: float) -> float:
     from scipy import ndimage
 
     light = ndimage.gaussian_filter(galaxy.signal, 1.5) if galaxy.noise else galaxy.signal
-    middle = galaxy.flux / 2 / (np.pi * radius**2)
+    # A pixel holds no less than its own area, where all light is in one.
+    middle = galaxy.flux / 2 / max(np.pi * radius**2, 0.5)
     return float(np.quantile(light[_edge(galaxy.inside)], 0.9) / middle)
 
 
@@ -153,7 +154,7 @@ def box_share(inside: Mask) -> float:
     """
     padded = np.pad(inside, 1)
     rows, columns = np.nonzero(padded)
-    eigenvalues = np.linalg.eigvalsh(np.cov(np.stack([rows, columns])))
+    eigenvalues = np.linalg.eigvalsh(np.cov(np.stack([rows, columns]), ddof=0))
     minor, major = 2 * np.sqrt(np.clip(eigenvalues, 1 / 16, None))
     least = max(8.0, 4 / 3 * 2 * np.sqrt(2 / minor) * major)
     total = straight = 0

@@ -49,9 +49,18 @@ def split(
 
     Raises:
         ValueError: If the shares do not add up to 1.
+        InputError: If there are pairs, and no name is in any.
     """
+    duplicate_pairs = tuple(duplicate_pairs)
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) < 0:
         raise ValueError(f"fractions must be three shares that add up to 1, got {fractions}")
+    known = {name for pair in duplicate_pairs for name in pair}
+    if known and known.isdisjoint(names):
+        raise InputError(
+            f"duplicates: must be pairs of names such as {names[0] if names else 'none'}, found "
+            f"only others, such as {sorted(known)[0]}; change their folders and digits, or leave "
+            "them out"
+        )
     sets: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for name, group in _groups(names, duplicate_pairs).items():
         u = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64

@@ -53,7 +53,7 @@ class EvaluateOptions:
             its test set, which no machine of that recipe has seen, and its PSFs.
         model: Trained machine, as for ``lensrim reconstruct``.
         stage: Last stage of the chain, as for ``lensrim reconstruct``.
-        galaxies: Folder of FITS stamps of galaxies; synthetic galaxies by default.
+        galaxies: Folder of FITS stamps of galaxies, or ``learnt``; synthetic galaxies by default.
         psfs: Folder of FITS stamps of PSFs, used for half of the mocks; analytic ones by default.
         n: Number of mocks.
         seed: Seed of the first mock; the others follow.

@@ -25,6 +25,9 @@ MEASURED = 512
 
 BATCH = 128
 
+FAINT, FAINT_KAPPA = 0.01, 0.3
+"""What a sheet hardly shows: brightness relative to the peak, and convergence."""
+
 SHOWN = 16
 """Images of a sheet that are shown; as many are decoded, and twice as many drawn."""
 
@@ -157,9 +160,19 @@ def quality(recipe: GeneratorRecipe, vae: VAE) -> Quality:
     )
 
 
-def shown_beside(recipe: GeneratorRecipe, vae: VAE) -> tuple[list[np.ndarray], list[str]]:
-    """Returns images with titles: validation images, the same decoded, and drawn ones."""
+def shown_beside(
+    recipe: GeneratorRecipe, vae: VAE
+) -> tuple[list[np.ndarray], list[str], list[float]]:
+    """Returns images with titles, and the brightness that is hardly seen in each.
+
+    They are validation images, the same decoded, and drawn ones. Of masses it is kappa, which is
+    what one knows from figures, and not its logarithm.
+    """
     held = taken(images_of(recipe, "validation", BATCH), SHOWN)
     drawn = vae.sample(2 * SHOWN, torch.Generator().manual_seed(1))
     images = torch.cat([held, vae.shown(decoded_by(vae, held)), drawn])[:, 0]
-    return list(images.numpy()), ["data"] * SHOWN + ["decoded"] * SHOWN + ["drawn"] * 2 * SHOWN
+    faint = FAINT
+    if recipe.masses is not None:
+        images, faint = 10**images, FAINT_KAPPA
+    titles = ["data"] * SHOWN + ["decoded"] * SHOWN + ["drawn"] * 2 * SHOWN
+    return list(images.numpy()), titles, [faint] * len(titles)

@@ -34,6 +34,7 @@ from typing import Any
 
 from .._toml import read_toml
 from ..datasets.generative import VAEConfig
+from ..datasets.learnt_galaxies import beside, is_learnt
 from ..errors import InputError
 from ..training.config import TrainConfig
 from ..training.table import from_table
@@ -80,11 +81,15 @@ class GeneratorRecipe:
     def identity(self) -> dict[str, Any]:
         """Returns what must not change while a training goes on, as JSON has it.
 
-        Folders, which have other names on other machines, are left out.
+        Folders, which have other names on other machines, are left out; whether there are any is
+        not.
         """
         away = ("galaxies", "duplicates", "haloes")
         data = {key: value for key, value in asdict(self.data).items() if key not in away}
         kind = "masses" if self.sources is None else "sources"
+        for name in ("galaxies", "haloes"):
+            if name in asdict(self.data):
+                data[name] = getattr(self.data, name) is not None
         said = {"data": {kind: data}, "elbo": asdict(self.elbo), "vae": asdict(self.model)}
         return json.loads(json.dumps(said))
 
@@ -108,8 +113,15 @@ class GeneratorRecipe:
         same = sources.duplicates
         if same is not None:
             same = replace(same, file=str(folder / same.file))
-        beside = str(folder / sources.galaxies)
-        return replace(found, sources=replace(sources, galaxies=beside, duplicates=same))
+        if is_learnt(sources.galaxies):
+            raise InputError(
+                "[sources] galaxies: must be a folder of stamps, found a generator "
+                f"({sources.galaxies}); what learns from another learns its errors: give stamps"
+            )
+        return replace(
+            found,
+            sources=replace(sources, galaxies=beside(sources.galaxies, folder), duplicates=same),
+        )
 
 
 def read_generator_recipe(path: str | Path) -> GeneratorRecipe:

@@ -68,7 +68,7 @@ class SourceConfig:
         """Says of what the images of a set are made."""
         if self.galaxies is None:
             return "synthetic galaxies"
-        return f"{len(_real(self, which))} real galaxies of the {which} set"
+        return f"{len(_real(self, which))} stamps of real galaxies of the {which} set"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,11 @@ becomes a batch of one training pair, with its truth and a start as the training
 
 Beyond the frame of the masses the change is that at its edge, along the radius; where the image is
 smaller than that frame, :math:`\kappa` goes on as :math:`1 / r`. All lengths are in pixels of the
-image.
+image. All is computed on the CPU.
+
+The package has a generator of sources, but none of masses: what we trained on 2000 of our smooth
+analytic maps (24 latent numbers, 7 minutes of one core) was left with 0.056 of their scatter, as
+many principal components with 0.053. ``lensrim generator`` trains one from ``[masses]``.
 
 References:
     Adam, Perreault-Levasseur, Hezaveh & Welling 2023, ApJ 951, 6.

@@ -71,6 +71,45 @@ def test_options(stamps: Path, tmp_path: Path, capsys) -> None:
     assert main(["galaxies", str(stamps), *both]) == 2
     assert "must be empty, found files" in capsys.readouterr().err
     assert main(["galaxies", str(stamps), *both, "--overwrite", "--quiet"]) == 0
+    # the bad one that the first run kept is not among the galaxies of the second
+    assert GalaxyFolder(out).names == ("deep/fine",)
+
+
+@pytest.mark.parametrize("place", [".", "clean", "../stamps/clean"])
+def test_galaxies_are_not_written_among_the_stamps(tmp_path: Path, capsys, place: str) -> None:
+    stamps = tmp_path / "stamps"
+    stamps.mkdir()
+    write(stamps / "fine.fits", sigma=5)
+    before = (stamps / "fine.fits").read_bytes()
+    words = ["--output", str(stamps / place), "--overwrite"]
+    assert main(["galaxies", str(stamps), *words]) == 2
+    assert "--output: must be outside of" in capsys.readouterr().err
+    assert [path.name for path in stamps.iterdir()] == ["fine.fits"]
+    assert (stamps / "fine.fits").read_bytes() == before
+
+
+def test_only_galaxies_of_a_former_run_are_removed(stamps: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["galaxies", str(stamps), "--output", str(out), "--keep", "--quiet"]
+    assert main(words) == 0
+    write(out / "point.fits.gz", sigma=1)
+    (out / "point.fits").unlink()
+    write(out / "point.fits", sigma=2)
+    own = (out / "point.fits").read_bytes()
+    assert main([*words[:-2], "--quiet", "--overwrite"]) == 0
+    assert (out / "point.fits").read_bytes() == own and (out / "point.fits.gz").exists()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_hot_pixel_is_bad_and_no_reason_to_stop(tmp_path: Path, capsys, size: int) -> None:
+    (tmp_path / "stamps").mkdir()
+    image = np.zeros((41, 41))
+    image[20, 20 : 20 + size] = 1
+    fits.writeto(tmp_path / "stamps" / "hot.fits", image)
+    words = ["--report", str(tmp_path / "report")]
+    assert main(["galaxies", str(tmp_path / "stamps"), *words]) == 0
+    row = Table.read(tmp_path / "report" / "galaxies.ecsv")[0]
+    assert row["verdict"] == "bad" and "small" in row["reasons"]
 
 
 @pytest.mark.parametrize(
@@ -78,11 +117,15 @@ def test_options(stamps: Path, tmp_path: Path, capsys) -> None:
     [
         (["nowhere"], "nowhere: galaxies must be a folder"),
         (["--count", "0"], "--count: must be 1 or more, found 0"),
+        (["--denoise", "-1"], "--denoise: must be 0 or more, found -1"),
+        (["--contrast", "0.5"], "--contrast: must be 0, or above 1, found 0.5"),
+        (["--report", "file"], "file: must be a folder, found a file"),
         (["--pixel-scale", "-1"], "--pixel-scale: must be above 0"),
     ],
 )
 def test_errors(stamps: Path, tmp_path: Path, monkeypatch, capsys, words, message: str) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     folder = [] if words[0] == "nowhere" else [str(stamps)]
     assert main(["galaxies", *folder, *words]) == 2
     assert message in capsys.readouterr().err

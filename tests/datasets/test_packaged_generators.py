@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lensrim._weights import read_weights
 from lensrim.datasets import learnt_galaxies
 from lensrim.datasets.galaxies import open_galaxies
 from lensrim.datasets.generative import load_vae
@@ -24,6 +25,11 @@ def test_each_is_what_its_card_says(name: str) -> None:
     recipe = read_generator_recipe(path.with_name(card["recipe"]))
     vae = load_vae(path)
     assert vae.config == recipe.model
+    _, header = read_weights(path)
+    assert header["elbo"] == recipe.identity()["elbo"]
+    assert header["config"] == recipe.train.to_dict() and header["step"] == recipe.train.steps
+    (kind,) = header["data"]
+    assert header["data"][kind].items() <= recipe.identity()["data"][kind].items()
     assert bool(vae.sample(4, torch.Generator().manual_seed(0)).isfinite().all())
 
 
@@ -50,6 +56,16 @@ def test_a_recipe_may_name_them(tmp_path: Path) -> None:
     assert isinstance(galaxies, LearntGalaxies) and train is not None
     held = data.read("validation")[1]
     assert held is not None and train and not set(train) & set(held)
+
+
+def test_a_folder_of_that_name_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("learnt").mkdir()
+    Path("r.toml").write_text('galaxies = "./learnt"\n')
+    assert read_population("r.toml").galaxies == "./learnt"
+    Path("t.toml").write_text('[data]\ngalaxies = "./learnt"\n')
+    with pytest.raises(InputError, match="expected FITS stamps"):
+        read_recipe("t.toml").data.read("train")
 
 
 def test_a_file_may_stand_in_its_place(tmp_path: Path) -> None:

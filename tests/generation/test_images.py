@@ -1,5 +1,6 @@
 """Images that generators learn from: functions of their numbers, split before all else."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,47 @@ def test_galaxies_are_split_before_they_are_turned(tmp_path: Path) -> None:
     read = {which: sources._real(config, which) for which in ("train", "validation")}
     for which, galaxies in read.items():
         assert {g.name for g in galaxies} <= set(names[which])
-    assert "9 real galaxies" in config.describe("train") or len(read["train"]) != 9
+    assert f"{len(read['train'])} stamps of real galaxies" in config.describe("train")
+
+
+def test_nothing_is_learnt_of_the_other_sets(tmp_path: Path) -> None:
+    """Images are the same whether the stamps of the other sets are there or not."""
+    from lensrim.datasets.cosmos import split
+
+    names = [f"g{k}" for k in range(16)]
+    sets = split(names)
+    assert sets["validation"] and sets["test"]
+    for folder, kept in (("all", names), ("train", sets["train"])):
+        (tmp_path / folder).mkdir()
+        for name in kept:
+            stamp = blob(3.0 + 0.4 * int(name[1:]), q=1.5).astype(np.float32)
+            fits.writeto(tmp_path / folder / f"{name}.fits", stamp)
+    both = [
+        SourceConfig(galaxies=str(tmp_path / folder)).images("train", 32, 32, 0)(0)
+        for folder in ("all", "train")
+    ]
+    assert torch.equal(*both)
+
+
+def test_duplicates_go_into_one_set(tmp_path: Path) -> None:
+    from lensrim.datasets.cosmos import Duplicates, split
+    from lensrim.generation import sources
+
+    for k in range(12):
+        fits.writeto(tmp_path / f"g{k}.fits", blob(4.0 + k).astype(np.float32))
+    pairs = [{"a": "k/0", "b": f"k/{k}"} for k in range(1, 12)]
+    (tmp_path / "pairs.json").write_text(json.dumps({"pairs": pairs}))
+    same = Duplicates(str(tmp_path / "pairs.json"), {"k": "g"})
+    config = SourceConfig(galaxies=str(tmp_path), duplicates=same)
+    (home,) = (which for which, names in split(["g0"]).items() if names)
+    away = {"train", "validation", "test"} - {home}
+    assert len(sources._real(config, home)) == 12
+    for which in away:
+        with pytest.raises(InputError, match=f"for the {which} set"):
+            sources._real(config, which)
+    others = Duplicates(same.file, {"k": "elsewhere/g"})
+    with pytest.raises(InputError, match="duplicates: must be pairs of names such as g0, found"):
+        sources._real(SourceConfig(galaxies=str(tmp_path), duplicates=others), "train")
 
 
 def test_galaxies_that_are_not_resolved_are_refused(tmp_path: Path) -> None:
@@ -124,6 +165,21 @@ class TestRecipe:
         assert found.model.latent == 5 and found.model.widths == (4, 8)
         assert "stamps" not in str(found.identity())
 
+    def test_a_folder_is_not_the_generator_of_its_name(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("r.toml").write_text("[sources]\ngalaxies = './learnt'\n")
+        found = read_generator_recipe("r.toml").sources
+        assert found is not None and found.galaxies == "./learnt"
+
+    def test_what_a_training_is_of_tells_whether_there_are_galaxies(self) -> None:
+        kinds = [
+            GeneratorRecipe(sources=SourceConfig(galaxies=galaxies)) for galaxies in (None, "a")
+        ]
+        assert kinds[0].identity() != kinds[1].identity()
+        assert (
+            kinds[1].identity() == GeneratorRecipe(sources=SourceConfig(galaxies="b")).identity()
+        )
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -132,6 +188,8 @@ class TestRecipe:
             ("[masses]\nreach = 0.5", r"\[masses\] reach: must be above 1"),
             ("[masses]\nhaloes = 'b'", r"\[masses\] haloes: have no effect"),
             ("[sources]\nsynthetic = 2.0", r"\[sources\] synthetic: must be a share"),
+            ("[sources]\ngalaxies = 'learnt'", "must be a folder of stamps, found a generator"),
+            ("[sources]\ngalaxies = 'a.safetensors'", "must be a folder of stamps, found a gen"),
             ("[sources]\nradius = [0.2, 0.1]", r"\[sources\] radius: must be a range"),
             ("[masses]\n[model]\nside = 60", r"\[model\] side: must be a multiple"),
             ("[masses]\n[train]\nparts = 2", r"\[train\] parts: must be 1"),

@@ -31,6 +31,9 @@ def minus_log_likelihood(sigma: float):
     return loss
 
 
+LOSS = minus_log_likelihood(1.0)
+
+
 def test_the_fisher_matrix_of_a_linear_model() -> None:
     r"""For y ~ N(w x + b, sigma^2): the mean of x_i^2 over sigma^2, and of 1 over sigma^2."""
     model, sigma = linear(), 0.5
@@ -60,13 +63,23 @@ def test_the_penalty_is_the_weighted_square() -> None:
     assert float(penalty(model).detach()) == 0
     with torch.no_grad():
         model.weight[0, 1] += 0.2
-        model.bias += 0.1
+        model.bias.add_(0.1)
     expected = 3 * (0.04 * penalty.fisher["weight"][0, 1] + 0.01 * penalty.fisher["bias"][0])
     assert float(penalty(model).detach()) == pytest.approx(float(expected))
     penalty(model).backward()
     assert model.weight.grad is not None
     slope = 2 * 3 * 0.2 * penalty.fisher["weight"][0, 1]
     assert float(model.weight.grad[0, 1]) == pytest.approx(float(slope))
+
+
+@pytest.mark.parametrize("own", [nn.Module.state_dict, lambda m: dict(m.named_parameters())])
+def test_the_weights_of_the_penalty_do_not_move_with_the_model(own) -> None:
+    model = linear()
+    penalty = ElasticPenalty(fisher(model, samples(model, 5, 1.0), LOSS), own(model))
+    with torch.no_grad():
+        model.bias.add_(0.1)
+    expected = 0.01 * penalty.fisher["bias"][0]
+    assert float(penalty(model).detach()) == pytest.approx(float(expected))
 
 
 def test_it_holds_what_matters_and_lets_go_what_does_not() -> None:
@@ -90,6 +103,10 @@ def test_what_cannot_be_is_refused() -> None:
     model, loss = linear(), minus_log_likelihood(1.0)
     with pytest.raises(InputError, match="samples: must be one or more"):
         fisher(model, [], loss)
+    x, y = torch.zeros(3, 3).double(), torch.zeros(3, 1).double()
+    for several in ((x, y), {"x": x, "y": y}):
+        with pytest.raises(InputError, match="samples: must be batches of one, found one of 3"):
+            fisher(model, [several], loss)
     with pytest.raises(InputError, match="must have weights that require a gradient"):
         fisher(linear().requires_grad_(False), samples(model, 1, 1.0), loss)
     known = {"a": torch.ones(1)}

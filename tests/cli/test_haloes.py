@@ -51,8 +51,24 @@ def test_cutouts_become_lenses_and_what_is_none_is_told(tmp_path: Path, capsys) 
     assert "1 projections of 1 haloes" in shown and "1 left out:" in shown
     assert "broken.hdf5: not an HDF5 file" in shown
     assert HaloBank(str(output)).halos == {"one#0": "all"}
+    assert "--same names 1 that are not here, such as 'all'" in shown
     assert haloes(str(tmp_path / "cutouts"), *words) == 2
     assert "a bank is not replaced unasked" in capsys.readouterr().err
+
+
+def test_options_without_effect_and_names_of_other_haloes_are_refused(
+    tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "cutouts").mkdir()
+    (tmp_path / "cutouts" / "one.hdf5").write_bytes(b"no")
+    cutouts, same = str(tmp_path / "cutouts"), tmp_path / "same.json"
+    same.write_text(json.dumps({"pairs": [{"a": "one.hdf5", "b": "two.hdf5"}]}))
+    words = ("--output", str(tmp_path / "tng.safetensors"))
+    assert haloes(cutouts, *words, "--same", str(same)) == 2
+    error = capsys.readouterr().err
+    assert "must name haloes of the source, such as 'one', found none of them, but 'one.h" in error
+    assert haloes(cutouts, *words, "--count", "7") == 2
+    assert "--count: is that of the halo model, and has no effect" in capsys.readouterr().err
 
 
 def test_a_mock_is_made_of_a_halo(model: Path, tmp_path: Path) -> None:
@@ -83,6 +99,7 @@ def test_a_mock_is_made_of_a_halo(model: Path, tmp_path: Path) -> None:
         (["--theta-e", "2", "1"], "theta_E: must be a range of finite numbers above 0"),
         (["-o", "bank.h5"], "bank.h5: a bank must be a file *.safetensors; rename it"),
         (["--same", "none.json"], 'none.json: expected JSON with "pairs"'),
+        (["--projections", "2"], "--projections: a halo of the halo model has one"),
     ],
 )
 def test_errors_are_one_line(

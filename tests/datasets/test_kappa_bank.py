@@ -90,7 +90,7 @@ def test_sets_are_divided_by_halo(bank: HaloBank) -> None:
     assert 0.7 < len(sets["train"]) / 200 < 0.9
     assert projections_of(bank) == tuple(bank.halos)
     assert projections_of(bank, "train") == tuple(bank.halos)
-    with pytest.raises(InputError, match="for the test set, found none of 4; give a bank of more"):
+    with pytest.raises(InputError, match="test set, found none of 4, of 3 haloes; the set"):
         projections_of(bank, "test")
 
 

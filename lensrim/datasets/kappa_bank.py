@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._weights import read_header, read_row, write_weights
+from .._weights import Rows, read_header, write_weights
 from ..errors import InputError
 from .macro_fits import Macro
 from .polar_maps import ANGLES, RINGS
@@ -82,7 +82,7 @@ def _digest(rings: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class HaloBank:
-    """Creates the projections of a bank. It holds no open file, and may be sent to processes.
+    """Creates the projections of a bank. It may be sent to processes; each keeps the file open.
 
     Arguments:
         path: The file.
@@ -147,11 +147,17 @@ def _header(path: str, changed: int) -> dict[str, Any]:
     return {**header, "rows": {row["name"]: {**row, "number": k} for k, row in enumerate(rows)}}
 
 
+@lru_cache(maxsize=4)
+def _rows(path: str, changed: int) -> Rows:
+    return Rows(path)
+
+
 @lru_cache(maxsize=KEPT)
 def _read(bank: HaloBank, name: str, changed: int) -> ScaledHalo:
     row = bank.rows[name]
     number = row["number"]
-    rings, steps, macro = (read_row(bank.path, n, number) for n in ("rings", "steps", "macro"))
+    read = _rows(bank.path, changed)
+    rings, steps, macro = (read(name, number) for name in ("rings", "steps", "macro"))
     if _digest(rings.numpy()) != row["sha256"]:
         raise InputError(f"{bank.path}: the projection {name!r} is damaged; write the file again")
     return ScaledHalo(

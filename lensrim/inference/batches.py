@@ -233,7 +233,7 @@ class Batches:
             "real": [self.data.galaxies is not None, self.data.psfs is not None],
         }
         if self.data.halo_share:
-            described["haloes"] = [self.data.haloes is not None, self.data.halo_share]
+            described["haloes"] = [_digest_of(self.data.haloes), self.data.halo_share]
         return described if self.data.shards is None else {**described, "shards": True}
 
     def _read(self, path: Path) -> dict[str, Tensor]:
@@ -336,6 +336,16 @@ def stored_pairs(
     return pairs
 
 
+def _digest_of(haloes: str | None) -> str | None:
+    """Computes the SHA-256 of a file of haloes, once; None of the halo model."""
+    return None if haloes is None else _digest(haloes, HaloBank(haloes).changed)
+
+
+@lru_cache(maxsize=4)
+def _digest(path: str, changed: int) -> str:
+    return sha256_of(path)
+
+
 def check_same_haloes(shards: Shards, haloes: str | None) -> None:
     """Checks that shards and the validation of a training divide the same haloes into sets.
 
@@ -349,8 +359,7 @@ def check_same_haloes(shards: Shards, haloes: str | None) -> None:
         InputError: If the shards show haloes, but those of another file.
     """
     population = shards.recipe["population"]
-    own = None if haloes is None else sha256_of(haloes)
-    if population["system"]["halo_share"] and population["haloes"] != own:
+    if population["system"]["halo_share"] and population["haloes"] != _digest_of(haloes):
         raise InputError(
             f"{shards.folder}: pairs of haloes must be of the training's own, found those of "
             f"{'the halo model' if population['haloes'] is None else 'another file'}; write them "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from haloes import power_law
 
@@ -163,3 +164,14 @@ def test_shards_of_a_training_are_of_its_own_bank_of_haloes(sources: Path, tmp_p
             Batches(replace(data, haloes=other), "train", 2, 0, raw=True)(0)
     without = replace(data, haloes=None, halo_share=0.0)
     assert Batches(without, "train", 2, 0, raw=True)(0).keys() == first.keys()
+
+
+def test_a_stock_of_another_bank_of_haloes_is_refused(sources: Path, tmp_path: Path) -> None:
+    write_bank(tmp_path / "apart.safetensors", [power_law(f"{n}#0", n) for n in HALOES])
+    data = replace(read_recipe(sources / "training.toml").data, stock=str(tmp_path / "stock"))
+    made, again = (Batches(data, "train", 1, 0)(0) for _ in range(2))
+    assert isinstance(made, dict) and isinstance(again, dict)
+    torch.testing.assert_close(again["image"], made["image"])
+    other = replace(data, haloes=str(tmp_path / "apart.safetensors"))
+    with pytest.raises(InputError, match="the stock must be that of the recipe"):
+        Batches(other, "train", 1, 0)(0)

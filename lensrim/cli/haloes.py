@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +11,14 @@ import numpy as np
 import tyro
 
 from .._weights import replacing
-from ..datasets.bank_making import BankPlan, HaloSource, make_bank
+from ..datasets.bank_making import BankPlan, make_bank
 from ..datasets.halo_prior import HaloPrior
 from ..datasets.hydro import HaloFolder
 from ..datasets.kappa_bank import HaloBank
 from ..datasets.kappa_maps import KappaMap
-from ..datasets.model_haloes import ModelHaloes
+from ..datasets.model_haloes import COUNT, ModelHaloes
 from ..datasets.scaled_haloes import ScaledHalo, scaled_kappa
-from ..datasets.simulated_haloes import SimulatedHaloes
+from ..datasets.simulated_haloes import PROJECTIONS, SimulatedHaloes
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..progress import progress
@@ -61,11 +62,12 @@ class Haloes:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("haloes.safetensors")
     """File that is written, *.safetensors."""
 
-    projections: int = 3
-    """Random directions from which each halo of the source is seen."""
+    projections: int | None = None
+    """Random directions from which each halo of the source is seen; 3 by default. A halo of the
+    halo model has one."""
 
-    count: int = 300
-    """Number of haloes of the halo model."""
+    count: int | None = None
+    """Number of haloes of the halo model; 300 by default."""
 
     z_lens: float | None = None
     """Redshift of the lenses; by default that of the simulation, or those of the halo model."""
@@ -75,15 +77,16 @@ class Haloes:
 
     theta_e: tuple[float, float] | None = None
     """Range of the Einstein radii that the haloes have themselves [arcsec]; others are left out.
-    All by default, or 0.7 to 2 of the halo model."""
+    All by default, or 0.65 to 1.8 of the halo model, whose haloes are drawn by the Einstein radius
+    of their smooth part: with what else is in them some are a few per cent beyond."""
 
     cosmology: str = "Planck18"
     """One of astropy's cosmologies."""
 
     same: Path | None = None
     """JSON file {"pairs": [{"a": "halo", "b": "halo"}, ...]} of names of haloes that are the same,
-    such as one halo in two snapshots: they go into one set. Tables whose headers name one HALO do
-    so unasked."""
+    such as one halo in two snapshots: they go into one set. A name is the path of the file below
+    the folder, without its extension. Tables whose headers name one HALO do so unasked."""
 
     seed: int = 0
     """Seed of the directions, or of the halo model."""
@@ -112,24 +115,35 @@ def parse(args: Sequence[str]) -> Haloes:
     )
 
 
-def source_of(options: Haloes) -> HaloSource:
+def source_of(options: Haloes) -> SimulatedHaloes | ModelHaloes:
     """Returns what the lenses are made of.
 
     Raises:
-        InputError: If it cannot be used.
+        InputError: If it cannot be used, or an option has no effect on it.
     """
     if options.source is not None:
+        if options.count is not None:
+            raise InputError(
+                "--count: is that of the halo model, and has no effect on a folder, found "
+                f"{options.count}; leave it out"
+            )
+        projections = options.projections
         return SimulatedHaloes(
             HaloFolder(options.source),
-            projections=options.projections,
+            projections=PROJECTIONS if projections is None else projections,
             z_source=2.0 if options.z_source is None else options.z_source,
             z_lens=options.z_lens,
             cosmology=options.cosmology,
             seed=options.seed,
         )
+    if options.projections is not None:
+        raise InputError(
+            "--projections: a halo of the halo model has one, and the option no effect, found "
+            f"{options.projections}; leave it out, or name a folder of haloes"
+        )
     prior = HaloPrior()
     return ModelHaloes(
-        count=options.count,
+        count=COUNT if options.count is None else options.count,
         seed=options.seed,
         prior=prior if options.theta_e is None else HaloPrior(theta_E=options.theta_e),
         z_lens=options.z_lens,
@@ -153,6 +167,27 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         ) from error
 
 
+def names_elsewhere(
+    pairs: Sequence[tuple[str, str]], source: SimulatedHaloes | ModelHaloes, path: Path
+) -> list[str]:
+    """Returns the names in a list of haloes that are the same of which none is in the source.
+
+    Raises:
+        InputError: If that is all of them: then they are not the names of these haloes.
+    """
+    here = set(source.names)
+    with suppress(InputError):  # a file that cannot be read is told of when its turn comes
+        here |= set(source.halos.values())
+    named = sorted({name for pair in pairs for name in pair})
+    missing = [name for name in named if name not in here]
+    if named and len(missing) == len(named):
+        raise InputError(
+            f"{path}: must name haloes of the source, such as {source.names[0]!r}, found none of "
+            f"them, but {named[0]!r}; write their names as they are there"
+        )
+    return missing
+
+
 def run(options: Haloes) -> None:
     """Makes the file, the pictures, and says what was left out.
 
@@ -161,9 +196,12 @@ def run(options: Haloes) -> None:
     """
     if options.workers < 1:
         raise InputError(f"--workers: must be 1 or more, found {options.workers}")
-    same = [] if options.same is None else read_pairs(options.same)
     source = source_of(options)
-    # the model draws haloes within the range; of the smooth lens, so that some are a bit beyond
+    same, elsewhere = [], []
+    if options.same is not None:
+        same = read_pairs(options.same)
+        elsewhere = names_elsewhere(same, source, options.same)
+    # the model draws haloes within the range
     plan = BankPlan(source, None if options.source is None else options.theta_e)
     made = 0
     with progress("haloes", total=len(source.names), enabled=not options.quiet) as bar:
@@ -186,6 +224,8 @@ def run(options: Haloes) -> None:
         files += _pictures(bank, source, options.output)
     if not options.quiet:
         print(summary(bank))
+        if elsewhere:
+            print(f"--same names {len(elsewhere)} that are not here, such as {elsewhere[0]!r}")
         print("Written:", *files, sep="\n  ")
 
 
@@ -217,7 +257,7 @@ def summary(bank: HaloBank) -> str:
     return "\n".join(lines)
 
 
-def _pictures(bank: HaloBank, source: HaloSource, path: Path) -> list[Path]:
+def _pictures(bank: HaloBank, source: SimulatedHaloes | ModelHaloes, path: Path) -> list[Path]:
     """Writes the contact sheet; of the halo model, also how it compares with real lenses."""
     from ..plotting.halo_population import halo_population, kappa_sheet
 

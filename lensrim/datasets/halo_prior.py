@@ -33,9 +33,11 @@ class HaloPrior:
     axis ratio of the mass             0.777 ± 0.104 0.78 ± 0.12 (Koopmans et al. 2006)
     its ratio to that of the stars     1.03 ± 0.09   0.99 ± 0.11 (Koopmans et al. 2006)
     angle between mass and stars [deg] 0.4 ± 10.2    0 ± 10 (Koopmans et al. 2006)
+    external shear                     0.050 ± 0.026 mean below 0.035 (Koopmans et al. 2006)
     ================================== ============= ==================================
 
-    The first slope scatters too little, the third too much. (The published scatter of the dark
+    The first slope scatters too little, the third too much, and the shear is that of the analytic
+    lenses (:class:`~.halos.LensPrior`), more than the limit. (The published scatter of the dark
     fraction has errors of measurement in it.) The shares of subhaloes and the random field are
     assumptions within published limits, not results.
 

@@ -10,8 +10,9 @@ before anything else is done with it.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._weights import read_header, read_row, write_weights
+from .._weights import Rows, read_header, write_weights
 from ..errors import InputError
-from .cosmos import split
 from .macro_fits import Macro
 from .polar_maps import ANGLES, RINGS
 from .scaled_haloes import ScaledHalo, ScaledHaloes
+from .splits import groups, split
 
 KIND = "haloes"
 """What the header says the file is."""
@@ -58,8 +59,8 @@ def write_bank(
     Raises:
         InputError: If two projections have one name.
     """
-    names = [halo.name for halo in haloes]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = Counter(halo.name for halo in haloes)
+    if twice := sorted(name for name, count in names.items() if count > 1):
         raise InputError(f"{path}: projections must have names of their own, found two {twice[0]}")
     rows = [
         {**{name: getattr(halo, name) for name in DESCRIBED}, "sha256": _digest(halo.rings)}
@@ -81,7 +82,7 @@ def _digest(rings: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class HaloBank:
-    """Creates the projections of a bank. It holds no open file, and may be sent to processes.
+    """Creates the projections of a bank. It may be sent to processes; each keeps the file open.
 
     Arguments:
         path: The file.
@@ -146,11 +147,17 @@ def _header(path: str, changed: int) -> dict[str, Any]:
     return {**header, "rows": {row["name"]: {**row, "number": k} for k, row in enumerate(rows)}}
 
 
+@lru_cache(maxsize=4)
+def _rows(path: str, changed: int) -> Rows:
+    return Rows(path)
+
+
 @lru_cache(maxsize=KEPT)
 def _read(bank: HaloBank, name: str, changed: int) -> ScaledHalo:
     row = bank.rows[name]
     number = row["number"]
-    rings, steps, macro = (read_row(bank.path, n, number) for n in ("rings", "steps", "macro"))
+    read = _rows(bank.path, changed)
+    rings, steps, macro = (read(name, number) for name in ("rings", "steps", "macro"))
     if _digest(rings.numpy()) != row["sha256"]:
         raise InputError(f"{bank.path}: the projection {name!r} is damaged; write the file again")
     return ScaledHalo(
@@ -178,9 +185,11 @@ def projections_of(haloes: ScaledHaloes, which: str | None = None) -> tuple[str,
         own = set(split(sorted(set(halos.values())))[which])
         halos = {name: halo for name, halo in halos.items() if halo in own}
     if not halos:
+        number = len(set(haloes.halos.values()))
         raise InputError(
             f"haloes: must have projections{f' for the {which} set' if which else ''}, found none "
-            f"of {len(haloes.halos)}; give a bank of more haloes"
+            f"of {len(haloes.halos)}, of {number} haloes; the set of a halo follows from its name "
+            "alone: give a bank of more haloes, ten or more"
         )
     return tuple(halos)
 
@@ -192,22 +201,8 @@ def same_haloes(
 
     Arguments:
         haloes: Projections.
-        pairs: Pairs of names of haloes that are the same; they may form chains, also through
-            haloes that are not there.
+        pairs: Pairs of names of haloes that are the same; see :func:`~.splits.groups`.
     """
-    first: dict[str, str] = {}
-
-    def of(name: str) -> str:
-        while first.get(name, name) != name:
-            name = first[name]
-        return name
-
-    for one, other in pairs:
-        early, late = sorted((of(one), of(other)))
-        first[late] = early
-    return [replace(halo, halo=of(halo.halo)) for halo in haloes]
-
-
-def described(halo: ScaledHalo) -> dict[str, Any]:
-    """Returns the numbers of a projection by name, for tables and censuses."""
-    return {**asdict(halo.macro), "rms": halo.rms, "theta_E [arcsec]": halo.theta_E}
+    haloes = list(haloes)
+    first = groups({halo.halo for halo in haloes}, pairs)
+    return [replace(halo, halo=first[halo.halo]) for halo in haloes]

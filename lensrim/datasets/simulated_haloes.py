@@ -16,6 +16,8 @@ from .particles import Array, Particles, random_rotation
 from .scaled_haloes import HaloView
 from .smoothing import with_reach
 
+PROJECTIONS = 3
+"""Random directions from which a halo is seen, unless it is said."""
 FEWEST = 30
 """Particles that make a circle's mass worth knowing."""
 
@@ -24,7 +26,7 @@ def halo_views(
     particles: Particles,
     *,
     name: str,
-    projections: int = 3,
+    projections: int = PROJECTIONS,
     z_source: float = 2.0,
     z_lens: float | None = None,
     cosmology: Any = "Planck18",
@@ -94,7 +96,7 @@ class SimulatedHaloes:
     """
 
     haloes: HaloFolder
-    projections: int = 3
+    projections: int = PROJECTIONS
     z_source: float = 2.0
     z_lens: float | None = None
     cosmology: str = "Planck18"
@@ -109,6 +111,11 @@ class SimulatedHaloes:
     def names(self) -> tuple[str, ...]:
         """Names of the haloes."""
         return self.haloes.names
+
+    @property
+    def halos(self) -> dict[str, str]:
+        """The halo that each name shows; see :attr:`~.hydro.HaloFolder.halos`."""
+        return self.haloes.halos
 
     def views(self, name: str) -> Iterator[HaloView | str]:
         """Reads a halo, and looks at it.

@@ -12,8 +12,14 @@ from pathlib import Path
 from ..errors import InputError
 
 
-def _groups(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Maps each name to the first name (in sorted order) of its group of duplicates."""
+def groups(names: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Maps each name to the first name (in sorted order) of its group of duplicates.
+
+    Arguments:
+        names: Names of galaxies, or of haloes.
+        pairs: Pairs of names of the same; they may form chains, also through names that are not
+            there.
+    """
     parent = {name: name for name in names}
 
     def root(name: str) -> str:
@@ -62,7 +68,7 @@ def split(
             "them out"
         )
     sets: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for name, group in _groups(names, duplicate_pairs).items():
+    for name, group in groups(names, duplicate_pairs).items():
         u = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
         which = (u >= fractions[0]) + (u >= fractions[0] + fractions[1])
         sets[("train", "validation", "test")[which]].append(name)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._weights import read_weights, write_weights
+from .._weights import read_weights, sha256_of, write_weights
 from ..datasets.cosmos import Duplicates, pairs_digest, split
 from ..datasets.drawn import Drawn
 from ..datasets.galaxies import Opened, open_galaxies
@@ -62,8 +62,8 @@ class DataConfig:
         shards: Folder of shards from ``lensrim dataset``, of which the training's pairs are read,
             in an order that the seed decides, turned at random; their starts are made afresh.
             Those of real galaxies must be written with ``--set train`` and the same duplicates,
-            from the same folder, so that the validation's galaxies are not among them. So must
-            those of haloes.
+            from the same folder, so that the validation's galaxies are not among them. Those of
+            haloes must be, too, and of the file of haloes that is named here.
         haloes: File of haloes, from ``lensrim haloes``; those of the halo model by default.
         halo_share: Share of the lenses whose mass is that of a halo.
     """
@@ -233,7 +233,7 @@ class Batches:
             "real": [self.data.galaxies is not None, self.data.psfs is not None],
         }
         if self.data.halo_share:
-            described["haloes"] = [self.data.haloes is not None, self.data.halo_share]
+            described["haloes"] = [_digest_of(self.data.haloes), self.data.halo_share]
         return described if self.data.shards is None else {**described, "shards": True}
 
     def _read(self, path: Path) -> dict[str, Tensor]:
@@ -272,7 +272,10 @@ def _ingredients(key: _Key) -> Pairs | StoredPairs:
     batches, data = key.batches, key.batches.data
     if data.shards is not None and batches.which == "train":
         size, seed, same = batches.batch_size, batches.seed, data.pairs()
-        return stored_pairs(data.shards, size, data.shape, seed, duplicates=same)
+        pairs = stored_pairs(data.shards, size, data.shape, seed, duplicates=same)
+        if data.halo_share:
+            check_same_haloes(pairs.shards, data.haloes)
+        return pairs
     galaxies, names, psfs = data.read(batches.which)
     haloes, projections = data.read_haloes(batches.which)
     prior = PairPrior()
@@ -331,3 +334,34 @@ def stored_pairs(
             "found others; write them from a recipe whose [duplicates] are its [data.duplicates]"
         )
     return pairs
+
+
+def _digest_of(haloes: str | None) -> str | None:
+    """Computes the SHA-256 of a file of haloes, once; None of the halo model."""
+    return None if haloes is None else _digest(haloes, HaloBank(haloes).changed)
+
+
+@lru_cache(maxsize=4)
+def _digest(path: str, changed: int) -> str:
+    return sha256_of(path)
+
+
+def check_same_haloes(shards: Shards, haloes: str | None) -> None:
+    """Checks that shards and the validation of a training divide the same haloes into sets.
+
+    Two banks may call one halo by two names, and have it in two sets.
+
+    Arguments:
+        shards: Shards of training pairs.
+        haloes: The training's file of haloes; None for the halo model.
+
+    Raises:
+        InputError: If the shards show haloes, but those of another file.
+    """
+    population = shards.recipe["population"]
+    if population["system"]["halo_share"] and population["haloes"] != _digest_of(haloes):
+        raise InputError(
+            f"{shards.folder}: pairs of haloes must be of the training's own, found those of "
+            f"{'the halo model' if population['haloes'] is None else 'another file'}; write them "
+            "with its haloes, or set halo_share = 0 under [data], for a validation without haloes"
+        )

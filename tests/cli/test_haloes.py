@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 from tng import write_halo
 
 from lensrim.cli import main
 from lensrim.datasets.kappa_bank import HaloBank
 from lensrim.datasets.toy_haloes import ToyHaloes
-from lensrim.evaluation.deflection import pixel_coordinates
-from lensrim.io import ReadOptions, read_observation
+from lensrim.grid import PixelGrid
 from lensrim.metrics import effective_theta_E
 
 
@@ -53,8 +54,24 @@ def test_cutouts_become_lenses_and_what_is_none_is_told(tmp_path: Path, capsys) 
     assert "1 projections of 1 haloes" in shown and "1 left out:" in shown
     assert "broken.hdf5: not an HDF5 file" in shown
     assert HaloBank(str(output)).halos == {"one#0": "all"}
+    assert "--same names 1 that are not here, such as 'all'" in shown
     assert haloes(str(tmp_path / "cutouts"), *words) == 2
     assert "a bank is not replaced unasked" in capsys.readouterr().err
+
+
+def test_options_without_effect_and_names_of_other_haloes_are_refused(
+    tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "cutouts").mkdir()
+    (tmp_path / "cutouts" / "one.hdf5").write_bytes(b"no")
+    cutouts, same = str(tmp_path / "cutouts"), tmp_path / "same.json"
+    same.write_text(json.dumps({"pairs": [{"a": "one.hdf5", "b": "two.hdf5"}]}))
+    words = ("--output", str(tmp_path / "tng.safetensors"))
+    assert haloes(cutouts, *words, "--same", str(same)) == 2
+    error = capsys.readouterr().err
+    assert "must name haloes of the source, such as 'one', found none of them, but 'one.h" in error
+    assert haloes(cutouts, *words, "--count", "7") == 2
+    assert "--count: is that of the halo model, and has no effect" in capsys.readouterr().err
 
 
 def test_a_mock_is_made_of_a_halo(model: Path, tmp_path: Path) -> None:
@@ -64,12 +81,13 @@ def test_a_mock_is_made_of_a_halo(model: Path, tmp_path: Path) -> None:
     with fits.open(tmp_path / "mock_truth.fits") as hdus:
         header, kappa = hdus[0].header, hdus["KAPPA"].data.astype(float)
         alpha = [hdus[f"ALPHA_{axis}"].data.astype(float) for axis in "XY"]
-    grid = read_observation(output, ReadOptions()).grid
-    scale = grid.spacing
+        wcs = WCS(hdus["KAPPA"].header)
+        scale = float(proj_plane_pixel_scales(wcs)[0]) * 3600
+    grid = PixelGrid(kappa.shape, scale)
     assert effective_theta_E(kappa, grid) == pytest.approx(header["THETAE"], rel=1e-3)
     assert header["THETAE"] == pytest.approx(header["MACROTE"], rel=0.1)
     slope = np.gradient(alpha[0], scale, axis=1) + np.gradient(alpha[1], scale, axis=0)
-    away = np.hypot(*pixel_coordinates(grid)) > 4 * scale
+    away = np.hypot(*(c.numpy() for c in grid.coordinates())) > 4 * scale
     assert np.median(np.abs(slope / 2 - kappa)[away]) < 0.01
 
 
@@ -83,6 +101,7 @@ def test_a_mock_is_made_of_a_halo(model: Path, tmp_path: Path) -> None:
         (["--theta-e", "2", "1"], "theta_E: must be a range of finite numbers above 0"),
         (["-o", "bank.h5"], "bank.h5: a bank must be a file *.safetensors; rename it"),
         (["--same", "none.json"], 'none.json: expected JSON with "pairs"'),
+        (["--projections", "2"], "--projections: a halo of the halo model has one"),
     ],
 )
 def test_errors_are_one_line(

@@ -11,6 +11,7 @@ from lensrim.datasets.clumps import Clumps
 from lensrim.datasets.dark_halo import RADIUS
 from lensrim.datasets.halo_model import Halo, draw_halo, halo_map
 from lensrim.datasets.halo_prior import HaloPrior
+from lensrim.datasets.halos import LensPrior, draw_lens
 from lensrim.datasets.host import Host, draw_host, ellipticity, projected_shape
 from lensrim.datasets.particles import random_rotation
 from lensrim.datasets.subhalo_population import column
@@ -240,10 +241,14 @@ def test_einstein_radii_are_in_the_range_and_weighted_by_their_area() -> None:
 
 
 def test_external_shear_is_like_that_of_the_analytic_lenses() -> None:
-    rng = np.random.default_rng(7)
-    shear = [np.hypot(h.gamma1, h.gamma2) for h in (draw_halo(rng, SMOOTH) for _ in range(40))]
-    # models of SLACS lenses find 0.03 to 0.08 on average
-    assert 0.03 < np.mean(shear) < 0.08 and max(shear) <= 0.13
+    rng, analytic = np.random.default_rng(7), LensPrior()
+    halos = [draw_halo(rng, SMOOTH) for _ in range(40)]
+    shear = np.array([complex(h.gamma1, h.gamma2) for h in halos])
+    lenses = [draw_lens(rng, theta_E=1.0, pixel_scale=0.05, prior=analytic) for _ in range(400)]
+    wanted = np.array([complex(lens.gamma1, lens.gamma2) for lens in lenses])
+    assert np.mean(abs(shear)) == pytest.approx(np.mean(abs(wanted)), abs=0.012)
+    assert np.std(abs(shear)) == pytest.approx(np.std(abs(wanted)), abs=0.009)
+    assert max(abs(shear)) <= analytic.shear_max and abs(np.mean(shear)) < 0.02
 
 
 # Errors and figures ------------------------------------------------------------------------------
@@ -278,9 +283,13 @@ def test_figures_show_the_population_and_its_maps(halos: list[Halo]) -> None:
     figure = plotting.halo_population(halos)
     texts = [t.get_text() for ax in figure.axes for t in ax.texts]
     assert any("2.078 ± 0.16" in t for t in texts) and any("Koopmans+ 2006" in t for t in texts)
+    assert any("mean below 0.035" in t for t in texts)
     maps = [halo_map(h, _grid(h, 32), name=f"halo-{i}") for i, h in enumerate(halos[:3])]
     sheet = plotting.kappa_sheet(maps, heading="Lenses")
     assert sheet.axes[0].get_title("left").startswith("halo-0")
+    for few in (halos[:1], halos[:2]):
+        bars = plotting.halo_population(few).axes[0].patches
+        assert sum(bar.get_height() * bar.get_width() for bar in bars) == pytest.approx(1)
     with pytest.raises(ValueError, match="a population needs lenses"):
         plotting.halo_population([])
     with pytest.raises(ValueError, match="a sheet needs maps"):

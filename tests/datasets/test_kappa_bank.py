@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from haloes import MACRO, power_law
+from safetensors import safe_open
 from tng import write_halo
 
 from lensrim._weights import read_weights, sha256_of, write_weights
@@ -63,6 +64,29 @@ def test_equal_haloes_give_equal_files(bank: HaloBank, tmp_path: Path) -> None:
     assert sha == sha256_of(bank.path)
 
 
+def test_the_file_is_not_opened_anew_for_each_projection(
+    bank: HaloBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def count(*args: object, **options: object) -> object:
+        opened.append(args)
+        return safe_open(*args, **options)
+
+    monkeypatch.setattr("lensrim._weights.safe_open", count)
+    path = tmp_path / "copy.safetensors"
+    path.write_bytes(Path(bank.path).read_bytes())
+    copy = HaloBank(str(path))
+    copy.load("a#0")
+    before = len(opened)
+    for name in ("a#1", "b#0", "c#0"):
+        np.testing.assert_array_equal(copy.load(name).rings, bank.load(name).rings)
+    assert len(opened) == before
+    # one that takes its place is seen
+    write_bank(path, [replace(halo, theta_E=2.0) for halo in reversed(HALOES)])
+    assert copy.load("a#1").theta_E == 2.0
+
+
 def test_damage_is_named_and_other_files_are_refused(bank: HaloBank, tmp_path: Path) -> None:
     tensors, header = read_weights(bank.path, dtype=None)
     tensors["rings"][1, 0, 5, 5] += 1
@@ -90,7 +114,7 @@ def test_sets_are_divided_by_halo(bank: HaloBank) -> None:
     assert 0.7 < len(sets["train"]) / 200 < 0.9
     assert projections_of(bank) == tuple(bank.halos)
     assert projections_of(bank, "train") == tuple(bank.halos)
-    with pytest.raises(InputError, match="for the test set, found none of 4; give a bank of more"):
+    with pytest.raises(InputError, match="test set, found none of 4, of 3 haloes; the set"):
         projections_of(bank, "test")
 
 

@@ -6,20 +6,24 @@ names. Whatever makes lenses of a set, the mocks' own galaxies and haloes are di
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from haloes import power_law
 
 from lensrim.datasets import samples
+from lensrim.datasets.drawn import Drawn
 from lensrim.datasets.kappa_bank import same_haloes, write_bank
 from lensrim.datasets.presets import read_population
 from lensrim.datasets.priors import System
 from lensrim.datasets.samples import SETS, Samples
 from lensrim.datasets.shards import Shards
 from lensrim.datasets.writing import Plan, write_shards
+from lensrim.errors import InputError
 from lensrim.inference import batches
 from lensrim.inference.batches import Batches
 from lensrim.inference.recipe import read_recipe
@@ -142,3 +146,32 @@ def test_no_galaxy_and_no_halo_is_in_two_sets(seen: Seen) -> None:
     drawn = {kind: set.union(*(seen[which][kind] for which in SETS)) for kind in kinds}
     assert drawn["galaxy"] <= set(GALAXIES[:15]) and drawn["halo"] <= set(HALOES[:12])
     assert len(seen["train"]["galaxy"]) > 3 and len(seen["train"]["halo"]) > 3
+
+
+def test_shards_of_a_training_are_of_its_own_bank_of_haloes(sources: Path, tmp_path: Path) -> None:
+    """Another bank may call the haloes otherwise, and have those of the shards in other sets."""
+    population = read_population(str(sources / "population.toml"))
+    made = Samples(population, which="train")
+    write_shards(tmp_path / "shards", made, Plan(2, 2, 0, made.recipe()))
+    haloes = [power_law(f"{name}#0", name) for name in HALOES]
+    write_bank(tmp_path / "apart.safetensors", haloes)
+    recipe = read_recipe(sources / "training.toml")
+    data = replace(recipe.data, shards=str(tmp_path / "shards"))
+    first = Batches(data, "train", 2, 0, raw=True)(0)
+    assert not isinstance(first, Drawn) and first["image"].shape[0] == 2
+    for other in (str(tmp_path / "apart.safetensors"), None):
+        with pytest.raises(InputError, match="pairs of haloes must be of the training's own, fou"):
+            Batches(replace(data, haloes=other), "train", 2, 0, raw=True)(0)
+    without = replace(data, haloes=None, halo_share=0.0)
+    assert Batches(without, "train", 2, 0, raw=True)(0).keys() == first.keys()
+
+
+def test_a_stock_of_another_bank_of_haloes_is_refused(sources: Path, tmp_path: Path) -> None:
+    write_bank(tmp_path / "apart.safetensors", [power_law(f"{n}#0", n) for n in HALOES])
+    data = replace(read_recipe(sources / "training.toml").data, stock=str(tmp_path / "stock"))
+    made, again = (Batches(data, "train", 1, 0)(0) for _ in range(2))
+    assert isinstance(made, dict) and isinstance(again, dict)
+    torch.testing.assert_close(again["image"], made["image"])
+    other = replace(data, haloes=str(tmp_path / "apart.safetensors"))
+    with pytest.raises(InputError, match="the stock must be that of the recipe"):
+        Batches(other, "train", 1, 0)(0)

@@ -129,6 +129,16 @@ def test_errors_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_scale_of_stamps_needs_stamps(tmp_path: Path, capsys) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("psf_stamp_scale = 0.01\n")
+    assert simulate(str(recipe), "--output", str(tmp_path / "mock.fits")) == 2
+    assert "psf_stamp_scale: has no effect without stamps, found 0.01; name" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "mock.fits").exists()
+
+
 def test_a_frame_that_is_too_small_is_told(tmp_path: Path, monkeypatch, capsys) -> None:
     def none_fits(*args: object, **options: object) -> None:
         raise RuntimeError("no system of this population fits")

@@ -135,3 +135,5 @@ def test_a_recipe_has_contaminants() -> None:
     assert found.system.psf_changes.warped == 0.5
     with pytest.raises(ValueError, match=r"contaminants\.neighbour: must be one of neighbours, "):
         population_of({"contaminants": {"neighbour": 1}})
+    with pytest.raises(ValueError, match=r"^contaminants\.neighbours: must be a share"):
+        population_of({"contaminants": {"neighbours": 1.5}})

@@ -71,9 +71,9 @@ class Dataset:
     synthetic ones by default."""
 
     psfs: str | None = None
-    """Folder of FITS stamps of PSFs, used for half of the lenses; analytic ones by default. They
-    must be oversampled (FWHM of 3 of their pixels or more), and are brought to the population's
-    width: their shape counts, not their size."""
+    """Folder of FITS stamps of PSFs, used for half of the lenses; the population's own by default.
+    They must be oversampled (FWHM of 3 of their pixels or more), and are brought to the
+    population's width, unless a recipe's psf_stamp_scale says how large their pixels are."""
 
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""

@@ -58,9 +58,9 @@ class Simulate:
     synthetic ones by default."""
 
     psfs: str | None = None
-    """Folder of FITS stamps of PSFs, used for half of the seeds; analytic ones by default. They
-    must be oversampled (FWHM of 3 of their pixels or more), and are brought to the population's
-    width: their shape counts, not their size."""
+    """Folder of FITS stamps of PSFs, used for half of the seeds; the population's own by default.
+    They must be oversampled (FWHM of 3 of their pixels or more), and are brought to the
+    population's width, unless a recipe's psf_stamp_scale says how large their pixels are."""
 
     noise: str | None = None
     """Folder of FITS images of blank sky, to cut the noise from; drawn by default."""
@@ -90,12 +90,23 @@ def parse(args: Sequence[str]) -> Simulate:
 
 
 def chosen(name: str, shape: tuple[int, int] | None, folders: dict[str, str | None]) -> Population:
-    """Returns the population of the options: what they say wins over the recipe."""
+    """Returns the population of the options: what they say wins over the recipe.
+
+    Raises:
+        InputError: If the preset or recipe cannot be used, or says the scale of PSF stamps where
+            there are none.
+    """
     population = read_population(name)
     given: dict = {key: value for key, value in folders.items() if value is not None}
     if "haloes" in given and population.system.halo_share == 0:
         given["system"] = replace(population.system, halo_share=1.0)
-    return replace(population, **given, **({} if shape is None else {"shape": shape}))
+    population = replace(population, **given, **({} if shape is None else {"shape": shape}))
+    if population.system.psf_stamp_scale and population.psfs is None:
+        raise InputError(
+            f"psf_stamp_scale: has no effect without stamps, found "
+            f"{population.system.psf_stamp_scale:g}; name their folder with psfs or --psfs"
+        )
+    return population
 
 
 def run(options: Simulate) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
 from .psf_changes import PsfChange, directed
 from .ranges import check_ranges, check_shares, check_sizes
 
@@ -213,8 +214,14 @@ class Contaminants:
         check_ranges(self, "neighbour_brightness", "neighbour_radius", "cosmic_ray_charge")
         check_ranges(self, "bad_share", "core_radius", "light_residual", "psf_width")
         check_ranges(self, "psf_ellipticity")
-        check_sizes(self, "neighbours_max", "neighbour_distance", "neighbours_left")
-        check_sizes(self, "cosmic_rays_max", "cosmic_ray_length", "psf_shift", "noise_error")
+        check_sizes(self, "neighbour_distance", "neighbours_left")
+        check_sizes(self, "cosmic_ray_length", "psf_shift", "noise_error")
+        for name in ("neighbours", "cosmic_rays"):
+            if getattr(self, f"{name}_max") < 1:
+                raise InputError(
+                    f"{name}_max: must be 1 or more, found {getattr(self, f'{name}_max')}; for "
+                    f"none set {name} to 0"
+                )
 
 
 TRAINING = Contaminants(
@@ -228,7 +235,8 @@ TRAINING = Contaminants(
     psf_errors=0.4,
     noise_errors=0.4,
 )
-"""Contaminants of training pairs: of all kinds, in fewer than half of them."""
+"""Contaminants of training pairs: each kind in fewer than half of them, but for what is left of
+the lens light, which is wherever there is any."""
 
 NONE = Contaminants()
 """No contaminants."""

@@ -36,6 +36,9 @@ from .psf_changes import PsfChange, change_psfs
 FADED = 0.5
 """Light of a neighbour, in standard deviations of the noise, down to which it is masked."""
 
+SOFT = 0.45
+"""Radius by which galaxies are softened [pixel]."""
+
 
 @dataclass(frozen=True)
 class ContaminationBatch:
@@ -107,10 +110,24 @@ def sersic_density(radius: Tensor, n: Tensor) -> Tensor:
     return log.exp() / (2 * math.pi * n * radius.square())
 
 
+def sersic_within(distance: Tensor, radius: Tensor, n: Tensor) -> Tensor:
+    r"""Returns the share of the flux of a Sersic profile within a distance, of the same unit.
+
+    .. math:: P\left( 2n, \, b \, (r / R_e)^{1/n} \right) \, , \qquad b = 2n - 1/3 \, ,
+
+    with the regularised incomplete gamma function :math:`P`.
+    """
+    return torch.special.gammainc(2 * n, (2 * n - 1 / 3) * (distance / radius) ** (1 / n))
+
+
 def neighbour_light(
     batch: ContaminationBatch, grid: PixelGrid, psf: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Draws the neighbours before the PSF.
+
+    Galaxies are sampled at the pixels' centres, softened so that none falls between them. This
+    loses the flux within ``SOFT`` of the centre: what of it rises above the brightness there
+    becomes a point, and what is left is scaled to the rest.
 
     Arguments:
         batch: The contaminants.
@@ -126,8 +143,13 @@ def neighbour_light(
     star = _cubic(dx) * _cubic(dy)
     major, minor = dx * phi.cos() + dy * phi.sin(), dy * phi.cos() - dx * phi.sin()
     size = radius.clamp(min=0.1)
-    r = (q * major**2 + minor**2 / q + 0.2).sqrt() / size
-    galaxy = sersic_density(size, n) * torch.exp(-(2 * n - 1 / 3) * (r ** (1 / n) - 1))
+    b, soft = 2 * n - 1 / 3, torch.full_like(size, SOFT)
+    r = (q * major**2 + minor**2 / q + soft**2).sqrt() / size
+    galaxy, top = (torch.exp(-b * (c ** (1 / n) - 1)) for c in (r, soft / size))
+    density = sersic_density(size, n)
+    lost = sersic_within(soft, size, n)
+    cusp = (lost - math.pi * soft**2 * density * top).clamp(min=0)
+    galaxy = density * galaxy * ((1 - cusp) / (1 - lost).clamp(min=0.01)) + cusp * star
     flux = brightness / psf.amax((-2, -1))[:, None, None, None]
     light = flux * torch.where(radius > 0, galaxy, star)
     towards = dx * side.cos() + dy * side.sin() > 0

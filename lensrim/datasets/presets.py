@@ -327,7 +327,10 @@ def override(base: Any, values: Mapping[str, Any], where: str = "") -> Any:
             f"{where}{unknown[0]}: must be one of {', '.join(known)}; remove or rename it"
         )
     changed = {name: _like(known[name], new, where + name) for name, new in values.items()}
-    return replace(base, **changed)
+    try:
+        return replace(base, **changed)
+    except InputError as error:
+        raise InputError(f"{where}{error}") from error
 
 
 RANGES = ("theta_E_arcsec",)

@@ -5,8 +5,8 @@ left) and a zero point; ``lensrim reconstruct`` reads it without options. ``<nam
 holds the noise-free ``ARCS`` and ``LENS_LIGHT``, ``KAPPA``, ``ALPHA_X``, ``ALPHA_Y`` [arcsec] and
 ``SOURCE``, about the frame's centre, on pixels of ``PIXSCALE``; its primary header holds the
 numbers. With contaminants, ``DQ`` of the observation is 1 where a pixel is not to be used, and the
-truth holds ``NEIGHBOURS`` and ``COSMIC_RAYS``, and ``TRUE_PSF`` where the ``PSF`` is another.
-Equal mocks give equal files.
+truth holds ``NEIGHBOURS`` and ``COSMIC_RAYS``, ``TRUE_PSF`` where the ``PSF`` is another, and
+``ERRSCALE``, the stated noise over the true one. Equal mocks give equal files.
 """
 
 import os
@@ -155,6 +155,8 @@ def _truth(mock: Mock) -> fits.HDUList:
         "MAGTOT": (truth.magnification, "magnification"),
         "SNR": (truth.snr, "peak of the arcs"),
     }
+    if (spoilt := truth.system.contamination) is not None:
+        numbers["ERRSCALE"] = spoilt.noise, "stated noise over the true one"
     for key, (value, comment) in numbers.items():
         primary.header[key] = round(value, 6), comment
     frame = _frame(grid)

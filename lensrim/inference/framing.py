@@ -188,7 +188,8 @@ def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda
     if lens_light:
         # Where the lens is brightest, its own structure is the largest residual.
         found &= radius > 1.5 * frame.fwhm
-    arcs, neighbours = part_neighbours(found, residual, radius, frame)
+    smooth = significance(residual, noise, frame, blank)
+    arcs, neighbours = part_neighbours(found, residual, radius, frame, smooth)
     peak = float(np.where(arcs, significance(residual, plain, frame, blank), 0).max())
     if peak < FAINTEST:
         below, advice = (

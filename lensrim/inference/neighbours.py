@@ -2,8 +2,9 @@
 
 Of the regions that are found to be bright, the one that is brightest for its distance from the
 lens is an arc; those whose light lies farther out than ``REACH`` times its radius are taken for
-neighbours. What is not guaranteed: a bright neighbour close to faint arcs may be taken for the
-arc, and the other way round; the note names the places, and ``--mask`` overrules.
+neighbours where they rise above ``CLEAR`` of the noise, and for noise where they do not: blank sky
+has regions above two. What is not guaranteed: a bright neighbour close to faint arcs may be taken
+for the arc, and the other way round; the note names the places, and ``--mask`` overrules.
 """
 
 import numpy as np
@@ -16,12 +17,15 @@ from .lens_light import Array, Frame, connected
 REACH = 1.9
 """Radius beyond which regions are neighbours, relative to that of the brightest region."""
 
+CLEAR = 4.0
+"""Significance, after smoothing by the PSF, that a neighbour's brightest pixel must have."""
+
 NAMED = 5
 """Places that a note names, at most."""
 
 
 def part_neighbours(
-    found: NDArray[np.bool_], residual: Array, radius: Array, frame: Frame
+    found: NDArray[np.bool_], residual: Array, radius: Array, frame: Frame, smooth: Array
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Parts bright regions into arcs and neighbours by their distance from the lens.
 
@@ -30,9 +34,10 @@ def part_neighbours(
         residual: Image less lens light and sky, with shape (H, W).
         radius: Distance from the lens [arcsec], with shape (H, W).
         frame: The image they belong to.
+        smooth: The residual smoothed by the PSF over its own noise, with shape (H, W).
 
     Returns:
-        The masks of both, each with shape (H, W).
+        The masks of both, each with shape (H, W); what is noise is in neither.
     """
     labels, count = connected(found)
     if count == 0:
@@ -44,8 +49,8 @@ def part_neighbours(
     # Bright counts most, then near: the core's own structure is near, neighbours are far.
     main = int(np.argmax(flux / np.sqrt(np.maximum(distance, 4 * frame.fwhm))))
     far = distance > REACH * max(distance[main], 2 * frame.fwhm)
-    neighbours = np.isin(labels, index[far])
-    return found & ~neighbours, neighbours
+    clear = ndimage.maximum(np.where(frame.mask, smooth, 0.0), labels, index) >= CLEAR
+    return found & ~np.isin(labels, index[far]), np.isin(labels, index[far & clear])
 
 
 def describe_neighbours(neighbours: NDArray[np.bool_], observation: Observation) -> list[str]:

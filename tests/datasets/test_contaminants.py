@@ -113,7 +113,8 @@ def test_contaminants_are_reproducible_and_in_range() -> None:
     [
         ({"neighbours": 2.0}, "neighbours: must be a share from 0 to 1, found 2.0"),
         ({"neighbour_radius": (0.0, 1.0)}, "neighbour_radius: must be a range of finite numbers"),
-        ({"cosmic_rays_max": -1}, "cosmic_rays_max: must be finite and 0 or more, found -1"),
+        ({"neighbours_max": 0}, "neighbours_max: must be 1 or more, found 0; for none set neigh"),
+        ({"cosmic_rays_max": -1}, "cosmic_rays_max: must be 1 or more, found -1; for none set"),
         ({"psf_wings": -0.1}, "psf_wings: must be a share from 0 to 1"),
         ({"noise_error": math.inf}, "noise_error: must be finite"),
     ],

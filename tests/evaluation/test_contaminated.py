@@ -13,9 +13,11 @@ from lensrim.datasets.contamination import ContaminationBatch, neighbour_light
 from lensrim.datasets.presets import population_of
 from lensrim.datasets.priors import SystemPrior, draw_system
 from lensrim.datasets.psf_changes import PsfChange, PsfChanges
+from lensrim.datasets.psfs import Psf, fine_psf, native_psf
 from lensrim.evaluation.contaminated import neighbour_images
 from lensrim.evaluation.mock_files import write_mock
 from lensrim.evaluation.mocks import Mock, make_mock, render
+from lensrim.evaluation.rendering import Canvas
 from lensrim.grid import PixelGrid
 from lensrim.io.read import read_observation
 from lensrim.lensing.psf import PSF
@@ -44,9 +46,6 @@ def both() -> tuple[Mock, Mock]:
 
 
 def test_neighbours_are_those_of_the_pairs() -> None:
-    from lensrim.datasets.psfs import Psf, fine_psf, native_psf
-    from lensrim.evaluation.rendering import Canvas
-
     optical = fine_psf(Psf("gaussian", 2.2), oversample=5)
     canvas = Canvas(PixelGrid(SHAPE, 0.05), optical, 5)
     light, hidden = neighbour_images((STAR, GALAXY), canvas, 3.0)
@@ -63,6 +62,20 @@ def test_neighbours_are_those_of_the_pairs() -> None:
         assert theirs.sum() == pytest.approx(mine.sum(), rel=0.05)
     # between pixels
     assert light.max() == pytest.approx(6.0 * 0.85, rel=0.03)
+
+
+@pytest.mark.parametrize("radius", [0.4, 1.0, 4.0])
+@pytest.mark.parametrize("n", [0.7, 1.5, 4.0])
+def test_galaxies_of_any_size_keep_their_light_in_pairs(radius: float, n: float) -> None:
+    galaxy = Neighbour(3.3, -2.2, 1.0, radius, n, 0.6, 0.4, 1.0, 0.0)
+    optical = fine_psf(Psf("gaussian", 2.2), oversample=5)
+    expected, _ = neighbour_images((galaxy,), Canvas(PixelGrid(SHAPE, 0.05), optical, 5), 1.0)
+    psf = torch.from_numpy(native_psf(optical, 5))[None].float()
+    batch = ContaminationBatch.of([Contamination(neighbours=(galaxy,))], SHAPE)
+    light, _ = neighbour_light(batch, PixelGrid(SHAPE, 1.0), psf)
+    found = PSF(psf, SHAPE, subsample=1)(light)[0, 0].numpy()
+    assert found.sum() == pytest.approx(expected.sum(), rel=0.08)
+    assert found.max() == pytest.approx(expected.max(), rel=0.12)
 
 
 def test_what_spoils_a_mock_is_in_it(both: tuple[Mock, Mock]) -> None:
@@ -122,3 +135,5 @@ def test_a_recipe_has_contaminants() -> None:
     assert found.system.psf_changes.warped == 0.5
     with pytest.raises(ValueError, match=r"contaminants\.neighbour: must be one of neighbours, "):
         population_of({"contaminants": {"neighbour": 1}})
+    with pytest.raises(ValueError, match=r"^contaminants\.neighbours: must be a share"):
+        population_of({"contaminants": {"neighbours": 1.5}})

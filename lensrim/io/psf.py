@@ -59,10 +59,9 @@ def normalized(
             " infinite pixels: replace them"
         )
     peak = np.abs(stamp).max()
-    if (
-        peak > 0 and not 1e-100 < peak < 1e100
-    ):  # the sums and squares below would be beyond doubles
-        stamp = stamp / peak
+    if peak > 0 and not 1e-100 < peak < 1e100:
+        # by a power of two: the sums and squares below would be beyond doubles
+        stamp = np.ldexp(stamp, -int(np.frexp(peak)[1]))
     total = float(stamp.sum())
     if not total > 1e-10 * np.abs(stamp).sum():
         raise InputError(

@@ -104,7 +104,8 @@ def halo_population(halos: Sequence[Halo], *, title: str = "") -> Figure:
 
 
 def _histogram(ax: Axes, name: str, values: Array, paper: Published | None) -> None:
-    low, high = np.quantile(values, [0.01, 0.99])
+    # of few lenses none is an outlier
+    low, high = np.quantile(values, [0.01, 0.99] if len(values) > 100 else [0.0, 1.0])
     bins = max(8, min(30, int(np.sqrt(len(values)) * 1.5)))
     ax.hist(values, bins=bins, range=(low, high), color=MODEL, alpha=0.75, density=True)
     text = f"{values.mean():.3g} ± {values.std():.2g}"

@@ -28,7 +28,7 @@ class Catalogue:
 
     Killed at any moment and run again, the command goes on where it was. A file that cannot be
     used does not stop it: it becomes a row with its reason, and a line of failures.ecsv. The exit
-    status is 0 if all lenses were done, 1 if some failed, 2 if nothing could be begun.
+    status is 0 if all lenses were done, 1 if some failed, 2 if it could not begin, or not write.
 
     The output folder holds products/NAME/ (what lensrim reconstruct writes), catalogue.ecsv,
     catalogue.fits, failures.ecsv and index.html, which a browser opens from the disk.

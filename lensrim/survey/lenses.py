@@ -213,6 +213,8 @@ def _cut(text: str, size: int) -> str:
 
 
 def _stem(path: str) -> str:
+    if not path:  # or it would be called by the folder that the program is in
+        return "lens"
     place = split(path)
     try:
         return stem(place.resolve().parent if stem(place) == "data" else place)

@@ -50,12 +50,14 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def printable(text: str) -> str:
+    """Writes out what a terminal would obey; a file's name or header may hold it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _refuse(message: str, status: int = 2) -> int:
     """Prints an error on one line, whatever it holds, and returns the exit status."""
-    line = " ".join(message.split())
-    # a file's name or header may hold what a terminal obeys
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print("lensrim: error:", shown, file=sys.stderr)
+    print("lensrim: error:", printable(" ".join(message.split())), file=sys.stderr)
     return status
 
 

@@ -18,6 +18,7 @@ from ..survey.catalogue import Outcome, run_survey
 from ..survey.lenses import find_lenses
 from ..survey.listing import is_table
 from ..survey.workers import Cluster, Crew, Workers
+from . import printable
 from .dataset import dask_client, part_of
 
 
@@ -27,7 +28,7 @@ class Catalogue:
 
     Killed at any moment and run again, the command goes on where it was. A file that cannot be
     used does not stop it: it becomes a row with its reason, and a line of failures.ecsv. The exit
-    status is 0 if all lenses were done, 1 if some failed, 2 if nothing could be begun.
+    status is 0 if all lenses were done, 1 if some failed, 2 if it could not begin, or not write.
 
     The output folder holds products/NAME/ (what lensrim reconstruct writes), catalogue.ecsv,
     catalogue.fits, failures.ecsv and index.html, which a browser opens from the disk.
@@ -89,7 +90,7 @@ def run(options: Catalogue) -> int:
     found = find_lenses(options.observations, options.read, options.fit, output=options.output)
     if not options.quiet:
         for note in found.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {printable(note)}", file=sys.stderr)
     total = len(found.lenses[part[0] - 1 :: part[1]])
     bar = progress("lenses", total=total, enabled=not options.quiet)
 
@@ -99,8 +100,8 @@ def run(options: Catalogue) -> int:
     def report(outcome: Outcome) -> None:
         bar.update()
         if outcome.reason:
-            line = f"lensrim: {outcome.name} failed: {' '.join(outcome.reason.split())}"
-            bar.write(line, file=sys.stderr)
+            line = f"{outcome.name} failed: {' '.join(outcome.reason.split())}"
+            bar.write(f"lensrim: {printable(line)}", file=sys.stderr)
 
     try:
         with crew_of(options) as crew:

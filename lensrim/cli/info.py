@@ -12,6 +12,7 @@ from ..inference.plan import plan_of
 from ..io.inspection import Inspection, inspect, product_numbers
 from ..io.options import ReadOptions
 from ..zoo.description import beyond, describe_file, is_weights
+from . import printable
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,6 @@ def run(options: Info) -> None:
     if refused:
         more = f" ({len(refused)} of {len(options.files)} files)" if len(refused) > 1 else ""
         raise InputError(f"{refused[0]}{more}")
-
-
-def printable(line: str) -> str:
-    """Writes out what a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def lines_of(path: Path, options: ReadOptions) -> Iterator[str]:

@@ -28,7 +28,7 @@ from lensrim.io.tiles import check_tiles
 
 LARGEST = 25_000_000
 """Pixels that an image may have: 5000 x 5000. With its noise, mask and flags it then takes less
-than 2 GB of memory; a lens covers a thousandth of it."""
+than 2 GiB of memory; a lens covers a thousandth of it."""
 
 MOST = 30
 """Items of a list in a message."""

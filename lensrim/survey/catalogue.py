@@ -17,10 +17,12 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Protocol, runtime_checkable
+
+import torch
 
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
@@ -30,7 +32,7 @@ from ..io.observation import Observation
 from ..io.product import Product
 from ..io.read import read_observation
 from ..io.staging import SUFFIXES
-from .columns import values_of
+from .columns import ON_THE_CPU, values_of
 from .lenses import Lens
 from .page import write_page
 from .rows import (
@@ -41,6 +43,7 @@ from .rows import (
     is_same,
     is_whole,
     read_row,
+    row_file,
     rows_of,
     states_of,
     write_row,
@@ -121,11 +124,13 @@ class DoLens:
                 raise InputError(lens.problem)
             lens.read.check()
             lens.fit.check()
-            result = self.reconstruct(read_observation(lens.path, lens.read), lens.fit)
+            result = self._reconstructed(lens)
             values = values_of(lens, result.product)
         except Exception as error:  # whatever it is, the other lenses go on
             return self._fail(lens, error, inputs)
         place = folder_of(self.folder, lens)
+        # the row of an older product must not vouch for this one, if we are killed between them
+        row_file(self.folder, lens).unlink(missing_ok=True)
         # what a killed process left half written; nobody else is at this lens
         for left in place.glob(".lensrim-*"):
             rmtree(left, ignore_errors=True)
@@ -139,6 +144,21 @@ class DoLens:
         made = tuple(os.fspath(file.relative_to(self.folder)) for file in (*files, small))
         write_row(self.folder, lens, Row(values, lens.key, inputs, made))
         return Outcome(lens.name)
+
+    def _reconstructed(self, lens: Lens) -> Result:
+        """Reconstructs a lens, on the CPU if the GPU has too little memory for it."""
+        observation = read_observation(lens.path, lens.read)
+        try:
+            return self.reconstruct(observation, lens.fit)
+        except (InputError, torch.cuda.OutOfMemoryError) as error:
+            reasons = (error, error.__cause__)
+            if not any(isinstance(reason, torch.cuda.OutOfMemoryError) for reason in reasons):
+                raise
+        # not in the clause above: there, the error still holds what filled the memory
+        torch.cuda.empty_cache()
+        note = f"{ON_THE_CPU}: the GPU has too little memory for it"
+        observation = replace(observation, notes=(*observation.notes, note))
+        return self.reconstruct(observation, replace(lens.fit, device="cpu"))
 
     def _fail(self, lens: Lens, error: Exception, inputs: Sequence[State]) -> Outcome:
         """Writes the row of a lens that cannot be done, and leaves no older product beside it."""

@@ -35,6 +35,8 @@ class Column:
 
 
 DONE, FAILED = "done", "failed"
+ON_THE_CPU = "done on the CPU"
+"""How the note begins of a lens for which the GPU had too little memory."""
 
 COLUMNS = (
     Column("name", "stem of the product's files", kind="text"),
@@ -104,6 +106,7 @@ FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
     "searched twice": _said("searched twice"),
     "machine not used": lambda lens, product: product.value("STAGE") not in (lens.fit.stage, None),
     "neighbours masked": lambda lens, product: (product.value("NNEIGH") or 0) > 0,
+    "done on the CPU for want of memory": _said(ON_THE_CPU),
 }
 """What the bits of ``flags`` mean, from 1 upwards, and when they are set."""
 

@@ -27,6 +27,8 @@ from .listing import is_table, read_listing
 
 FORBIDDEN = frozenset('/\\:*?"<>|')
 """What a file name cannot hold, here or elsewhere, beside what cannot be printed."""
+OURS = ("_truth", "_lensrim")
+"""How the names end of what lensrim simulate and lensrim reconstruct write beside an image."""
 LONGEST = 120
 """Bytes of a name; a file system takes 255, with what is put before and after it."""
 
@@ -118,10 +120,14 @@ def find_lenses(
         read, fit: Options of all, but for what a table says.
         output: Folder of the survey, in which nothing is looked for.
 
+    Truths of mocks and products (``a_truth.fits``, ``a_lensrim.fits``) are left out where
+    ``a.fits`` is given, too.
+
     Raises:
         InputError: If a pattern finds nothing, or a table cannot be read or has no path.
     """
     lenses: list[Lens] = []
+    found: list[str] = []
     notes: list[str] = []
     inside = None if output is None else Path(output).resolve()
     for text in given:
@@ -140,6 +146,12 @@ def find_lenses(
         if not kept:
             raise InputError(f"{text}: a pattern must find files, found none; check the path")
         lenses += [Lens(path, read, fit) for path in kept]
+        found += kept
+    if ours := _beside(found):  # a shell may have taken a pattern apart
+        lenses = [lens for lens in lenses if lens.path not in ours]
+        notes.append(
+            f"{len(ours)} files left out that lensrim wrote beside others, such as {min(ours)}"
+        )
     if not lenses:
         raise InputError("a survey needs lenses, found none: give files, a pattern or a table")
     return Found(tuple(name_lenses(dict.fromkeys(lenses))), tuple(notes))
@@ -150,6 +162,18 @@ def _matches(text: str) -> list[str]:
     if os.path.lexists(text) or not has_magic(text) or os.path.lexists(split(text)):
         return [text]
     return sorted(glob(text, recursive=True))
+
+
+def _beside(paths: Sequence[str]) -> set[str]:
+    """Returns the truths of mocks, and the products, of other files of the same folder."""
+    stems = {os.path.join(os.path.dirname(path), stem(Path(path))) for path in paths}
+    return {
+        path
+        for path in paths
+        for ending in OURS
+        if stem(Path(path)).endswith(ending)
+        and os.path.join(os.path.dirname(path), stem(Path(path)).removesuffix(ending)) in stems
+    }
 
 
 def name_lenses(lenses: Iterable[Lens]) -> list[Lens]:
@@ -189,6 +213,8 @@ def _cut(text: str, size: int) -> str:
 
 
 def _stem(path: str) -> str:
+    if not path:  # or it would be called by the folder that the program is in
+        return "lens"
     place = split(path)
     try:
         return stem(place.resolve().parent if stem(place) == "data" else place)

@@ -9,7 +9,8 @@ impossible cell is a lens that fails, and does not keep the others from being do
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import isnan
 from pathlib import Path
@@ -22,7 +23,7 @@ from astropy.table import Table
 
 from ..errors import InputError
 from ..inference.reconstruct import ReconstructOptions
-from ..io.fits import one_line, quiet
+from ..io.fits import Files, one_line, quiet
 from ..io.options import ReadOptions
 
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
@@ -55,11 +56,8 @@ def is_table(text: str, *, alone: bool) -> bool:
     if not (alone and FITS_NAME.search(path.name) and os.path.isfile(path)):
         return False
     try:
-        with quiet(), fits.open(path, memmap=True) as hdus:
-            tables: list[Any] = [
-                h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)
-            ]
-            return bool(tables) and "path" in [name.lower() for name in tables[0].columns.names]
+        with _first_table(path) as hdu:
+            return "path" in [name.lower() for name in hdu.columns.names]
     except Exception:  # a damaged file is an observation that fails, with its reason
         return False
 
@@ -80,10 +78,16 @@ def read_listing(
         InputError: If it cannot be read, has no lines or no column ``path``, or one column twice.
     """
     path = Path(text)
-    format_ = FORMATS.get(path.suffix.lower(), "fits")
+    format_ = FORMATS.get(path.suffix.lower())
     try:
-        with quiet():
-            table = Table.read(path, format=format_)
+        if format_ is None:
+            with _first_table(path) as hdu:
+                table = Table.read(hdu)
+        else:
+            with quiet():
+                table = Table.read(path, format=format_)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: check the path") from None
     except Exception as error:  # readers of tables fail in a dozen ways
@@ -106,6 +110,21 @@ def read_listing(
         for k in range(len(table))
     ]
     return lines, [name for name in names if name not in known]
+
+
+@contextmanager
+def _first_table(path: Path) -> Iterator[Any]:
+    """Opens the first table of a FITS file, whose headers are not believed before they are sane.
+
+    Raises:
+        InputError: If the file is damaged or asks for more than it may, or holds no table.
+    """
+    with Files() as files, quiet():
+        hdus = files.open(path).hdus
+        tables = (h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU))
+        if (first := next(tables, None)) is None:
+            raise InputError(f"{path}: a table of lenses is needed, found none; give another file")
+        yield first
 
 
 def _plain(value: Any) -> Any:

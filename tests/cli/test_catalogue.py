@@ -60,6 +60,17 @@ def test_some_fail(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert catalogue("obs/*.fits") == 0
 
 
+def test_a_file_name_gives_no_orders_to_the_terminal(here: Path, capsys) -> None:
+    (here / "obs" / "red\x1b[31m.fits").write_text("no FITS file")
+    (here / "lenses.csv").write_text("path,\x1b[2J\nobs/red\x1b[31m.fits,1\n,2\n")
+    assert catalogue("lenses.csv") == 1
+    shown = capsys.readouterr().err
+    assert "obs/red\\x1b[31m.fits: not a FITS file" in shown
+    assert "not used: \\x1b[2j" in shown
+    assert "\x1b" not in shown
+    assert "lens failed: path: a lens must have one" in shown
+
+
 def test_a_part(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert catalogue("obs/*.fits", "--shard", "2/2") == 0
     assert "survey: 1 lenses of 3 in all, 1 done now" in capsys.readouterr().out

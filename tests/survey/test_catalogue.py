@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from astropy.table import Table
 from surveys import (
     Noted,
+    Result,
     but_for_seconds,
     lenses,
     light,
@@ -179,6 +182,23 @@ def test_products_are_not_replaced_unasked(tmp_path: Path) -> None:
     assert run_survey(tmp_path / "out", other, reconstruct=light, overwrite=True).made == 0
 
 
+def test_an_old_row_does_not_vouch_for_a_new_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = write_observations(tmp_path / "obs", 1)
+    survey(tmp_path / "out", pattern, reconstruct=light)
+    with monkeypatch.context() as patch:  # killed when the product is there, and not yet its row
+        patch.setattr("lensrim.survey.catalogue._write_thumbnails", interrupted)
+        other = lenses(pattern, seed=3)
+        with pytest.raises(KeyboardInterrupt, match="now"):
+            run_survey(tmp_path / "out", other, reconstruct=light, overwrite=True)
+    assert survey(tmp_path / "out", pattern, reconstruct=light).made == 1
+
+
+def interrupted(path: Path, product: object) -> Path:
+    raise KeyboardInterrupt(f"now, before {path}")
+
+
 def test_failures_are_kept_until_asked_or_mended(tmp_path: Path) -> None:
     path = tmp_path / "a.fits"
     path.write_text("no FITS file")
@@ -225,6 +245,30 @@ def test_errors_of_any_kind_are_rows(tmp_path: Path) -> None:
     assert [outcome.reason for outcome in told if outcome.name == "lens0001"] == [own]
     row = json.loads((tmp_path / "out" / "products" / "lens0001" / "row.json").read_text())
     assert "in chain" in row["detail"]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_lens_too_large_for_the_gpu_is_done_on_the_cpu(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def chain(observation, options):
+        used.append((observation.name, options.device))
+        if observation.name == "lens0001" and options.device != "cpu":
+            full = torch.cuda.OutOfMemoryError("2 GB are asked for")
+            if told:
+                raise InputError("--device cuda: too little memory") from full
+            raise full
+        product = product_of(observation, options)
+        return Result(replace(product, history=observation.notes))
+
+    monkeypatch.setattr("lensrim.inference.reconstruct.check_cuda", lambda: None)
+    asked = lenses(write_observations(tmp_path / "obs", 2), device="cuda")
+    assert run_survey(tmp_path / "out", asked, reconstruct=chain).failures == ()
+    assert used == [("lens0000", "cuda"), ("lens0001", "cuda"), ("lens0001", "cpu")]
+    flags = Table.read(tmp_path / "out" / "catalogue.ecsv", format="ascii.ecsv")["flags"]
+    assert flags.tolist() == [0, 1 << list(FLAGS).index("done on the CPU for want of memory")]
 
 
 def test_an_output_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
@@ -277,8 +321,6 @@ def test_every_doubt_has_its_flag(pattern: str) -> None:
     product = product_of(read_observation(lens.path), lens.fit)
 
     def set_by(*history: str, **header: object) -> list[str]:
-        from dataclasses import replace
-
         header = {key: (value, "") for key, value in header.items()}
         seen = replace(product, history=history, header=product.header | header)
         return [name for name, is_set in FLAGS.items() if is_set(lens, seen)]

@@ -56,6 +56,37 @@ def test_nasty_names_stay_apart() -> None:
     assert len({safe_name(text).casefold() for text in NASTY}) == len(NASTY)
 
 
+def test_what_lensrim_wrote_beside_an_image_is_no_lens(tmp_path: Path) -> None:
+    pattern = write_observations(tmp_path, 2)
+    for name in ("lens0000_truth.fits", "lens0000_lensrim.fits", "lone_truth.fits"):
+        (tmp_path / name).touch()
+    found = find_lenses([pattern])
+    assert [lens.name for lens in found.lenses] == ["lens0000", "lens0001", "lone_truth"]
+    assert ["2 files left out that lensrim wrote" in note for note in found.notes] == [True]
+    by_shell = find_lenses(sorted(map(str, tmp_path.glob("*.fits"))))
+    assert by_shell == found
+    named = str(tmp_path / "lens0000_truth.fits")
+    assert [lens.path for lens in find_lenses([named]).lenses] == [named]
+
+
+@pytest.mark.parametrize("extension", [False, True])
+def test_a_table_is_no_larger_than_its_file(extension: bool, tmp_path: Path) -> None:
+    cards = [("SIMPLE", "T"), ("BITPIX", "8"), ("NAXIS", "0" if extension else "9" * 12)]
+    blocks = [cards]
+    if extension:
+        blocks.append(
+            [
+                *(("XTENSION", "'BINTABLE'"), ("BITPIX", "8"), ("NAXIS", "2"), ("NAXIS1", "8")),
+                *(("NAXIS2", "9" * 11), ("PCOUNT", "0"), ("GCOUNT", "1"), ("TFIELDS", "1")),
+                *(("TTYPE1", "'path    '"), ("TFORM1", "'8A      '")),
+            ]
+        )
+    headers = ("".join(f"{k:<8}= {v:>20}".ljust(80) for k, v in block) for block in blocks)
+    path = tmp_path / "a.fits"
+    path.write_bytes(b"".join((h + "END").ljust(2880).encode() for h in headers) + b"lens.fit")
+    assert [lens.path for lens in find_lenses([str(path)]).lenses] == [str(path)]
+
+
 def test_one_stem_in_two_folders_gives_two_names() -> None:
     paths = ["a/lens.fits", "b/lens.fits", "b/Lens.fits", "c/other.fits.gz"]
     first, second, third, other = name_lenses(Lens(path) for path in paths)

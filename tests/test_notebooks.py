@@ -36,7 +36,7 @@ def test_there_are_notebooks():
 
 @every_notebook
 def test_it_is_stored_as_it_ran(path: Path):
-    done = [c for c in cells(path, "code")]
+    done = cells(path, "code")
     counts = [c["execution_count"] for c in done]
     assert counts == list(range(1, len(done) + 1))
     outputs = [o for c in done for o in c["outputs"]]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from .psf_changes import PsfChange, directed
-from .ranges import check_ranges, check_shares, check_sizes
+from .ranges import check_ranges, check_shares, check_sizes, log_uniform
 
 AREA = 64**2
 """Pixels to which the numbers of what is scattered over a frame belong."""
@@ -287,7 +287,7 @@ def draw_contaminants(
         ]
     bad: tuple[tuple[int, int], ...] = ()
     if met(prior.bad_pixels):
-        count = max(1, round(_log_uniform(rng, prior.bad_share) * shape[0] * shape[1]))
+        count = max(1, round(log_uniform(rng, *prior.bad_share) * shape[0] * shape[1]))
         places = rng.integers((0, 0), shape, (count, 2)).tolist()
         bad = tuple((row, column) for row, column in places)
     strips: list[Strip] = []
@@ -311,10 +311,6 @@ def draw_contaminants(
     )
 
 
-def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(math.log(limits[0]), math.log(limits[1]))))
-
-
 def _count(rng: np.random.Generator, most: int, area: float) -> int:
     """Draws a number of things, more in a larger frame."""
     return max(1, round(float(rng.uniform(0.5, most + 0.5)) * area))
@@ -336,7 +332,7 @@ def _neighbour(
         if math.hypot(x - center[0], y - center[1]) >= least:
             break
     star = bool(rng.uniform() < prior.neighbour_stars)
-    brightness = _log_uniform(rng, prior.neighbour_brightness)
+    brightness = log_uniform(rng, *prior.neighbour_brightness)
     fate = float(rng.uniform())
     masked = 0.0
     if brightness >= prior.neighbours_left and fate >= prior.neighbours_unmasked:
@@ -346,7 +342,7 @@ def _neighbour(
         x=x,
         y=y,
         brightness=brightness,
-        radius=0.0 if star else _log_uniform(rng, prior.neighbour_radius) * theta_E,
+        radius=0.0 if star else log_uniform(rng, *prior.neighbour_radius) * theta_E,
         n=1.0 if star else float(rng.uniform(0.7, 4.0)),
         q=1.0 if star else float(rng.uniform(0.3, 1.0)),
         phi=float(rng.uniform(0, np.pi)),
@@ -363,7 +359,7 @@ def _track(rng: np.random.Generator, prior: Contaminants, shape: tuple[int, int]
         length=0.0 if hit else float(rng.exponential(prior.cosmic_ray_length)),
         phi=float(rng.uniform(0, np.pi)),
         width=float(rng.uniform(0.3, 0.6)),
-        charge=_log_uniform(rng, prior.cosmic_ray_charge),
+        charge=log_uniform(rng, *prior.cosmic_ray_charge),
         found=bool(rng.uniform() >= prior.cosmic_rays_left),
     )
 
@@ -373,7 +369,7 @@ def _light_errors(rng: np.random.Generator, prior: Contaminants) -> LightErrors:
     waves, dipole, quadrupole, ring, boxiness = np.abs(rng.normal(size=5)).tolist()
     one, two, four = rng.uniform(0, 2 * np.pi, 3).tolist()
     return LightErrors(
-        size=_log_uniform(rng, prior.light_residual),
+        size=log_uniform(rng, *prior.light_residual),
         waves=waves,
         dipole=dipole,
         quadrupole=quadrupole,
@@ -388,8 +384,8 @@ def _light_errors(rng: np.random.Generator, prior: Contaminants) -> LightErrors:
 def _psf_error(rng: np.random.Generator, prior: Contaminants, fwhm: float) -> PsfChange:
     return PsfChange.of(
         fwhm,
-        width=_log_uniform(rng, prior.psf_width) * float(rng.choice((-1, 1))),
-        ellipticity=directed(rng, _log_uniform(rng, prior.psf_ellipticity)),
+        width=log_uniform(rng, *prior.psf_width) * float(rng.choice((-1, 1))),
+        ellipticity=directed(rng, log_uniform(rng, *prior.psf_ellipticity)),
         shift=directed(rng, prior.psf_shift * float(rng.uniform())),
         wings=float(rng.uniform(-1, 1)) * prior.psf_wings,
     )

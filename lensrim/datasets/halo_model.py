@@ -39,6 +39,7 @@ from .kappa_maps import KappaMap, einstein_radius
 from .layers import Layers, Wave
 from .line_of_sight import LineOfSight, draw_line_of_sight
 from .random_fields import RandomField, draw_field
+from .ranges import log_uniform
 from .slopes import Slopes
 from .subhalo_population import SubhaloHost, column, draw_subhalos
 
@@ -163,7 +164,7 @@ def draw_halo(
     low, high = prior.residual_wavelengths
     residual = draw_field(
         rng,
-        rms=0.0 if prior.residual is None else float(_log_uniform(rng, prior.residual)),
+        rms=0.0 if prior.residual is None else log_uniform(rng, *prior.residual),
         index=float(rng.uniform(*prior.residual_index)),
         wavelengths=(low * theta, high * theta),
     )
@@ -245,7 +246,3 @@ def halo_map(halo: Halo, grid: PixelGrid, *, name: str) -> KappaMap:
             f"{len(halo.subhalos)} subhaloes; {halo.scales.cosmology}"
         ),
     )
-
-
-def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(*np.log(limits))))

@@ -75,10 +75,9 @@ from .priors import (
     SystemPrior,
     draw_galaxy,
     draw_system,
-    log_uniform,
 )
 from .psf_stamps import effective_stamps, psf_numbers, widths
-from .ranges import check_ranges, check_shares, check_sizes
+from .ranges import check_ranges, check_shares, check_sizes, log_uniform
 from .scaled_haloes import ScaledHaloes
 from .sources import source_maps, source_numbers
 from .systems import FINE, Map

@@ -24,7 +24,7 @@ from .model_haloes import ModelHaloes
 from .noise import Noise
 from .psf_changes import PsfChanges, draw_change
 from .psfs import Psf, draw_psf
-from .ranges import check_ranges, check_shares, check_sizes
+from .ranges import check_ranges, check_shares, check_sizes, log_uniform
 from .scaled_haloes import PlacedHalo, ScaledHaloes, place_halo
 
 Map = NDArray[np.float64]
@@ -224,11 +224,6 @@ class SystemPrior:
         check_sizes(self, "source_radius_min", "stamp_radius_min", "source_offset")
         check_sizes(self, "psf_stamp_scale")
         check_sizes(self, "light_offset", "light_misalignment")
-
-
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draws a positive number whose logarithm is uniform."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _draw_light(rng: np.random.Generator, prior: SystemPrior, lens: Lens) -> SersicLight:

@@ -1,12 +1,14 @@
-"""What the numbers of a population may be, checked where they are given.
+"""What the numbers of a population may be, checked where they are given, and how they are drawn.
 
-Each function takes a frozen dataclass and the names of some of its fields.
+Each check takes a frozen dataclass and the names of some of its fields.
 
 Raises:
-    InputError: From all of them, if a number is impossible.
+    InputError: From all checks, if a number is impossible.
 """
 
 import math
+
+import numpy as np
 
 from ..errors import InputError
 
@@ -38,3 +40,8 @@ def check_sizes(prior: object, *names: str) -> None:
             raise InputError(
                 f"{name}: must be finite and 0 or more, found {getattr(prior, name)}; change it"
             )
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draws a positive number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))

@@ -10,7 +10,7 @@ import pytest
 LAYERS = [
     {"errors"},
     {"_checksum"},
-    {"grid", "_weights", "_toml", "progress"},
+    {"grid", "_weights", "_toml", "_processes", "progress"},
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},
     {"plotting", "zoo", "training"},

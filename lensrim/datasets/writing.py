@@ -11,16 +11,15 @@ import io
 import json
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._processes import end_with_parent
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
 from .shards import INDEX, SCHEMA, DamagedShard, Header, digest, hdf5, open_shard, why_damaged
@@ -288,11 +287,4 @@ def _prepare() -> None:
     import torch
 
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
+    end_with_parent()

@@ -11,13 +11,14 @@ An error that a job raises is of the survey, not of its lens, and is raised here
 import multiprocessing
 import os
 import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, runtime_checkable
+
+from .._processes import end_with_parent
 
 TRIES = 3
 """How often a job is begun whose process dies of it."""
@@ -168,9 +169,7 @@ def _single_threaded() -> Iterator[None]:
 
 def _serve(pipe: Connection, work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes to all; the first process ends us
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     pipe.send(("ready", None))
     while True:
         try:
@@ -182,11 +181,6 @@ def _serve(pipe: Connection, work: Work) -> None:
         except Exception as error:
             answer = ("error", error)
         pipe.send(answer)
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
 
 
 class Cluster:

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .cosmos import Galaxy, half_light_radius
+from .stamps import Galaxy, half_light_radius
 
 Map = NDArray[np.float64]
 

@@ -18,16 +18,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..lensing.psf import measure_fwhm
-from .galaxy_folder import GalaxyFolder as GalaxyFolder
 from .many_images import read_image
-from .splits import Duplicates as Duplicates
-from .splits import pairs_digest as pairs_digest
-from .splits import read_duplicate_pairs as read_duplicate_pairs
-from .splits import split as split
-from .stamps import THOROUGH, Cleaning, Stamp, galaxy_of
-from .stamps import Galaxy as Galaxy
-from .stamps import half_light_radius as half_light_radius
-from .stamps import isolate as isolate
+from .stamps import THOROUGH, Cleaning, Galaxy, Stamp, galaxy_of
 
 Exclusion = Literal["none", "bad_stamp", "bad_fits", "marginal"]
 """What is left out: nothing, suspect stamps, failed fits, or both and doubtful ones besides."""

@@ -89,7 +89,7 @@ class HaloFolder:
         """The halo that each name shows: what the header of a table calls it, else the name.
 
         Names of one halo belong into one set: ``split(sorted(set(folder.halos.values())))`` of
-        :mod:`lensrim.datasets.cosmos`, which is also that of the maps' ``halo``.
+        :mod:`lensrim.datasets.splits`, which is also that of the maps' ``halo``.
         """
         return {name: self._halo(name) for name in self._paths}
 

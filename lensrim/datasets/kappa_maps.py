@@ -38,7 +38,7 @@ class KappaMap:
         theta_E: Radius of the circle within which the mean convergence is 1 [arcsec]; None if no
             circle in the frame has it.
         halo: Name of the halo. All its maps go to the same set:
-            ``split([m.halo for m in maps])`` of :mod:`lensrim.datasets.cosmos`.
+            ``split([m.halo for m in maps])`` of :mod:`lensrim.datasets.splits`.
         rotation: How it was turned before it was projected along z, with shape (3, 3).
         z_lens, z_source: Redshifts.
         stretch: Factor by which angles were multiplied.

@@ -43,13 +43,13 @@ from typing import Any
 from .._toml import read_toml
 from ..errors import InputError
 from .contaminants import NONE, Contaminants
-from .cosmos import Duplicates
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
 from .learnt_galaxies import beside, is_learnt, weights_of
 from .pairs import PairPrior
 from .priors import SystemPrior
 from .psf_changes import PsfChanges
+from .splits import Duplicates
 
 FOLDERS = ("galaxies", "psfs", "noise")
 """What a recipe may take from the user's own files."""
@@ -265,7 +265,7 @@ def _duplicates(table: Any, folder: Path) -> tuple[tuple[str, str], ...]:
             "duplicates: must be a table with 'file', a table 'folders' and, where numbers are "
             f"padded, a table 'digits', found {table!r}"
         )
-    return Duplicates(**{**table, "file": str(folder / table["file"])}).pairs()
+    return Duplicates(**table).beside(folder).pairs()
 
 
 def population_of(content: Mapping[str, Any]) -> Population:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .clumpy import Clumpy, synthetic_galaxy
 from .contaminants import Contaminants, Contamination, draw_contaminants
-from .cosmos import Galaxy
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
 from .kappa_bank import projections_of
@@ -26,6 +25,7 @@ from .psf_changes import PsfChanges, draw_change
 from .psfs import Psf, draw_psf
 from .ranges import check_ranges, check_shares, check_sizes, log_uniform
 from .scaled_haloes import PlacedHalo, ScaledHaloes, place_halo
+from .stamps import Galaxy
 
 Map = NDArray[np.float64]
 

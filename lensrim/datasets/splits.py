@@ -6,7 +6,7 @@ duplicates.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -88,6 +88,10 @@ class Duplicates:
     file: str
     folders: Mapping[str, str]
     digits: Mapping[str, int] = field(default_factory=dict)
+
+    def beside(self, folder: Path) -> "Duplicates":
+        """Returns the same, of a file that is named relative to a folder."""
+        return replace(self, file=str(folder / self.file))
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Reads the pairs of names.

@@ -112,7 +112,7 @@ class GeneratorRecipe:
             return found
         same = sources.duplicates
         if same is not None:
-            same = replace(same, file=str(folder / same.file))
+            same = same.beside(folder)
         if is_learnt(sources.galaxies):
             raise InputError(
                 "[sources] galaxies: must be a folder of stamps, found a generator "

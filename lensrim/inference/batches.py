@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from .._weights import read_weights, sha256_of, write_weights
-from ..datasets.cosmos import Duplicates, pairs_digest, split
 from ..datasets.drawn import Drawn
 from ..datasets.galaxies import Opened, open_galaxies
 from ..datasets.halo_masses import HaloMasses
@@ -23,6 +22,7 @@ from ..datasets.ranges import check_shares
 from ..datasets.samples import StoredPairs
 from ..datasets.scaled_haloes import ScaledHaloes
 from ..datasets.shards import Shards
+from ..datasets.splits import Duplicates, pairs_digest, split
 from ..datasets.systems import Map
 from ..errors import InputError
 from ..training.feed import to_device

@@ -182,7 +182,7 @@ class Recipe:
         paths = {name: getattr(data, name) for name in FOLDERS}
         same = data.duplicates
         if same is not None:
-            same = replace(same, file=str(folder / same.file))
+            same = same.beside(folder)
         placed = {n: None if path is None else beside(path, folder) for n, path in paths.items()}
         return replace(
             found,

@@ -12,7 +12,6 @@ from lensrim.datasets import mass_fields
 from lensrim.datasets.arcs import arc_weights
 from lensrim.datasets.clumpy import Clumpy
 from lensrim.datasets.contaminants import NONE, RESIDUES, TRAINING, Contamination
-from lensrim.datasets.cosmos import Galaxy, half_light_radius
 from lensrim.datasets.drawn import Stream
 from lensrim.datasets.halos import LensPrior
 from lensrim.datasets.instruments import EUCLID_VIS, HST_ACS
@@ -22,6 +21,7 @@ from lensrim.datasets.priors import System, SystemPrior
 from lensrim.datasets.psf_changes import PsfChanges
 from lensrim.datasets.psfs import fine_psf, native_psf
 from lensrim.datasets.sources import source_maps, source_numbers
+from lensrim.datasets.stamps import Galaxy, half_light_radius
 from lensrim.datasets.systems import FINE
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render

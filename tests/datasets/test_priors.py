@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from lensrim.datasets.cosmos import Galaxy
 from lensrim.datasets.halos import Lens, LensPrior, draw_lens
 from lensrim.datasets.priors import (
     SystemPrior,
@@ -15,6 +14,7 @@ from lensrim.datasets.priors import (
     synthetic_galaxy,
 )
 from lensrim.datasets.psfs import draw_psf, read_psf_stamps
+from lensrim.datasets.stamps import Galaxy
 from lensrim.errors import InputError
 
 SEEDS = range(40)

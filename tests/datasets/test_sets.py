@@ -9,11 +9,11 @@ import pytest
 from astropy.io import fits
 
 from lensrim.cli import main
-from lensrim.datasets.cosmos import split
 from lensrim.datasets.pairs import Pairs
 from lensrim.datasets.presets import Population, read_population
 from lensrim.datasets.samples import SETS, Samples
 from lensrim.datasets.shards import Shards
+from lensrim.datasets.splits import split
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches, DataConfig, Duplicates
 

@@ -84,7 +84,7 @@ def test_masses_may_be_haloes(tmp_path: Path) -> None:
 
 
 def test_galaxies_are_split_before_they_are_turned(tmp_path: Path) -> None:
-    from lensrim.datasets.cosmos import split
+    from lensrim.datasets.splits import split
     from lensrim.generation import sources
 
     for k in range(12):
@@ -99,7 +99,7 @@ def test_galaxies_are_split_before_they_are_turned(tmp_path: Path) -> None:
 
 def test_nothing_is_learnt_of_the_other_sets(tmp_path: Path) -> None:
     """Images are the same whether the stamps of the other sets are there or not."""
-    from lensrim.datasets.cosmos import split
+    from lensrim.datasets.splits import split
 
     names = [f"g{k}" for k in range(16)]
     sets = split(names)
@@ -117,7 +117,7 @@ def test_nothing_is_learnt_of_the_other_sets(tmp_path: Path) -> None:
 
 
 def test_duplicates_go_into_one_set(tmp_path: Path) -> None:
-    from lensrim.datasets.cosmos import Duplicates, split
+    from lensrim.datasets.splits import Duplicates, split
     from lensrim.generation import sources
 
     for k in range(12):

@@ -19,16 +19,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ._checksum import sha256_of as sha256_of
-from ._checksum import unreadable
+from ._weight_files import KEY, opened
+from ._weight_files import sha256_of as sha256_of
 from .errors import FULL, InputError
-
-KEY = "lensrim"
-"""Of the header in the metadata."""
 
 OLD = 86_400.0
 """Age [s] at which a file that another machine left half written is taken for a dead one."""
@@ -91,7 +88,7 @@ def read_weights(
     Raises:
         InputError: If the file is missing, is not a safetensors file or has no header of ours.
     """
-    with _opened(path) as (file, header):
+    with opened(path, "pt") as (file, header):
         # Copies: what the format returns may be a view of the file on the disk.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     if dtype is not None:
@@ -101,7 +98,7 @@ def read_weights(
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the header alone; see :func:`read_weights`."""
-    with _opened(path) as (_, header):
+    with opened(path, "pt") as (_, header):
         return header
 
 
@@ -119,37 +116,12 @@ class Rows:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        with _opened(path):
+        with opened(path, "pt"):
             self._file: Any = safe_open(os.fspath(path), framework="pt").__enter__()
 
     def __call__(self, name: str, index: int) -> Tensor:
         """Returns a row of a tensor, by its index along the first axis, in the file's type."""
         return self._file.get_slice(name)[index : index + 1][0].clone()
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Opens a file of weights, and reads its header."""
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            try:
-                header = json.loads(metadata[KEY])
-            except (KeyError, ValueError):
-                header = None
-            if not isinstance(header, dict):
-                raise InputError(
-                    f"{path}: weights must have a header under the key {KEY!r}, found "
-                    f"{sorted(metadata) or 'no metadata'}; give a file that lensrim wrote"
-                )
-            yield file, header
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except SafetensorError as error:
-        raise InputError(
-            f"{path}: weights must be a safetensors file, found another or a damaged one "
-            f"({error}); give a file that lensrim wrote, or fetch it again"
-        ) from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 LAYERS = [
     {"errors"},
-    {"_checksum"},
+    {"_weight_files"},
     {"grid", "_weights", "_toml", "_processes", "progress"},
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},

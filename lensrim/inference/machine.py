@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from .. import zoo
-from .._checksum import sha256_of
+from .._weight_files import sha256_of
 from .._weights import read_weights
 from ..errors import InputError
 from ..rim.core import RIM

@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .._checksum import sha256_of
+from .._weight_files import sha256_of
 from ..errors import InputError
 
 FOLDER = Path(__file__).parent

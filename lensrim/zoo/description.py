@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._checksum import sha256_of
+from .._weight_files import opened, sha256_of
 from ..errors import InputError
 from . import DEFAULT, Card, cards
 
 if TYPE_CHECKING:
     from ..io.observation import Observation
-
-KEY = "lensrim"
-"""Of the header in the metadata of a file of weights."""
 
 NAMES = {
     "side": "side of the frame [pixel]",
@@ -81,7 +78,7 @@ def describe_file(path: Path) -> Iterator[str]:
     if packaged is not None:
         yield from describe(packaged)
         return
-    tensors, header = read_header(path)
+    tensors, header = read_structure(path)
     numbers = sum(_count(shape) for shape, _ in tensors.values())
     kinds = ", ".join(sorted({kind for _, kind in tensors.values()}))
     yield f"{path}: weights, {path.stat().st_size / 1e6:.1f} MB"
@@ -96,31 +93,15 @@ def describe_file(path: Path) -> Iterator[str]:
             yield f"  valid     {name}: {_range(valid.get(key))}"
 
 
-def read_header(path: Path) -> tuple[dict[str, tuple[list[int], str]], dict[str, Any]]:
+def read_structure(path: Path) -> tuple[dict[str, tuple[list[int], str]], dict[str, Any]]:
     """Returns shapes and types of the tensors of a file, by name, and its header.
 
     Raises:
         InputError: If it is no safetensors file, or has no header of ours.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            tensors = {n: (list(s.get_shape()), str(s.get_dtype())) for n, s in slices.items()}
-            header = json.loads((file.metadata() or {})[KEY])
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: weights must be a safetensors file, found another or a damaged one"
-            f" ({' '.join(str(error).split())[:200]}); give a file that lensrim wrote"
-        ) from None
-    except (KeyError, ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise InputError(
-            f"{path}: weights must have a header under the key {KEY!r}, found none; give a file"
-            " that lensrim wrote"
-        )
+    with opened(path, "numpy") as (file, header):
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {n: (list(s.get_shape()), str(s.get_dtype())) for n, s in slices.items()}
     return tensors, header
 
 

@@ -1,0 +1,70 @@
+"""What can be told of a file of weights without torch: whether it is whole, and its header."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+
+from .errors import InputError
+
+KEY = "lensrim"
+"""Of the header in the metadata of a file of weights."""
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Computes the SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
+    """Returns the error to raise where a file of weights cannot be read."""
+    reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+    return InputError(f"{path}: weights must be a readable file, found {reason}; check the path")
+
+
+@contextmanager
+def opened(
+    path: str | os.PathLike[str], framework: Literal["pt", "numpy"]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Opens a file of weights, and reads its header.
+
+    Arguments:
+        path: The file.
+        framework: Whose tensors the file gives; "pt" loads torch.
+
+    Raises:
+        InputError: If the file is missing, is not a safetensors file or has no header of ours.
+    """
+    try:
+        with safe_open(os.fspath(path), framework=framework) as file:
+            metadata = file.metadata() or {}
+            try:
+                header = json.loads(metadata[KEY])
+            except (KeyError, ValueError, RecursionError):
+                header = None
+            if not isinstance(header, dict):
+                raise InputError(
+                    f"{path}: weights must have a header under the key {KEY!r}, found "
+                    f"{sorted(metadata) or 'no metadata'}; give a file that lensrim wrote"
+                )
+            yield file, header
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: weights must be a safetensors file, found another or a damaged one "
+            f"({' '.join(str(error).split())[:200]}); give a file that lensrim wrote, or fetch it "
+            "again"
+        ) from error

@@ -15,13 +15,14 @@ from lensrim.evaluation.bars import BARS, Bar, parameter_bar
 from lensrim.evaluation.comparison import KAPPA_SCALES, SOURCE_SCALES, maps_of
 from lensrim.evaluation.mocks import Mock
 from lensrim.evaluation.references import Reference, Solved
-from lensrim.evaluation.rows import append_row, read_rows, with_references
+from lensrim.evaluation.rows import append_row, read_rows, with_references, with_seconds
 from lensrim.evaluation.standard import Design
 from lensrim.evaluation.standard_report import (
     as_text,
     bars_table,
     coverage_table,
     crossed_groups,
+    printed_stages,
     quality_table,
     slope_lines,
     stages_table,
@@ -255,7 +256,23 @@ def test_tables_have_a_line_for_every_group_and_stage() -> None:
     (covered,) = (x for x in coverage_table(ROWS) if x["group"] == "all")
     assert (covered["quantity"], covered["n"], covered["68%"]) == ("theta_E", "48", "1.0000")
     assert covered["10%"] == "0.0000"
+    assert (covered["68% from"], covered["68% to"]) == ("0.926", "1.000")
     assert as_text([]) == ""
+
+
+def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> None:
+    without = {name: row_of(48)["stages"][name] for name in ("macro", "answer")}
+    failed = {**row_of(49), "status": "ValueError: x", "stages": {}}
+    rows = [*ROWS[:8], {**row_of(48), "stages": without}, failed]
+    lines = {x["method"]: x for x in stages_table(rows) if x["group"] == "all"}
+    counts = {name: line["n"] for name, line in lines.items()}
+    assert counts == {"macro": "9", "rim": "8", "answer": "10"}
+    assert lines["answer"]["misfit_90"] == "0.58"
+    timed = with_seconds([{**row_of(3), "stage_seconds": {"lens_light": 1.0, "macro": 2.5}}])
+    assert timed[0]["stages"]["macro"]["seconds"] == 3.5
+    assert timed[0]["stages"]["answer"]["seconds"] == 8.0
+    text = printed_stages(stages_table(timed))
+    assert [line.split()[-1] for line in text.splitlines()[1:4]] == ["3.5", "1.000", "8.0"]
 
 
 @pytest.fixture

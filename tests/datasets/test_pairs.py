@@ -14,9 +14,10 @@ from lensrim.datasets.galaxies.clumpy import Clumpy
 from lensrim.datasets.galaxies.stamps import Galaxy, half_light_radius
 from lensrim.datasets.halos import LensPrior
 from lensrim.datasets.instruments import EUCLID_VIS, HST_ACS
+from lensrim.datasets.pairs import mass_fields
 from lensrim.datasets.pairs.drawn import Stream
 from lensrim.datasets.pairs.masses import AnalyticMasses
-from lensrim.datasets.pairs.pairs import PairPrior, Pairs, mass_fields
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.pairs.sources import source_maps, source_numbers
 from lensrim.datasets.pairs.systems import FINE
 from lensrim.datasets.priors import System, SystemPrior

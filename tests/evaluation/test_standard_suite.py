@@ -211,6 +211,17 @@ def test_bars_are_met_missed_or_not_measured() -> None:
     assert {bar.judge([])[1] for bar in BARS} == {"not measured"}
 
 
+def test_the_narrower_bars_are_of_bright_arcs() -> None:
+    faint = {**ROWS[0]["stages"]["answer"], "kappa": 0.045}
+    rows = [
+        {**row, "stages": {**row["stages"], "answer": faint}} if row["snr"] < 50 else row
+        for row in ROWS
+    ]
+    found = {line["measured"]: line["value"] for line in bars_table(rows, parameters=7)}
+    assert found["log10 kappa rmse, S/N > 50 [dex]"] == "0.030"
+    assert found["log10 kappa rmse [dex]"] == "0.045"
+
+
 def test_failures_count_as_infinitely_wrong_and_must_be_doubted() -> None:
     failed = [{**row_of(i), "status": "ValueError: x", "stages": {}} for i in range(48, 53)]
     found = verdicts(ROWS + failed)

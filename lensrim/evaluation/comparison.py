@@ -120,8 +120,10 @@ def coherences(mock: Mock, maps: Maps) -> dict[str, list[float]]:
 
     Returns:
         By name, for each range of the wavelength: ``kappa``, of log10 of the convergence;
-        ``structure``, of the same less that of the true ellipsoid, which is what multipoles,
-        subhaloes and the shapes of haloes add to it; ``source``, in the gauge of the map.
+        ``angular``, of the same less that of the true ellipsoid and less its mean on each ring
+        about the centre, in 0.3 to 2 Einstein radii: what multipoles, subhaloes and the shapes of
+        haloes add to the ellipsoid, whatever the slope and the mass sheet; ``source``, in the
+        gauge of the map.
     """
     truth, grid = mock.truth, mock.observation.grid
     size = truth.system.placement.half_light_radius
@@ -132,11 +134,25 @@ def coherences(mock: Mock, maps: Maps) -> dict[str, list[float]]:
     waves = [scale * truth.macro_theta_E for scale in KAPPA_SCALES]
     own = [scale * size for scale in SOURCE_SCALES]
     source = true_source(mock, maps)
+    angular, wanted = (_angular(mock, k - smooth) for k in (kappa, true))
     return {
         "kappa": metrics.coherence(kappa, true, grid, waves).tolist(),
-        "structure": metrics.coherence(kappa - smooth, true - smooth, grid, waves).tolist(),
+        "angular": metrics.coherence(angular, wanted, grid, waves).tolist(),
         "source": metrics.coherence(maps.source, source, maps.source_grid, own).tolist(),
     }
+
+
+def _angular(mock: Mock, difference: np.ndarray) -> np.ndarray:
+    """Takes the mean of each ring about the lens off a map, which is zero beyond the annulus."""
+    grid, host = mock.observation.grid, mock.truth.system.lens.ellipsoid
+    (h, w), center = grid.shape, (host.center_x, host.center_y)
+    region = metrics.annulus(grid, theta_E=host.theta_E, center=center)
+    x, y = grid.from_index(np.arange(w), np.arange(h)[:, None])
+    ring = (np.hypot(x - center[0], y - center[1])[region] / grid.spacing).astype(int)
+    mean = np.bincount(ring, difference[region]) / np.maximum(np.bincount(ring), 1)
+    flat = np.zeros(grid.shape)
+    flat[region] = difference[region] - mean[ring]
+    return flat
 
 
 def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, Any]]:

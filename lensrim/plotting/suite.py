@@ -13,8 +13,10 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from .product import STYLE
 
 COLORS = ("#35618f", "#c2571a", "#4f8a4c", "#8a5a9e", "#a08a2c", "#7d4a38", "#4aa3a8", "#777777")
-STAGES = {"macro": "0.45", "rim": "#8a5a9e", "final": "#a08a2c", "answer": "black"}
-"""Stages whose coherence is drawn, with their colours."""
+FIXED = {"macro": "0.45", "answer": "black", "true_mass": "0.75"}
+"""Stages that have colours of their own."""
+LEFT_OUT = ("rim_inversion",)
+"""Stages that are like another one, and are not drawn."""
 
 Row = Mapping[str, Any]
 
@@ -63,9 +65,9 @@ def plot_suite(
         _excess(axes[1, 0], good, colors)
         _coherence(axes[1, 1], good, "kappa", "-", kappa_scales)
         halos = [row for row in good if row.get("halo")]
-        _coherence(axes[1, 1], halos, "structure", ":", kappa_scales)
+        _coherence(axes[1, 1], halos, "angular", ":", kappa_scales)
         axes[1, 1].set(xlabel="wavelength [θ$_E$]", ylabel="coherence of log$_{10}$ κ")
-        _note(axes[1, 1], "dotted: haloes, less their ellipsoid")
+        _note(axes[1, 1], "dotted: angular structure of haloes")
         _coherence(axes[1, 2], good, "source", "-", source_scales)
         axes[1, 2].set(xlabel="wavelength [R$_{50}$]", ylabel="coherence of the source")
         _against_snr(axes[2, 0], good, "r90", colors, snr_bins, signed=True)
@@ -147,16 +149,23 @@ def _coherence(
 ) -> None:
     """Draws the median coherence of the stages against the wavelength."""
     middles = [(a * b) ** 0.5 for a, b in pairwise(edges)]
-    for stage, color in STAGES.items():
+    stages = dict.fromkeys(name for row in rows for name in row["stages"])
+    others = [name for name in stages if name not in (*FIXED, *LEFT_OUT)]
+    colors = FIXED | dict(zip(others, COLORS, strict=False))
+    # The answer is that of another stage, and would cover it.
+    for stage in sorted(set(stages) & set(colors), key=lambda name: name != "answer"):
+        color = colors[stage]
         told = [(r["stages"].get(stage) or {}).get("coherence") for r in rows]
-        found = np.array([t[kind] for t in told if t], dtype=float)
+        found = np.array([t[kind] for t in told if t and kind in t], dtype=float)
         if found.size and np.isfinite(found).any(0).all():
             label = stage if style == "-" else None
-            axis.plot(middles, np.nanmedian(found, 0), style, color=color, marker=".", label=label)
+            width = 2.4 if stage == "answer" else 1.2
+            median = np.nanmedian(found, 0)
+            axis.plot(middles, median, style, color=color, lw=width, marker=".", label=label)
     axis.set_xscale("log")
     axis.set_xticks(list(edges), [f"{e:g}" for e in edges], minor=False)
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_ylim(-0.25, 1.05)
+    axis.set_ylim(-0.3, 1.05)
     axis.axhline(0, color="0.6", lw=0.8)
     axis.grid(color="0.92")
     if axis.get_legend_handles_labels()[1]:

@@ -160,7 +160,7 @@ def row_of(index: int, **changes: Any) -> dict[str, Any]:
         "peff": 50.0,
         "coherence": {
             "kappa": [1.0, 0.9, 0.8, 0.7],
-            "structure": [0.5, 0.4, 0.3, None],
+            "angular": [0.5, 0.4, 0.3, None],
             "source": [1.0, 0.9, 0.6, 0.2],
         },
     }

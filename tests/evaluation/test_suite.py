@@ -12,7 +12,14 @@ from truthful import SIDE, Answer, Method, Stage, perfect, small
 
 from lensrim.errors import InputError
 from lensrim.evaluation import suites
-from lensrim.evaluation.comparison import coherences, compare, compare_maps, maps_of, structure
+from lensrim.evaluation.comparison import (
+    coherences,
+    compare,
+    compare_maps,
+    ellipsoid_kappa,
+    maps_of,
+    structure,
+)
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
@@ -44,13 +51,26 @@ def test_a_perfect_answer_has_no_error() -> None:
 def test_a_perfect_answer_is_coherent_with_the_truth() -> None:
     mock = small(2)
     found = coherences(mock, maps_of(perfect(mock)))
-    assert set(found) == {"kappa", "structure", "source"}
+    assert set(found) == {"kappa", "angular", "source"}
     for name, values in found.items():
         known = [value for value in values if np.isfinite(value)]
         assert known == pytest.approx([1.0] * len(known)), name
         assert len(known) >= 3
     maps = replace(maps_of(perfect(mock)), source=-maps_of(perfect(mock)).source)
     assert coherences(mock, maps)["source"][1] == pytest.approx(-1)
+
+
+def test_angular_structure_does_not_see_what_is_round() -> None:
+    mock = small(2)
+    maps = maps_of(perfect(mock))
+    host, grid = mock.truth.system.lens.ellipsoid, mock.observation.grid
+    x, y = grid.from_index(np.arange(SIDE), np.arange(SIDE)[:, None])
+    radius = np.hypot(x - host.center_x, y - host.center_y)
+    ring = (radius / grid.spacing).astype(int)
+    steeper = replace(maps, kappa=maps.kappa * 10 ** (-0.05 * ring))
+    assert coherences(mock, steeper)["angular"][:3] == pytest.approx([1.0] * 3)
+    smooth = replace(maps, kappa=ellipsoid_kappa(mock) * (1 + 1e-3 * (x + y)))
+    assert np.nanmax(np.abs(coherences(mock, smooth)["angular"])) < 0.9
 
 
 def test_errors_of_the_source_have_their_sign() -> None:

@@ -89,9 +89,30 @@ VARIANTS = {
 }
 """Variants, by name. Widths are relative to those of the scale."""
 
+
+@dataclass(frozen=True)
+class Scale:
+    """Describes how large machines, lenses and trainings are.
+
+    Arguments:
+        data: Settings of the lenses.
+        model, train, validation: As in a recipe.
+    """
+
+    data: Mapping[str, Any]
+    model: LensConfig
+    train: TrainConfig
+    validation: ValidationConfig
+
+    def recipe(self, stock: Path, galaxies: str | None) -> Recipe:
+        """Returns the recipe that is varied, whose lenses are kept in ``stock``."""
+        data = DataConfig(stock=str(stock), galaxies=galaxies, **self.data)
+        return Recipe(data, self.model, self.train, self.validation)
+
+
 SCALES = {
-    "small": Recipe(
-        data=DataConfig(shape=48, stocked=60, reuse=4),
+    "small": Scale(
+        data={"shape": 48, "stocked": 60, "reuse": 4},
         model=LensConfig(steps=4, widths=(16, 32, 48), lift=8, embedding=32),
         train=TrainConfig(
             steps=240,
@@ -104,8 +125,8 @@ SCALES = {
         ),
         validation=ValidationConfig(batches=4, batch_size=32),
     ),
-    "full": Recipe(
-        data=DataConfig(shape=64, stocked=400, reuse=5),
+    "full": Scale(
+        data={"shape": 64, "stocked": 400, "reuse": 5},
         model=LensConfig(steps=6, widths=(64, 128, 192), lift=32),
         train=TrainConfig(
             steps=850,
@@ -155,9 +176,7 @@ class AblationOptions:
 
     def recipe(self) -> Recipe:
         """The recipe that is varied."""
-        base = SCALES[self.scale]
-        stock = str(Path(self.output) / "stock")
-        return replace(base, data=replace(base.data, galaxies=self.galaxies, stock=stock))
+        return SCALES[self.scale].recipe(Path(self.output) / "stock", self.galaxies)
 
     def runs(self) -> list[tuple[str, int]]:
         """Names and seeds of the trainings, in their order."""
@@ -282,9 +301,12 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
     folder.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = base.batches("validation", raw=device == "cuda")
-    validation = MadeOnce(
-        lambda i: source.finish(to_device(source(i), device), i), base.validation.batches
-    )
+
+    def made(index: int) -> dict[str, torch.Tensor]:
+        with torch.enable_grad():  # the starts are fits; a validation asks for no gradients
+            return source.finish(to_device(source(index), device), index, torch.device(device))
+
+    validation = MadeOnce(made, base.validation.batches)
     rows = []
     for name, seed in options.runs():
         recipe, left = varied(name, base, seed), None

@@ -7,19 +7,28 @@ import torch
 
 from lensrim.errors import InputError
 from lensrim.evaluation import ablations
-from lensrim.evaluation.ablations import CHOSEN, SCALES, VARIANTS, AblationOptions, run, varied
+from lensrim.evaluation.ablations import (
+    CHOSEN,
+    SCALES,
+    VARIANTS,
+    AblationOptions,
+    Scale,
+    run,
+    varied,
+)
 from lensrim.inference.batches import DataConfig
 from lensrim.inference.learnt import LensConfig, build, shown
 from lensrim.inference.objective import LossConfig, loss_of
 from lensrim.inference.recipe import Recipe, ValidationConfig
 from lensrim.training.config import TrainConfig
 
-TINY = Recipe(
-    data=DataConfig(shape=24, stocked=1),
+SCALE = Scale(
+    data={"shape": 24, "stocked": 1},
     model=LensConfig(steps=2, widths=(4, 8), lift=4, embedding=4),
     train=TrainConfig(steps=2, batch_size=2, warmup=0, validate_every=1, checkpoint_every=2),
     validation=ValidationConfig(batches=1, batch_size=2),
 )
+TINY = Recipe(DataConfig(shape=24), SCALE.model, SCALE.train, SCALE.validation)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +93,7 @@ def test_weights_of_kappa(batch):
 
 
 def test_trainings_end_in_the_table_and_are_not_made_twice(tmp_path, monkeypatch):
-    monkeypatch.setitem(ablations.SCALES, "small", TINY)
+    monkeypatch.setitem(ablations.SCALES, "small", SCALE)
     options = AblationOptions(str(tmp_path), only=(CHOSEN, "one-step"), seeds=(0, 1))
     said: list[str] = []
     rows = run(options, said.append)
@@ -98,10 +107,10 @@ def test_trainings_end_in_the_table_and_are_not_made_twice(tmp_path, monkeypatch
         assert run(options, said.append) == rows
 
 
-def test_both_scales_can_be_trained():
+def test_both_scales_can_be_trained(tmp_path):
     for scale in SCALES.values():
         for name in VARIANTS:
-            varied(name, scale, 0).check_workers()
+            varied(name, scale.recipe(tmp_path, None), 0).check_workers()
 
 
 @pytest.mark.parametrize(

@@ -204,12 +204,16 @@ def varied(name: str, base: Recipe, seed: int) -> Recipe:
 
 
 def train(
-    recipe: Recipe, folder: Path, validation: Sequence[Any], device: str, minutes: float | None
+    recipe: Recipe,
+    folder: Path,
+    validation: Sequence[Any],
+    device: torch.device,
+    minutes: float | None,
 ) -> tuple[History, int]:
     """Trains a variant, or goes on with it; returns its history and number of parameters."""
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.model, recipe.unroll)
-    raw = device == "cuda"
+    raw = device.type == "cuda"
     batches = recipe.batches(raw=raw)
     history = fit(
         model,
@@ -220,7 +224,7 @@ def train(
         validation=validation,
         max_minutes=minutes,
         device=device,
-        finish=lambda batch, number: batches.finish(batch, number, torch.device(device)),
+        finish=lambda batch, number: batches.finish(batch, number, device),
         header=recipe.identity(),
         report=lambda line: print(f"{folder.name}: {line}", flush=True),
     )
@@ -299,12 +303,12 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
     """
     begun, base, folder = perf_counter(), options.recipe(), Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = base.batches("validation", raw=device == "cuda")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    source = base.batches("validation", raw=device.type == "cuda")
 
     def made(index: int) -> dict[str, torch.Tensor]:
         with torch.enable_grad():  # the starts are fits; a validation asks for no gradients
-            return source.finish(to_device(source(index), device), index, torch.device(device))
+            return source.finish(to_device(source(index), device), index, device)
 
     validation = MadeOnce(made, base.validation.batches)
     rows = []

@@ -16,9 +16,10 @@ smaller than that frame, :math:`\kappa` goes on as :math:`1 / r`. All lengths ar
 image. All is computed on the CPU.
 
 The package has a generator of sources, but none of masses: for them it has the Gaussian prior of
-perturbations (:mod:`lensrim.inference.perturbation`), which draws changes as well. What we trained on 2000 of our smooth
-analytic maps (24 latent numbers, 7 minutes of one core) was left with 0.056 of their scatter, as
-many principal components with 0.053. ``lensrim generator`` trains one from ``[masses]``.
+perturbations (:mod:`lensrim.inference.perturbation`), which draws changes as well. What we
+trained on 2000 of our smooth analytic maps (24 latent numbers, 7 minutes of one core) was left
+with 0.056 of their scatter, as many principal components with 0.053. ``lensrim generator`` trains
+one from ``[masses]``.
 
 References:
     Adam, Perreault-Levasseur, Hezaveh & Welling 2023, ApJ 951, 6.

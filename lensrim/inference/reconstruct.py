@@ -30,7 +30,7 @@ from .learning import PARTS, Outcome, StageName, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
 from .neighbours import describe_neighbours
-from .refinement import Descent, RefineName, Refinement
+from .refinement import Descent, Refinement, RefineName
 from .report import build_product, summary_of, timed
 from .search import STAGES, Scene, search
 from .together import prior_of, together
@@ -121,8 +121,8 @@ class ReconstructOptions:
             lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
         if self.refine == "weights" and self.stage == "macro":
             raise InputError(
-                "--refine weights: needs a machine, whose weights are adapted, found --stage macro;"
-                " give --stage rim or final, or --refine descent"
+                "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
+                "rim or final, or --refine descent"
             )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")

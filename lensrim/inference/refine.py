@@ -19,6 +19,7 @@ with :math:`H` the curvature in :math:`(p, \xi / \tau)`; at :math:`\tau = 0` not
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -217,11 +218,14 @@ def _choose(
     return found, max(found, key=lambda scale: found[scale])
 
 
-def perturbed(plain: MacroProblem, *, offset: MassMaps | None, grid: PixelGrid) -> PerturbedProblem:
+def perturbed(
+    plain: MacroProblem, *, offset: MassMaps | None, grid: PixelGrid
+) -> PerturbedProblem:
     """Puts the problem of a macro-model into the form with perturbations, of which it has none."""
-    held = {f.name: getattr(plain, f.name) for f in fields(MacroProblem)}
-    prior = JointPrior(**{f.name: getattr(plain.prior, f.name) for f in fields(MacroPrior)})
-    found = PerturbedProblem(**held | {"prior": prior})
+    held: dict[str, Any] = {f.name: getattr(plain, f.name) for f in fields(MacroProblem)}
+    own: dict[str, Any] = {f.name: getattr(plain.prior, f.name) for f in fields(MacroPrior)}
+    held["prior"] = JointPrior(**own)
+    found = PerturbedProblem(**held)
     if offset is None:
         return found
     return replace(found, offset=at_rays(offset.alpha[None], grid, plain.image.subsample)[..., 0])

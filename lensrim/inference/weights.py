@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..datasets.generative import load_vae
-from ..datasets.learnt_galaxies import LEARNT, weights_of
+from ..datasets.galaxies.generative import load_vae
+from ..datasets.galaxies.learnt import LEARNT, weights_of
 from ..lensing.likelihood import simulate
 from ..rim.core import RIM
 from .answer import Answer, answer
@@ -92,9 +92,7 @@ class Adaptation:
     def _penalty(self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun) -> ElasticPenalty:
         """Measures the penalty on lenses like the machine's own answer."""
         last, _ = run(rim, begun)
-        near = Neighbourhood(
-            load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0
-        )
+        near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
         drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)
         device = device_of(rim)
         pairs = ({name: value.to(device) for name, value in pair.items()} for pair in drawn)

@@ -52,7 +52,7 @@ class PerturbationPrior:
     Arguments:
         nodes: Radii of the nodes [Einstein radius], in a geometric series.
         covariances: By ``m``, from 0: of the cosine's coefficients and of the sine's, each with
-            shape (J, J); there is no sine of order 0.
+            shape (J, J); there is no sine of order 0. An order may have none: it is left out.
 
     Raises:
         InputError: If a covariance is not square, of the nodes' number and positive.
@@ -63,8 +63,11 @@ class PerturbationPrior:
 
     def __post_init__(self) -> None:
         for m, pair in enumerate(self.covariances):
-            if len(pair) != (2 if m else 1):
-                raise InputError(f"covariances: order {m} must have cosine and sine, not {pair}")
+            if len(pair) not in ((0, 2) if m else (0, 1)):
+                raise InputError(
+                    f"covariances: order {m} must have {'2 or 0' if m else '1 or 0'}, found "
+                    f"{len(pair)}; make the file anew"
+                )
             for each in pair:
                 shape = (len(self.nodes), len(self.nodes))
                 if each.shape != shape or not np.linalg.eigvalsh(each)[0] > 0:
@@ -95,6 +98,10 @@ class PerturbationPrior:
                 root = torch.from_numpy(np.linalg.cholesky(covariance)).to(x)
                 found.append(torch.einsum("jk,j...->k...", root, radial) * turn(m * angle))
         return torch.cat(found)
+
+    def without_rings(self) -> "PerturbationPrior":
+        """Returns the prior of the orders from 1: the mean of every ring stays as it is."""
+        return replace(self, covariances=((), *self.covariances[1:]))
 
     def changes(self, p: Tensor, grid: PixelGrid, n: int, generator: torch.Generator) -> Tensor:
         """Draws changes of log10 kappa on a grid, about a macro-model p (8): (n, 1, H, W)."""
@@ -143,7 +150,7 @@ def write_prior(prior: PerturbationPrior, card: Mapping[str, Any]) -> str:
 
 def packaged_prior() -> PerturbationPrior:
     """Returns the prior of the package."""
-    file = resources.files(__package__) / "perturbations.json"
+    file = resources.files("lensrim.inference") / "perturbations.json"
     return read_prior(file.read_text(encoding="utf-8"))
 
 
@@ -204,8 +211,9 @@ class Perturbations:
         rays = rays.reshape(-1, len(self))
         values, turn = torch.linalg.eigh(rays.T @ rays)
         turn = turn.flip(-1)
-        maps = (torch.einsum("p...,pq->q...", each, turn) for each in (self.kappa, self.alpha))
-        return Perturbations(*maps, self.rays @ turn), int((values > least).sum())
+        kappa = torch.einsum("pij,pq->qij", self.kappa, turn)
+        alpha = torch.einsum("pcij,pq->qcij", self.alpha, turn)
+        return Perturbations(kappa, alpha, self.rays @ turn), int((values > least).sum())
 
     def first(self, count: int) -> "Perturbations":
         """Returns the first of them."""

@@ -145,13 +145,14 @@ def refine(
         prior: Prior of the macro-model.
         start: The mass that is refined, that of the macro-model by default. What it has beside the
             macro-model is kept.
-        perturbations: Prior of the perturbations, that of the package by default.
+        perturbations: Prior of the perturbations; by default that of the package, the orders from
+            1: an image does not tell a change of the rings from a mass sheet.
         scales: Scales of that prior that are tried.
         steps: Steps of the ascent.
     """
     host = torch.device("cpu")
     scene, state = replace(scene, device=host), state.to(host)
-    shape, grid = perturbations or packaged_prior(), scene.frame.grid
+    shape, grid = perturbations or packaged_prior().without_rings(), scene.frame.grid
     base, offset = macro_maps(state.p[0], grid), None
     if start is not None:
         offset = MassMaps(start.kappa - base.kappa, start.alpha - base.alpha)
@@ -163,21 +164,24 @@ def refine(
     weight = plain.arc.reshape(-1).sqrt()
     unit, seen = unit.by_effect(weight, (SMALLEST * grid.spacing) ** 2)
     current = replace(plain, added=unit.first(seen).rays)
-    gain, choice = _choose(current, _widened(state, seen), scales)
-    mass = GaussianMass(state.p[0], plain.covariance(state)[0], grid, offset=offset)
+    gradient, curvature = (each[0] for each in current.derivatives(_widened(state, seen)))
+    gain, choice = _choose(gradient, curvature, scales)
+    alone = curvature[:MACRO, :MACRO]
+    mass = GaussianMass(state.p[0], torch.linalg.pinv(alone), grid, offset=offset)
     nothing = Refined(mass, state, 0.0, gain)
     if choice == 0:
         return nothing
     own = unit.scaled(choice)
     current = replace(plain, added=own.first(seen).rays)
-    climbed = current.tune(_widened(state, seen), rounds=0)
+    climbed = _widened(state, seen)
     for _ in range(steps):
         climbed = current.step(climbed)
-    climbed = current.tune(climbed, rounds=2, step=0.25)
-    reached = laplace(current, climbed) - laplace(plain, state)
+    climbed = current.tune(climbed, rounds=1, step=0.25)
+    curvature = current.derivatives(climbed)[1][0]
+    reached = laplace(climbed, curvature) - laplace(state, alone)
     if not reached > 0:
         return nothing
-    mean, covariance = _embedded(climbed.p[0], current.covariance(climbed)[0], len(own))
+    mean, covariance = _embedded(climbed.p[0], torch.linalg.pinv(curvature), len(own))
     mass = GaussianMass(mean, covariance, grid, own, offset)
     return Refined(mass, climbed, choice, gain | {choice: reached})
 
@@ -197,10 +201,15 @@ def _embedded(p: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def _choose(
-    current: PerturbedProblem, state: MacroState, scales: Sequence[float]
+    gradient: Tensor, curvature: Tensor, scales: Sequence[float]
 ) -> tuple[dict[float, float], float]:
-    """Computes the evidence of every scale, less that of none, for the quadratic model."""
-    gradient, curvature = (each[0] for each in current.derivatives(state))
+    """Computes the evidence of every scale, less that of none, for the quadratic model.
+
+    Arguments:
+        gradient, curvature: Of minus the objective at the scale 1, with shapes (8 + P) and
+            (8 + P, 8 + P).
+        scales: The scales.
+    """
     eye = torch.ones(len(gradient), dtype=gradient.dtype)
     eye[:MACRO] = 0
     likelihood = curvature - torch.diag(eye)
@@ -231,7 +240,6 @@ def perturbed(
     return replace(found, offset=at_rays(offset.alpha[None], grid, plain.image.subsample)[..., 0])
 
 
-def laplace(current: MacroProblem, state: MacroState) -> float:
+def laplace(state: MacroState, curvature: Tensor) -> float:
     """Computes the log-evidence of all parameters in Laplace's approximation, but a constant."""
-    curvature = current.derivatives(state)[1][0]
     return float(state.value[0] - 0.5 * torch.linalg.slogdet(curvature)[1])

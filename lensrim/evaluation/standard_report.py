@@ -1,0 +1,288 @@
+"""What a run of the standard mocks has found: files, one figure, and the last part of its text."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from .. import metrics
+from .bars import (
+    BARS,
+    is_failure,
+    map_coverage,
+    map_crps,
+    map_ratio,
+    numbers,
+    parameter_bar,
+    percentile,
+    slopes,
+    values,
+)
+from .comparison import KAPPA_SCALES, SOURCE_SCALES
+from .report import GROUPS, SNR_BINS, STANDARD_GROUPS, Row
+from .stages import KEYS, STANDARD_STAGES, STRUCTURED, Groups, format_stages
+from .standard import SETTINGS
+from .stated import LEVELS, MAPS, SCALARS
+
+SHOWN = (0.68, 0.95)
+"""Levels of the table of coverage."""
+
+Table = list[dict[str, str]]
+
+
+def crossed_groups() -> Groups:
+    """Returns the groups of the CSV files: those of the text, and each setting in each S/N bin."""
+    bins = {name: belongs for name, belongs in GROUPS.items() if name.startswith("S/N")}
+    return {**STANDARD_STAGES} | {
+        f"{setting}, {name}": lambda row, a=STANDARD_GROUPS[setting], b=belongs: a(row) and b(row)
+        for setting, (name, belongs) in product(SETTINGS, bins.items())
+    }
+
+
+def stages_table(rows: Sequence[Row]) -> Table:
+    """Makes a line for each group and stage: medians and 90th percentiles of all errors.
+
+    Each stage is judged on the mocks on which it was run, the answer on all: where there is none,
+    it is infinitely wrong.
+    """
+    lines = []
+    for group, belongs in crossed_groups().items():
+        members = [row for row in rows if belongs(row)]
+        stages = dict.fromkeys(name for row in members for name in row.get("stages") or {})
+        for stage in stages:
+            own = [row for row in members if stage in (row.get("stages") or {})]
+            own = members if stage == "answer" else own
+            line = {"group": group, "method": stage, "n": str(len(own))}
+            for key in (*KEYS, "source_rmse", "seconds"):
+                found = values(own, key, stage)
+                for share in (50, 90):
+                    value = percentile(found, share)
+                    # Of the stages of a machine only the sum of the times is known.
+                    known = key != "seconds" or np.isfinite(value)
+                    line[f"{key}_{share}"] = f"{value:.6g}" if known else ""
+            lines.append(line)
+    return lines
+
+
+PRINTED = {
+    "misfit_50": ("D", "{:.3f}"),
+    "misfit_90": ("p90", "{:.2f}"),
+    "source_l2_50": ("src L2", "{:.3f}"),
+    "source_sheet_50": ("-sheet", "{:.3f}"),
+    "source_rmse_50": ("src RMSE", "{:.4f}"),
+    "r50_50": ("R50", "{:+.1%}"),
+    "r90_50": ("R90", "{:+.1%}"),
+    "flux_50": ("flux", "{:+.1%}"),
+    "kappa_50": ("logkappa", "{:.4f}"),
+    "kappa_sheet_50": ("-sheet", "{:.4f}"),
+    "alpha_50": ("dalpha", "{:.4f}"),
+    "theta_error_50": ("dTHETAE", "{:.2%}"),
+    "theta_error_90": ("p90", "{:.1%}"),
+    "excess_50": ("excess", "{:+.4f}"),
+    "chi2arc_50": ("chi2arc", "{:.3f}"),
+    "seconds_50": ("seconds", "{:.1f}"),
+}
+"""What is printed of the stages, with heading and format."""
+
+LEGEND = f"""\
+Medians (p90: 90th percentile). D: noise-free misfit on the true arcs. src L2, src RMSE: source
+error relative to its norm and to its peak; R50, R90, flux: of the source against the truth, with
+their sign. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]. -sheet: after the best mass
+sheet. dalpha: rms deflection error on the arcs [theta_E]. excess: chi2nu - (1 - p_eff / N).
+seconds: on the clock. macro: the macro-model and its own inversion; true_mass: the same inversion
+given the true deflection. structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
+stages.csv holds all errors, also of each setting in each bin of S/N."""
+
+
+def printed_stages(lines: Table) -> str:
+    """Formats the stages of the groups that are no crossed ones."""
+    cells = [["", "", "n", *(heading for heading, _ in PRINTED.values())]]
+    last = ""
+    for line in lines:
+        if line["group"] not in STANDARD_STAGES:
+            continue
+        numbers = [
+            form.format(float(line[key])) if line[key] else ""
+            for key, (_, form) in PRINTED.items()
+        ]
+        cells.append(
+            [line["group"] if line["group"] != last else "", line["method"], line["n"], *numbers]
+        )
+        last = line["group"]
+    return f"{_aligned(cells, left=2)}\n\n{LEGEND}"
+
+
+def coverage_table(rows: Sequence[Row]) -> Table:
+    """Makes a line for each stated quantity and group that has it: coverage, width and CRPS.
+
+    CRPS is in units of the mean truth of maps, and of the truth of numbers that have a scale.
+    """
+    lines = []
+    for name, (group, belongs) in product((*MAPS, *SCALARS), STANDARD_GROUPS.items()):
+        members = [row for row in rows if belongs(row)]
+        if name in MAPS:
+            covered, ratio = map_coverage(members, name), map_ratio(members, name)
+            crps, n = map_crps(members, name), _stated(members, name)
+        else:
+            found = numbers(members, name)
+            n = len(found)
+            if n:
+                covered = [metrics.coverage(*found.T, level=level) for level in LEVELS]
+                of_all = metrics.calibration(*found.T)
+                ratio, crps = of_all.ratio, of_all.crps
+        if not n:
+            continue
+        line = {"quantity": name, "group": group, "n": str(n)}
+        line |= _bounds(members, name)
+        for level, share in zip(LEVELS, covered, strict=True):
+            line[f"{level:.0%}"] = f"{share:.4f}"
+        lines.append(line | {"width": f"{ratio:.3f}", "crps": f"{crps:.4g}"})
+    return lines
+
+
+def _bounds(rows: Sequence[Row], name: str) -> dict[str, str]:
+    """Returns the 95 per cent intervals of the shares that are covered.
+
+    Pixels of a map are no independent trials: it has none.
+    """
+    found, bounds = numbers(rows, name), {}
+    for level in SHOWN:
+        ends = "", ""
+        if name not in MAPS:
+            inside = round(len(found) * metrics.coverage(*found.T, level=level))
+            low, high = metrics.binomial_interval(inside, len(found))
+            ends = f"{low:.3f}", f"{high:.3f}"
+        bounds |= {f"{level:.0%} from": ends[0], f"{level:.0%} to": ends[1]}
+    return bounds
+
+
+def _stated(rows: Sequence[Row], name: str) -> int:
+    return sum(name in ((row.get("stated") or {}).get("maps") or {}) for row in rows)
+
+
+def bars_table(rows: Sequence[Row], *, parameters: int) -> Table:
+    """Makes a line for each bar: what was measured, the bar, and whether it is met."""
+    lines = []
+    for bar in (*BARS, parameter_bar(parameters)):
+        value, verdict = bar.judge(rows)
+        found = "" if np.isnan(value) else bar.form.format(value)
+        lines.append(
+            {
+                "measured": bar.what,
+                "value": found,
+                "bar": bar.said,
+                "verdict": verdict,
+                "published": bar.published,
+            }
+        )
+    return lines
+
+
+def quality_table(rows: Sequence[Row]) -> Table:
+    """Makes a line for each quality that the program gave: mocks, and failures among them."""
+    given = [str(row.get("quality", "none")) for row in rows]
+    lines = []
+    for quality in sorted(set(given)):
+        members = [row for row, own in zip(rows, given, strict=True) if own == quality]
+        failures = sum(is_failure(row) for row in members)
+        lines.append({"quality": quality, "n": str(len(members)), "failures": str(failures)})
+    return lines
+
+
+def slope_lines(rows: Sequence[Row]) -> list[str]:
+    """Says how slopes follow the true ones, of power laws."""
+    lines = []
+    for name in ("all", "S/N > 50"):
+        found, true = slopes([row for row in rows if STANDARD_GROUPS[name](row)])
+        if len(found) < 3:
+            continue
+        coefficient, error = metrics.regression(found, true)
+        lines.append(
+            f"slope of {len(found)} power laws, {name}: regression {coefficient:.2f} +- "
+            f"{error:.2f}, rms error {np.sqrt(np.mean((found - true) ** 2)):.3f}, truth "
+            f"{true.mean():.3f} +- {true.std():.3f}"
+        )
+    return lines
+
+
+def as_text(lines: Table, columns: Iterable[str] | None = None) -> str:
+    """Formats lines as text, the first column to the left."""
+    if not lines:
+        return ""
+    names = list(columns or lines[0])
+    return _aligned([names, *([line.get(name, "") for name in names] for line in lines)])
+
+
+def _aligned(cells: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Puts rows of cells together, the first columns to the left."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i < left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str:
+    """Writes ``stages.csv``, ``coverage.csv``, ``bars.csv`` and ``suite.png``.
+
+    Arguments:
+        rows: The rows of the run, with those of outside methods among the stages.
+        folder: Where to.
+        parameters: Number of parameters of the machine.
+
+    Returns:
+        What is printed: stages, bars, coverage, slopes and quality.
+    """
+    from ..plotting import plot_suite
+
+    stages, coverage = stages_table(rows), coverage_table(rows)
+    bars = bars_table(rows, parameters=parameters)
+    tables = {"stages": stages, "coverage": coverage, "bars": bars}
+    for name, lines in tables.items():
+        _write(lines, folder / f"{name}.csv")
+    figure = plot_suite(
+        [dict(row) for row in rows],
+        settings=tuple(SETTINGS),
+        snr_bins=SNR_BINS,
+        kappa_scales=KAPPA_SCALES,
+        source_scales=SOURCE_SCALES,
+        coverage=expected_coverage(rows),
+    )
+    figure.savefig(folder / "suite.png", dpi=120)
+    shown = ["quantity", "n", *(f"{level:.0%}" for level in SHOWN), "width", "crps"]
+    whole = [line for line in coverage if line["group"] == "all"]
+    paired = {name: STANDARD_STAGES[name] for name in ("all", "S/N > 50", "structured")}
+    parts = [
+        printed_stages(stages),
+        format_stages(rows, paired),
+        as_text(whole, shown),
+        "\n".join(slope_lines(rows)),
+    ]
+    parts += [as_text(quality_table(rows)), as_text(bars)]
+    return "\n\n".join(filter(None, parts))
+
+
+def expected_coverage(rows: Sequence[Row]) -> Mapping[str, tuple[list[float], list[float]]]:
+    """Returns, for each stated quantity by its label, levels and the shares that are covered."""
+    found = {}
+    for name, label in MAPS.items():
+        if _stated(rows, name):
+            found[label] = list(LEVELS), map_coverage(rows, name)
+    for name, scalar in SCALARS.items():
+        told = numbers(rows, name)
+        if len(told):
+            shares = [metrics.coverage(*told.T, level=level) for level in LEVELS]
+            found[scalar.label] = list(LEVELS), shares
+    return found
+
+
+def _write(lines: Table, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(lines[0]) if lines else ["group"])
+        writer.writeheader()
+        writer.writerows(lines)

@@ -15,10 +15,11 @@ each ring weighted alike. What is left, :math:`e_\perp`, is
 with the functions :math:`B` of :mod:`lensrim.inference.perturbation`, both without what
 derivatives of :math:`\kappa_p` explain, white :math:`\eta` of ``NOISE``, and a scale :math:`u` of
 each lens, :math:`\chi^2`-distributed with ``FREEDOM`` degrees, so that single lenses with much
-structure do not decide (a multivariate t distribution); that of the median lens is 1. :math:`C` follows by expectation
-maximisation. Its blocks are one for every order, of the cosine and of the sine; each is drawn
-toward its own diagonal as ``PSEUDO`` more lenses would, and what a macro-model can do is taken out
-of it: a factor and a slope in order 0, a shift in order 1, an ellipticity in order 2.
+structure do not decide (a multivariate t distribution); that of the median lens is 1. :math:`C`
+follows by expectation maximisation. Its blocks are one for every order, of the cosine and of the
+sine; each is drawn toward its own diagonal as ``PSEUDO`` more lenses would, and what a macro-model
+can do is taken out of it: a factor and a slope in order 0, a shift in order 1, an ellipticity in
+order 2.
 """
 
 import json

@@ -16,6 +16,7 @@ inversion, or when they are spent. The source is then solved for once more, abou
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class Adaptation:
             return replace(outcome, notes=[*outcome.notes, note])
         macro = outcome.answers["macro"]
         batch = batch_of(scene, macro, self.has_light)
-        begun = Begun.of(scene, batch, state, device_of(self.machine.rim))
+        begun = Begun.of(self.machine, scene, batch, state)
         expected = 1 - macro.effective / float(begun.prepared["mask"].sum())
         rim = adaptable(self.machine.rim)
         penalty = self._penalty(rim, batch, begun)
@@ -94,9 +95,9 @@ class Adaptation:
         last, _ = run(rim, begun)
         near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
         drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)
-        device = device_of(rim)
+        device, loss = device_of(rim), partial(loss_of, config=self.machine.config)
         pairs = ({name: value.to(device) for name, value in pair.items()} for pair in drawn)
-        return ElasticPenalty.of(rim, pairs, loss_of, strength=self.strength)
+        return ElasticPenalty.of(rim, pairs, loss, strength=self.strength)
 
 
 def adaptable(rim: RIM) -> RIM:

@@ -34,8 +34,8 @@ def macro(scene: Scene, state: MacroState) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def begun(scene: Scene, state: MacroState, macro: Answer) -> Begun:
-    return Begun.of(scene, batch_of(scene, macro, False), state, torch.device("cpu"))
+def begun(machine: Machine, scene: Scene, state: MacroState, macro: Answer) -> Begun:
+    return Begun.of(machine, scene, batch_of(scene, macro, False), state)
 
 
 def penalty_of(rim: RIM, strength: float) -> ElasticPenalty:

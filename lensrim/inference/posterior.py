@@ -1,18 +1,26 @@
 r"""The posterior about an answer: mass and source together, as a Gaussian.
 
-Mass lies along axes :math:`a \sim \mathcal{N}(0, 1)^J`, one standard deviation each, which change
-the convergence by :math:`\kappa_j` and the deflection by :math:`\alpha_j`. A constant deflection
-is the place of the source, so the mean over the light of the arcs is taken off. Given the mass,
-the source is the exact linear-Gaussian posterior of ``inversion``, whose mean follows the mass as
-in a Gauss-Newton step: rays that move by :math:`-\alpha_j` change the image by :math:`m_j`, and
-the source (with the lens light and the sky) takes back what it can,
+The mass may change along directions :math:`d`, of which each moves the rays by :math:`-\alpha_d`
+and so the image of the source by :math:`m_d`. Given the mass, the source is the exact
+linear-Gaussian posterior of ``inversion``, with columns :math:`C` and normal matrix :math:`H`;
+what of :math:`m_d` a change of the source (or of lens light and sky) takes back tells nothing of
+the mass. So, as in a Gauss-Newton step, coefficients with prior precision :math:`\Lambda` have
 
-.. math:: z_j = - H^{-1} C^T m_j , \qquad
-          x = \hat x + \sum_j a_j x_j + \epsilon , \quad \epsilon_z \sim \mathcal{N}(0, H^{-1}) .
+.. math:: \Sigma^{-1} = M^T M - M^T C H^{-1} C^T M + \Lambda ,
+
+and with the axes of that ellipsoid, a standard deviation each, all there is moves as
+
+.. math:: x = \hat x + \sum_j a_j x_j + \epsilon , \qquad a \sim \mathcal{N}(0, 1)^J , \quad
+          z_j = - H^{-1} C^T m_j , \quad \epsilon_z \sim \mathcal{N}(0, H^{-1}) ,
+
+:math:`z_j` the source's response. A constant deflection is the place of the source, so the mean
+over the light of the arcs is taken off each :math:`\alpha_d`: maps of the source stay where they
+are.
 
 What is not guaranteed: it is linear, so that a convergence may fall below zero where it is small
-and uncertain; and it is as wide as the axes. Those of :func:`macro_axes` hold what an elliptical
-power law may do. A mass that is none is further off.
+and uncertain; it is about the answer, be that the best of its own model or not; and it is as wide
+as its directions allow. Those of an elliptical power law alone (:func:`macro_directions`) know of
+no other mass.
 """
 
 import math
@@ -29,60 +37,71 @@ from ..lensing.einstein import effective_theta_E, kappa_center
 from ..lensing.mass import pixel_average
 from .answer import Answer, SourceSystem, whitened
 from .lens_light import Array
-from .macro import NAMES, MacroState, deflection_jacobian, mass_model
+from .macro import NAMES, MacroPrior, MacroState, deflection_jacobian, mass_model
 from .magnification import DETECTED
 from .search import Scene
 from .view import MassMaps, View
 
 STEP = 1e-5
 """Step of the differences of the convergence in the macro-model's parameters."""
+
+SHIFT = 0.3
+"""Root mean square by which the rays of the arcs are moved for differences [pixel]."""
+
 SHEAR = ("gamma1", "gamma2")
 
 
 @dataclass(frozen=True)
-class MassAxes:
-    """Holds how a mass model changes along the axes of its posterior, a standard deviation each.
+class Directions:
+    """Holds what a mass may do: changes per unit of D coefficients.
 
     Arguments:
-        kappa: Changes of the convergence, averages over pixels, with shape (J, H, W).
-        alpha: Changes of the deflection at the pixels' centres [arcsec], with shape (J, 2, H, W).
-        parameters: Those of the macro-model's parameters (``macro.NAMES``), with shape (J, 8).
+        kappa: Of the convergence, averages over pixels, with shape (D, H, W).
+        alpha: Of the deflection at the pixels' centres [arcsec], with shape (D, 2, H, W).
+        parameters: Of the macro-model's parameters (``macro.NAMES``), with shape (D, 8).
+        precision: Prior precision of the coefficients, with shape (D).
     """
 
     kappa: Tensor
     alpha: Tensor
     parameters: Tensor
+    precision: Tensor
+
+    def __add__(self, other: "Directions") -> "Directions":
+        """Allows both."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in DIRECTIONS)
+        return Directions(*(torch.cat(pair) for pair in pairs))
+
+    def along(self, axes: Tensor) -> "Directions":
+        """Returns the changes along axes of coefficients (J, D), of unit prior precision."""
+        moved = (torch.einsum("jd,d...->j...", axes, getattr(self, n)) for n in DIRECTIONS[:3])
+        return Directions(*moved, axes.new_ones(len(axes)))
 
 
-def axes_of(covariance: Tensor) -> Tensor:
-    """Returns the axes of an ellipsoid, a standard deviation each, with shape (J, J), as rows."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()).T
+DIRECTIONS = tuple(Directions.__dataclass_fields__)
 
 
-def macro_axes(state: MacroState, covariance: Tensor, grid: PixelGrid) -> MassAxes:
-    """Puts the axes of a macro-model's posterior on pixels.
+def macro_directions(state: MacroState, prior: MacroPrior, grid: PixelGrid) -> Directions:
+    """Lets the parameters of a macro-model change.
 
     Arguments:
         state: The macro-model, a single candidate.
-        covariance: That of its parameters, with shape (8, 8).
+        prior: Prior of its parameters.
         grid: The pixels.
     """
-    p, axes = state.p[0].cpu(), axes_of(covariance.cpu())
+    p = state.p[0].cpu()
     x, y = torch.broadcast_tensors(*grid.coordinates(dtype=p.dtype))
     with torch.no_grad():
         alpha = deflection_jacobian(p[None], x, y, free_slope=True)[0]
         kappa = pixel_average(mass_model(p), grid)
         change = torch.zeros(len(p), *kappa.shape, dtype=p.dtype)
-        # a shear has no convergence
-        for i in range(len(p)):
-            if NAMES[i] not in SHEAR:
+        for i, name in enumerate(NAMES):
+            if name not in SHEAR:  # which has no convergence
                 moved = p.clone()
                 moved[i] += STEP
                 change[i] = (pixel_average(mass_model(moved), grid) - kappa) / STEP
-    return MassAxes(
-        torch.einsum("jp,phw->jhw", axes, change), torch.einsum("jp,hwcp->jchw", axes, alpha), axes
-    )
+    unit = torch.eye(len(p), dtype=p.dtype)
+    return Directions(change, alpha.permute(3, 2, 0, 1), unit, prior.precision(p))
 
 
 @dataclass(frozen=True)
@@ -110,7 +129,7 @@ class Posterior:
     """Holds the Gaussian about an answer.
 
     Arguments:
-        mass: The J axes of the mass.
+        mass: Changes along the J axes of the mass, a standard deviation each.
         kappa, source: Convergence and source of the answer, with shapes (H, W) and (n, n).
         source_axes: Changes of the source's mean along them, with shape (J, n, n).
         scatter: Whitened modes of the source given the mass, with shape (K + Q, n, n): their
@@ -118,7 +137,7 @@ class Posterior:
         numbers: Numbers by name, as :func:`posterior_of` names them.
     """
 
-    mass: MassAxes
+    mass: Directions
     kappa: Array
     source: Array
     source_axes: Tensor
@@ -137,39 +156,68 @@ class Posterior:
         return variance.sqrt().numpy()
 
 
-def posterior_of(scene: Scene, result: Answer, state: MacroState, mass: MassAxes) -> Posterior:
+def posterior_of(
+    scene: Scene, result: Answer, state: MacroState, directions: Directions
+) -> Posterior:
     """Finds the posterior about an answer.
 
     Its numbers are ``theta_E`` (circle of mean convergence 1) and ``macro_theta_E`` [arcsec],
     ``gamma1`` and ``gamma2`` (the shear that belongs to the map), ``macro_gamma1``,
-    ``macro_gamma2``, ``slope``, ``q`` and ``phi`` [rad] of the macro-model, and, of what is
-    detected of the source, ``flux`` [data unit of a pixel of the image] and ``magnification``;
-    these two are left out where nothing is.
+    ``macro_gamma2``, ``slope``, ``q`` and ``phi`` [rad] of the macro-model, ``flux`` of the source
+    [data unit of a pixel of the image], and ``magnification`` of what is detected of it, left out
+    where nothing is.
 
     Arguments:
         scene: The observation.
         result: The answer.
         state: The macro-model, a single candidate.
-        mass: What its mass may do.
+        directions: What its mass may do.
     """
     host, grid = torch.device("cpu"), result.source_grid
     scene, state = replace(scene, device=host), state.to(host)
     prior = torch.tensor([result.source_prior], dtype=torch.float64)
     alpha = torch.from_numpy(np.stack([result.alpha_x, result.alpha_y]))
-    deflector = MassMaps(torch.from_numpy(result.kappa), alpha)
-    source = torch.from_numpy(result.source)
+    kappa, source = torch.from_numpy(result.kappa), torch.from_numpy(result.source)
     with torch.no_grad():
-        view = View.of(scene, deflector, grid.fov[0], grid.center)
+        view = View.of(scene, MassMaps(kappa, alpha), grid.fov[0], grid.center)
         system = SourceSystem.of(scene, replace(state, hyper=prior), view)
-        constant = torch.einsum("jchw,hw->jc", mass.alpha, view.arc)
-        moved = mass.alpha - constant[..., None, None]
-        responses = _responses(system, source, moved)
+        mass, moved, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
         numbers = _of_parameters(state.p[0], mass, scatter)
-        numbers |= _of_the_map(view, deflector.kappa, mass, scatter)
+        numbers |= _of_the_map(view, kappa, mass, scatter)
         detected = source > DETECTED * torch.from_numpy(result.source_std)
-        numbers |= _of_the_source(view, source * detected, moved, responses * detected, scatter)
+        numbers |= _of_the_source(view, source, detected, moved, responses, scatter)
     return Posterior(mass, result.kappa, result.source, responses, scatter, numbers)
+
+
+def _axes(
+    system: SourceSystem, source: Tensor, directions: Directions
+) -> tuple[Directions, Tensor, Tensor]:
+    """Finds the axes of the mass, the deflection along them, and how the source follows.
+
+    Returns:
+        Changes along the axes; those of the deflection less their mean over the arcs, with shape
+        (J, 2, H, W); those of the source, with shape (J, n, n).
+    """
+    view, solution, k = system.view, system.solution, len(system.basis)
+    constant = torch.einsum("dchw,hw->dc", directions.alpha, view.arc)
+    moved = directions.alpha - constant[..., None, None]
+    # Rays are moved by what the pixels of the source resolve, however long a unit is.
+    length = torch.einsum("dchw,hw->d", moved.square(), view.arc).sqrt().clamp(min=1e-12)
+    step = SHIFT * view.simulator.image_grid.spacing / length
+    shifted = _shifted(view, source, step[:, None, None, None] * moved) / step[:, None, None]
+    images = system.image.blur(shifted[None])[0]
+    cross = solution.scale * (images @ system.design.columns[0])
+    half = torch.linalg.solve_triangular(solution.factor[0], cross.T, upper=False)
+    curvature = images @ images.T - half.T @ half + torch.diag(directions.precision)
+    # In units of the curvature, for lengths and ellipticities lie orders of magnitude apart.
+    unit = curvature.diagonal().rsqrt()
+    values, vectors = torch.linalg.eigh(unit[:, None] * curvature * unit)
+    axes = (vectors * values.clamp(min=1e-12).rsqrt()).T * unit
+    right = torch.linalg.solve_triangular(solution.factor[0].T, half @ axes.T, upper=True)
+    z = -solution.scale[0, :, None] * right
+    responses = torch.einsum("kj,khw->jhw", z[:k], system.basis)
+    return directions.along(axes), torch.einsum("jd,dchw->jchw", axes, moved), responses
 
 
 def _shifted(view: View, source: Tensor, moved: Tensor) -> Tensor:
@@ -182,16 +230,7 @@ def _shifted(view: View, source: Tensor, moved: Tensor) -> Tensor:
     return (ahead - back) / 2
 
 
-def _responses(system: SourceSystem, source: Tensor, moved: Tensor) -> Tensor:
-    """Returns how the source follows the mass along every axis, with shape (J, n, n)."""
-    solution, k = system.solution, len(system.basis)
-    images = system.image.blur(_shifted(system.view, source, moved)[None])[0]
-    right = (solution.scale * (images @ system.design.columns[0])).T
-    z = -solution.scale * torch.cholesky_solve(right, solution.factor[0]).T
-    return torch.einsum("jk,khw->jhw", z[:, :k], system.basis)
-
-
-def _of_parameters(p: Tensor, mass: MassAxes, scatter: Tensor) -> dict[str, Number]:
+def _of_parameters(p: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Number]:
     """Numbers of the macro-model."""
     change = dict(zip(NAMES, mass.parameters.unbind(1), strict=True))
     value = dict(zip(NAMES, p.tolist(), strict=True))
@@ -211,7 +250,7 @@ def _of_parameters(p: Tensor, mass: MassAxes, scatter: Tensor) -> dict[str, Numb
     return {name: Number(*pair, none) for name, pair in found.items()}
 
 
-def _of_the_map(view: View, kappa: Tensor, mass: MassAxes, scatter: Tensor) -> dict[str, Number]:
+def _of_the_map(view: View, kappa: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Number]:
     r"""Einstein radius of the map, by
 
     .. math:: \delta \theta_E = \frac{\delta M(\theta_E)}{2 \pi \theta_E (1 - \kappa(\theta_E))}
@@ -244,31 +283,34 @@ def _of_the_map(view: View, kappa: Tensor, mass: MassAxes, scatter: Tensor) -> d
 
 
 def _of_the_source(
-    view: View, source: Tensor, moved: Tensor, responses: Tensor, scatter: Tensor
+    view: View,
+    source: Tensor,
+    detected: Tensor,
+    moved: Tensor,
+    responses: Tensor,
+    scatter: Tensor,
 ) -> dict[str, Number]:
-    """Flux of the detected part of the source, and its magnification."""
-    if not bool((source > 0).any()):
-        return {}
-    detected = source > 0
+    """Flux of the source, and magnification of its detected part."""
     area = (view.grid.spacing / view.simulator.image_grid.spacing) ** 2
-    flux = source.sum() * area
-    seen = view.trace(source[None]).sum()
+    flux = Number(
+        float(source.sum() * area), responses.sum((1, 2)) * area, scatter.sum((1, 2)) * area
+    )
+    if not bool(detected.any()):
+        return {"flux": flux}
+    seen = source * detected
     ones = torch.ones(1, 1, *view.rays.shape[-2:], dtype=source.dtype)
     center = torch.tensor([view.center], dtype=source.dtype)
     weight = view.simulator.source.adjoint(ones, view.rays, center=center)[0, 0]
     weight = weight * detected / view.simulator.subsample**2
-    by_axes = responses.sum((1, 2)) * area
-    by_scatter = scatter[:, detected].sum(1) * area
-    lensed = torch.einsum("jhw,hw->j", responses, weight) + _shifted(view, source, moved).sum(
-        (1, 2)
+    inside, lensed = float(seen.sum() * area), float((seen * weight).sum())
+    by_axes = torch.einsum("jhw,hw->j", responses, weight)
+    by_axes = by_axes + _shifted(view, seen, moved).sum((1, 2))
+    mu = lensed / inside
+    changes = (
+        mu * (total / lensed - change[:, detected].sum(1) * area / inside)
+        for total, change in (
+            (by_axes, responses),
+            (torch.einsum("khw,hw->k", scatter, weight), scatter),
+        )
     )
-    lensed_scatter = torch.einsum("khw,hw->k", scatter, weight)
-    mu = seen / flux
-    return {
-        "flux": Number(float(flux), by_axes, by_scatter),
-        "magnification": Number(
-            float(mu),
-            mu * (lensed / seen - by_axes / flux),
-            mu * (lensed_scatter / seen - by_scatter / flux),
-        ),
-    }
+    return {"flux": flux, "magnification": Number(mu, *changes)}

@@ -34,6 +34,7 @@ from torch import Tensor
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
 from ..lensing.einstein import effective_theta_E, kappa_center
+from ..lensing.likelihood import pixels_of
 from ..lensing.mass import pixel_average
 from .answer import Answer, SourceSystem, whitened
 from .lens_light import Array
@@ -46,7 +47,7 @@ STEP = 1e-5
 """Step of the differences of the convergence in the macro-model's parameters."""
 
 SHIFT = 0.3
-"""Root mean square by which the rays of the arcs are moved for differences [pixel]."""
+"""By what rays are moved for differences of the source [pixel of the image]."""
 
 SHEAR = ("gamma1", "gamma2")
 
@@ -181,12 +182,12 @@ def posterior_of(
     with torch.no_grad():
         view = View.of(scene, MassMaps(kappa, alpha), grid.fov[0], grid.center)
         system = SourceSystem.of(scene, replace(state, hyper=prior), view)
-        mass, moved, responses = _axes(system, source, directions)
+        mass, shifted, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
         numbers = _of_parameters(state.p[0], mass, scatter)
         numbers |= _of_the_map(view, kappa, mass, scatter)
         detected = source > DETECTED * torch.from_numpy(result.source_std)
-        numbers |= _of_the_source(view, source, detected, moved, responses, scatter)
+        numbers |= _of_the_source(view, source, detected, shifted, responses, scatter)
     return Posterior(mass, result.kappa, result.source, responses, scatter, numbers)
 
 
@@ -196,16 +197,14 @@ def _axes(
     """Finds the axes of the mass, the deflection along them, and how the source follows.
 
     Returns:
-        Changes along the axes; those of the deflection less their mean over the arcs, with shape
-        (J, 2, H, W); those of the source, with shape (J, n, n).
+        Changes along the axes; those of the image of the same source before the PSF, with shape
+        (J, H, W); those of the source, with shape (J, n, n).
     """
     view, solution, k = system.view, system.solution, len(system.basis)
     constant = torch.einsum("dchw,hw->dc", directions.alpha, view.arc)
     moved = directions.alpha - constant[..., None, None]
-    # Rays are moved by what the pixels of the source resolve, however long a unit is.
-    length = torch.einsum("dchw,hw->d", moved.square(), view.arc).sqrt().clamp(min=1e-12)
-    step = SHIFT * view.simulator.image_grid.spacing / length
-    shifted = _shifted(view, source, step[:, None, None, None] * moved) / step[:, None, None]
+    moved = view.simulator.kappa_to_alpha.interpolate(moved)
+    shifted = _shifted(view, source, moved)
     images = system.image.blur(shifted[None])[0]
     cross = solution.scale * (images @ system.design.columns[0])
     half = torch.linalg.solve_triangular(solution.factor[0], cross.T, upper=False)
@@ -217,17 +216,30 @@ def _axes(
     right = torch.linalg.solve_triangular(solution.factor[0].T, half @ axes.T, upper=True)
     z = -solution.scale[0, :, None] * right
     responses = torch.einsum("kj,khw->jhw", z[:k], system.basis)
-    return directions.along(axes), torch.einsum("jd,dchw->jchw", axes, moved), responses
+    return directions.along(axes), torch.einsum("jd,dhw->jhw", axes, shifted), responses
 
 
-def _shifted(view: View, source: Tensor, moved: Tensor) -> Tensor:
-    """Returns how what is seen of a source before the PSF changes, along every axis (J, H, W)."""
-    rays = view.simulator.kappa_to_alpha.interpolate(moved)
-    ahead, back = (
-        replace(view, rays=view.rays + sign * rays).trace(source.expand(len(moved), -1, -1))
-        for sign in (-1, 1)
-    )
-    return (ahead - back) / 2
+def _shifted(view: View, source: Tensor, rays: Tensor) -> Tensor:
+    """Returns how what is seen of a source before the PSF changes as its rays move back.
+
+    Arguments:
+        view: How it is seen.
+        source: The source, with shape (n, n).
+        rays: By what the rays move, with shape (J, 2, kH, kW).
+
+    Returns:
+        The changes, with shape (J, H, W).
+    """
+    simulator = view.simulator
+    step = SHIFT * simulator.image_grid.spacing
+    sides = step * torch.eye(2, dtype=rays.dtype)[..., None, None]
+    center = torch.tensor([view.center], dtype=rays.dtype)
+    there = torch.cat([view.rays + sides, view.rays - sides])
+    seen = simulator.source(source.expand(4, 1, -1, -1), there, center=center)[:, 0]
+    slope = (seen[:2] - seen[2:]) / (2 * step)
+    return -pixels_of(torch.einsum("chw,jchw->jhw", slope, rays)[:, None], simulator.subsample)[
+        :, 0
+    ]
 
 
 def _of_parameters(p: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Number]:
@@ -286,7 +298,7 @@ def _of_the_source(
     view: View,
     source: Tensor,
     detected: Tensor,
-    moved: Tensor,
+    shifted: Tensor,
     responses: Tensor,
     scatter: Tensor,
 ) -> dict[str, Number]:
@@ -304,7 +316,7 @@ def _of_the_source(
     weight = weight * detected / view.simulator.subsample**2
     inside, lensed = float(seen.sum() * area), float((seen * weight).sum())
     by_axes = torch.einsum("jhw,hw->j", responses, weight)
-    by_axes = by_axes + _shifted(view, seen, moved).sum((1, 2))
+    by_axes = by_axes + shifted.sum((1, 2))
     mu = lensed / inside
     changes = (
         mu * (total / lensed - change[:, detected].sum(1) * area / inside)

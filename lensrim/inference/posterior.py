@@ -51,6 +51,10 @@ SHIFT = 0.3
 
 SHEAR = ("gamma1", "gamma2")
 
+LIKE = (0.4, 2.0)
+"""Radii between which a power law is compared with a mass [Einstein radius], as
+:mod:`lensrim.datasets.macro_fits` compares those of haloes."""
+
 
 @dataclass(frozen=True)
 class Directions:
@@ -103,6 +107,33 @@ def macro_directions(state: MacroState, prior: MacroPrior, grid: PixelGrid) -> D
                 change[i] = (pixel_average(mass_model(moved), grid) - kappa) / STEP
     unit = torch.eye(len(p), dtype=p.dtype)
     return Directions(change, alpha.permute(3, 2, 0, 1), unit, prior.precision(p))
+
+
+def other_directions(kappa: Tensor, alpha: Tensor, macro: Directions, like: Tensor) -> Directions:
+    r"""Lets the mass change beyond its macro-model.
+
+    What the macro-model's parameters mean then are those of the model that is most like the mass:
+    its deflection differs least, up to a constant, in the mean square over ``like``.
+
+    Arguments:
+        kappa, alpha: Changes per unit of P coefficients with a standard normal prior, of the
+            convergence (P, H, W) and of the deflection [arcsec], with shape (P, 2, H, W).
+        macro: Directions of the macro-model.
+        like: Where the two are compared, with shape (H, W).
+    """
+    constant = torch.eye(2, dtype=alpha.dtype)[..., None, None].expand(2, 2, *like.shape)
+    columns, right = (
+        each[:, :, like].flatten(1).T for each in (torch.cat([macro.alpha, constant]), alpha)
+    )
+    found = torch.linalg.lstsq(columns, right).solution[: len(macro.alpha)].T
+    return Directions(kappa, alpha, found, alpha.new_ones(len(alpha)))
+
+
+def near(p: Tensor, grid: PixelGrid) -> Tensor:
+    """Returns where a power law is compared with a mass: 0.4 to 2 Einstein radii, (H, W)."""
+    x, y = grid.coordinates(dtype=p.dtype)
+    radius = torch.hypot(x - p[3], y - p[4]) / p[0].exp()
+    return (radius >= LIKE[0]) & (radius <= LIKE[1])
 
 
 @dataclass(frozen=True)

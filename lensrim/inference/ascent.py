@@ -85,6 +85,11 @@ class MacroProblem:
     spacing: float
     free_core: bool = True
 
+    @property
+    def reach(self) -> Tensor:
+        """Longest step in each parameter."""
+        return torch.tensor(REACH, dtype=torch.float64)
+
     def trace(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """Returns source positions (B, k², H·W, 2) and disc centres (B, 2) [arcsec]."""
         ax, ay = mass_model(p).deflection(self.x, self.y)
@@ -103,6 +108,11 @@ class MacroProblem:
     def positions(self, state: MacroState) -> Tensor:
         """Returns source positions (B, k², H·W, 2) in units of the discs."""
         return _unit(*self.trace(state.p), state.hyper)
+
+    def jacobian(self, p: Tensor) -> Tensor:
+        """Returns the derivatives of the source positions, (B, k², H·W, 2, 8)."""
+        free = self.prior.slope_width > 0
+        return -deflection_jacobian(p, self.x, self.y, free_slope=free)
 
     def covariance(self, state: MacroState) -> Tensor:
         """Returns the covariance of the parameters (B, 8, 8) from the curvature."""
@@ -176,8 +186,7 @@ class MacroProblem:
     def derivatives(self, state: MacroState) -> tuple[Tensor, Tensor]:
         """Returns gradient (B, 8) and curvature (B, 8, 8) of minus the objective."""
         p = state.p
-        free = self.prior.slope_width > 0
-        jacobian = -deflection_jacobian(p, self.x, self.y, free_slope=free)
+        jacobian = self.jacobian(p)
         # The source disc follows the arcs: what moves both changes nothing.
         jacobian = jacobian - self._arc_mean(jacobian)[:, None, None]
         beta, center = self.trace(p)
@@ -224,7 +233,7 @@ class MacroProblem:
         """
         gradient, curvature = self.derivatives(state)
         diagonal = curvature.diagonal(dim1=-2, dim2=-1)
-        reach = torch.tensor(REACH, dtype=gradient.dtype, device=gradient.device)
+        reach = self.reach.to(gradient)
         damping = state.damping
         for _ in range(40):
             damped = curvature + torch.diag_embed(damping[:, None] * diagonal)

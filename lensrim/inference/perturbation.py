@@ -1,0 +1,249 @@
+r"""What a few numbers of a macro-model cannot say of the mass: perturbations with a prior.
+
+The convergence is that of an answer, :math:`\kappa_0`, changed by
+
+.. math::
+    \frac{\delta\kappa}{\kappa_0} = \sum_{m=0}^{M} \sum_j h_j(r) \left( a_{mj} \cos m\varphi
+    + b_{mj} \sin m\varphi \right) \, ,
+
+in polar coordinates about the macro-model's centre, with :math:`\varphi` from its major axis and
+:math:`r` in Einstein radii. The :math:`h_j` are raised cosines in :math:`\ln r` that add up to one
+between the first and the last node; the first fades out inward, the last stays one outward. The
+deflection follows from the maps by the padded FFT (:mod:`lensrim.lensing.convergence`).
+
+Coefficients of different :math:`m`, and cosines and sines, are independent Gaussians with mean
+zero; those of one :math:`m` have a covariance :math:`C_m` among the nodes. It was measured on the
+errors of answers to mock observations (:mod:`lensrim.evaluation.perturbations`), as far as no
+change of the macro-model explains them. Of what an image does not tell, the mass sheet above all,
+it is this prior and the macro-model's that hold it. The coefficients are used in units of their
+prior: :math:`a_m = L_m \xi_m` with :math:`C_m = L_m L_m^T` and :math:`\xi \sim
+\mathcal{N}(0, 1)`.
+
+Not guaranteed: that :math:`\kappa` stays positive; at the sizes of the prior it does.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..grid import PixelGrid
+from ..lensing.convergence import KappaToAlpha
+from ..lensing.mass import pixel_average
+from .lens_light import Array
+from .macro import mass_model
+from .view import MassMaps
+
+MACRO = 8
+"""Parameters of the macro-model, which come before the perturbation's."""
+
+
+@dataclass(frozen=True)
+class PerturbationPrior:
+    """Holds the prior of the perturbation.
+
+    Arguments:
+        nodes: Radii of the nodes [Einstein radius], in a geometric series.
+        covariances: By ``m``, from 0: of the cosine's coefficients and of the sine's, each with
+            shape (J, J); there is no sine of order 0.
+
+    Raises:
+        InputError: If a covariance is not square, of the nodes' number and positive.
+    """
+
+    nodes: tuple[float, ...]
+    covariances: tuple[tuple[Array, ...], ...]
+
+    def __post_init__(self) -> None:
+        for m, pair in enumerate(self.covariances):
+            if len(pair) != (2 if m else 1):
+                raise InputError(f"covariances: order {m} must have cosine and sine, not {pair}")
+            for each in pair:
+                shape = (len(self.nodes), len(self.nodes))
+                if each.shape != shape or not np.linalg.eigvalsh(each)[0] > 0:
+                    raise InputError(
+                        f"covariances: each must be positive with shape {shape}, found shape "
+                        f"{each.shape} at order {m}; make the file anew"
+                    )
+
+    @property
+    def count(self) -> int:
+        """Number of coefficients."""
+        return len(self.nodes) * sum(len(pair) for pair in self.covariances)
+
+    def functions(self, x: Tensor, y: Tensor) -> Tensor:
+        """Evaluates what multiplies the coefficients, in units of the prior.
+
+        Arguments:
+            x, y: Positions along the major and the minor axis [Einstein radius], shape (*).
+
+        Returns:
+            The functions, with shape (P, *); order by order, cosines before sines.
+        """
+        radius, angle = torch.hypot(x, y), torch.atan2(y, x)
+        radial = self._radial(radius)
+        found = []
+        for m, pair in enumerate(self.covariances):
+            for turn, covariance in zip((torch.cos, torch.sin), pair, strict=False):
+                root = torch.from_numpy(np.linalg.cholesky(covariance)).to(x)
+                found.append(torch.einsum("jk,j...->k...", root, radial) * turn(m * angle))
+        return torch.cat(found)
+
+    def _radial(self, radius: Tensor) -> Tensor:
+        """Raised cosines in the logarithm of the radius, with shape (J, *)."""
+        nodes = torch.tensor(self.nodes, dtype=radius.dtype).log()
+        step = (nodes[-1] - nodes[0]) / (len(nodes) - 1)
+        place = (radius.clamp(min=1e-9).log() - nodes[0]) / step
+        place = place.clamp(max=len(nodes) - 1.0)
+        offset = place - torch.arange(len(nodes)).reshape(-1, *[1] * radius.ndim)
+        return torch.where(offset.abs() < 1, (1 + torch.cos(math.pi * offset)) / 2, 0.0)
+
+
+def read_prior(text: str) -> PerturbationPrior:
+    """Reads a prior from JSON: what :func:`write_prior` made.
+
+    Raises:
+        InputError: If the text is not that of a prior.
+    """
+    try:
+        held = json.loads(text)
+        covariances = tuple(
+            tuple(np.array(each, dtype=np.float64) for each in pair)
+            for pair in held["covariances"]
+        )
+        return PerturbationPrior(tuple(map(float, held["nodes"])), covariances)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"prior: must be JSON with nodes and covariances, found {error}; make it anew"
+        ) from error
+
+
+def write_prior(prior: PerturbationPrior, card: Mapping[str, Any]) -> str:
+    """Writes a prior as JSON, with what is said of it (``card``: any names but the prior's)."""
+    covariances = [
+        [[[float(f"{v:.4g}") for v in row] for row in each] for each in pair]
+        for pair in prior.covariances
+    ]
+    return json.dumps({**card, "nodes": list(prior.nodes), "covariances": covariances}) + "\n"
+
+
+def packaged_prior() -> PerturbationPrior:
+    """Returns the prior of the package."""
+    file = resources.files(__package__) / "perturbations.json"
+    return read_prior(file.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Perturbations:
+    r"""Holds what each coefficient, in units of its prior, adds to a mass.
+
+    Arguments:
+        kappa: Convergence on the pixels, with shape (P, H, W).
+        alpha: Deflection at the pixels' centres [arcsec], with shape (P, 2, H, W).
+        rays: Deflection at the rays [arcsec], with shape (k², H·W, 2, P).
+    """
+
+    kappa: Tensor
+    alpha: Tensor
+    rays: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        prior: PerturbationPrior,
+        kappa: Tensor,
+        p: Tensor,
+        grid: PixelGrid,
+        *,
+        subsample: int = 2,
+    ) -> "Perturbations":
+        """Puts the perturbations of a convergence on its pixels.
+
+        Arguments:
+            prior: The prior, which gives the functions.
+            kappa: What is changed, with shape (H, W).
+            p: Parameters of the macro-model that gives centre, axis and radius, with shape (8).
+            grid: The pixels.
+            subsample: Rays along each side of a pixel.
+        """
+        x, y = along_axes(grid, p)
+        maps = prior.functions(x, y) * kappa
+        operator = KappaToAlpha(grid, subsample=subsample, dtype=torch.float64)
+        alpha = operator.maps(maps[:, None])
+        (h, w), k = grid.shape, subsample
+        rays = operator.interpolate(alpha).reshape(-1, 2, h, k, w, k)
+        rays = rays.permute(3, 5, 2, 4, 1, 0).reshape(k * k, h * w, 2, -1)
+        return cls(maps, alpha, rays.contiguous())
+
+    def scaled(self, factor: float) -> "Perturbations":
+        """Returns those of a prior that is wider by a factor."""
+        return Perturbations(self.kappa * factor, self.alpha * factor, self.rays * factor)
+
+    def __len__(self) -> int:
+        return len(self.kappa)
+
+
+def along_axes(grid: PixelGrid, p: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the pixels' positions along a macro-model's axes, p (8) [Einstein radius]."""
+    log_theta, e1, e2, cx, cy = p[:5].unbind(0)
+    x, y = (c - m for c, m in zip(grid.coordinates(dtype=p.dtype), (cx, cy), strict=True))
+    angle, unit = torch.atan2(e2, e1) / 2, torch.exp(-log_theta)
+    cos, sin = torch.cos(angle) * unit, torch.sin(angle) * unit
+    return cos * x + sin * y, cos * y - sin * x
+
+
+@dataclass(frozen=True)
+class GaussianMass:
+    r"""Holds a Gaussian of masses: macro-model, and perturbations of it, together.
+
+    Arguments:
+        mean: Parameters :math:`(p, \xi)`, with shape (8 + P).
+        covariance: Their covariance, with shape (8 + P, 8 + P).
+        grid: Pixels of the maps.
+        perturbations: What the coefficients add; ``None`` for a macro-model alone (P = 0).
+        offset: What is added to the macro-model of every draw: that of an answer which is none.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    grid: PixelGrid
+    perturbations: Perturbations | None = None
+    offset: MassMaps | None = None
+
+    def to_maps(self, parameters: Tensor) -> MassMaps:
+        """Puts the mass of parameters (8 + P) on the pixels."""
+        maps = macro_maps(parameters[:MACRO], self.grid)
+        kappa, alpha = maps.kappa, maps.alpha
+        if self.offset is not None:
+            kappa, alpha = kappa + self.offset.kappa, alpha + self.offset.alpha
+        if self.perturbations is not None:
+            xi = parameters[MACRO:]
+            kappa = kappa + torch.einsum("p,pij->ij", xi, self.perturbations.kappa)
+            alpha = alpha + torch.einsum("p,pcij->cij", xi, self.perturbations.alpha)
+        return MassMaps(kappa, alpha)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws parameters, with shape (n, 8 + P)."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root = vectors * values.clamp(min=0).sqrt()
+        white = torch.randn(n, len(self.mean), generator=generator, dtype=self.mean.dtype)
+        return self.mean + white @ root.T
+
+    def scaled(self, factor: float) -> "GaussianMass":
+        """Returns the same with all standard deviations multiplied by a factor."""
+        return replace(self, covariance=self.covariance * factor**2)
+
+
+def macro_maps(p: Tensor, grid: PixelGrid) -> MassMaps:
+    """Puts a macro-model of parameters (8) on pixels."""
+    mass = mass_model(p)
+    with torch.no_grad():
+        alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
+        return MassMaps(pixel_average(mass, grid), alpha)

@@ -119,3 +119,137 @@ def test_binomial_interval(successes: int, trials: int, low: float, high: float)
 def test_binomial_interval_needs_trials(successes: int, trials: int) -> None:
     with pytest.raises(ValueError, match="successes"):
         metrics.binomial_interval(successes, trials)
+
+
+def test_chi2_is_compared_with_what_a_fit_leaves() -> None:
+    rng = np.random.default_rng(3)
+    n, p = 400, 60
+    basis = np.linalg.qr(rng.normal(size=(n, p)))[0]
+    noise = rng.normal(size=(2000, n))
+    left = noise - (noise @ basis) @ basis.T
+    pairs = [metrics.chi2_excess(float(np.mean(r**2)), p, n) for r in left]
+    excess = np.array([pair[0] for pair in pairs])
+    assert excess.mean() == pytest.approx(0, abs=4 * pairs[0][1] / np.sqrt(2000))
+    assert excess.std() == pytest.approx(pairs[0][1], rel=0.06)
+    assert np.mean(left**2) < 0.9
+
+
+def light(profile: str, grid: PixelGrid, *, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+    column, row = np.arange(grid.shape[1]), np.arange(grid.shape[0])
+    u, v = grid.from_index(column, row[:, None])
+    r = np.hypot(u - x, v - y)
+    return {"gauss": np.exp(-0.5 * (r / 0.4) ** 2), "disc": (r < 0.7).astype(float)}[profile]
+
+
+@pytest.mark.parametrize(
+    ("profile", "r50", "r90"),
+    [
+        ("gauss", 0.4 * np.sqrt(2 * np.log(2)), 0.4 * np.sqrt(2 * np.log(10))),
+        ("disc", 0.7 * np.sqrt(0.5), 0.7 * np.sqrt(0.9)),
+    ],
+)
+def test_radii_that_hold_shares_of_the_light(profile: str, r50: float, r90: float) -> None:
+    image = light(profile, GRID, x=0.23, y=-0.31)
+    assert metrics.light_radii(image, GRID) == pytest.approx((r50, r90), rel=0.02)
+    assert metrics.light_radii(3 * image, GRID, [0.9])[0] == pytest.approx(r90, rel=0.02)
+
+
+def test_a_pedestal_widens_the_outer_radius_more() -> None:
+    image = light("gauss", GRID)
+    r50, r90 = metrics.light_radii(image, GRID)
+    wide50, wide90 = metrics.light_radii(image + 0.002, GRID)
+    assert 1 < wide50 / r50 < 1.1 < wide90 / r90
+    assert np.isnan(metrics.light_radii(0 * image, GRID)).all()
+
+
+EDGES = (4.0, 2.0, 1.0, 0.5)
+
+
+def test_coherence_is_signed_and_does_not_see_a_factor() -> None:
+    rng = np.random.default_rng(0)
+    first, other = rng.normal(size=(2, *GRID.shape))
+    assert metrics.coherence(first, 3 * first + 5, GRID, EDGES) == pytest.approx(np.ones(3))
+    assert metrics.coherence(first, -first, GRID, EDGES) == pytest.approx(-np.ones(3))
+    unrelated = metrics.coherence(first, other, GRID, EDGES)
+    assert np.abs(unrelated).max() < 0.35
+    half = metrics.coherence(first, first + other, GRID, EDGES)
+    assert half[-1] == pytest.approx(1 / np.sqrt(2), abs=0.08)
+
+
+def test_coherence_is_of_its_own_scale() -> None:
+    x, y = np.meshgrid(*[np.arange(n) * GRID.spacing for n in GRID.shape[::-1]])
+    long, short = np.sin(2 * np.pi * x / 2.8), np.sin(2 * np.pi * y / 0.7)
+    found = metrics.coherence(long + short, long - short, GRID, EDGES)
+    assert found[0] == pytest.approx(1, abs=0.01)
+    assert found[2] == pytest.approx(-1, abs=0.01)
+    nothing = metrics.coherence(long, long, GRID, (0.19, 0.15, 0.05, 0.04))
+    assert np.isnan(nothing[-1])
+    with pytest.raises(ValueError, match="descend"):
+        metrics.coherence(long, short, GRID, (0.5, 1.0))
+
+
+def test_coverage_of_gaussian_errors_is_its_level() -> None:
+    rng = np.random.default_rng(1)
+    std = rng.uniform(0.5, 2, 40_000)
+    truth = std * rng.normal(size=std.size)
+    for level in (0.68, 0.95):
+        found = metrics.coverage(truth, 0, std, level=level)
+        assert found == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / std.size))
+    assert metrics.coverage(truth, 0, std / 2, level=0.68) < 0.4
+    assert metrics.coverage([0.0, 1.0], [0.0, 0.0], [0.0, 0.0], level=0.95) == 0.5
+    assert np.isnan(metrics.coverage([], [], [], level=0.95))
+
+
+def test_the_width_of_gaussian_errors_is_their_deviation() -> None:
+    errors = 0.3 * np.random.default_rng(2).normal(size=40_000)
+    assert metrics.empirical_width(errors) == pytest.approx(0.3, rel=0.02)
+    errors[:400] = 1e6
+    assert metrics.empirical_width(errors) == pytest.approx(0.3, rel=0.04)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0])
+def test_ranked_probability_score(sigma: float) -> None:
+    centre = sigma * (np.sqrt(2) - 1) / np.sqrt(np.pi)
+    assert metrics.crps_gaussian(1.0, 1.0, sigma) == pytest.approx(centre)
+    assert metrics.crps_gaussian(1.0, 4.0, 0.0) == 3
+    # its definition: the squared distance of the distribution functions
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    below = quad(lambda x: norm.cdf(x, 0, sigma) ** 2, -20, 0.8)[0]
+    above = quad(lambda x: norm.sf(x, 0, sigma) ** 2, 0.8, 20)[0]
+    assert metrics.crps_gaussian(0.8, 0.0, sigma) == pytest.approx(below + above, rel=1e-6)
+    samples = sigma * np.random.default_rng(0).normal(size=(40_000, 1))
+    assert metrics.crps_samples([0.8], samples) == pytest.approx(below + above, rel=0.02)
+
+
+def test_ranked_probability_score_of_few_samples_has_no_bias() -> None:
+    samples = np.random.default_rng(0).normal(size=(3, 50_000))
+    expected = metrics.crps_gaussian(0.4, 0.0, 1.0)
+    assert metrics.crps_samples(np.full(50_000, 0.4), samples) == pytest.approx(expected, rel=0.02)
+    pair = np.array([[1.0], [4.0]])
+    assert metrics.crps_samples([2.0], pair) == pytest.approx(1.5 - 1.5)
+    with pytest.raises(ValueError, match="2 or more"):
+        metrics.crps_samples([0.0], [[1.0]])
+
+
+def test_calibration_says_who_is_too_sure() -> None:
+    truth = np.random.default_rng(5).normal(size=20_000)
+    zero, std = np.zeros_like(truth), np.ones_like(truth)
+    right, sure = (metrics.calibration(truth, zero, s) for s in (std, std / 3))
+    assert right.covered == pytest.approx((0.68, 0.95), abs=0.012)
+    assert right.ratio == pytest.approx(1, rel=0.03)
+    assert sure.ratio == pytest.approx(1 / 3, rel=0.03)
+    assert sure.covered[1] < 0.6
+    assert sure.crps > right.crps
+
+
+def test_regression_tells_shrinkage() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.normal(2.08, 0.16, 4000)
+    shrunk = 2.08 + 0.4 * (truth - 2.08) + rng.normal(0, 0.05, 4000)
+    coefficient, error = metrics.regression(shrunk, truth)
+    assert coefficient == pytest.approx(0.4, abs=4 * error)
+    assert error == pytest.approx(0.05 / 0.16 / np.sqrt(4000), rel=0.05)
+    with pytest.raises(ValueError, match="3 or more"):
+        metrics.regression([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])

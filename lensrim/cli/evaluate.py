@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from ..evaluation.suite import EvaluateOptions, run
+from ..evaluation import suite
+from ..evaluation.options import EvaluateOptions
 
 __all__ = ["parse", "run"]
 
@@ -17,8 +18,19 @@ def parse(args: Sequence[str]) -> EvaluateOptions:
         description="Reconstruct simulated lenses with known truth, and report the errors.\n\n"
         "Twenty lenses with synthetic sources:\n"
         "$ lensrim evaluate --n 20 --output evaluation\n\n"
+        "The standard test: sixty of its mocks for daily work, and all in two processes:\n"
+        "$ lensrim evaluate --suite standard --quick --output quick\n"
+        "$ lensrim evaluate --suite standard --output standard --shard 1/2\n"
+        "$ lensrim evaluate --suite standard --output standard --shard 2/2\n\n"
+        "The same with real galaxies of your own:\n"
+        "$ lensrim evaluate --suite standard --galaxies stamps --output real\n\n"
         "A machine of your own, on the test set of its recipe:\n"
         "$ lensrim evaluate --recipe recipe.toml --model mine.safetensors --stage final --n 100",
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+
+
+def run(options: EvaluateOptions) -> None:
+    """Runs the suite. Mocks on which the chain fails are counted, no failure of the command."""
+    suite.run(options)

@@ -29,7 +29,9 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
         ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
         ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
         sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
-        ``source_rmse`` and ``source_sheet`` (relative L2 after the best mass sheet).
+        ``source_rmse`` and ``source_sheet`` (relative L2 after the best mass sheet), and with
+        their signs, relative to the truth, ``r50``, ``r90`` (radii of the source on its own
+        pixels) and ``flux`` (of the source, against that of the whole galaxy).
 
     Raises:
         ValueError: If the product is not on the mock's pixels.
@@ -87,7 +89,10 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
         observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
     )
     alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
-    source_l2, source_rmse = metrics.source_errors(maps.source, true_source(mock, maps))
+    source = true_source(mock, maps)
+    source_l2, source_rmse = metrics.source_errors(maps.source, source)
+    own, true = (metrics.light_radii(s, maps.source_grid) for s in (maps.source, source))
+    flux = float(maps.source.sum()) * maps.source_grid.spacing**2
     sheet, _ = metrics.source_errors(maps.source, true_source(mock, maps, mass_sheet=True))
     return {
         "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
@@ -97,10 +102,44 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
         "source_l2": source_l2,
         "source_rmse": source_rmse,
         "source_sheet": sheet,
+        "r50": own[0] / true[0] - 1,
+        "r90": own[1] / true[1] - 1,
+        "flux": flux / truth.source.flux - 1,
     }
 
 
-def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
+KAPPA_SCALES = (4.0, 2.0, 1.0, 0.5, 0.25)
+"""Ranges of the wavelength in which the convergence is compared [Einstein radii]."""
+
+SOURCE_SCALES = (8.0, 4.0, 2.0, 1.0, 0.5)
+"""Ranges of the wavelength in which the source is compared [half-light radii]."""
+
+
+def coherences(mock: Mock, maps: Maps) -> dict[str, list[float]]:
+    """Computes the signed coherence with the truth against scale.
+
+    Returns:
+        By name, for each range of the wavelength: ``kappa``, of log10 of the convergence;
+        ``structure``, of the same less that of the true ellipsoid, which is what multipoles,
+        subhaloes and the shapes of haloes add to it; ``source``, in the gauge of the map.
+    """
+    truth, grid = mock.truth, mock.observation.grid
+    size = truth.system.placement.half_light_radius
+    kappa, true, smooth = (
+        np.log10(np.maximum(k, metrics.KAPPA_FLOOR))
+        for k in (maps.kappa, truth.kappa, ellipsoid_kappa(mock))
+    )
+    waves = [scale * truth.macro_theta_E for scale in KAPPA_SCALES]
+    own = [scale * size for scale in SOURCE_SCALES]
+    source = true_source(mock, maps)
+    return {
+        "kappa": metrics.coherence(kappa, true, grid, waves).tolist(),
+        "structure": metrics.coherence(kappa - smooth, true - smooth, grid, waves).tolist(),
+        "source": metrics.coherence(maps.source, source, maps.source_grid, own).tolist(),
+    }
+
+
+def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, Any]]:
     """Computes the errors of every stage of a chain, by its name, and of its ``answer``.
 
     Beside them ``true_mass`` is the source that is solved for given the true deflection: what is
@@ -120,14 +159,37 @@ def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _compare_answer(mock: Mock, found: Any, numbers: Mapping[str, Any]) -> dict[str, float]:
+def _compare_answer(mock: Mock, found: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     alpha = (found.alpha_x, found.alpha_y)
     maps = Maps(found.arcs, found.kappa, alpha, found.source, found.source_grid)
+    return compare_all(
+        mock, maps, {key: numbers[key] for key in ("theta_E", "chi2nu", "chi2arc", "peff")}
+    )
+
+
+def compare_all(mock: Mock, maps: Maps, numbers: Mapping[str, float]) -> dict[str, Any]:
+    """Computes all that is said of one stage of a chain, or of another method.
+
+    Arguments:
+        mock: The mock.
+        maps: Its maps.
+        numbers: Its ``theta_E``, ``chi2nu``, ``chi2arc`` and ``peff``.
+
+    Returns:
+        The errors of :func:`compare_maps`, ``theta_error``, the other three numbers, ``excess``
+        and ``excess_width`` (:func:`lensrim.metrics.chi2_excess`, of the frame), and
+        ``coherence`` (:func:`coherences`).
+    """
+    pixels = int(mock.observation.mask.sum())
+    excess, width = metrics.chi2_excess(numbers["chi2nu"], numbers["peff"], pixels)
     return compare_maps(mock, maps) | {
         "theta_error": abs(numbers["theta_E"] / mock.truth.theta_E - 1),
         "chi2nu": numbers["chi2nu"],
         "chi2arc": numbers["chi2arc"],
         "peff": numbers["peff"],
+        "excess": excess,
+        "excess_width": width,
+        "coherence": coherences(mock, maps),
     }
 
 
@@ -167,8 +229,12 @@ def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarr
 
 def structure(mock: Mock) -> float:
     """How far the true convergence is from its ellipsoid's: rms of log10 in 0.3 to 2 radii."""
-    lens, grid = mock.truth.system.lens, mock.observation.grid
-    host = lens.ellipsoid
-    smooth = average_convergence(replace(lens, multipoles=(), subhalos=()), grid, order=3)
+    host, grid = mock.truth.system.lens.ellipsoid, mock.observation.grid
     region = metrics.annulus(grid, theta_E=host.theta_E, center=(host.center_x, host.center_y))
-    return metrics.log_kappa_rmse(smooth, mock.truth.kappa, region)
+    return metrics.log_kappa_rmse(ellipsoid_kappa(mock), mock.truth.kappa, region)
+
+
+def ellipsoid_kappa(mock: Mock) -> np.ndarray:
+    """Mean convergence of each pixel of the ellipsoid of a mock's lens alone."""
+    plain = replace(mock.truth.system.lens, multipoles=(), subhalos=())
+    return average_convergence(plain, mock.observation.grid, order=3)

@@ -30,6 +30,19 @@ GROUPS: dict[str, Callable[[Row], bool]] = {
 }
 """The rows of the table: name, and which mocks belong to it."""
 
+STANDARD_GROUPS: dict[str, Callable[[Row], bool]] = {
+    **GROUPS,
+    "S/N > 50": lambda row: row["snr"] > 50,
+    "hst": lambda row: row.get("setting") == "hst",
+    "euclid": lambda row: row.get("setting") == "euclid",
+    "jwst": lambda row: row.get("setting") == "jwst",
+    "power law": lambda row: row.get("halo") is False,
+    "halo": lambda row: row.get("halo") is True,
+    "synthetic galaxy": lambda row: row.get("learnt") is False,
+    "learnt galaxy": lambda row: row.get("learnt") is True,
+}
+"""The same of the standard mocks."""
+
 COLUMNS = {
     "n": ("n", "{:d}"),
     "failed": ("failed", "{:d}"),
@@ -92,9 +105,11 @@ def _group(rows: Sequence[Row]) -> dict[str, float]:
     return summary
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def summarise(
+    rows: Sequence[Row], groups: Mapping[str, Callable[[Row], bool]] = GROUPS
+) -> dict[str, dict[str, float]]:
     """Computes the summary: for each non-empty group, by name, the values named in ``COLUMNS``."""
-    members = {name: [row for row in rows if belongs(row)] for name, belongs in GROUPS.items()}
+    members = {name: [row for row in rows if belongs(row)] for name, belongs in groups.items()}
     return {name: _group(group) for name, group in members.items() if group}
 
 

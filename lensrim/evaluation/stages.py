@@ -5,15 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from .report import GROUPS, Row
+from .report import GROUPS, STANDARD_GROUPS, Row
 
 STRUCTURED = 0.01
 """Rms of log10 of the true convergence about its ellipsoid above which a lens has structure."""
 
-STAGE_GROUPS: dict[str, Callable[[Row], bool]] = {
-    **GROUPS,
-    "structured": lambda row: row.get("structure") is not None and row["structure"] > STRUCTURED,
-}
+
+def is_structured(row: Row) -> bool:
+    """Whether a lens has structure."""
+    return row.get("structure") is not None and row["structure"] > STRUCTURED
+
+
+STAGE_GROUPS: dict[str, Callable[[Row], bool]] = {**GROUPS, "structured": is_structured}
+STANDARD_STAGES = {**STANDARD_GROUPS, "structured": is_structured}
+
+Groups = Mapping[str, Callable[[Row], bool]]
 
 KEYS = {
     "misfit": ("D", "{:.3f}"),
@@ -23,6 +29,11 @@ KEYS = {
     "kappa_sheet": ("-sheet", "{:.4f}"),
     "alpha": ("dalpha", "{:.5f}"),
     "theta_error": ("dTHETAE", "{:.2%}"),
+    "r50": ("R50", "{:+.1%}"),
+    "r90": ("R90", "{:+.1%}"),
+    "flux": ("flux", "{:+.1%}"),
+    "excess": ("excess", "{:+.4f}"),
+    "chi2nu": ("chi2nu", "{:.3f}"),
     "chi2arc": ("chi2arc", "{:.3f}"),
     "peff": ("p_eff", "{:.0f}"),
 }
@@ -36,11 +47,13 @@ def complete(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if set(row.get("stages") or {}) - {"macro", "answer"}]
 
 
-def compare_groups(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+def compare_groups(
+    rows: Sequence[Row], groups: Groups = STAGE_GROUPS
+) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
     """Computes median and 90th percentile of every error, by group, stage and error."""
     found: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
-    for group, belongs in STAGE_GROUPS.items():
-        members = [row for row in complete(rows) if belongs(row)]
+    for group, belongs in groups.items():
+        members = [row for row in rows if row.get("stages") and belongs(row)]
         if not members:
             continue
         names = [n for n in members[0]["stages"] if all(n in row["stages"] for row in members)]
@@ -65,20 +78,20 @@ def _numbers(values: Sequence[Any]) -> np.ndarray:
     return np.array([np.inf if v is None or v != v else float(v) for v in values])
 
 
-def format_stages(rows: Sequence[Row]) -> str:
+def format_stages(rows: Sequence[Row], groups: Groups = STAGE_GROUPS) -> str:
     """Formats the comparison as text; empty where no machine was used.
 
     Beneath each stage of a group the medians are given relative to the first stage's, with the
     share of mocks on which it did better.
     """
-    groups = compare_groups(rows)
-    if not groups:
+    found = compare_groups(complete(rows), groups)
+    if not found:
         return ""
     lines = [["", "stage"]]
     for key, (heading, _) in KEYS.items():
         lines[0] += [heading, "p90"] if key in TAIL else [heading]
-    for group, stages in groups.items():
-        members = [row for row in complete(rows) if STAGE_GROUPS[group](row)]
+    for group, stages in found.items():
+        members = [row for row in complete(rows) if groups[group](row)]
         base = next(iter(stages))
         for name, errors in stages.items():
             label = f"{group} ({len(members)})" if name == base else ""
@@ -97,7 +110,8 @@ def format_stages(rows: Sequence[Row]) -> str:
     text.append(
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
         f"better. answer: the macro-model's where the machine fits worse. true_mass: the "
-        f"inversion, given the true deflection. structured: rms log10 "
+        f"inversion, given the true deflection. R50, R90, flux: of the source against the truth, "
+        f"with their sign. excess: chi2nu - (1 - p_eff / N). structured: rms log10 "
         f"kappa about the ellipsoid > {STRUCTURED}. Beyond its ranges, so not in the table, the "
         f"machine was on {refused} mocks."
     )
@@ -119,7 +133,7 @@ def _changes(members: Sequence[Row], name: str, base: str, stages: Mapping) -> l
             continue
         change = stages[name][key][0] / max(stages[base][key][0], 1e-12) - 1
         own, other = (
-            _numbers([row["stages"][stage][key] for row in members]) for stage in (name, base)
+            _numbers([row["stages"][stage].get(key) for row in members]) for stage in (name, base)
         )
         better = np.mean(own < other)
         line += [f"{change:+.0%}", f"{better:.0%}"]

@@ -4,6 +4,7 @@ from .contact import contact_sheet
 from .galaxies import galaxy_sheet
 from .halo_population import halo_population, kappa_sheet
 from .product import plot_product
+from .suite import plot_suite
 from .training import plot_history
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "kappa_sheet",
     "plot_history",
     "plot_product",
+    "plot_suite",
 ]

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from lensrim.errors import InputError
-from lensrim.evaluation import suite
+from lensrim.evaluation import suites
 from lensrim.evaluation.comparison import compare, compare_maps, maps_of, structure
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
+from lensrim.evaluation.rows import read_rows
 from lensrim.evaluation.stages import format_stages
-from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, read_rows, run
+from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, run
 from lensrim.grid import PixelGrid
 from lensrim.io.observation import Observation
 from lensrim.io.product import Product
@@ -105,7 +106,7 @@ class Method:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "make_mock", lambda seed, **_: small(seed))
+    monkeypatch.setattr(suites, "make_mock", lambda seed, **_: small(seed))
 
 
 def options(folder: Path, **changes: object) -> EvaluateOptions:

@@ -1,14 +1,9 @@
-r"""What is compared with the truth, each number with its definition.
-
-Maps are NumPy arrays ``[y, x]`` (or anything that becomes one). Masks are boolean, True where
-used.
-"""
+"""Errors of maps: of the model, the convergence, the deflection and the source."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .grid import PixelGrid
-from .lensing.einstein import effective_theta_E as effective_theta_E
+from ..grid import PixelGrid
 
 Map = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -30,6 +25,25 @@ def chi2_nu(image: ArrayLike, model: ArrayLike, sigma: ArrayLike, mask: Mask) ->
     r"""Reduced :math:`\chi^2`: mean :math:`((d - m) / \sigma)^2` on a mask; NaN if it is empty."""
     residual = (np.asarray(image) - np.asarray(model)) / np.asarray(sigma)
     return float(np.mean(residual[mask] ** 2)) if np.any(mask) else float("nan")
+
+
+def chi2_excess(chi2: float, effective: float, pixels: int) -> tuple[float, float]:
+    r"""What :math:`\chi^2_\nu` is above its expectation, and the scatter of that.
+
+    .. math:: \chi^2_\nu - \left( 1 - \frac{p_\mathrm{eff}}{N} \right) , \qquad
+              \frac{\sqrt{2 (N - p_\mathrm{eff})}}{N} .
+
+    Of a linear-Gaussian fit with the hat matrix :math:`H` and a prior that is right,
+    :math:`\chi^2` is :math:`\mathrm{tr} (1 - H) = N - p_\mathrm{eff}` in the mean, with a variance
+    of :math:`2 \, \mathrm{tr} (1 - H)^2`, which is at most that of the scatter given here.
+
+    Arguments:
+        chi2: :math:`\chi^2_\nu`, per pixel.
+        effective: Effective number of fitted parameters :math:`p_\mathrm{eff}`.
+        pixels: Number of pixels :math:`N`.
+    """
+    free = pixels - effective
+    return chi2 - free / pixels, float(np.sqrt(2 * max(free, 0.0)) / pixels)
 
 
 def source_errors(source: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
@@ -156,19 +170,3 @@ def log_kappa_rmse(
 
     best = minimize_scalar(error, bounds=(0.5, 2.0), method="bounded", options={"xatol": 1e-6})
     return min(float(best.fun), error(1.0))
-
-
-def binomial_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share: it covers the true one at least at the level.
-
-    Raises:
-        ValueError: If the successes are not between 0 and the trials, or there is no trial.
-    """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"need 0 <= successes <= trials and a trial, got {successes} of {trials}")
-    from scipy.stats import beta
-
-    tail = (1 - level) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
-    return float(low), float(high)

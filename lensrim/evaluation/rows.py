@@ -1,0 +1,67 @@
+"""Results as lines of JSON: one per mock and method."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+CHAIN = "lensrim"
+"""What results call the chain, beside the outside methods."""
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces NaN and infinity, which JSON does not know, by null."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _finite(value)
+        if isinstance(value, list):
+            return [known(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: known(value) for key, value in row.items()}
+
+
+def read_rows(folder: Path, method: str = CHAIN) -> list[dict[str, Any]]:
+    """Reads the rows of an output folder, by seed. Lines that were cut off are left out.
+
+    Arguments:
+        folder: The folder.
+        method: Whose rows; those of the chain by default.
+    """
+    rows = {}
+    for path in sorted(folder.glob("results*.jsonl")):
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row.get("method", CHAIN) == method:
+                rows[row["seed"]] = row
+    return [rows[seed] for seed in sorted(rows)]
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Appends a row on a line of its own, even after a line that was cut off."""
+    cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a") as file:
+        file.write(("\n" if cut else "") + json.dumps(_finite(row)) + "\n")
+
+
+def with_references(
+    rows: Sequence[dict[str, Any]], others: Sequence[Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Puts the errors of outside methods among the stages of the chain, mock by mock.
+
+    A mock on which a method failed has no number of it, which counts as infinitely wrong.
+    """
+    found = {(row["seed"], row["method"]): row for each in others for row in each}
+    joined = []
+    for row in rows:
+        own = {name: found[row["seed"], name] for s, name in found if s == row["seed"]}
+        stages = {
+            name: dict(r.get("errors", {})) | {"seconds": r["seconds"]} for name, r in own.items()
+        }
+        joined.append({**row, "stages": {**(row.get("stages") or {}), **stages}})
+    return joined

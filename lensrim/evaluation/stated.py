@@ -1,0 +1,145 @@
+"""What the errors that a product states are worth: coverage and width, of maps and of numbers.
+
+A product may lack any of them: what is not stated is absent from the results, not zero.
+
+Maps are judged within the arcs' reach: the convergence on the arcs' pixels from 0.3 to 2 Einstein
+radii, the source on the pixels that a ray of the arcs hits, or one beside it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import metrics
+from ..io.product import Product
+from ..lensing.beyond import part_shear
+from ..lensing.convergence import KappaToAlpha
+from .comparison import Maps, maps_of, true_source
+from .mocks import Mock
+
+Map = NDArray[np.float64]
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95, 0.99)
+"""Probabilities of the intervals whose coverage is measured."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Creates a number that a product states with its error.
+
+    Arguments:
+        value, error: Keywords.
+        relative: Whether it is judged in units of the truth.
+        label: What it is called in a picture.
+    """
+
+    value: str
+    error: str
+    relative: bool
+    label: str
+
+
+SCALARS = {
+    "theta_E": Scalar("THETAE", "THETAEER", True, "θ_E"),
+    "macro_theta_E": Scalar("MACROTE", "MACROTER", True, "macro θ_E"),
+    "gamma1": Scalar("GAMMA1", "GAMMA1ER", False, "γ1"),
+    "gamma2": Scalar("GAMMA2", "GAMMA2ER", False, "γ2"),
+    "slope": Scalar("MACROSL", "MACROSLE", False, "slope"),
+    "magnification": Scalar("MAGTOT", "MAGTOTER", True, "magnification"),
+    "flux": Scalar("FLUXSRC", "FLUXSRCE", True, "source flux"),
+}
+"""The numbers."""
+
+MAPS = {"kappa": "κ", "source": "source"}
+"""The maps, and what they are called in a picture."""
+
+
+def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
+    """Compares the stated errors with those that were made.
+
+    Returns:
+        ``numbers``: by name, truth, estimate and error, those that are :attr:`Scalar.relative` in
+        units of the truth. ``maps``: by name, ``n`` pixels, ``coverage`` at each of
+        :data:`LEVELS`, ``width`` (median stated), ``empirical`` (of the errors) and ``crps``, the
+        three in units of the mean truth there.
+    """
+    truth = _true_numbers(mock)
+    numbers = {}
+    for name, scalar in SCALARS.items():
+        found = [product.value(key) for key in (scalar.value, scalar.error)]
+        if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
+            unit = truth[name] if scalar.relative else 1.0
+            numbers[name] = [v / unit for v in (truth[name], *map(float, found))]
+    maps, parts = maps_of(product), {}
+    if (std := product.image_maps.get("KAPPA_STD")) is not None:
+        host = mock.truth.system.lens.ellipsoid
+        region = mock.truth.arc_mask & metrics.annulus(
+            mock.observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
+        )
+        parts["kappa"] = _of_map(mock.truth.kappa, maps.kappa, std, region)
+    if (std := product.source_maps.get("SOURCE_STD")) is not None:
+        region = reached(mock, maps)
+        parts["source"] = _of_map(true_source(mock, maps), maps.source, std, region)
+    return {"numbers": numbers, "maps": {name: part for name, part in parts.items() if part["n"]}}
+
+
+def _true_numbers(mock: Mock) -> dict[str, float]:
+    truth, spacing = mock.truth, mock.observation.pixel_scale
+    gamma1, gamma2 = shear_of_map(mock)
+    return {
+        "theta_E": truth.theta_E,
+        "macro_theta_E": truth.macro_theta_E,
+        "gamma1": gamma1,
+        "gamma2": gamma2,
+        "slope": truth.gamma,
+        "magnification": truth.magnification,
+        "flux": truth.source.flux / spacing**2,
+    }
+
+
+def shear_of_map(mock: Mock) -> tuple[float, float]:
+    """The shear that belongs to the true map of the convergence: that of all mass beyond it, too.
+
+    It is found as that of an answer is: from what the deflection of the arcs has besides the
+    map's.
+    """
+    import torch
+
+    truth, grid = mock.truth, mock.observation.grid
+    kappa = torch.from_numpy(truth.kappa)[None, None]
+    alpha = torch.from_numpy(np.stack([truth.alpha_x, truth.alpha_y]))[None]
+    weights = truth.arcs * truth.arc_mask
+    weights = torch.from_numpy(weights / weights.sum())[None, None]
+    mapped = KappaToAlpha(grid, dtype=torch.float64).maps(kappa)
+    gamma, _ = part_shear(alpha - mapped, grid, weights)
+    return float(gamma[0, 0]), float(gamma[0, 1])
+
+
+def reached(mock: Mock, maps: Maps) -> NDArray[np.bool_]:
+    """The source's pixels that a ray of the true arcs' pixels hits, or one beside it."""
+    from scipy import ndimage
+
+    grid, image = maps.source_grid, mock.observation.grid
+    theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
+    rays = [(t - a)[mock.truth.arc_mask] for t, a in zip(theta, maps.alpha, strict=True)]
+    column, row = (np.rint(index).astype(int) for index in grid.to_index(*rays))
+    (h, w), hit = grid.shape, np.zeros(grid.shape, dtype=bool)
+    inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+    hit[row[inside], column[inside]] = True
+    return np.asarray(ndimage.binary_dilation(hit, np.ones((3, 3), dtype=bool)), dtype=bool)
+
+
+def _of_map(truth: Map, mean: Map, std: Map, region: NDArray[np.bool_]) -> dict[str, Any]:
+    truth, mean, std = (np.asarray(a, dtype=np.float64)[region] for a in (truth, mean, std))
+    if not truth.size:
+        return {"n": 0}
+    found, unit = metrics.calibration(truth, mean, std), float(np.abs(truth).mean())
+    return {
+        "n": found.n,
+        "coverage": [metrics.coverage(truth, mean, std, level=level) for level in LEVELS],
+        "width": found.width / unit,
+        "empirical": found.empirical / unit,
+        "crps": found.crps / unit,
+    }

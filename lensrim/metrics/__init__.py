@@ -1,0 +1,55 @@
+"""What is compared with the truth, each number with its definition.
+
+Maps are NumPy arrays ``[y, x]`` (or anything that becomes one). Masks are boolean, True where
+used.
+"""
+
+from ..lensing.einstein import effective_theta_E
+from .coherence import coherence
+from .intervals import (
+    Calibration,
+    binomial_interval,
+    calibration,
+    coverage,
+    crps_gaussian,
+    crps_samples,
+    empirical_width,
+    regression,
+)
+from .light import light_radii
+from .maps import (
+    KAPPA_FLOOR,
+    annulus,
+    chi2_excess,
+    chi2_nu,
+    deflection_error,
+    deflection_gauge,
+    deflection_scale,
+    log_kappa_rmse,
+    misfit,
+    source_errors,
+)
+
+__all__ = [
+    "KAPPA_FLOOR",
+    "Calibration",
+    "annulus",
+    "binomial_interval",
+    "calibration",
+    "chi2_excess",
+    "chi2_nu",
+    "coherence",
+    "coverage",
+    "crps_gaussian",
+    "crps_samples",
+    "deflection_error",
+    "deflection_gauge",
+    "deflection_scale",
+    "effective_theta_E",
+    "empirical_width",
+    "light_radii",
+    "log_kappa_rmse",
+    "misfit",
+    "regression",
+    "source_errors",
+]

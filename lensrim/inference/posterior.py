@@ -86,15 +86,14 @@ class Directions:
 DIRECTIONS = tuple(Directions.__dataclass_fields__)
 
 
-def macro_directions(state: MacroState, prior: MacroPrior, grid: PixelGrid) -> Directions:
+def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Directions:
     """Lets the parameters of a macro-model change.
 
     Arguments:
-        state: The macro-model, a single candidate.
+        p: The parameters, with shape (8).
         prior: Prior of its parameters.
         grid: The pixels.
     """
-    p = state.p[0].cpu()
     x, y = torch.broadcast_tensors(*grid.coordinates(dtype=p.dtype))
     with torch.no_grad():
         alpha = deflection_jacobian(p[None], x, y, free_slope=True)[0]
@@ -162,7 +161,8 @@ class Posterior:
 
     Arguments:
         mass: Changes along the J axes of the mass, a standard deviation each.
-        kappa, source: Convergence and source of the answer, with shapes (H, W) and (n, n).
+        constant: Mean of the deflection's changes over the light of the arcs [arcsec], (J, 2).
+        kappa, alpha, source: Maps of the answer, with shapes (H, W), (2, H, W) and (n, n).
         source_axes: Changes of the source's mean along them, with shape (J, n, n).
         scatter: Whitened modes of the source given the mass, with shape (K + Q, n, n): their
             squares add up to its variance.
@@ -170,7 +170,9 @@ class Posterior:
     """
 
     mass: Directions
+    constant: Tensor
     kappa: Array
+    alpha: Array
     source: Array
     source_axes: Tensor
     scatter: Tensor
@@ -188,9 +190,7 @@ class Posterior:
         return variance.sqrt().numpy()
 
 
-def posterior_of(
-    scene: Scene, result: Answer, state: MacroState, directions: Directions
-) -> Posterior:
+def posterior_of(scene: Scene, result: Answer, p: Tensor, directions: Directions) -> Posterior:
     """Finds the posterior about an answer.
 
     Its numbers are ``theta_E`` (circle of mean convergence 1) and ``macro_theta_E`` [arcsec],
@@ -202,24 +202,34 @@ def posterior_of(
     Arguments:
         scene: The observation.
         result: The answer.
-        state: The macro-model, a single candidate.
+        p: Parameters of its macro-model, with shape (8).
         directions: What its mass may do.
     """
-    host, grid = torch.device("cpu"), result.source_grid
-    scene, state = replace(scene, device=host), state.to(host)
+    grid = result.source_grid
+    scene = replace(scene, device=torch.device("cpu"))
     prior = torch.tensor([result.source_prior], dtype=torch.float64)
+    none = prior.new_zeros(1)
     alpha = torch.from_numpy(np.stack([result.alpha_x, result.alpha_y]))
     kappa, source = torch.from_numpy(result.kappa), torch.from_numpy(result.source)
     with torch.no_grad():
         view = View.of(scene, MassMaps(kappa, alpha), grid.fov[0], grid.center)
-        system = SourceSystem.of(scene, replace(state, hyper=prior), view)
+        system = SourceSystem.of(scene, MacroState(p[None], prior, none, none), view)
         mass, shifted, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
-        numbers = _of_parameters(state.p[0], mass, scatter)
+        numbers = _of_parameters(p, mass, scatter)
         numbers |= _of_the_map(view, kappa, mass, scatter)
         detected = source > DETECTED * torch.from_numpy(result.source_std)
         numbers |= _of_the_source(view, source, detected, shifted, responses, scatter)
-    return Posterior(mass, result.kappa, result.source, responses, scatter, numbers)
+    return Posterior(
+        mass=mass,
+        constant=torch.einsum("jchw,hw->jc", mass.alpha, view.arc),
+        kappa=result.kappa,
+        alpha=alpha.numpy(),
+        source=result.source,
+        source_axes=responses,
+        scatter=scatter,
+        numbers=numbers,
+    )
 
 
 def _axes(

@@ -181,7 +181,9 @@ def test_samples_come_back_with_their_frames(product: Product, tmp_path: Path, s
     file = write_product(product, tmp_path)[0]
     again = read_product(file)
     np.testing.assert_allclose(again.image_maps["SAMPLES_KAPPA"], maps["SAMPLES_KAPPA"], 1e-6)
-    np.testing.assert_allclose(again.source_maps["SAMPLES_SOURCE"], sources["SAMPLES_SOURCE"], 1e-6)
+    np.testing.assert_allclose(
+        again.source_maps["SAMPLES_SOURCE"], sources["SAMPLES_SOURCE"], 1e-6
+    )
     assert list(again.samples) == list(numbers)
     for name, (values, unit) in numbers.items():
         np.testing.assert_array_equal(again.samples[name][0], values)

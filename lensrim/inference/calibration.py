@@ -140,5 +140,5 @@ def write_calibration(calibration: Calibration) -> str:
 @cache
 def packaged_calibration() -> Calibration:
     """Returns the calibration of the package."""
-    file = resources.files(__package__) / "calibration.json"
+    file = resources.files("lensrim.inference") / "calibration.json"
     return read_calibration(file.read_text(encoding="utf-8"))

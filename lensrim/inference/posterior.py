@@ -74,16 +74,21 @@ class Directions:
 
     def __add__(self, other: "Directions") -> "Directions":
         """Allows both."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in DIRECTIONS)
-        return Directions(*(torch.cat(pair) for pair in pairs))
+        return Directions(
+            torch.cat([self.kappa, other.kappa]),
+            torch.cat([self.alpha, other.alpha]),
+            torch.cat([self.parameters, other.parameters]),
+            torch.cat([self.precision, other.precision]),
+        )
 
     def along(self, axes: Tensor) -> "Directions":
         """Returns the changes along axes of coefficients (J, D), of unit prior precision."""
-        moved = (torch.einsum("jd,d...->j...", axes, getattr(self, n)) for n in DIRECTIONS[:3])
-        return Directions(*moved, axes.new_ones(len(axes)))
-
-
-DIRECTIONS = tuple(Directions.__dataclass_fields__)
+        return Directions(
+            torch.einsum("jd,d...->j...", axes, self.kappa),
+            torch.einsum("jd,d...->j...", axes, self.alpha),
+            axes @ self.parameters,
+            axes.new_ones(len(axes)),
+        )
 
 
 def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Directions:
@@ -292,7 +297,7 @@ def _of_parameters(p: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Nu
     e = max(math.hypot(e1, e2), 1e-12)
     along = (e1 * change["e1"] + e2 * change["e2"]) / e
     across = (e1 * change["e2"] - e2 * change["e1"]) / e
-    found = {
+    found: dict[str, tuple[float, Tensor]] = {
         "macro_theta_E": (theta, theta * change["log_theta_E"]),
         "macro_gamma1": (value["gamma1"], change["gamma1"]),
         "macro_gamma2": (value["gamma2"], change["gamma2"]),
@@ -300,7 +305,7 @@ def _of_parameters(p: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Nu
         "q": ((1 - e) / (1 + e), -2 / (1 + e) ** 2 * along),
         "phi": (0.5 * math.atan2(e2, e1), 0.5 / e * across),
     }
-    return {name: Number(*pair, none) for name, pair in found.items()}
+    return {name: Number(value, axes, none) for name, (value, axes) in found.items()}
 
 
 def _of_the_map(view: View, kappa: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Number]:
@@ -359,11 +364,11 @@ def _of_the_source(
     by_axes = torch.einsum("jhw,hw->j", responses, weight)
     by_axes = by_axes + shifted.sum((1, 2))
     mu = lensed / inside
-    changes = (
+    by_axes, by_scatter = (
         mu * (total / lensed - change[:, detected].sum(1) * area / inside)
         for total, change in (
             (by_axes, responses),
             (torch.einsum("khw,hw->k", scatter, weight), scatter),
         )
     )
-    return {"flux": flux, "magnification": Number(mu, *changes)}
+    return {"flux": flux, "magnification": Number(mu, by_axes, by_scatter)}

@@ -117,7 +117,11 @@ def build_product(
             position_angle(shear_phi, observation.wcs, grid),
             "[deg] E of N, shear",
         )
-    header |= error_of | _magnitudes(observation, result, error_of) | _masses(redshifts, theta_e)
+    header |= (
+        error_of
+        | _magnitudes(observation, result, magnification, error_of)
+        | _masses(redshifts, theta_e)
+    )
     drawn = sample_maps(stated, samples, seed=seed, native=observation.bin**2)
     shape = grid.shape
     return Product(
@@ -199,7 +203,10 @@ def timed(product: Product, seconds: Mapping[str, float]) -> Product:
 
 
 def _magnitudes(
-    observation: Observation, result: Answer, fluxes: Mapping[str, tuple[Any, str]]
+    observation: Observation,
+    result: Answer,
+    magnification: float,
+    fluxes: Mapping[str, tuple[Any, str]],
 ) -> dict[str, tuple[Any, str]]:
     """Lensed and source magnitude, where a zeropoint is known, each where its flux is positive."""
     if observation.zeropoint is None:
@@ -210,7 +217,7 @@ def _magnitudes(
         return {}
     magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
     found = {"MAGLENS": (magnitude, "[mag] of the arcs")}
-    if (flux := fluxes["FLUXSRC"][0]) > 0:
+    if magnification > 0 and (flux := fluxes["FLUXSRC"][0]) > 0:
         error = 2.5 / math.log(10) * fluxes["FLUXSRCE"][0] / flux
         found["MAGSRC"] = (observation.zeropoint - 2.5 * math.log10(flux), "[mag] of the source")
         found["MAGSRCER"] = (error, "[mag] error of MAGSRC")
@@ -241,6 +248,9 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     def known(key: str) -> bool:
         return v(key) is not None and math.isfinite(v(key))
 
+    def error(key: str, form: str) -> str:
+        return f" +- {v(key):{form}}" if known(key) else ""
+
     used = int(product.image_maps["MASK"].sum())
     expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
     p_eff = f", p_eff {v('PEFF'):.0f}" if known("PEFF") else ""
@@ -248,18 +258,22 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     rows = [
         (
             "theta_E",
-            f"{v('THETAE'):.4f} arcsec (circle of mean kappa 1)"
+            f"{v('THETAE'):.4f}{error('THETAEER', '.4f')} arcsec (circle of mean kappa 1)"
             if known("THETAE")
             else "none (no circle in the frame has a mean kappa of 1)",
         ),
-        ("macro theta_E", f"{v('MACROTE'):.4f} +- {v('MACROTER'):.4f} arcsec, slope {slope:.2f}"),
+        (
+            "macro theta_E",
+            f"{v('MACROTE'):.4f}{error('MACROTER', '.4f')} arcsec, "
+            f"slope {slope:.2f}{error('MACROSLE', '.2f')}",
+        ),
         ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
         ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
         ("chi2 frame", f"{v('CHI2NU'):.3f} ({expected}sky alone {sky:.3f})"),
         ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
         (
             "magnification",
-            f"{v('MAGTOT'):.2f}" + (f" +- {v('MAGTOTER'):.2f}" if known("MAGTOTER") else "")
+            f"{v('MAGTOT'):.2f}{error('MAGTOTER', '.2f')}"
             if known("MAGTOT")
             else "none (no part of the source is detected)",
         ),

@@ -65,3 +65,18 @@ def with_references(
         }
         joined.append({**row, "stages": {**(row.get("stages") or {}), **stages}})
     return joined
+
+
+BEFORE = ("lens_light", "macro", "inversion")
+"""What takes time before there is a macro-model with its own answer."""
+
+
+def with_seconds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Puts the time until the macro-model's own answer, and until the answer, among the stages."""
+    timed = []
+    for row in rows:
+        stages, spent = dict(row.get("stages") or {}), row.get("stage_seconds") or {}
+        until = {"macro": sum(spent.get(name, 0.0) for name in BEFORE), "answer": row["seconds"]}
+        stages |= {n: {**stages[n], "seconds": t} for n, t in until.items() if n in stages}
+        timed.append({**row, "stages": stages} if "stages" in row else row)
+    return timed

@@ -9,8 +9,8 @@ combination of setting, lens light, kind of mass and kind of galaxy once:
 - mass: an elliptical power law with shear and multipoles, of slope 2.08 +- 0.16 and without
   subhaloes; or a halo of the halo model (:mod:`lensrim.datasets.halo_model`) with its subhaloes,
   those along the line of sight, and shear;
-- galaxy: synthetic (:mod:`lensrim.datasets.clumpy`), or drawn by the packaged generator
-  (:mod:`lensrim.datasets.learnt_galaxies`); the user's own in place of both.
+- galaxy: synthetic (:mod:`lensrim.datasets.galaxies.clumpy`), or drawn by the packaged generator
+  (:mod:`lensrim.datasets.galaxies.learnt`); the user's own in place of both.
 
 All else is drawn: the signal over noise of the arcs' brightest pixel log-uniform in 10 to 200, the
 Einstein radius log-uniform in 6 to 22 pixels, the PSF a telescope's pupil with its aberrations, of
@@ -36,15 +36,15 @@ from typing import Literal
 
 import numpy as np
 
-from ..datasets.galaxies import open_galaxies
+from ..datasets.galaxies.learnt import LearntGalaxies
+from ..datasets.galaxies.opening import open_galaxies
+from ..datasets.haloes.modelled import ModelHaloes
 from ..datasets.halos import LensPrior
 from ..datasets.instruments import EUCLID_VIS, HST_ACS, JWST_NIRCAM, Instrument
-from ..datasets.learnt_galaxies import LearntGalaxies
-from ..datasets.model_haloes import ModelHaloes
 from ..datasets.noise import Noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
-from ..datasets.psf_changes import PsfChanges
-from ..datasets.psfs import read_psf_stamps
+from ..datasets.psfs.changes import PsfChanges
+from ..datasets.psfs.kinds import read_psf_stamps
 from ..datasets.ranges import log_uniform
 from ..datasets.splits import split as split_names
 from ..errors import InputError

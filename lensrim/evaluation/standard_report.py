@@ -16,11 +16,13 @@ from .bars import (
     map_ratio,
     numbers,
     parameter_bar,
+    percentile,
     slopes,
+    values,
 )
 from .comparison import KAPPA_SCALES, SOURCE_SCALES
 from .report import GROUPS, SNR_BINS, STANDARD_GROUPS, Row
-from .stages import KEYS, STANDARD_STAGES, Groups, compare_groups
+from .stages import KEYS, STANDARD_STAGES, STRUCTURED, Groups, format_stages
 from .standard import SETTINGS
 from .stated import LEVELS, MAPS, SCALARS
 
@@ -40,16 +42,76 @@ def crossed_groups() -> Groups:
 
 
 def stages_table(rows: Sequence[Row]) -> Table:
-    """Makes a line for each group and stage: medians and 90th percentiles of all errors."""
+    """Makes a line for each group and stage: medians and 90th percentiles of all errors.
+
+    Each stage is judged on the mocks on which it was run, the answer on all: where there is none,
+    it is infinitely wrong.
+    """
     lines = []
-    for group, stages in compare_groups(rows, crossed_groups()).items():
-        n = sum(bool(row.get("stages")) and crossed_groups()[group](row) for row in rows)
-        for stage, errors in stages.items():
-            line = {"group": group, "method": stage, "n": str(n)}
-            for key in KEYS:
-                line[f"{key}_50"], line[f"{key}_90"] = (f"{v:.6g}" for v in errors[key])
+    for group, belongs in crossed_groups().items():
+        members = [row for row in rows if belongs(row)]
+        stages = dict.fromkeys(name for row in members for name in row.get("stages") or {})
+        for stage in stages:
+            own = [row for row in members if stage in (row.get("stages") or {})]
+            own = members if stage == "answer" else own
+            line = {"group": group, "method": stage, "n": str(len(own))}
+            for key in (*KEYS, "source_rmse", "seconds"):
+                found = values(own, key, stage)
+                for share in (50, 90):
+                    value = percentile(found, share)
+                    # Of the stages of a machine only the sum of the times is known.
+                    known = key != "seconds" or np.isfinite(value)
+                    line[f"{key}_{share}"] = f"{value:.6g}" if known else ""
             lines.append(line)
     return lines
+
+
+PRINTED = {
+    "misfit_50": ("D", "{:.3f}"),
+    "misfit_90": ("p90", "{:.2f}"),
+    "source_l2_50": ("src L2", "{:.3f}"),
+    "source_sheet_50": ("-sheet", "{:.3f}"),
+    "source_rmse_50": ("src RMSE", "{:.4f}"),
+    "r50_50": ("R50", "{:+.1%}"),
+    "r90_50": ("R90", "{:+.1%}"),
+    "flux_50": ("flux", "{:+.1%}"),
+    "kappa_50": ("logkappa", "{:.4f}"),
+    "kappa_sheet_50": ("-sheet", "{:.4f}"),
+    "alpha_50": ("dalpha", "{:.4f}"),
+    "theta_error_50": ("dTHETAE", "{:.2%}"),
+    "theta_error_90": ("p90", "{:.1%}"),
+    "excess_50": ("excess", "{:+.4f}"),
+    "chi2arc_50": ("chi2arc", "{:.3f}"),
+    "seconds_50": ("seconds", "{:.1f}"),
+}
+"""What is printed of the stages, with heading and format."""
+
+LEGEND = f"""\
+Medians (p90: 90th percentile). D: noise-free misfit on the true arcs. src L2, src RMSE: source
+error relative to its norm and to its peak; R50, R90, flux: of the source against the truth, with
+their sign. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]. -sheet: after the best mass
+sheet. dalpha: rms deflection error on the arcs [theta_E]. excess: chi2nu - (1 - p_eff / N).
+seconds: on the clock. macro: the macro-model and its own inversion; true_mass: the same inversion
+given the true deflection. structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
+stages.csv holds all errors, also of each setting in each bin of S/N."""
+
+
+def printed_stages(lines: Table) -> str:
+    """Formats the stages of the groups that are no crossed ones."""
+    cells = [["", "", "n", *(heading for heading, _ in PRINTED.values())]]
+    last = ""
+    for line in lines:
+        if line["group"] not in STANDARD_STAGES:
+            continue
+        numbers = [
+            form.format(float(line[key])) if line[key] else ""
+            for key, (_, form) in PRINTED.items()
+        ]
+        cells.append(
+            [line["group"] if line["group"] != last else "", line["method"], line["n"], *numbers]
+        )
+        last = line["group"]
+    return f"{_aligned(cells, left=2)}\n\n{LEGEND}"
 
 
 def coverage_table(rows: Sequence[Row]) -> Table:
@@ -73,10 +135,27 @@ def coverage_table(rows: Sequence[Row]) -> Table:
         if not n:
             continue
         line = {"quantity": name, "group": group, "n": str(n)}
+        line |= _bounds(members, name)
         for level, share in zip(LEVELS, covered, strict=True):
             line[f"{level:.0%}"] = f"{share:.4f}"
         lines.append(line | {"width": f"{ratio:.3f}", "crps": f"{crps:.4g}"})
     return lines
+
+
+def _bounds(rows: Sequence[Row], name: str) -> dict[str, str]:
+    """Returns the 95 per cent intervals of the shares that are covered.
+
+    Pixels of a map are no independent trials: it has none.
+    """
+    found, bounds = numbers(rows, name), {}
+    for level in SHOWN:
+        ends = "", ""
+        if name not in MAPS:
+            inside = round(len(found) * metrics.coverage(*found.T, level=level))
+            low, high = metrics.binomial_interval(inside, len(found))
+            ends = f"{low:.3f}", f"{high:.3f}"
+        bounds |= {f"{level:.0%} from": ends[0], f"{level:.0%} to": ends[1]}
+    return bounds
 
 
 def _stated(rows: Sequence[Row], name: str) -> int:
@@ -133,11 +212,15 @@ def as_text(lines: Table, columns: Iterable[str] | None = None) -> str:
     if not lines:
         return ""
     names = list(columns or lines[0])
-    cells = [names, *([line.get(name, "") for name in names] for line in lines)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    return _aligned([names, *([line.get(name, "") for name in names] for line in lines)])
+
+
+def _aligned(cells: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Puts rows of cells together, the first columns to the left."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join(
         "  ".join(
-            c.rjust(w) if i else c.ljust(w)
+            c.ljust(w) if i < left else c.rjust(w)
             for i, (c, w) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
@@ -153,12 +236,13 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         parameters: Number of parameters of the machine.
 
     Returns:
-        What is printed: bars, coverage, slopes and quality.
+        What is printed: stages, bars, coverage, slopes and quality.
     """
     from ..plotting import plot_suite
 
-    coverage, bars = coverage_table(rows), bars_table(rows, parameters=parameters)
-    tables = {"stages": stages_table(rows), "coverage": coverage, "bars": bars}
+    stages, coverage = stages_table(rows), coverage_table(rows)
+    bars = bars_table(rows, parameters=parameters)
+    tables = {"stages": stages, "coverage": coverage, "bars": bars}
     for name, lines in tables.items():
         _write(lines, folder / f"{name}.csv")
     figure = plot_suite(
@@ -170,10 +254,17 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         coverage=expected_coverage(rows),
     )
     figure.savefig(folder / "suite.png", dpi=120)
-    shown = ["quantity", "group", "n", *(f"{level:.0%}" for level in SHOWN), "width", "crps"]
+    shown = ["quantity", "n", *(f"{level:.0%}" for level in SHOWN), "width", "crps"]
     whole = [line for line in coverage if line["group"] == "all"]
-    parts = [as_text(bars), as_text(whole, shown), "\n".join(slope_lines(rows))]
-    return "\n\n".join(filter(None, [*parts, as_text(quality_table(rows))]))
+    paired = {name: STANDARD_STAGES[name] for name in ("all", "S/N > 50", "structured")}
+    parts = [
+        printed_stages(stages),
+        format_stages(rows, paired),
+        as_text(whole, shown),
+        "\n".join(slope_lines(rows)),
+    ]
+    parts += [as_text(quality_table(rows)), as_text(bars)]
+    return "\n\n".join(filter(None, parts))
 
 
 def expected_coverage(rows: Sequence[Row]) -> Mapping[str, tuple[list[float], list[float]]]:

@@ -29,8 +29,8 @@ from .mocks import Mock
 from .options import EvaluateOptions as EvaluateOptions
 from .references import REFERENCES, Reference
 from .report import GROUPS, STANDARD_GROUPS, format_table, summarise, worst_cases, write_csv
-from .rows import CHAIN, append_row, read_rows, with_references
-from .stages import STAGE_GROUPS, STANDARD_STAGES, format_stages
+from .rows import CHAIN, append_row, read_rows, with_references, with_seconds
+from .stages import format_stages
 from .standard_report import write_standard
 from .stated import stated_errors
 from .suites import SIDE, SUITES
@@ -233,7 +233,8 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
                 if seed not in done[reference.name]:
                     append_row(results, evaluate_reference(mock, seed, reference))
             bar.update()
-    rows = with_references(read_rows(folder), [read_rows(folder, name) for name in REFERENCES])
+    others = [read_rows(folder, name) for name in REFERENCES]
+    rows = with_references(with_seconds(read_rows(folder)), others)
     _report(options, folder, rows)
     return rows
 
@@ -242,13 +243,12 @@ def _report(options: EvaluateOptions, folder: Path, rows: Sequence[Mapping[str, 
     """Writes and prints what was found."""
     standard = options.suite == "standard"
     summary = summarise(rows, STANDARD_GROUPS if standard else GROUPS)
-    parts = [
-        format_table(summary),
-        format_stages(rows, STANDARD_STAGES if standard else STAGE_GROUPS),
-    ]
     if standard:
         settings = json.loads((folder / "settings.json").read_text())
-        parts.append(write_standard(rows, folder, parameters=settings["parameters"]))
+        last = write_standard(rows, folder, parameters=settings["parameters"])
+    else:
+        last = format_stages(rows)
+    parts = [format_table(summary), last]
     table = "\n\n".join(filter(None, parts))
     (folder / "summary.txt").write_text(table + "\n")
     write_csv(summary, folder / "summary.csv")

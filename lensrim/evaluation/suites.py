@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol
 
-from ..datasets.galaxies import open_galaxies
+from ..datasets.galaxies.opening import open_galaxies
 from ..datasets.priors import SystemPrior
-from ..datasets.psfs import read_psf_stamps
+from ..datasets.psfs.kinds import read_psf_stamps
 from ..inference.recipe import read_recipe
 from .mocks import Mock, make_mock
 from .options import EvaluateOptions

@@ -4,6 +4,7 @@ The machine works in pixels, in units of the arcs' peak, and on square frames; h
 put into them, and what it returns is put back.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..lensing.convergence import KappaToAlpha
 from ..lensing.likelihood import rays_of
 from ..lensing.mass import Shear
 from ..lensing.psf import measure_fwhm, native_kernel
+from ..lensing.simulator import Simulator
 from .answer import Answer
 from .learnt import prepare, score_of, setting_of, simulator_of, start_state
 from .lens_light import Array
@@ -138,32 +140,67 @@ def apply(
     Returns:
         What bends the rays, and the source.
     """
-    rim, spacing = machine.rim, scene.frame.grid.spacing
-    square = Square(scene.frame.grid.shape)
-    start = start_of(batch, state, spacing, square)
-    prepared = {k: v.to(device_of(rim)) for k, v in prepare(batch, start).items()}
-    simulator = simulator_of(prepared)
+    rim = machine.rim
+    begun = Begun.of(scene, batch, state, device_of(rim))
     last = rim.predict(
-        prepared["observation"],
-        score_of(prepared, simulator),
-        start_state(prepared),
-        prepared["conditioning"],
+        begun.prepared["observation"],
+        score_of(begun.prepared, begun.simulator),
+        start_state(begun.prepared),
+        begun.prepared["conditioning"],
         steps=steps,
     )
-    _, center = rays_of(simulator, last, setting_of(prepared))
-    assert center is not None
-    middle = center[0].cpu().double() * float(start.fov[0]) + torch.tensor(square.offset)
-    last = {name: value.cpu().double() for name, value in last.items()}
-    grid = PixelGrid((square.side, square.side), 1.0)
-    kappa = (last["log_kappa"] * np.log(10)).exp()
-    alpha = KappaToAlpha(grid, dtype=torch.float64).maps(kappa)[0]
-    tide = Shear(*last["shear"][0]).deflection(*grid.coordinates(dtype=torch.float64))
-    alpha = alpha + torch.stack(tide) + start.beyond[0].double()
-    return (
-        MassMaps(square.cut(kappa[0, 0]), spacing * square.cut(alpha)),
-        Known(
-            source=last["source"][0, 0] * float(batch["amplitude"]),
-            fov=float(start.fov[0]) * spacing,
-            center=(float(middle[0]) * spacing, float(middle[1]) * spacing),
-        ),
-    )
+    return begun.maps_of(last)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Holds a scene in the units of a machine, and the way back.
+
+    Arguments:
+        square: How the frame lies in the machine's.
+        spacing: Side of a pixel [arcsec].
+        start: Where the machine starts.
+        prepared: The batch of one that it sees.
+        simulator: Its forward model.
+    """
+
+    square: Square
+    spacing: float
+    start: Start
+    prepared: dict[str, torch.Tensor]
+    simulator: Simulator
+
+    @classmethod
+    def of(
+        cls,
+        scene: Scene,
+        batch: dict[str, torch.Tensor],
+        state: MacroState,
+        device: torch.device,
+    ) -> "Begun":
+        """Makes the start from a macro-model, and puts it and the batch on a device."""
+        square, spacing = Square(scene.frame.grid.shape), scene.frame.grid.spacing
+        start = start_of(batch, state, spacing, square)
+        prepared = {k: v.to(device) for k, v in prepare(batch, start).items()}
+        return cls(square, spacing, start, prepared, simulator_of(prepared))
+
+    def maps_of(self, state: Mapping[str, torch.Tensor]) -> tuple[MassMaps, Known]:
+        """Puts a state of the machine back: what bends the rays, and the source."""
+        square, spacing, start = self.square, self.spacing, self.start
+        _, center = rays_of(self.simulator, state, setting_of(self.prepared))
+        assert center is not None
+        middle = center[0].cpu().double() * float(start.fov[0]) + torch.tensor(square.offset)
+        last = {name: value.cpu().double() for name, value in state.items()}
+        grid = PixelGrid((square.side, square.side), 1.0)
+        kappa = (last["log_kappa"] * np.log(10)).exp()
+        alpha = KappaToAlpha(grid, dtype=torch.float64).maps(kappa)[0]
+        tide = Shear(*last["shear"][0]).deflection(*grid.coordinates(dtype=torch.float64))
+        alpha = alpha + torch.stack(tide) + start.beyond[0].double()
+        return (
+            MassMaps(square.cut(kappa[0, 0]), spacing * square.cut(alpha)),
+            Known(
+                source=last["source"][0, 0] * float(self.prepared["amplitude"]),
+                fov=float(start.fov[0]) * spacing,
+                center=(float(middle[0]) * spacing, float(middle[1]) * spacing),
+            ),
+        )

@@ -24,6 +24,7 @@ from .apply import apply, batch_of, measured
 from .judgement import arc_chi2
 from .machine import Machine
 from .macro import MacroState
+from .refine import Refined
 from .search import Scene
 
 StageName = Literal["macro", "rim", "final"]
@@ -46,16 +47,25 @@ class Outcome:
         answers: By stage, in their order.
         stage: The one that is the answer.
         notes: What the user should know.
+        origin: The stage that was refined, where the answer is that of a refinement.
+        refined: The Gaussian of masses about the answer, where it was made.
     """
 
     answers: dict[str, Answer]
     stage: str = "macro"
     notes: list[str] = field(default_factory=list)
+    origin: str | None = None
+    refined: Refined | None = None
 
     @property
     def last(self) -> Answer:
         """The answer."""
         return self.answers[self.stage]
+
+    @property
+    def begun(self) -> str:
+        """The last stage before any refinement."""
+        return self.origin or self.stage
 
 
 def learn(

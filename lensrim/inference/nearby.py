@@ -15,9 +15,11 @@ Beyond the frame of the masses the change is that at its edge, along the radius;
 smaller than that frame, :math:`\kappa` goes on as :math:`1 / r`. All lengths are in pixels of the
 image. All is computed on the CPU.
 
-The package has a generator of sources, but none of masses: what we trained on 2000 of our smooth
-analytic maps (24 latent numbers, 7 minutes of one core) was left with 0.056 of their scatter, as
-many principal components with 0.053. ``lensrim generator`` trains one from ``[masses]``.
+The package has a generator of sources, but none of masses: for them it has the Gaussian prior of
+perturbations (:mod:`lensrim.inference.perturbation`), which draws changes as well. What we
+trained on 2000 of our smooth analytic maps (24 latent numbers, 7 minutes of one core) was left
+with 0.056 of their scatter, as many principal components with 0.053. ``lensrim generator`` trains
+one from ``[masses]``.
 
 References:
     Adam, Perreault-Levasseur, Hezaveh & Welling 2023, ApJ 951, 6.
@@ -25,14 +27,15 @@ References:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.arcs import arc_weights
-from ..datasets.generative import VAE
-from ..datasets.systems import FINE
+from ..datasets.galaxies.generative import VAE
+from ..datasets.pairs.systems import FINE
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
@@ -50,23 +53,31 @@ FAINT = 0.02
 """Brightness relative to the peak below which a source is not measured: it may be noise."""
 
 
+class Masses(Protocol):
+    """Draws changes of masses that need no frame."""
+
+    def changes(self, p: Tensor, grid: PixelGrid, n: int, generator: torch.Generator) -> Tensor:
+        """Draws changes of log10 kappa on a grid, about a macro-model p (8): (n, 1, H, W)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Neighbourhood:
     """Creates the sampler.
 
     Arguments:
         sources: Generator of sources.
-        masses: Generator of maps of log10 kappa.
+        masses: Generator of maps of log10 kappa, or what draws changes of them.
         reach: Half of the side of its frame [Einstein radius].
         source_spread, mass_spread: Standard deviations in the latent vectors, whose own is about
-            1. The code of Adam et al. has 0.5 for both.
+            1, or in units of what draws changes. The code of Adam et al. has 0.5 for both.
 
     Raises:
         InputError: If a spread is negative, or the reach not above 1.
     """
 
     sources: VAE
-    masses: VAE
+    masses: VAE | Masses
     reach: float = 3.0
     source_spread: float = 0.5
     mass_spread: float = 0.5
@@ -91,7 +102,8 @@ class Neighbourhood:
 
         Arguments:
             batch: The observation, a batch of one: ``image``, ``sigma``, ``mask``, ``psf``,
-                ``fwhm``, ``lit``, ``arc`` and ``amplitude`` of :mod:`lensrim.datasets.pairs`.
+                ``fwhm``, ``lit``, ``arc`` and ``amplitude`` of
+                :mod:`lensrim.datasets.pairs.pairs`.
             start: The start from which the machine went.
             state: Its answer: ``source``, ``log_kappa`` and ``shear``.
             n: Number of pairs.
@@ -136,6 +148,9 @@ class Neighbourhood:
 
     def _masses(self, maps: Tensor, p: Tensor, n: int, generator: torch.Generator) -> Tensor:
         h, w = maps.shape[-2:]
+        if not isinstance(self.masses, VAE):
+            drawn = self.masses.changes(p[0], PixelGrid((h, w), 1.0), n, generator)
+            return maps + self.mass_spread * drawn.to(maps)
         center, half = p[0, 3:5].float(), maps.new_tensor([w, h]) / 2
         theta_E = _theta_E(maps) or float(p[0, 0].exp())
         frame = _points(self.masses.config.side) * (self.reach * theta_E)

@@ -52,7 +52,7 @@ class PerturbationPrior:
     Arguments:
         nodes: Radii of the nodes [Einstein radius], in a geometric series.
         covariances: By ``m``, from 0: of the cosine's coefficients and of the sine's, each with
-            shape (J, J); there is no sine of order 0.
+            shape (J, J); there is no sine of order 0. An order may have none: it is left out.
 
     Raises:
         InputError: If a covariance is not square, of the nodes' number and positive.
@@ -63,8 +63,11 @@ class PerturbationPrior:
 
     def __post_init__(self) -> None:
         for m, pair in enumerate(self.covariances):
-            if len(pair) != (2 if m else 1):
-                raise InputError(f"covariances: order {m} must have cosine and sine, not {pair}")
+            if len(pair) not in ((0, 2) if m else (0, 1)):
+                raise InputError(
+                    f"covariances: order {m} must have {'2 or 0' if m else '1 or 0'}, found "
+                    f"{len(pair)}; make the file anew"
+                )
             for each in pair:
                 shape = (len(self.nodes), len(self.nodes))
                 if each.shape != shape or not np.linalg.eigvalsh(each)[0] > 0:
@@ -95,6 +98,17 @@ class PerturbationPrior:
                 root = torch.from_numpy(np.linalg.cholesky(covariance)).to(x)
                 found.append(torch.einsum("jk,j...->k...", root, radial) * turn(m * angle))
         return torch.cat(found)
+
+    def without_rings(self) -> "PerturbationPrior":
+        """Returns the prior of the orders from 1: the mean of every ring stays as it is."""
+        return replace(self, covariances=((), *self.covariances[1:]))
+
+    def changes(self, p: Tensor, grid: PixelGrid, n: int, generator: torch.Generator) -> Tensor:
+        """Draws changes of log10 kappa on a grid, about a macro-model p (8): (n, 1, H, W)."""
+        functions = self.functions(*along_axes(grid, p))
+        xi = torch.randn(n, len(functions), generator=generator, dtype=functions.dtype)
+        change = torch.einsum("np,pij->nij", xi, functions)
+        return (1 + change).clamp(min=0.1).log10()[:, None]
 
     def _radial(self, radius: Tensor) -> Tensor:
         """Raised cosines in the logarithm of the radius, with shape (J, *)."""
@@ -136,7 +150,7 @@ def write_prior(prior: PerturbationPrior, card: Mapping[str, Any]) -> str:
 
 def packaged_prior() -> PerturbationPrior:
     """Returns the prior of the package."""
-    file = resources.files(__package__) / "perturbations.json"
+    file = resources.files("lensrim.inference") / "perturbations.json"
     return read_prior(file.read_text(encoding="utf-8"))
 
 
@@ -175,19 +189,46 @@ class Perturbations:
         """
         x, y = along_axes(grid, p)
         maps = prior.functions(x, y) * kappa
-        operator = KappaToAlpha(grid, subsample=subsample, dtype=torch.float64)
-        alpha = operator.maps(maps[:, None])
-        (h, w), k = grid.shape, subsample
-        rays = operator.interpolate(alpha).reshape(-1, 2, h, k, w, k)
-        rays = rays.permute(3, 5, 2, 4, 1, 0).reshape(k * k, h * w, 2, -1)
-        return cls(maps, alpha, rays.contiguous())
+        alpha = KappaToAlpha(grid, dtype=torch.float64).maps(maps[:, None])
+        return cls(maps, alpha, at_rays(alpha, grid, subsample))
 
     def scaled(self, factor: float) -> "Perturbations":
         """Returns those of a prior that is wider by a factor."""
         return Perturbations(self.kappa * factor, self.alpha * factor, self.rays * factor)
 
+    def by_effect(self, weight: Tensor, least: float) -> tuple["Perturbations", int]:
+        """Turns the coefficients, which leaves their prior as it is, by what they do to the arcs.
+
+        Arguments:
+            weight: Square roots of the weights of the arcs' pixels, with sum of squares 1, (H·W).
+            least: Variance of the arcs' deflection [arcsec²], below which one does nothing.
+
+        Returns:
+            The perturbations in the order of their effect, and how many do something.
+        """
+        rays = self.rays.mean(0) * weight[:, None, None]
+        rays = rays - weight[:, None, None] * (weight[:, None, None] * rays).sum(0)
+        rays = rays.reshape(-1, len(self))
+        values, turn = torch.linalg.eigh(rays.T @ rays)
+        turn = turn.flip(-1)
+        kappa = torch.einsum("pij,pq->qij", self.kappa, turn)
+        alpha = torch.einsum("pcij,pq->qcij", self.alpha, turn)
+        return Perturbations(kappa, alpha, self.rays @ turn), int((values > least).sum())
+
+    def first(self, count: int) -> "Perturbations":
+        """Returns the first of them."""
+        return Perturbations(self.kappa[:count], self.alpha[:count], self.rays[..., :count])
+
     def __len__(self) -> int:
         return len(self.kappa)
+
+
+def at_rays(alpha: Tensor, grid: PixelGrid, subsample: int) -> Tensor:
+    """Interpolates deflections (P, 2, H, W) at the rays of a macro-model: (k², H·W, 2, P)."""
+    (h, w), k = grid.shape, subsample
+    operator = KappaToAlpha(grid, subsample=k, dtype=torch.float64)
+    rays = operator.interpolate(alpha).reshape(-1, 2, h, k, w, k)
+    return rays.permute(3, 5, 2, 4, 1, 0).reshape(k * k, h * w, 2, -1).contiguous()
 
 
 def along_axes(grid: PixelGrid, p: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,12 +27,14 @@ from .ascent import MacroProblem
 from .framing import coarsen, cut, frame_of, observe
 from .judgement import numbers_of
 from .learning import PARTS, Outcome, StageName, learn
-from .machine import load_machine
+from .machine import Machine, load_machine
 from .macro import MacroState
 from .neighbours import describe_neighbours
+from .refinement import Descent, Refinement, RefineName
 from .report import build_product, summary_of, timed
 from .search import STAGES, Scene, search
 from .together import prior_of, together
+from .weights import Adaptation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +46,7 @@ SHARES = {
     "lens light with arcs": 10,
     "source": 2,
     "machine": 5,
+    "refinement": 5,
     "report": 3,
 }
 """Stages, with the per cent of the time that they usually take."""
@@ -93,6 +96,11 @@ class ReconstructOptions:
     """Last stage: macro (no machine), rim (what the machine returns), or final (the source solved
     for once more, given the machine's mass)."""
 
+    refine: RefineName = "none"
+    """What is done to the last stage's answer: none; descent (the mass is refined on the image
+    under a prior of what answers lack); or weights (the machine's are adapted to the image; needs
+    --stage rim or final, and a minute). It is not kept where it fits worse."""
+
     strict: bool = False
     """End with an error, instead of the macro-model's answer and a note, where the machine is not
     valid or fits worse."""
@@ -117,6 +125,11 @@ class ReconstructOptions:
             raise InputError("--z-lens and --z-source: both or neither must be given")
         if self.z_lens is not None and self.z_source is not None:
             lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
+        if self.refine == "weights" and self.stage == "macro":
+            raise InputError(
+                "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
+                "rim or final, or --refine descent"
+            )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
         if not 0 <= self.samples <= MOST:
@@ -290,6 +303,9 @@ def reconstruct(
                     source_fov=options.source_fov,
                     tick=tick,
                 )
+        if (refinement := _refinement(options, machine, current, has_light)) is not None:
+            with enough_memory(scene), stages("refinement"):
+                outcome = refinement(outcome, scene, state)
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
         with stages("report"):
@@ -310,6 +326,20 @@ def reconstruct(
     doubtful = (line for line in product.history if line.startswith("doubtful"))
     summary = summary_of(product, (*fitted.notes, *notes, *doubtful))
     return Reconstruction(product, summary, observation.files, outcome.answers, scene, state)
+
+
+def _refinement(
+    options: ReconstructOptions,
+    machine: Machine | None,
+    current: MacroProblem,
+    has_light: bool,
+) -> Refinement | None:
+    """Returns the refinement that was asked for."""
+    if options.refine == "descent":
+        return Descent(current.prior)
+    if options.refine == "weights" and machine is not None:
+        return Adaptation(machine, has_light, seed=options.seed)
+    return None
 
 
 @contextmanager

@@ -16,12 +16,15 @@ approximation,
 with :math:`H` the curvature in :math:`(p, \xi / \tau)`; at :math:`\tau = 0` nothing is changed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..grid import PixelGrid
 from .ascent import MacroProblem
 from .macro import MacroPrior, MacroState
 from .perturbation import (
@@ -29,17 +32,21 @@ from .perturbation import (
     GaussianMass,
     PerturbationPrior,
     Perturbations,
+    at_rays,
     macro_maps,
     packaged_prior,
 )
-from .search import STAGES, Scene, climb, problem
+from .search import STAGES, Scene, problem
 from .view import MassMaps
 
-SCALES = (1.0, 0.3)
+SCALES = (0.2, 0.4, 0.7, 1.0, 1.5)
 """Scales of the prior that are tried, besides none."""
 
-STEPS = 8
-"""Most steps of the ascent at each scale."""
+STEPS = 3
+"""Steps of the ascent."""
+
+SMALLEST = 1e-3
+"""Deflection of the arcs [pixel] below which a perturbation is not fitted."""
 
 FARTHEST = 2.0
 """Longest step of a coefficient, in units of the prior."""
@@ -108,6 +115,13 @@ class Refined:
     log_evidence: dict[float, float]
 
     @property
+    def numbers(self) -> dict[str, float]:
+        """What is told of it beside the answer's own numbers."""
+        gain = self.log_evidence[self.scale]
+        count = self.state.p.shape[1] - MACRO
+        return {"prior_scale": self.scale, "log_evidence_gain": gain, "coefficients": count}
+
+    @property
     def maps(self) -> MassMaps:
         """The refined mass."""
         return self.mass.to_maps(self.mass.mean)
@@ -118,57 +132,114 @@ def refine(
     state: MacroState,
     prior: MacroPrior,
     *,
+    start: MassMaps | None = None,
     perturbations: PerturbationPrior | None = None,
     scales: Sequence[float] = SCALES,
     steps: int = STEPS,
 ) -> Refined:
-    """Refines a macro-model.
+    """Refines a mass.
 
     Arguments:
         scene: The observation.
         state: Its macro-model, a single candidate.
         prior: Prior of the macro-model.
-        perturbations: Prior of the perturbations, that of the package by default.
+        start: The mass that is refined, that of the macro-model by default. What it has beside the
+            macro-model is kept.
+        perturbations: Prior of the perturbations; by default that of the package, the orders from
+            1: an image does not tell a change of the rings from a mass sheet.
         scales: Scales of that prior that are tried.
-        steps: Most steps of the ascent at each.
+        steps: Steps of the ascent.
     """
     host = torch.device("cpu")
     scene, state = replace(scene, device=host), state.to(host)
-    shape = perturbations or packaged_prior()
-    grid = scene.frame.grid
-    plain = problem(scene, prior, STAGES[-1])
-    # the same problem, and so the same evidence, with and without
-    state = plain.tune(state, rounds=2, step=0.25)
-    base = macro_maps(state.p[0], grid)
+    shape, grid = perturbations or packaged_prior().without_rings(), scene.frame.grid
+    base, offset = macro_maps(state.p[0], grid), None
+    if start is not None:
+        offset = MassMaps(start.kappa - base.kappa, start.alpha - base.alpha)
+        base = start
+    plain = perturbed(problem(scene, prior, STAGES[-1]), offset=offset, grid=grid)
+    # the same modes, and so the same evidence, with and without
+    state = plain.tune(state, rounds=1, step=0.25)
     unit = Perturbations.of(shape, base.kappa, state.p[0], grid, subsample=plain.image.subsample)
-    mass = GaussianMass(state.p[0], plain.covariance(state)[0], grid)
-    found = Refined(mass, state, 0.0, {0.0: 0.0})
-    zero, best, seen = laplace(plain, state), 0.0, {0.0: 0.0}
-    for scale in scales:
-        own = unit.scaled(scale)
-        current = perturbed(plain, own)
-        begun = replace(
-            state,
-            p=torch.cat([state.p, state.p.new_zeros(1, len(own))], 1),
-            damping=torch.full_like(state.damping, 0.03),
-        )
-        climbed = climb(current, begun, steps)
-        seen[scale] = laplace(current, climbed) - zero
-        if seen[scale] > best:
-            best = seen[scale]
-            mass = GaussianMass(climbed.p[0], current.covariance(climbed)[0], grid, own)
-            found = Refined(mass, climbed, scale, seen)
-    return replace(found, log_evidence=seen)
+    weight = plain.arc.reshape(-1).sqrt()
+    unit, seen = unit.by_effect(weight, (SMALLEST * grid.spacing) ** 2)
+    current = replace(plain, added=unit.first(seen).rays)
+    gradient, curvature = (each[0] for each in current.derivatives(_widened(state, seen)))
+    gain, choice = _choose(gradient, curvature, scales)
+    alone = curvature[:MACRO, :MACRO]
+    mass = GaussianMass(state.p[0], torch.linalg.pinv(alone), grid, offset=offset)
+    nothing = Refined(mass, state, 0.0, gain)
+    if choice == 0:
+        return nothing
+    own = unit.scaled(choice)
+    current = replace(plain, added=own.first(seen).rays)
+    climbed = _widened(state, seen)
+    for _ in range(steps):
+        climbed = current.step(climbed)
+    climbed = current.tune(climbed, rounds=1, step=0.25)
+    curvature = current.derivatives(climbed)[1][0]
+    reached = laplace(climbed, curvature) - laplace(state, alone)
+    if not reached > 0:
+        return nothing
+    mean, covariance = _embedded(climbed.p[0], torch.linalg.pinv(curvature), len(own))
+    mass = GaussianMass(mean, covariance, grid, own, offset)
+    return Refined(mass, climbed, choice, gain | {choice: reached})
 
 
-def perturbed(plain: MacroProblem, perturbations: Perturbations) -> PerturbedProblem:
-    """Adds perturbations to the problem of a macro-model."""
-    held = {f.name: getattr(plain, f.name) for f in fields(MacroProblem)}
-    prior = JointPrior(**{f.name: getattr(plain.prior, f.name) for f in fields(MacroPrior)})
-    return PerturbedProblem(**held | {"prior": prior}, added=perturbations.rays)
+def _widened(state: MacroState, count: int) -> MacroState:
+    """Adds coefficients of zero."""
+    p = torch.cat([state.p, state.p.new_zeros(len(state.p), count)], 1)
+    return replace(state, p=p, damping=torch.full_like(state.damping, 1e-3))
 
 
-def laplace(current: MacroProblem, state: MacroState) -> float:
+def _embedded(p: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Adds the coefficients that do nothing to the arcs: their posterior is their prior."""
+    rest = MACRO + count - len(p)
+    return torch.cat([p, p.new_zeros(rest)]), torch.block_diag(
+        covariance, torch.eye(rest, dtype=p.dtype)
+    )
+
+
+def _choose(
+    gradient: Tensor, curvature: Tensor, scales: Sequence[float]
+) -> tuple[dict[float, float], float]:
+    """Computes the evidence of every scale, less that of none, for the quadratic model.
+
+    Arguments:
+        gradient, curvature: Of minus the objective at the scale 1, with shapes (8 + P) and
+            (8 + P, 8 + P).
+        scales: The scales.
+    """
+    eye = torch.ones(len(gradient), dtype=gradient.dtype)
+    eye[:MACRO] = 0
+    likelihood = curvature - torch.diag(eye)
+
+    def evidence(scale: float) -> float:
+        keep = slice(None) if scale else slice(MACRO)
+        g = gradient[keep]
+        h = (likelihood + torch.diag(eye) / max(scale, 1e-9) ** 2)[keep, keep]
+        prior = 2 * int(eye[keep].sum()) * math.log(scale) if scale else 0.0
+        value = g @ torch.linalg.solve(h, g) - torch.linalg.slogdet(h)[1] - prior
+        return float(value) / 2
+
+    none = evidence(0.0)
+    found = {0.0: 0.0} | {scale: evidence(scale) - none for scale in scales}
+    return found, max(found, key=lambda scale: found[scale])
+
+
+def perturbed(
+    plain: MacroProblem, *, offset: MassMaps | None, grid: PixelGrid
+) -> PerturbedProblem:
+    """Puts the problem of a macro-model into the form with perturbations, of which it has none."""
+    held: dict[str, Any] = {f.name: getattr(plain, f.name) for f in fields(MacroProblem)}
+    own: dict[str, Any] = {f.name: getattr(plain.prior, f.name) for f in fields(MacroPrior)}
+    held["prior"] = JointPrior(**own)
+    found = PerturbedProblem(**held)
+    if offset is None:
+        return found
+    return replace(found, offset=at_rays(offset.alpha[None], grid, plain.image.subsample)[..., 0])
+
+
+def laplace(state: MacroState, curvature: Tensor) -> float:
     """Computes the log-evidence of all parameters in Laplace's approximation, but a constant."""
-    curvature = current.derivatives(state)[1][0]
     return float(state.value[0] - 0.5 * torch.linalg.slogdet(curvature)[1])

@@ -20,6 +20,7 @@ from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroState
 from .magnification import magnification_of, total_magnification
+from .refinement import REFINED
 from .samples import sample_maps
 from .search import Scene
 from .uncertainty import error_cards, uncertainty_of
@@ -55,10 +56,12 @@ def build_product(
     residual = residual_of(scene, result)
     arcs = scene.arcs & frame.mask
     numbers = {name: numbers_of(scene, each) for name, each in outcome.answers.items()}
+    if outcome.refined is not None and "descent" in numbers:
+        numbers["descent"] |= outcome.refined.numbers
     number = numbers[outcome.stage]
     chi2, chi2_arc = number["chi2nu"], number["chi2arc"]
     chi2_fit, theta_e = number["chi2arc_fitted_noise"], number["theta_E"]
-    used = machine if outcome.stage != "macro" else None
+    used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     covariance = problem.covariance(state)[0]
     deviations = covariance.diagonal().clamp(min=0).sqrt()
@@ -192,7 +195,10 @@ def timed(product: Product, seconds: Mapping[str, float]) -> Product:
     }
     last = product.header["STAGE"][0]
     if "machine" in seconds:
-        spent[last if last != "macro" else "machine"] = seconds["machine"]
+        learnt = [name for name in ("rim", "final") if name in product.stages]
+        spent[learnt[-1] if learnt and last != "macro" else "machine"] = seconds["machine"]
+    if "refinement" in seconds:
+        spent[last if last in REFINED else "refinement"] = seconds["refinement"]
     total = round(sum(spent.values()), 2)
     return replace(
         product,

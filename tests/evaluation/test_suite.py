@@ -2,106 +2,24 @@
 
 import csv
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+from truthful import SIDE, Answer, Method, Stage, perfect, small
 
 from lensrim.errors import InputError
 from lensrim.evaluation import suites
-from lensrim.evaluation.comparison import compare, compare_maps, maps_of, structure
+from lensrim.evaluation.comparison import coherences, compare, compare_maps, maps_of, structure
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
 from lensrim.evaluation.rows import read_rows
 from lensrim.evaluation.stages import format_stages
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, run
-from lensrim.grid import PixelGrid
 from lensrim.io.observation import Observation
-from lensrim.io.product import Product
-
-SIDE = 40
-SHIFT = (0.1, -0.05)
-
-
-@cache
-def small(seed: int) -> Mock:
-    """A mock that takes little time."""
-    return make_mock(seed, shape=(SIDE, SIDE), oversample=3)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The maps of a stage, as a chain holds them."""
-
-    arcs: np.ndarray
-    kappa: np.ndarray
-    alpha_x: np.ndarray
-    alpha_y: np.ndarray
-    source: np.ndarray
-    source_grid: PixelGrid
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a method returns."""
-
-    product: Product
-    answers: dict[str, Stage] = field(default_factory=dict)
-
-
-def perfect(mock: Mock, *, scale: float = 1.0) -> Product:
-    """The truth as a product, in another gauge of the deflection, its Einstein radius scaled."""
-    truth, observation = mock.truth, mock.observation
-    place, spacing = truth.system.placement, observation.pixel_scale / 2
-    grid = PixelGrid((30, 30), spacing, (place.center_x - SHIFT[0], place.center_y - SHIFT[1]))
-    absolute = PixelGrid((30, 30), spacing, (place.center_x, place.center_y))
-    residual = (observation.image - truth.lens_light - truth.arcs) / observation.sigma
-    numbers = {
-        "MACROTE": truth.macro_theta_E * scale,
-        "THETAE": truth.theta_E,
-        "CHI2NU": float(np.mean(residual**2)),
-        "CHI2ARC": float(np.mean(residual[truth.arc_mask] ** 2)),
-        "PEFF": 0.0,
-    }
-    return Product(
-        name=observation.name,
-        header={key: (value, "") for key, value in numbers.items()},
-        image_maps={
-            "MODEL": truth.arcs,
-            "RESIDUAL": residual,
-            "KAPPA": truth.kappa,
-            "ALPHA_X": truth.alpha_x + SHIFT[0],
-            "ALPHA_Y": truth.alpha_y + SHIFT[1],
-        },
-        source_maps={"SOURCE": truth.source.on_grid(absolute)},
-        psf=observation.psf,
-        image_grid=observation.grid,
-        source_grid=grid,
-    )
-
-
-@dataclass
-class Method:
-    """A method that knows the truth, and fails or errs where it is told to."""
-
-    fails: tuple[int, ...] = ()
-    errs: tuple[int, ...] = ()
-    mock: Callable[[int], Mock] = small
-    calls: int = 0
-
-    def __call__(self, observation: Observation, lens_light: bool) -> Answer:
-        assert lens_light == (self.mock(int(observation.name[-4:])).truth.lens_light.max() > 0)
-        self.calls += 1
-        seed = int(observation.name[-4:])
-        if seed in self.fails:
-            raise FloatingPointError("diverged")
-        scale = 0.5 if seed in self.errs else 1.0
-        return Answer(perfect(self.mock(seed), scale=scale))
 
 
 @pytest.fixture
@@ -118,7 +36,32 @@ def test_a_perfect_answer_has_no_error() -> None:
     errors = compare(mock, perfect(mock))
     assert errors.pop("chi2nu") == pytest.approx(1, abs=0.2)
     assert errors.pop("chi2arc") == pytest.approx(1, abs=0.5)
-    assert max(errors.values()) < 1e-10
+    # what of the galaxy is beyond the map is missing
+    assert errors.pop("flux") == pytest.approx(0, abs=0.03)
+    assert max(abs(error) for error in errors.values()) < 1e-10
+
+
+def test_a_perfect_answer_is_coherent_with_the_truth() -> None:
+    mock = small(2)
+    found = coherences(mock, maps_of(perfect(mock)))
+    assert set(found) == {"kappa", "structure", "source"}
+    for name, values in found.items():
+        known = [value for value in values if np.isfinite(value)]
+        assert known == pytest.approx([1.0] * len(known)), name
+        assert len(known) >= 3
+    maps = replace(maps_of(perfect(mock)), source=-maps_of(perfect(mock)).source)
+    assert coherences(mock, maps)["source"][1] == pytest.approx(-1)
+
+
+def test_errors_of_the_source_have_their_sign() -> None:
+    mock = small(2)
+    product = perfect(mock)
+    bright = {"SOURCE": product.source_maps["SOURCE"] * 1.2}
+    errors = compare(mock, replace(product, source_maps=bright))
+    assert errors["flux"] == pytest.approx(0.2, abs=0.04)
+    assert errors["r90"] == pytest.approx(0, abs=1e-9)
+    floor = {"SOURCE": product.source_maps["SOURCE"] + 0.02 * product.source_maps["SOURCE"].max()}
+    assert compare(mock, replace(product, source_maps=floor))["r90"] > 0.1
 
 
 def test_a_mass_sheet_is_an_error_only_where_it_shall_be() -> None:
@@ -172,8 +115,9 @@ def test_stages_are_compared_on_the_same_mocks(tmp_path: Path) -> None:
 
     rows = run(options(tmp_path), method)
     first = rows[0]["stages"]
+    assert first["answer"].pop("seconds") == rows[0]["seconds"]
     assert first["answer"] == first["rim"]
-    assert rows[2]["stages"]["answer"] == rows[2]["stages"]["macro"]
+    assert rows[2]["stages"]["answer"]["misfit"] == rows[2]["stages"]["macro"]["misfit"]
     assert first["macro"]["misfit"] == pytest.approx(4 * first["rim"]["misfit"])
     text = format_stages(rows)
     assert "all (2)" in text
@@ -267,9 +211,29 @@ def test_bad_shards(shard: str) -> None:
         EvaluateOptions(shard=shard)
 
 
-def test_bad_options(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--n"):
-        EvaluateOptions(n=0)
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"n": 0}, "--n must be"),
+        ({"n": 7, "quick": True}, "--quick: stands in place of --n 7"),
+        ({"split": "validation"}, "--split: only the standard mocks"),
+        ({"reference": ("nobody",)}, "--reference: must be of"),
+        ({"recipe": "a.toml", "psfs": "b"}, "--recipe: stands in place"),
+    ],
+)
+def test_options_that_contradict(wrong: dict, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        EvaluateOptions(**wrong)
+
+
+def test_the_number_of_mocks_is_that_of_the_suite() -> None:
+    assert EvaluateOptions().count == 200
+    assert EvaluateOptions(suite="standard").count == 1000
+    assert EvaluateOptions(suite="standard", quick=True).count == 60
+    assert len(EvaluateOptions(quick=True, shard="1/4").seeds()) == 15
+
+
+def test_other_mocks_need_another_folder(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"suite": "first-light", "psfs": "x"}))
     with pytest.raises(InputError, match="another --output"):
         run(options(tmp_path), Method())

@@ -1,6 +1,6 @@
 """What an outside method takes and returns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -23,14 +23,14 @@ class Solved:
     """
 
     maps: Maps
-    rest: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    rest: np.ndarray | float = 0.0
     effective: float = float("nan")
 
     @classmethod
     def of(cls, product: Product) -> "Solved":
         """Takes what is compared out of a product."""
         maps = product.image_maps
-        rest = maps.get("LENS_LIGHT", np.zeros(())) + maps.get("SKY", np.zeros(()))
+        rest = maps.get("LENS_LIGHT", 0.0) + maps.get("SKY", 0.0)
         peff = product.value("PEFF")
         return cls(maps_of(product), rest, float("nan") if peff is None else float(peff))
 

@@ -1,0 +1,88 @@
+"""What is done to the last stage's answer, and when it is not kept.
+
+- ``descent``: the mass is refined on the image's evidence, under a prior that was fitted to the
+  errors of answers (:mod:`~lensrim.inference.refine`), and the source solved for once more;
+- ``weights``: the weights of the machine are adapted to the image, held by an elastic penalty
+  (:mod:`~lensrim.inference.weights`), and the source solved for once more.
+
+The answers of the stages before stay beside the new one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+
+from .answer import Answer, answer
+from .judgement import arc_chi2
+from .learning import ROUNDS, WORSE, Outcome
+from .macro import MacroPrior, MacroState
+from .perturbation import MACRO
+from .refine import refine
+from .search import Scene
+from .view import MassMaps
+
+RefineName = Literal["none", "descent", "weights"]
+REFINED = ("descent", "weights")
+"""The stages that are refinements."""
+
+
+class Refinement(Protocol):
+    """Adds an answer to those of the stages, or a note why there is none."""
+
+    def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Creates the descent.
+
+    Arguments:
+        prior: Prior of the macro-model.
+    """
+
+    prior: MacroPrior
+
+    def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
+        """Refines the mass of the last answer.
+
+        Where the evidence prefers no change, the answer stays, with a note.
+        """
+        last = outcome.last
+        begun = None if outcome.begun == "macro" else maps_of(last)
+        refined = refine(scene, state, self.prior, start=begun)
+        outcome = replace(outcome, refined=refined)
+        if refined.scale == 0:
+            note = "descent: the evidence prefers the mass unchanged"
+            return replace(outcome, notes=[*outcome.notes, note])
+        found = answer(
+            scene,
+            refined.maps,
+            replace(refined.state, p=refined.state.p[:, :MACRO]),
+            source_fov=last.source_grid.fov[0],
+            tune=ROUNDS,
+        )
+        return kept(outcome, scene, "descent", found)
+
+
+def maps_of(result: Answer) -> MassMaps:
+    """Returns what bends the rays in an answer."""
+    alpha = np.stack([result.alpha_x, result.alpha_y])
+    return MassMaps(torch.from_numpy(result.kappa), torch.from_numpy(alpha))
+
+
+def kept(outcome: Outcome, scene: Scene, name: str, found: Answer) -> Outcome:
+    """Makes an answer the last one, unless it fits worse: then it stays beside, with a note."""
+    last = outcome.last
+    answers = {**outcome.answers, name: found}
+    before, after = arc_chi2(scene, last), arc_chi2(scene, found)
+    # the evidence of a machine's own source is not known, or is that of what it lacks
+    lost = outcome.begun == "macro" and found.log_evidence < last.log_evidence
+    if after <= max(WORSE * before, 1.0) and not lost:
+        return replace(outcome, answers=answers, stage=name, origin=outcome.begun)
+    said = f"chi2 of the arcs {after:.2f}, before {before:.2f}"
+    if lost:
+        said = f"log-evidence {found.log_evidence:.1f}, before {last.log_evidence:.1f}"
+    note = f"the answer is that before {name}, which fits worse: {said}"
+    return replace(outcome, answers=answers, notes=[*outcome.notes, note])

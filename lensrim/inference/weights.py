@@ -1,0 +1,164 @@
+r"""Refinement by weights: the machine is adapted to the one image (Adam et al. 2023).
+
+Steps of Adam on the weights :math:`w` of the machine minimise
+
+.. math:: \frac{1}{2 N} \sum_p \left(\frac{y_p - F(x_T(w))_p}{\sigma_p}\right)^2
+          + \lambda \sum_i F_i (w_i - w^0_i)^2 ,
+
+the misfit of its last state over the N used pixels, and the elastic penalty
+(:mod:`~lensrim.inference.ewc`) about the weights of the training, whose :math:`F` is measured on
+lenses drawn around its answer (:mod:`~lensrim.inference.nearby`): sources by the packaged
+generator, masses by the prior of perturbations. They end when :math:`\chi^2` per pixel reaches
+:math:`1 - p_\mathrm{eff} / N`, with the effective number of parameters of the source's own
+inversion, or when they are spent. The source is then solved for once more, about the machine's.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..datasets.galaxies.generative import load_vae
+from ..datasets.galaxies.learnt import LEARNT, weights_of
+from ..lensing.likelihood import simulate
+from ..rim.core import RIM
+from .answer import Answer, answer
+from .apply import Begun, batch_of
+from .ewc import ElasticPenalty
+from .learning import ROUNDS, Outcome
+from .learnt import score_of, setting_of, start_state
+from .machine import Machine, device_of
+from .macro import MacroState
+from .nearby import Neighbourhood
+from .objective import loss_of
+from .perturbation import packaged_prior
+from .refinement import kept
+from .search import Scene
+
+STRENGTH = 1.0
+"""Of the penalty, whose scale is that of the training's loss."""
+
+STEPS, RATE, SAMPLES = 20, 1e-4, 8
+"""Steps of Adam, their rate, and lenses on which the penalty is measured."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Creates the adaptation.
+
+    Arguments:
+        machine: The machine, whose own weights stay as they are.
+        has_light: Whether the image holds its lens galaxy.
+        steps: Most steps of Adam.
+        rate: Their rate.
+        strength: Strength of the penalty.
+        samples: Lenses on which it is measured.
+        seed: Seed of those.
+    """
+
+    machine: Machine
+    has_light: bool
+    steps: int = STEPS
+    rate: float = RATE
+    strength: float = STRENGTH
+    samples: int = SAMPLES
+    seed: int = 0
+
+    def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
+        """Adapts the machine and solves for the source; where it was refused, all stays."""
+        if outcome.begun == "macro":
+            note = "weights: nothing was adapted, since the answer is not the machine's"
+            return replace(outcome, notes=[*outcome.notes, note])
+        macro = outcome.answers["macro"]
+        batch = batch_of(scene, macro, self.has_light)
+        begun = Begun.of(scene, batch, state, device_of(self.machine.rim))
+        expected = 1 - macro.effective / float(begun.prepared["mask"].sum())
+        rim = adaptable(self.machine.rim)
+        penalty = self._penalty(rim, batch, begun)
+        last = adapt(rim, begun, penalty, expected, steps=self.steps, rate=self.rate)
+        deflector, known = begun.maps_of(last)
+        found = answer(
+            scene,
+            deflector,
+            state,
+            source_grid=replace(outcome.last.source_grid, center=known.center),
+            mean=known,
+            tune=ROUNDS,
+        )
+        return kept(outcome, scene, "weights", _with_errors(found, outcome.answers))
+
+    def _penalty(self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun) -> ElasticPenalty:
+        """Measures the penalty on lenses like the machine's own answer."""
+        last, _ = run(rim, begun)
+        near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
+        drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)
+        device = device_of(rim)
+        pairs = ({name: value.to(device) for name, value in pair.items()} for pair in drawn)
+        return ElasticPenalty.of(rim, pairs, loss_of, strength=self.strength)
+
+
+def adaptable(rim: RIM) -> RIM:
+    """Copies a machine with weights that may change."""
+    return copy.deepcopy(rim).requires_grad_(True)
+
+
+def run(rim: RIM, begun: Begun) -> tuple[dict[str, Tensor], Tensor]:
+    """Runs a machine on a scene, and returns its last state and χ² per used pixel."""
+    prepared = begun.prepared
+    trajectory = rim(
+        prepared["observation"],
+        score_of(prepared, begun.simulator),
+        start_state(prepared),
+        prepared["conditioning"],
+    )
+    last = dict(trajectory.last)
+    model = simulate(begun.simulator, last, setting_of(prepared))
+    mask = prepared["mask"]
+    square = ((prepared["image"] - model) / prepared["sigma"]).square() * mask
+    return last, square.sum() / mask.sum()
+
+
+def adapt(
+    rim: RIM,
+    begun: Begun,
+    penalty: ElasticPenalty,
+    expected: float,
+    *,
+    steps: int,
+    rate: float,
+) -> dict[str, Tensor]:
+    """Adapts the weights of a machine to a scene.
+
+    Arguments:
+        rim: The machine, whose weights change.
+        begun: The scene.
+        penalty: What holds the weights.
+        expected: χ² per pixel at which the steps end.
+        steps: Most steps.
+        rate: Rate of Adam.
+
+    Returns:
+        The last state with the lowest χ² that was met, but for the first below what is expected.
+    """
+    optimiser = torch.optim.Adam(rim.parameters(), lr=rate)
+    best, lowest = None, float("inf")
+    for step in range(steps + 1):
+        state, chi2 = run(rim, begun)
+        if best is None or float(chi2) < lowest:
+            best, lowest = {name: each.detach() for name, each in state.items()}, float(chi2)
+        if lowest <= expected or step == steps:
+            break
+        loss = chi2 / 2 + penalty(rim)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert best is not None
+    return best
+
+
+def _with_errors(found: Answer, answers: Mapping[str, Answer]) -> Answer:
+    """Gives the errors and the number of parameters of what the image alone would leave."""
+    inverted = answers["rim_inversion"]
+    return replace(found, source_std=inverted.source_std, effective=inverted.effective)

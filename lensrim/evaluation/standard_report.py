@@ -263,7 +263,8 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         as_text(whole, shown),
         "\n".join(slope_lines(rows)),
     ]
-    parts += [as_text(quality_table(rows)), as_text(bars)]
+    parts += [as_text(quality_table(rows))]
+    parts.append(f"On {len(rows)} mocks:\n{as_text(bars)}")
     return "\n\n".join(filter(None, parts))
 
 

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from .product import STYLE
 
@@ -58,12 +58,14 @@ def plot_suite(
             # the narrower bar holds from S/N 50
             for bar, start in zip(limits[key], (snr_bins[0], 50.0), strict=False):
                 axis.plot([start, snr_bins[-1]], [bar] * 2, "--", color="0.3", linewidth=0.9)
+        if axes[0, 0].containers:
+            axes[0, 0].legend(frameon=False, fontsize=8)
         _excess(axes[1, 0], good, colors)
         _coherence(axes[1, 1], good, "kappa", "-", kappa_scales)
         halos = [row for row in good if row.get("halo")]
         _coherence(axes[1, 1], halos, "structure", ":", kappa_scales)
         axes[1, 1].set(xlabel="wavelength [θ$_E$]", ylabel="coherence of log$_{10}$ κ")
-        axes[1, 1].set_title("dotted: haloes less their ellipsoid", fontsize=9, loc="right")
+        _note(axes[1, 1], "dotted: haloes, less their ellipsoid")
         _coherence(axes[1, 2], good, "source", "-", source_scales)
         axes[1, 2].set(xlabel="wavelength [R$_{50}$]", ylabel="coherence of the source")
         _against_snr(axes[2, 0], good, "r90", colors, snr_bins, signed=True)
@@ -73,6 +75,10 @@ def plot_suite(
         _covered(axes[2, 2], coverage)
         figure.suptitle(f"{len(rows)} standard mocks, {len(rows) - len(good)} without an answer")
         return figure
+
+
+def _note(axis: Axes, text: str) -> None:
+    axis.set_title(text, fontsize=9, fontweight="normal", loc="right")
 
 
 def _value(row: Row, key: str, stage: str = "answer") -> float:
@@ -108,18 +114,20 @@ def _against_snr(
     axis.set_xscale("log")
     if not signed:
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("signal over noise")
     axis.set_xticks(list(bins), [f"{b:g}" for b in bins], minor=False)
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(color="0.92")
-    if axis.containers:
-        axis.legend(frameon=False, fontsize=8)
 
 
 def _excess(axis: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
-    """Draws the excess of chi2 in units of its expected scatter, beside a unit Gaussian."""
+    """Draws the excess of chi2 in units of its expected scatter, beside a unit Gaussian.
+
+    What is beyond the edges is put into the outermost bins.
+    """
     edges = np.linspace(-6, 6, 25).tolist()
     for name, color in colors.items():
         own = [r for r in rows if r.get("setting") == name]
@@ -128,12 +136,10 @@ def _excess(axis: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
         pairs = pairs[np.isfinite(pairs).all(1)]
         if pairs.size:
             z = np.clip(pairs[:, 0] / pairs[:, 1], -5.9, 5.9)
-            axis.hist(z, edges, density=True, histtype="step", color=color, label=name)
+            axis.hist(z, edges, density=True, histtype="step", color=color, lw=1.3)
     z = np.linspace(-6, 6, 121)
     axis.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color="0.6", lw=1)
     axis.set(xlabel="χ²$_ν$ − (1 − p$_{eff}$/N) in its scatter", ylabel="density")
-    if axis.patches:
-        axis.legend(frameon=False, fontsize=8)
 
 
 def _coherence(
@@ -168,7 +174,7 @@ def _slopes(axis: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
     axis.plot([1.6, 2.5], [1.6, 2.5], color="0.6", lw=1)
     axis.set(xlabel="true slope of power laws", ylabel="slope", xlim=(1.55, 2.55))
     axis.set_ylim(1.55, 2.55)
-    axis.set_title("large: S/N > 50", fontsize=9, loc="right")
+    _note(axis, "large: S/N > 50")
 
 
 def _covered(axis: Axes, coverage: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:

@@ -14,6 +14,7 @@ from .intervals import (
     crps_gaussian,
     crps_samples,
     empirical_width,
+    half_width,
     regression,
 )
 from .light import light_radii
@@ -47,6 +48,7 @@ __all__ = [
     "deflection_scale",
     "effective_theta_E",
     "empirical_width",
+    "half_width",
     "light_radii",
     "log_kappa_rmse",
     "misfit",

@@ -37,11 +37,12 @@ from ..inference.calibration import (
 from ..inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
 from ..inference.together import prior_of
 from ..inference.uncertainty import uncertainty_of
+from ..plotting.coverage import Curve, plot_coverage
 from ..progress import progress
 from .comparison import Maps, true_source
 from .mocks import Mock
 from .standard import standard_mock
-from .stated import reached, shear_of_map
+from .stated import LEVELS, reached, shear_of_map
 
 Row = Mapping[str, Any]
 
@@ -237,6 +238,30 @@ def judge(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return lines
 
 
+def curves(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
+    """Returns how often truths are covered, for :func:`lensrim.plotting.plot_coverage`.
+
+    After calibration each half of the lenses is judged by a fit to the other half.
+    """
+    halves = [rows[::2], rows[1::2]]
+    fits = [fit(half) for half in reversed(halves)]
+    found = {}
+    for name in KINDS:
+        own = [Deviations.of(half, [name]) for half in halves]
+        counts = [float(each.weight.sum()) for each in own]
+        if not all(counts):
+            continue
+        shares = {}
+        for label, used in (("before", [Calibration()] * 2), ("after", fits)):
+            told = [
+                [each.covered(c.scales.get(KINDS[name], Scale()), c.half_width(p)) for p in LEVELS]
+                for each, c in zip(own, used, strict=True)
+            ]
+            shares[label] = np.average(told, axis=0, weights=counts)
+        found[name] = {k: Curve(LEVELS, v, round(sum(counts))) for k, v in shares.items()}
+    return found
+
+
 def format_lines(lines: Sequence[Mapping[str, Any]]) -> str:
     """Formats what :func:`judge` returns."""
     text = [f"{'':14}{'n':>5}{'before':>16}{'after':>16}{'binomial':>16}{'width':>8}"]
@@ -330,6 +355,7 @@ def run(options: CalibrateOptions) -> Calibration:
     }
     found = fit(rows, card)
     (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
+    plot_coverage(curves(rows)).savefig(folder / "coverage.png", dpi=120)
     print(write_calibration(found), format_lines(judge(rows)), sep="\n")
     return found
 

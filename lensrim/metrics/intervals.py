@@ -33,6 +33,21 @@ def coverage(
     return float(inside.mean()) if inside.size else float("nan")
 
 
+def coverage_of_samples(truth: ArrayLike, samples: ArrayLike, *, level: float) -> float:
+    """Share of truths within the central interval of a level of samples; NaN of none.
+
+    Arguments:
+        truth: Truths, with any shape (*).
+        samples: Samples of each, with shape (n, *).
+        level: Probability of the interval.
+    """
+    truth, samples = np.asarray(truth, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    if not truth.size:
+        return float("nan")
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
 def half_width(level: float, *, dof: float = np.inf) -> float:
     """Half of the central interval of a level, over that of 68.27 %, as for :func:`coverage`."""
     from scipy.special import ndtr, ndtri, stdtrit

@@ -2,8 +2,8 @@
 
 They are numbers of the products' primary headers, under names that a person reads; what a product
 does not state is empty. An error is half of the central interval of 68.27 per cent; that of 95 per
-cent is ``err_95`` times as wide. ``flags`` sums powers of two, so that ``flags == 0`` is a lens of which
-nothing is doubted.
+cent is ``err_95`` times as wide. ``flags`` sums powers of two, so that ``flags == 0`` is a lens of
+which nothing is doubted.
 """
 
 from collections.abc import Callable, Mapping

@@ -256,7 +256,7 @@ def _axes(
     half = torch.linalg.solve_triangular(solution.factor[0], cross.T, upper=False)
     curvature = images @ images.T - half.T @ half + torch.diag(directions.precision)
     # In units of the curvature, for lengths and ellipticities lie orders of magnitude apart.
-    unit = curvature.diagonal().rsqrt()
+    unit = curvature.diagonal().clamp(min=1e-30).rsqrt()
     values, vectors = torch.linalg.eigh(unit[:, None] * curvature * unit)
     axes = (vectors * values.clamp(min=1e-12).rsqrt()).T * unit
     right = torch.linalg.solve_triangular(solution.factor[0].T, half @ axes.T, upper=True)

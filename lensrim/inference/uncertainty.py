@@ -34,6 +34,10 @@ KEYWORDS = {
 """Keyword and comment of the error of each number."""
 
 
+ROUND = 0.6827 * 90.0
+"""Half of the central 68.27 % of an axis that may have any direction [deg]."""
+
+
 @dataclass(frozen=True)
 class Uncertainty:
     """Holds a posterior with its calibration.
@@ -116,6 +120,8 @@ def error_cards(uncertainty: Uncertainty, *, native: float) -> dict[str, tuple[A
     for name, (key, comment) in KEYWORDS.items():
         if name in errors:
             cards[key] = errors[name] * units.get(name, 1.0), comment
+    # An axis has no direction where the mass is round: no error beyond that of not knowing it.
+    cards["MACROPHE"] = min(cards["MACROPHE"][0], ROUND), cards["MACROPHE"][1]
     dof = uncertainty.calibration.dof
     if math.isfinite(dof):
         cards["ERRDOF"] = dof, "errors: 68 % of a Student t of these dof"

@@ -42,7 +42,7 @@ from .view import MassMaps
 SCALES = (0.2, 0.4, 0.7, 1.0, 1.5)
 """Scales of the prior that are tried, besides none."""
 
-STEPS = 3
+STEPS = 2
 """Steps of the ascent."""
 
 SMALLEST = 1e-3

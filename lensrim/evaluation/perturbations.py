@@ -1,0 +1,235 @@
+r"""How far lenses are from macro-models: the prior of the refinement, measured on mocks.
+
+``python -m lensrim.evaluation.perturbations --output FOLDER`` measures the standard validation
+mocks one by one, keeps what it has in the folder, so that it can be interrupted and resumed, and
+writes the prior as ``perturbations.json``; the packaged one is
+``lensrim/inference/perturbations.json``.
+
+A refinement leaves the macro-model's own parameters free, so its prior is that of what no macro-
+model explains. To the true convergence of a mock the nearest macro-model is fitted, by the
+relative error :math:`e = \kappa / \kappa_p - 1` between ``INNER`` and ``OUTER`` Einstein radii,
+each ring weighted alike. What is left, :math:`e_\perp`, is
+
+.. math:: e_\perp = B_\perp c + \eta \, , \qquad c \sim \mathcal{N}(0, C / u) \, ,
+
+with the functions :math:`B` of :mod:`lensrim.inference.perturbation`, both without what
+derivatives of :math:`\kappa_p` explain, white :math:`\eta` of ``NOISE``, and a scale :math:`u` of
+each lens, :math:`\chi^2`-distributed with ``FREEDOM`` degrees, so that single lenses with much
+structure do not decide (a multivariate t distribution). :math:`C` follows by expectation
+maximisation. Its blocks are one for every order, of the cosine and of the sine; each is drawn
+toward its own diagonal as ``PSEUDO`` more lenses would, and what a macro-model can do is taken out
+of it: a factor and a slope in order 0, a shift in order 1, an ellipticity in order 2.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import __version__
+from ..grid import PixelGrid
+from ..inference.macro import mass_model
+from ..inference.perturbation import PerturbationPrior, along_axes, write_prior
+from ..lensing.mass import pixel_average
+from ..progress import progress
+from .mocks import Mock
+from .standard import standard_mock
+
+Array = NDArray[np.float64]
+
+INNER, OUTER = 0.3, 2.5
+NOISE = 0.012
+FREEDOM = 6.0
+PSEUDO = 4
+LEAST = 0.002
+"""Standard deviation that every coefficient has at least."""
+
+FREE = (0, 1, 2, 3, 4, 7)
+"""Parameters of the macro-model that change the convergence."""
+
+NODES = tuple(0.3 * 1.5**j for j in range(6))
+ORDERS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Holds what one lens says of the coefficients.
+
+    Arguments:
+        gram: :math:`B_\\perp B_\\perp^T`, with shape (P, P), and ...
+        moment: ... :math:`B_\\perp e_\\perp`, with shape (P), of weights with mean square 1.
+        rms: Root of the mean square of :math:`e_\\perp`.
+    """
+
+    gram: Array
+    moment: Array
+    rms: float
+
+
+def unit_prior(nodes: Sequence[float] = NODES, orders: int = ORDERS) -> PerturbationPrior:
+    """Returns the prior with variances of 1, whose functions are the bare ones."""
+    eye = np.eye(len(nodes))
+    return PerturbationPrior(tuple(nodes), ((eye,), *((eye, eye) for _ in range(orders))))
+
+
+def first_guess(mock: Mock) -> Tensor:
+    """Returns the parameters of a mock's ellipsoid in pixels, with shape (8)."""
+    lens = mock.truth.system.in_pixels().lens
+    host = lens.ellipsoid
+    flat = (1 - host.q) / (1 + host.q)
+    e1, e2 = flat * math.cos(2 * host.phi), flat * math.sin(2 * host.phi)
+    p = [math.log(host.theta_E), e1, e2, host.center_x, host.center_y]
+    return torch.tensor([*p, lens.gamma1, lens.gamma2, host.gamma], dtype=torch.float64)
+
+
+def measure(kappa: Array, guess: Tensor, *, steps: int = 3) -> Measured:
+    """Measures what no macro-model explains of a convergence.
+
+    Arguments:
+        kappa: True convergence, with shape (H, W).
+        guess: Parameters in pixels to begin with, with shape (8).
+        steps: Gauss-Newton steps of the macro-model.
+    """
+    grid = PixelGrid((kappa.shape[0], kappa.shape[1]), 1.0)
+    p, truth = guess.clone(), torch.from_numpy(kappa)
+    for step in range(steps + 1):
+        logarithm = _log_kappa(p, grid)
+        moved = p.expand(len(FREE), -1).clone()
+        moved[range(len(FREE)), list(FREE)] += 1e-4
+        slopes = torch.stack([(_log_kappa(q, grid) - logarithm) / 1e-4 for q in moved])
+        radius = torch.hypot(*along_axes(grid, p))
+        region = (radius > INNER) & (radius < OUTER)
+        weight = 1 / radius[region]
+        weight = weight / weight.square().mean().sqrt()
+        error = (truth / logarithm.exp() - 1)[region] * weight
+        slopes = slopes[:, region] * weight
+        if step < steps:
+            p[list(FREE)] += torch.linalg.lstsq(slopes.T, error).solution.clamp(-0.15, 0.15)
+    functions = unit_prior().functions(*along_axes(grid, p))[:, region] * weight
+    explained, _ = torch.linalg.qr(slopes.T)
+    error = error - explained @ (explained.T @ error)
+    functions = functions - (functions @ explained) @ explained.T
+    return Measured(
+        (functions @ functions.T).numpy(),
+        (functions @ error).numpy(),
+        float(error.square().mean().sqrt()),
+    )
+
+
+def _log_kappa(p: Tensor, grid: PixelGrid) -> Tensor:
+    return pixel_average(mass_model(p), grid).log()
+
+
+def fit(measured: Sequence[Measured], *, rounds: int = 30) -> PerturbationPrior:
+    """Fits the prior to lenses."""
+    bare = unit_prior()
+    n, blocks = len(bare.nodes), [m for m, pair in enumerate(bare.covariances) for _ in pair]
+    keep = [_beyond_macro(m, np.array(bare.nodes)) for m in blocks]
+    found = [0.015**2 * np.eye(n) for _ in blocks]
+    for _ in range(rounds):
+        total = [np.zeros((n, n)) for _ in blocks]
+        inverse = _block_diagonal([np.linalg.inv(each) for each in found])
+        for lens in measured:
+            scale = 1.0
+            for _ in range(2):
+                spread = np.linalg.inv(lens.gram / NOISE**2 + scale * inverse)
+                mean = spread @ lens.moment / NOISE**2
+                square = mean @ inverse @ mean + np.sum(spread * inverse)
+                scale = (FREEDOM + len(mean)) / (FREEDOM + square)
+            second = scale * (np.outer(mean, mean) + spread)
+            for k, each in enumerate(total):
+                each += second[k * n : (k + 1) * n, k * n : (k + 1) * n]
+        count = len(measured)
+        for k, each in enumerate(total):
+            own = (each + PSEUDO / count * np.diag(np.diag(each))) / (count + PSEUDO)
+            found[k] = keep[k] @ own @ keep[k] + LEAST**2 * np.eye(n)
+    orders = range(len(bare.covariances))
+    pairs = ([c for c, m in zip(found, blocks, strict=True) if m == order] for order in orders)
+    return PerturbationPrior(bare.nodes, tuple(tuple(pair) for pair in pairs))
+
+
+def _beyond_macro(m: int, nodes: Array) -> Array:
+    """Projects on what a macro-model cannot do, among the coefficients of an order."""
+    one = np.ones_like(nodes)
+    able = {0: [one, np.log(nodes)], 1: [1 / nodes], 2: [one]}.get(m)
+    if able is None:
+        return np.eye(len(nodes))
+    basis, _ = np.linalg.qr(np.array(able).T)
+    return np.eye(len(nodes)) - basis @ basis.T
+
+
+def _block_diagonal(blocks: Sequence[Array]) -> Array:
+    n = len(blocks[0])
+    out = np.zeros((n * len(blocks), n * len(blocks)))
+    for k, each in enumerate(blocks):
+        out[k * n : (k + 1) * n, k * n : (k + 1) * n] = each
+    return out
+
+
+@dataclass(frozen=True)
+class PriorOptions:
+    """Measures the prior of the refinement on standard validation mocks.
+
+    Arguments:
+        output: Folder of what is measured, and of the prior.
+        first: Number of the first mock; those before it are left to choose and to test with.
+        n: Number of mocks.
+        shard: Which part of them this process measures, ``i/n``; the prior is of all there are.
+    """
+
+    output: str = "perturbations"
+    first: int = 1000
+    n: int = 144
+    shard: str = "1/1"
+
+
+def run(options: PriorOptions) -> PerturbationPrior:
+    """Measures what is left to measure, fits, and writes the prior."""
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = range(options.first, options.first + options.n)
+    part, parts = map(int, options.shard.split("/"))
+    todo = [i for i in numbers[part - 1 :: parts] if not (folder / f"{i:05d}.npz").exists()]
+    with progress("mocks", total=len(todo)) as bar:
+        for number in todo:
+            mock = standard_mock(number, split="validation")
+            lens = measure(mock.truth.kappa, first_guess(mock))
+            path = folder / f"{number:05d}.npz"
+            with (cut := path.with_suffix(".part")).open("wb") as file:
+                np.savez(file, gram=lens.gram, moment=lens.moment, rms=lens.rms)
+            cut.rename(path)
+            bar.update()
+    held = [np.load(path) for path in sorted(folder.glob("?????.npz"))]
+    lenses = [Measured(each["gram"], each["moment"], float(each["rms"])) for each in held]
+    prior = fit(lenses)
+    rms = [lens.rms for lens in lenses]
+    card = {
+        "about": "prior of what macro-models lack, measured on standard validation mocks",
+        "command": "python -m lensrim.evaluation.perturbations",
+        "mocks": f"{len(lenses)} from number {options.first}",
+        "left_by_macro_models": f"median {np.median(rms):.4f} of kappa",
+        "version": __version__,
+        "date": date.today().isoformat(),
+    }
+    (folder / "perturbations.json").write_text(write_prior(prior, card))
+    print(json.dumps(card, indent=1))
+    return prior
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    import tyro
+
+    run(tyro.cli(PriorOptions, args=sys.argv[1:] if args is None else args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The adaptation of a machine's weights to one image."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lensrim.errors import InputError
+from lensrim.inference.answer import Answer, answer, mass_maps_of
+from lensrim.inference.apply import Begun, batch_of
+from lensrim.inference.ewc import ElasticPenalty
+from lensrim.inference.learning import Outcome, learn
+from lensrim.inference.learnt import LensConfig, build
+from lensrim.inference.machine import Machine
+from lensrim.inference.macro import MacroState
+from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.inference.search import Scene
+from lensrim.inference.weights import Adaptation, adapt, adaptable, run
+from lensrim.rim.core import RIM
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    torch.manual_seed(0)
+    rim = build(LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)).eval()
+    return Machine(rim.requires_grad_(False), "small", "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def macro(scene: Scene, state: MacroState) -> Answer:
+    return answer(scene, mass_maps_of(scene, state), state, tune=4)
+
+
+@pytest.fixture(scope="module")
+def begun(scene: Scene, state: MacroState, macro: Answer) -> Begun:
+    return Begun.of(scene, batch_of(scene, macro, False), state, torch.device("cpu"))
+
+
+def penalty_of(rim: RIM, strength: float) -> ElasticPenalty:
+    weights = dict(rim.named_parameters())
+    ones = {name: torch.ones_like(each) for name, each in weights.items()}
+    return ElasticPenalty(ones, weights, strength)
+
+
+def test_steps_lower_the_misfit_and_a_strong_penalty_holds_the_weights(
+    machine: Machine, begun: Begun
+):
+    with torch.no_grad():
+        _, before = run(machine.rim, begun)
+    reached, moved = [], []
+    for strength in (0.0, 1e9):
+        rim = adaptable(machine.rim)
+        last = adapt(rim, begun, penalty_of(rim, strength), 0.0, steps=4, rate=3e-3)
+        reached.append(chi2_of(last, begun))
+        pairs = zip(rim.parameters(), machine.rim.parameters(), strict=True)
+        moved.append(max(float((a - b).abs().max()) for a, b in pairs))
+    assert reached[0] < 0.98 * float(before)
+    assert reached[1] <= float(before) * (1 + 1e-6)  # never worse than the machine's own
+    assert moved[0] > 2 * moved[1]
+
+
+def chi2_of(state: dict[str, torch.Tensor], begun: Begun) -> float:
+    """χ² per pixel of a state of the machine."""
+    from lensrim.inference.learnt import setting_of
+    from lensrim.lensing.likelihood import simulate
+
+    seen, mask = begun.prepared, begun.prepared["mask"]
+    model = simulate(begun.simulator, state, setting_of(seen))
+    square = ((seen["image"] - model) / seen["sigma"]).square() * mask
+    return float(square.sum() / mask.sum())
+
+
+def test_steps_end_where_the_misfit_is_what_noise_leaves(machine: Machine, begun: Begun):
+    rim = adaptable(machine.rim)
+    last = adapt(rim, begun, penalty_of(rim, 0.0), 1e6, steps=50, rate=1.0)
+    own, _ = run(machine.rim, begun)
+    for name, each in own.items():
+        torch.testing.assert_close(last[name], each)
+
+
+def test_an_adaptation_is_an_answer_beside_the_others(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine
+):
+    before = {name: each.clone() for name, each in machine.rim.state_dict().items()}
+    learnt = learn(machine, scene, state, macro, has_light=False)
+    adaptation = Adaptation(machine, False, steps=1, samples=1)
+    outcome = adaptation(learnt, scene, state)
+    assert list(outcome.answers) == ["macro", "rim", "rim_inversion", "final", "weights"]
+    assert outcome.stage == "weights" and outcome.begun == "final"
+    assert outcome.last.source_grid.shape == learnt.last.source_grid.shape
+    np.testing.assert_array_equal(
+        outcome.last.source_std, learnt.answers["rim_inversion"].source_std
+    )
+    for name, each in machine.rim.state_dict().items():
+        assert torch.equal(each, before[name]), name
+
+
+def test_nothing_is_adapted_where_the_machine_was_refused(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine
+):
+    outcome = Adaptation(machine, False)(Outcome({"macro": macro}), scene, state)
+    assert outcome.stage == "macro" and "not the machine's" in outcome.notes[0]
+
+
+def test_weights_need_a_machine():
+    options = ReconstructOptions(refine="weights")
+    with pytest.raises(InputError, match="--refine weights: needs a machine to adapt"):
+        options.check()
+    replace(options, stage="rim").check()

@@ -27,7 +27,7 @@ References:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ FAINT = 0.02
 """Brightness relative to the peak below which a source is not measured: it may be noise."""
 
 
+@runtime_checkable
 class Masses(Protocol):
     """Draws changes of masses that need no frame."""
 

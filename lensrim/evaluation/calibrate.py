@@ -13,11 +13,13 @@ which writes ``calibration/calibration.json``; it takes the place of that in
 ``lensrim/inference``.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +312,18 @@ class CalibrateOptions:
         return list(range(self.first + int(part) - 1, self.first + self.n, int(parts)))
 
 
+def card_of(about: str) -> dict[str, str]:
+    """Says on what a calibration was measured: it is that of one prior of the perturbations."""
+    file = resources.files("lensrim.inference") / "perturbations.json"
+    return {
+        "about": about,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "command": "python -m lensrim.evaluation.calibrate",
+        "version": __version__,
+        "perturbations": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+    }
+
+
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Reads all rows of a folder, by number; lines that were cut off are left out."""
     rows = {}
@@ -347,13 +361,8 @@ def run(options: CalibrateOptions) -> Calibration:
         raise InputError(
             f"--n: a calibration needs 10 mocks or more, found {len(rows)}; give more"
         )
-    card = {
-        "about": f"errors of macro-models' answers to {len(rows)} standard validation mocks",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": "python -m lensrim.evaluation.calibrate",
-        "version": __version__,
-    }
-    found = fit(rows, card)
+    about = f"errors of macro-models' answers to {len(rows)} standard validation mocks"
+    found = fit(rows, card_of(about))
     (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
     plot_coverage(curves(rows)).savefig(folder / "coverage.png", dpi=120)
     print(write_calibration(found), format_lines(judge(rows)), sep="\n")

@@ -10,6 +10,7 @@ from scipy import stats
 from lensrim.errors import InputError
 from lensrim.evaluation.calibrate import (
     CalibrateOptions,
+    card_of,
     curves,
     fit,
     format_lines,
@@ -105,6 +106,11 @@ def test_the_packaged_one_knows_every_kind():
     for name in KINDS:
         # errors that were too small by more than a factor of five would be another posterior's
         assert 0.2 < found.factor(name, 50.0) < 5.0
+
+
+def test_the_packaged_one_is_that_of_the_packaged_prior():
+    """A posterior under another prior has other errors: calibrate again."""
+    assert packaged_calibration().card["perturbations"] == card_of("")["perturbations"]
 
 
 def test_intervals_of_student_and_gauss():

@@ -9,7 +9,7 @@ The answers of the stages before stay beside the new one.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ REFINED = ("descent", "weights")
 """The stages that are refinements."""
 
 
+@runtime_checkable
 class Refinement(Protocol):
     """Adds an answer to those of the stages, or a note why there is none."""
 

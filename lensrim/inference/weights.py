@@ -146,8 +146,9 @@ def adapt(
     best, lowest = None, float("inf")
     for step in range(steps + 1):
         state, chi2 = run(rim, begun)
-        if best is None or float(chi2) < lowest:
-            best, lowest = {name: each.detach() for name, each in state.items()}, float(chi2)
+        value = float(chi2.detach())
+        if best is None or value < lowest:
+            best, lowest = {name: each.detach() for name, each in state.items()}, value
         if lowest <= expected or step == steps:
             break
         loss = chi2 / 2 + penalty(rim)

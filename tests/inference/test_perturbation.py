@@ -89,7 +89,7 @@ def test_the_rays_are_those_of_the_pixels(mass: GaussianMass):
     mean = own.rays.mean(0).reshape(h, w, 2, -1).permute(3, 2, 0, 1)
     # but for the cusp, which no polynomial follows
     far = torch.hypot(*(c - m for c, m in zip(GRID.coordinates(), P[3:5], strict=True))) > 0.35
-    torch.testing.assert_close(mean[..., far], own.alpha[..., far], atol=5e-4, rtol=0.0)
+    torch.testing.assert_close(mean[..., far], own.alpha[..., far], atol=1e-3, rtol=0.0)
 
 
 def test_an_order_by_effect_leaves_the_prior_as_it_is(mass: GaussianMass):

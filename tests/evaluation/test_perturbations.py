@@ -1,0 +1,87 @@
+"""The prior of the refinement, measured: on masses whose perturbation is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lensrim.evaluation import perturbations
+from lensrim.evaluation.perturbations import (
+    Measured,
+    PriorOptions,
+    fit,
+    measure,
+    run,
+    unit_prior,
+)
+from lensrim.grid import PixelGrid
+from lensrim.inference.macro import mass_model
+from lensrim.inference.perturbation import along_axes, packaged_prior, read_prior
+from lensrim.lensing.mass import pixel_average
+
+GRID = PixelGrid((48, 48), 1.0)
+P = torch.tensor([2.2, 0.1, 0.05, 0.3, -0.2, 0.0, 0.0, 2.1], dtype=torch.float64)
+KAPPA = pixel_average(mass_model(P), GRID)
+BARE = unit_prior()
+CALM = Measured(np.eye(BARE.count) * 2000.0, np.zeros(BARE.count), 0.0)
+
+
+def test_a_macro_model_lacks_nothing_of_itself():
+    guess = P + torch.tensor([0.05, 0.03, -0.03, 0.2, 0.1, 0.0, 0.0, 0.1])
+    assert measure(KAPPA.numpy(), guess).rms < 1e-4
+
+
+def test_a_perturbation_is_measured():
+    k = BARE.count - 4 * len(BARE.nodes) + 2  # of the cosines of order 5
+    functions = BARE.functions(*along_axes(GRID, P))
+    found = measure((KAPPA * (1 + 0.02 * functions[k])).numpy(), P)
+    coefficients = np.linalg.solve(found.gram + 1e-3 * np.eye(BARE.count), found.moment)
+    assert np.argmax(np.abs(coefficients)) == k
+    assert coefficients[k] == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_prior_has_the_variance_of_the_lenses():
+    rng = np.random.default_rng(0)
+    n, last = len(BARE.nodes), BARE.count - 2 * len(BARE.nodes)
+    spread = np.where(np.arange(BARE.count) < last, 0.01, 0.05)
+    lenses = []
+    for _ in range(60):
+        c = rng.normal(size=BARE.count) * spread
+        lenses.append(Measured(CALM.gram, CALM.gram @ c, 0.0))
+    widths = [
+        np.sqrt(np.diag(each)) for pair in fit(lenses, rounds=12).covariances for each in pair
+    ]
+    # one scale is common to all: that of a lens
+    assert np.mean(widths[-2:]) / np.mean(widths[5:-2]) == pytest.approx(5, rel=0.25)
+    assert np.mean(widths[-2:]) == pytest.approx(0.05, rel=0.35)
+    assert all(len(each) == n for each in widths)
+
+
+def test_what_a_macro_model_can_do_is_not_in_the_prior():
+    nodes = np.array(BARE.nodes)
+    for m, shape in ((0, np.ones(6)), (0, np.log(nodes)), (1, 1 / nodes), (2, np.ones(6))):
+        for each in fit([CALM] * 8, rounds=2).covariances[m]:
+            assert shape @ each @ shape <= 1.01 * perturbations.LEAST**2 * (shape @ shape)
+
+
+def test_a_measurement_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    options = PriorOptions(output=str(tmp_path), first=0, n=1)
+    prior = run(options)
+    written = tmp_path / "perturbations.json"
+    again = read_prior(written.read_text())
+    np.testing.assert_allclose(again.covariances[3][0], prior.covariances[3][0], rtol=1e-3)
+    assert json.loads(written.read_text())["mocks"] == "1 from number 0"
+
+    def fail(*_, **__):
+        raise AssertionError("what is measured is not measured again")
+
+    monkeypatch.setattr(perturbations, "standard_mock", fail)
+    run(options)
+
+
+def test_the_packaged_prior_is_of_this_form():
+    packaged = packaged_prior()
+    assert packaged.nodes == pytest.approx(BARE.nodes)
+    assert len(packaged.covariances) == len(BARE.covariances)

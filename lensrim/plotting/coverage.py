@@ -5,13 +5,12 @@ cent of the curves of right errors, given how many independent truths there are:
 pixels of a map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from ..metrics import binomial_interval
 
@@ -29,8 +28,8 @@ class Curve:
         n: Number of independent truths.
     """
 
-    levels: ArrayLike
-    shares: ArrayLike
+    levels: Sequence[float] | np.ndarray
+    shares: Sequence[float] | np.ndarray
     n: int
 
 

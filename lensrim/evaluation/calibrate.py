@@ -198,8 +198,22 @@ def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibrati
     return Calibration(scales, dof, (min(snr), max(snr)), dict(card or {}))
 
 
-def judge(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Judges the calibration, each half of the lenses by a fit to the other half.
+@dataclass(frozen=True)
+class Half:
+    """Holds half of the lenses, and a calibration that was fitted to the other half."""
+
+    rows: Sequence[Row]
+    calibration: Calibration
+
+
+def halved(rows: Sequence[Row]) -> tuple[Half, Half]:
+    """Fits each half of the lenses, and gives it the other's fit."""
+    first, second = rows[::2], rows[1::2]
+    return Half(first, fit(second)), Half(second, fit(first))
+
+
+def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:
+    """Judges a calibration by what :func:`halved` returns.
 
     Returns:
         A line for each quantity: ``n`` lenses, ``before`` and ``after`` (shares within the 68 and
@@ -207,21 +221,19 @@ def judge(rows: Sequence[Row]) -> list[dict[str, Any]]:
         and, of numbers, ``ratio`` (median stated error over that of the errors that were made, by
         :func:`lensrim.metrics.empirical_width`).
     """
-    halves = [rows[::2], rows[1::2]]
-    fits = [fit(half) for half in halves]
     lines = []
     for name in KINDS:
-        if not Deviations.of(rows, [name]).z.size:
+        if not all(Deviations.of(half.rows, [name]).z.size for half in halves):
             continue
         before, after, counts, stated, errors = [], [], [], [], []
-        for half, found in zip(halves, reversed(fits), strict=True):
-            own = Deviations.of(half, [name])
+        for half in halves:
+            own, found = Deviations.of(half.rows, [name]), half.calibration
             scale = found.scales[KINDS[name]]
             levels = [found.half_width(level) for level in (0.6827, 0.95)]
             before.append([own.covered(Scale(), z) for z in (1.0, 1.96)])
             after.append([own.covered(scale, z) for z in levels])
             counts.append(own.weight.sum())
-            for row in half:
+            for row in half.rows:
                 if name in row["numbers"]:
                     truth, value, std = row["numbers"][name]
                     stated.append(found.factor(name, row["snr"]) * std / abs(truth))
@@ -240,21 +252,17 @@ def judge(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return lines
 
 
-def curves(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
-    """Returns how often truths are covered, for :func:`lensrim.plotting.plot_coverage`.
-
-    After calibration each half of the lenses is judged by a fit to the other half.
-    """
-    halves = [rows[::2], rows[1::2]]
-    fits = [fit(half) for half in reversed(halves)]
+def curves(halves: Sequence[Half]) -> dict[str, dict[str, Curve]]:
+    """Returns how often truths are covered, for :func:`lensrim.plotting.plot_coverage`."""
     found = {}
     for name in KINDS:
-        own = [Deviations.of(half, [name]) for half in halves]
+        own = [Deviations.of(half.rows, [name]) for half in halves]
         counts = [float(each.weight.sum()) for each in own]
         if not all(counts):
             continue
         shares = {}
-        for label, used in (("before", [Calibration()] * 2), ("after", fits)):
+        for label in ("before", "after"):
+            used = [half.calibration if label == "after" else Calibration() for half in halves]
             told = [
                 [each.covered(c.scales.get(KINDS[name], Scale()), c.half_width(p)) for p in LEVELS]
                 for each, c in zip(own, used, strict=True)
@@ -364,8 +372,9 @@ def run(options: CalibrateOptions) -> Calibration:
     about = f"errors of macro-models' answers to {len(rows)} standard validation mocks"
     found = fit(rows, card_of(about))
     (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
-    plot_coverage(curves(rows)).savefig(folder / "coverage.png", dpi=120)
-    print(write_calibration(found), format_lines(judge(rows)), sep="\n")
+    halves = halved(rows)
+    plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
+    print(write_calibration(found), format_lines(judge(halves)), sep="\n")
     return found
 
 

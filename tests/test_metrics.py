@@ -200,6 +200,28 @@ def test_coverage_of_gaussian_errors_is_its_level() -> None:
     assert np.isnan(metrics.coverage([], [], [], level=0.95))
 
 
+@pytest.mark.parametrize("dof", [2.0, 5.0])
+def test_coverage_of_students_errors_is_their_level(dof: float) -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.standard_t(dof, size=40_000)
+    std = float(np.quantile(np.abs(truth), 0.6827))
+    for level in (0.68, 0.95):
+        found = metrics.coverage(truth, 0, std, level=level, dof=dof)
+        assert found == pytest.approx(level, abs=0.012)
+    assert metrics.coverage(truth, 0, std, level=0.95) < 0.945
+    assert metrics.half_width(0.6827, dof=dof) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_coverage_of_samples_is_their_level() -> None:
+    rng = np.random.default_rng(4)
+    samples = rng.normal(size=(400, 20_000))
+    for level in (0.68, 0.95):
+        found = metrics.coverage_of_samples(rng.normal(size=20_000), samples, level=level)
+        assert found == pytest.approx(level, abs=0.02)
+    assert metrics.coverage_of_samples(np.full(20_000, 9.0), samples, level=0.95) == 0
+    assert np.isnan(metrics.coverage_of_samples([], np.zeros((3, 0)), level=0.95))
+
+
 def test_the_width_of_gaussian_errors_is_their_deviation() -> None:
     errors = 0.3 * np.random.default_rng(2).normal(size=40_000)
     assert metrics.empirical_width(errors) == pytest.approx(0.3, rel=0.02)

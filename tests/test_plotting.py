@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from lensrim.grid import PixelGrid
 from lensrim.io.product import Product
-from lensrim.plotting import contact_sheet, plot_history, plot_product
+from lensrim.plotting import contact_sheet, plot_coverage, plot_history, plot_product
+from lensrim.plotting.coverage import Curve
 from lensrim.plotting.marks import arcsinh_norm, round_ticks
 
 
@@ -214,3 +215,26 @@ def test_a_history_is_drawn() -> None:
 )
 def test_a_history_of_little_is_drawn(lines: list[dict[str, Any]]) -> None:
     plot_history(lines).canvas.draw()
+
+
+def test_coverage_has_a_panel_for_each_quantity():
+    levels = [0.25, 0.5, 0.75]
+    curves = {
+        name: {"before": Curve(levels, [0.1, 0.2, 0.3], 50), "after": Curve(levels, levels, 50)}
+        for name in ("slope", "q", "flux")
+    }
+    figure = plot_coverage(curves, columns=2)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "slope (50)",
+        "q (50)",
+        "flux (50)",
+    ]
+    for ax in figure.axes:
+        shares = {line.get_label(): line.get_ydata() for line in ax.lines}
+        np.testing.assert_allclose(shares["before"], [0, 0.1, 0.2, 0.3])
+        np.testing.assert_allclose(shares["after"], [0, *levels])
+        band = ax.collections[0].get_paths()[0].vertices
+        assert band[:, 1].min() >= 0
+        assert band[:, 1].max() <= 1
+    with pytest.raises(ValueError, match="curves must hold a quantity or more"):
+        plot_coverage({})

@@ -175,12 +175,21 @@ def numbers(rows: Sequence[Row], name: str) -> np.ndarray:
     return np.array([each for each in told if each], dtype=float).reshape(-1, 3)
 
 
+def number_coverage(rows: Sequence[Row], name: str, level: float) -> float:
+    """Returns the share of a number's truths within the intervals of a level; NaN of none."""
+    told = [row["stated"] for row in rows if name in (row.get("stated") or {}).get("numbers", {})]
+    inside = [
+        metrics.coverage(*each["numbers"][name], level=level, dof=each.get("dof", np.inf))
+        for each in told
+    ]
+    return float(np.mean(inside)) if inside else nan
+
+
 def _covered(name: str, level: float) -> Callable:
     def measure(rows: Sequence[Row]) -> float:
         if name in MAPS:
             return map_coverage(rows, name)[LEVELS.index(level)]
-        found = numbers(rows, name)
-        return metrics.coverage(*found.T, level=level) if len(found) else nan
+        return number_coverage(rows, name, level)
 
     return measure
 

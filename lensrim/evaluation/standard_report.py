@@ -14,6 +14,7 @@ from .bars import (
     map_coverage,
     map_crps,
     map_ratio,
+    number_coverage,
     numbers,
     parameter_bar,
     percentile,
@@ -129,7 +130,7 @@ def coverage_table(rows: Sequence[Row]) -> Table:
             found = numbers(members, name)
             n = len(found)
             if n:
-                covered = [metrics.coverage(*found.T, level=level) for level in LEVELS]
+                covered = [number_coverage(members, name, level) for level in LEVELS]
                 of_all = metrics.calibration(*found.T)
                 ratio, crps = of_all.ratio, of_all.crps
         if not n:
@@ -151,7 +152,7 @@ def _bounds(rows: Sequence[Row], name: str) -> dict[str, str]:
     for level in SHOWN:
         ends = "", ""
         if name not in MAPS:
-            inside = round(len(found) * metrics.coverage(*found.T, level=level))
+            inside = round(len(found) * number_coverage(rows, name, level))
             low, high = metrics.binomial_interval(inside, len(found))
             ends = f"{low:.3f}", f"{high:.3f}"
         bounds |= {f"{level:.0%} from": ends[0], f"{level:.0%} to": ends[1]}
@@ -275,9 +276,8 @@ def expected_coverage(rows: Sequence[Row]) -> Mapping[str, tuple[list[float], li
         if _stated(rows, name):
             found[label] = list(LEVELS), map_coverage(rows, name)
     for name, scalar in SCALARS.items():
-        told = numbers(rows, name)
-        if len(told):
-            shares = [metrics.coverage(*told.T, level=level) for level in LEVELS]
+        if len(numbers(rows, name)):
+            shares = [number_coverage(rows, name, level) for level in LEVELS]
             found[scalar.label] = list(LEVELS), shares
     return found
 

@@ -63,10 +63,11 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
         ``numbers``: by name, truth, estimate and error, those that are :attr:`Scalar.relative` in
         units of the truth. ``maps``: by name, ``n`` pixels, ``coverage`` at each of
         :data:`LEVELS`, ``width`` (median stated), ``empirical`` (of the errors) and ``crps``, the
-        three in units of the mean truth there.
+        three in units of the mean truth there. ``dof``: degrees of freedom of Student's t, of
+        which the errors are, where they are no Gaussian's.
     """
-    truth = _true_numbers(mock)
-    numbers = {}
+    truth, numbers = _true_numbers(mock), {}
+    dof = float(product.value("ERRDOF") or np.inf)
     for name, scalar in SCALARS.items():
         found = [product.value(key) for key in (scalar.value, scalar.error)]
         if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
@@ -78,11 +79,12 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
         region = mock.truth.arc_mask & metrics.annulus(
             mock.observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
         )
-        parts["kappa"] = _of_map(mock.truth.kappa, maps.kappa, std, region)
+        parts["kappa"] = _of_map(mock.truth.kappa, maps.kappa, std, region, dof)
     if (std := product.source_maps.get("SOURCE_STD")) is not None:
         region = reached(mock, maps)
-        parts["source"] = _of_map(true_source(mock, maps), maps.source, std, region)
-    return {"numbers": numbers, "maps": {name: part for name, part in parts.items() if part["n"]}}
+        parts["source"] = _of_map(true_source(mock, maps), maps.source, std, region, dof)
+    told = {"numbers": numbers, "maps": {name: p for name, p in parts.items() if p["n"]}}
+    return told if np.isinf(dof) else told | {"dof": dof}
 
 
 def _true_numbers(mock: Mock) -> dict[str, float]:
@@ -131,14 +133,16 @@ def reached(mock: Mock, maps: Maps) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_dilation(hit, np.ones((3, 3), dtype=bool)), dtype=bool)
 
 
-def _of_map(truth: Map, mean: Map, std: Map, region: NDArray[np.bool_]) -> dict[str, Any]:
+def _of_map(
+    truth: Map, mean: Map, std: Map, region: NDArray[np.bool_], dof: float
+) -> dict[str, Any]:
     truth, mean, std = (np.asarray(a, dtype=np.float64)[region] for a in (truth, mean, std))
     if not truth.size:
         return {"n": 0}
     found, unit = metrics.calibration(truth, mean, std), float(np.abs(truth).mean())
     return {
         "n": found.n,
-        "coverage": [metrics.coverage(truth, mean, std, level=level) for level in LEVELS],
+        "coverage": [metrics.coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS],
         "width": found.width / unit,
         "empirical": found.empirical / unit,
         "crps": found.crps / unit,

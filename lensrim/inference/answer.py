@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.mass import pixel_average
-from .inversion import MODES, Solution, SourceModes, assemble, solve
+from .inversion import MODES, Design, ImageData, Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState, mass_model
 from .search import Scene, image_data
@@ -39,6 +39,8 @@ class Answer:
         arcs, lens_light: Models, convolved.
         sky: Constant sky.
         log_evidence, effective: Log-evidence and number of effective parameters.
+        source_prior: Log strength, length, size and core of the prior that the source was solved
+            for with (:mod:`~.inversion`).
     """
 
     kappa: Array
@@ -53,6 +55,7 @@ class Answer:
     sky: float
     log_evidence: float
     effective: float
+    source_prior: tuple[float, ...] = ()
 
 
 def mass_maps_of(scene: Scene, state: MacroState) -> MassMaps:
@@ -104,6 +107,60 @@ def answer(
     return max(found, other, key=lambda each: each.log_evidence)
 
 
+@dataclass(frozen=True)
+class SourceSystem:
+    """Holds the linear-Gaussian problem of a source on pixels, and its posterior.
+
+    Arguments:
+        view: The source plane, and how it is seen.
+        image: The image, less what is seen of the mean of the source's prior.
+        basis: The source's modes on its pixels, with shape (K, n, n).
+        seen: Their images, PSF-convolved, with shape (K, H, W).
+        design: The normal equations.
+        solution: The posterior.
+        state: The candidate of the search, with the source prior that was used.
+        expected, expected_seen: Mean of the prior, with shape (n, n), and its image, (H, W).
+    """
+
+    view: View
+    image: ImageData
+    basis: Tensor
+    seen: Tensor
+    design: Design
+    solution: Solution
+    state: MacroState
+    expected: Tensor
+    expected_seen: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        scene: Scene,
+        state: MacroState,
+        view: View,
+        mean: Known | None = None,
+        tune: int = 0,
+    ) -> "SourceSystem":
+        """Draws and images every mode, and solves."""
+        with torch.no_grad():
+            expected = torch.zeros(*view.grid.shape, dtype=torch.float64)
+            if mean is not None:
+                expected = resample(mean, view.grid)
+            image = image_data(scene)
+            there = view.see(expected[None])[0]
+            image = replace(image, data=image.data - there.flatten()[image.used] * image.weight)
+            if tune:
+                state = view.tuned(scene, image, state, tune)
+            modes = SourceModes(MODES)
+            core, size = state.hyper[:1, 2:].exp().flip(1).unbind(1)
+            basis = modes.on_pixels(view.grid, 1 / size, core)[0]
+            seen = view.see(basis)
+            columns = (seen.reshape(len(seen), -1)[:, image.used] * image.weight).T
+            system = assemble(image, columns[None])
+            solution = solve(system, modes, state.hyper)
+        return cls(view, image, basis, seen, system, solution, state, expected, there)
+
+
 def _solved(
     scene: Scene,
     deflector: MassMaps,
@@ -113,22 +170,8 @@ def _solved(
     tune: int,
 ) -> Answer:
     """Solves on one source plane."""
-    with torch.no_grad():
-        expected = torch.zeros(*view.grid.shape, dtype=torch.float64)
-        if mean is not None:
-            expected = resample(mean, view.grid)
-        image = image_data(scene)
-        seen = view.see(expected[None])[0]
-        image = replace(image, data=image.data - seen.flatten()[image.used] * image.weight)
-        if tune:
-            state = view.tuned(scene, image, state, tune)
-        modes = SourceModes(MODES)
-        core, size = state.hyper[:1, 2:].exp().flip(1).unbind(1)
-        basis = modes.on_pixels(view.grid, 1 / size, core)[0]
-        images = view.see(basis)
-        columns = (images.reshape(len(images), -1)[:, image.used] * image.weight).T
-        solution = solve(assemble(image, columns[None]), modes, state.hyper)
-    k = len(modes)
+    system = SourceSystem.of(scene, state, view, mean, tune)
+    solution, k = system.solution, len(system.basis)
     z = solution.mean[0, :k]
     lens_light, sky = _lights(scene, solution.mean[0, k:].numpy())
     alpha_x, alpha_y = view.alpha
@@ -137,14 +180,15 @@ def _solved(
         alpha_x=alpha_x.numpy(),
         alpha_y=alpha_y.numpy(),
         gamma=(float(view.gamma[0]), float(view.gamma[1])),
-        source=(expected + torch.einsum("k,kij->ij", z, basis)).numpy(),
-        source_std=_deviation(solution, basis).numpy(),
+        source=(system.expected + torch.einsum("k,kij->ij", z, system.basis)).numpy(),
+        source_std=whitened(solution, system.basis).square().sum(0).sqrt().numpy(),
         source_grid=replace(view.grid, center=view.center),
-        arcs=(seen + torch.einsum("k,kij->ij", z, images)).numpy(),
+        arcs=(system.expected_seen + torch.einsum("k,kij->ij", z, system.seen)).numpy(),
         lens_light=lens_light,
         sky=sky,
         log_evidence=float(solution.log_evidence[0]),
         effective=float(solution.effective[0]),
+        source_prior=tuple(system.state.hyper[0].tolist()),
     )
 
 
@@ -167,15 +211,16 @@ def _side(scene: Scene, state: MacroState) -> float:
     return max(0.4 * max(fov), min(size, 0.8 * min(fov)))
 
 
-def _deviation(solution: Solution, basis: Tensor) -> Tensor:
-    """Standard deviation of the source in each pixel of a basis (K, n, n)."""
-    k = len(basis)
-    whitened = basis.reshape(k, -1) * solution.scale[0, :k, None]
-    padded = torch.cat(
-        [whitened, whitened.new_zeros(solution.scale.shape[1] - k, whitened.shape[1])]
-    )
+def whitened(solution: Solution, basis: Tensor) -> Tensor:
+    """Returns the whitened modes (K + Q, n, n) of a source with basis (K, n, n).
+
+    The squares of what a standard normal vector makes of them average to the source's variance.
+    """
+    k, total = len(basis), solution.scale.shape[1]
+    modes = basis.reshape(k, -1) * solution.scale[0, :k, None]
+    padded = torch.cat([modes, modes.new_zeros(total - k, modes.shape[1])])
     half = torch.linalg.solve_triangular(solution.factor[0], padded, upper=False)
-    return half.square().sum(0).sqrt().reshape(basis.shape[1:])
+    return half.reshape(total, *basis.shape[1:])
 
 
 def _lights(scene: Scene, amplitudes: Array) -> tuple[Array, float]:

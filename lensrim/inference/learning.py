@@ -113,7 +113,10 @@ def learn(
     if until == "final":
         final = answer(scene, deflector, state, source_grid=grid, mean=known, tune=ROUNDS)
         found["final"] = replace(
-            final, source_std=inverted.source_std, effective=inverted.effective
+            final,
+            source_std=inverted.source_std,
+            effective=inverted.effective,
+            source_prior=inverted.source_prior,
         )
     tick()
     before, after = arc_chi2(scene, macro), arc_chi2(scene, found[until])

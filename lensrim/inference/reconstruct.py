@@ -56,6 +56,9 @@ AGAIN = 1.2
 """χ² of the arcs above which the search is made once more, with other candidates. Of 200 mocks one
 had been missed (S/N 147, χ² 1.30); the second search finds it."""
 
+MOST = 1000
+"""Samples of a product, at most: of frames of 64 x 64 pixels they take 64 MiB."""
+
 
 @dataclass(frozen=True)
 class ReconstructOptions:
@@ -106,8 +109,11 @@ class ReconstructOptions:
     """Where the macro-model is searched and the machine runs; auto takes the CPU, on which the
     search was timed."""
 
+    samples: int = 0
+    """Samples of the posterior of mass and source that the product holds."""
+
     seed: int = 0
-    """Seed of the candidates that the search starts from, 0 or more."""
+    """Seed of the candidates that the search starts from and of the samples, 0 or more."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.
@@ -126,6 +132,11 @@ class ReconstructOptions:
             )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
+        if not 0 <= self.samples <= MOST:
+            raise InputError(
+                f"--samples: must be between 0 and {MOST}, found {self.samples}; give fewer, or "
+                "reconstruct again with another --seed"
+            )
         if self.device == "cuda":
             check_cuda()
         if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
@@ -308,6 +319,8 @@ def reconstruct(
                 notes=(*fitted.notes, *notes, *lines),
                 settings=(*observation.options, *settings),
                 redshifts=(options.z_lens, options.z_source, options.cosmology),
+                samples=options.samples,
+                seed=options.seed,
             )
     product = timed(product, stages.seconds)
     doubtful = (line for line in product.history if line.startswith("doubtful"))

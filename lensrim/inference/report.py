@@ -21,7 +21,9 @@ from .machine import Machine
 from .macro import NAMES, MacroState
 from .magnification import magnification_of, total_magnification
 from .refinement import REFINED
+from .samples import sample_maps
 from .search import Scene
+from .uncertainty import error_cards, uncertainty_of
 
 
 def build_product(
@@ -35,6 +37,8 @@ def build_product(
     notes: tuple[str, ...],
     settings: tuple[str, ...],
     redshifts: tuple[float | None, float | None, str],
+    samples: int = 0,
+    seed: int = 0,
 ) -> Product:
     """Puts maps and numbers into the product of the contract.
 
@@ -46,6 +50,7 @@ def build_product(
         machine: The machine that was asked for.
         notes, settings: Lines for the history.
         redshifts: Of lens and source, and the cosmology's name.
+        samples, seed: How many samples of the posterior are kept, and the seed of them.
     """
     frame, grid, result = scene.frame, scene.frame.grid, outcome.last
     residual = residual_of(scene, result)
@@ -61,11 +66,12 @@ def build_product(
     covariance = problem.covariance(state)[0]
     deviations = covariance.diagonal().clamp(min=0).sqrt()
     errors = dict(zip(NAMES, deviations.tolist(), strict=True))
-    magnification, magnification_std = total_magnification(problem, state, covariance)
-    if outcome.stage != "macro":
-        # The error stays that of the macro-model, relative to the magnification.
-        own = magnification_of(scene, result)
-        magnification, magnification_std = own, magnification_std * own / magnification
+    if outcome.stage == "macro":
+        magnification, _ = total_magnification(problem, state, covariance)
+    else:
+        magnification = magnification_of(scene, result)
+    stated = uncertainty_of(scene, result, state, problem.prior)
+    error_of = error_cards(stated, native=observation.bin**2)
     questions = doubts(p, problem.prior, theta_e)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])
@@ -76,7 +82,6 @@ def build_product(
     header: dict[str, tuple[Any, str]] = {
         "THETAE": (theta_e, "[arcsec] circle of mean kappa 1"),
         "MACROTE": (macro_theta, "[arcsec] macro-model, intermediate axis"),
-        "MACROTER": (macro_theta * errors["log_theta_E"], "[arcsec] its standard deviation"),
         "GAMMA1": (result.gamma[0], "external shear, with the map"),
         "GAMMA2": (result.gamma[1], "external shear, with the map"),
         "MACROG1": (p["gamma1"], "external shear, macro-model"),
@@ -94,7 +99,6 @@ def build_product(
         "PEFF": (number["peff"], "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
         "MAGTOT": (magnification, "lensed over source flux, where detected"),
-        "MAGTOTER": (magnification_std, "its standard deviation"),
         "QUALITY": (
             quality(chi2_arc, chi2_fit, scene.noise_scale, bool(questions)),
             "good, fair or poor",
@@ -116,7 +120,12 @@ def build_product(
             position_angle(shear_phi, observation.wcs, grid),
             "[deg] E of N, shear",
         )
-    header |= _magnitudes(observation, result, magnification) | _masses(redshifts, theta_e)
+    header |= (
+        error_of
+        | _magnitudes(observation, result, magnification, error_of)
+        | _masses(redshifts, theta_e)
+    )
+    drawn = sample_maps(stated, samples, seed=seed, native=observation.bin**2)
     shape = grid.shape
     return Product(
         name=observation.name,
@@ -130,11 +139,18 @@ def build_product(
             "MODEL": result.arcs,
             "RESIDUAL": residual,
             "KAPPA": result.kappa,
+            "KAPPA_STD": stated.kappa_std,
             "ALPHA_X": result.alpha_x,
             "ALPHA_Y": result.alpha_y,
             "MAGNIFICATION": 1 / np.where(np.abs(determinant) < 1e-12, 1e-12, determinant),
+            **drawn.image_maps,
         },
-        source_maps={"SOURCE": result.source, "SOURCE_STD": result.source_std},
+        source_maps={
+            "SOURCE": result.source,
+            "SOURCE_STD": stated.source_std,
+            **drawn.source_maps,
+        },
+        samples=drawn.numbers,
         psf=observation.psf,
         image_grid=grid,
         source_grid=result.source_grid,
@@ -193,7 +209,10 @@ def timed(product: Product, seconds: Mapping[str, float]) -> Product:
 
 
 def _magnitudes(
-    observation: Observation, result: Answer, magnification: float
+    observation: Observation,
+    result: Answer,
+    magnification: float,
+    fluxes: Mapping[str, tuple[Any, str]],
 ) -> dict[str, tuple[Any, str]]:
     """Lensed and source magnitude, where a zeropoint is known, each where its flux is positive."""
     if observation.zeropoint is None:
@@ -204,8 +223,10 @@ def _magnitudes(
         return {}
     magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
     found = {"MAGLENS": (magnitude, "[mag] of the arcs")}
-    if magnification > 0:
-        found["MAGSRC"] = (magnitude + 2.5 * math.log10(magnification), "[mag] of the source")
+    if magnification > 0 and (flux := fluxes["FLUXSRC"][0]) > 0:
+        error = 2.5 / math.log(10) * fluxes["FLUXSRCE"][0] / flux
+        found["MAGSRC"] = (observation.zeropoint - 2.5 * math.log10(flux), "[mag] of the source")
+        found["MAGSRCER"] = (error, "[mag] error of MAGSRC")
     return found
 
 
@@ -233,6 +254,9 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     def known(key: str) -> bool:
         return v(key) is not None and math.isfinite(v(key))
 
+    def error(key: str, form: str) -> str:
+        return f" +- {v(key):{form}}" if known(key) else ""
+
     used = int(product.image_maps["MASK"].sum())
     expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
     p_eff = f", p_eff {v('PEFF'):.0f}" if known("PEFF") else ""
@@ -240,18 +264,22 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     rows = [
         (
             "theta_E",
-            f"{v('THETAE'):.4f} arcsec (circle of mean kappa 1)"
+            f"{v('THETAE'):.4f}{error('THETAEER', '.4f')} arcsec (circle of mean kappa 1)"
             if known("THETAE")
             else "none (no circle in the frame has a mean kappa of 1)",
         ),
-        ("macro theta_E", f"{v('MACROTE'):.4f} +- {v('MACROTER'):.4f} arcsec, slope {slope:.2f}"),
+        (
+            "macro theta_E",
+            f"{v('MACROTE'):.4f}{error('MACROTER', '.4f')} arcsec, "
+            f"slope {slope:.2f}{error('MACROSLE', '.2f')}",
+        ),
         ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
         ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
         ("chi2 frame", f"{v('CHI2NU'):.3f} ({expected}sky alone {sky:.3f})"),
         ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
         (
             "magnification",
-            f"{v('MAGTOT'):.2f}" + (f" +- {v('MAGTOTER'):.2f}" if known("MAGTOTER") else "")
+            f"{v('MAGTOT'):.2f}{error('MAGTOTER', '.2f')}"
             if known("MAGTOT")
             else "none (no part of the source is detected)",
         ),

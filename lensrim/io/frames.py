@@ -63,6 +63,18 @@ def image_header(grid: PixelGrid, wcs: WCS | None) -> Header:
     return header
 
 
+def with_samples(header: Header) -> Header:
+    """Returns the frames of a map as those of a cube of its samples, counted from 1."""
+    header = header.copy()
+    for key in ("", "L"):
+        if f"WCSAXES{key}" in header:
+            step = "CD3_3" if "CD1_1" in header and not key else f"CDELT3{key}"
+            header[f"WCSAXES{key}"] = 3
+            header[f"CTYPE3{key}"] = "SAMPLE", "number of the sample"
+            header[f"CRPIX3{key}"] = header[f"CRVAL3{key}"] = header[step] = 1.0
+    return header
+
+
 def read_grid(header: Mapping[str, Any]) -> PixelGrid:
     """Returns the grid that :func:`linear_header` describes.
 

@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..grid import PixelGrid
 from .cards import ascii_only, card, plain
 from .fits import Files, quiet
-from .frames import image_header, linear_header, read_grid, regions
+from .frames import image_header, linear_header, read_grid, regions, with_samples
 from .staging import planned_files, write_together
 from .stream import one_line
 
@@ -50,9 +50,13 @@ CONTENT = {
     "KAPPA_STD": ("", "standard deviation of KAPPA"),
     "SOURCE_STD": (DATA_UNIT, "standard deviation of SOURCE"),
     "SAMPLES_KAPPA": ("", "samples of KAPPA"),
+    "SAMPLES_ALPHA_X": ("arcsec", "samples of ALPHA_X, in the gauge of SOURCE"),
+    "SAMPLES_ALPHA_Y": ("arcsec", "samples of ALPHA_Y, in the gauge of SOURCE"),
     "SAMPLES_SOURCE": (DATA_UNIT, "samples of SOURCE"),
 }
 """Unit and meaning of each extension, in the order of the file."""
+PARAMETERS = "SAMPLES_PARAMETERS"
+"""The table of the numbers of the samples, a row for each."""
 MASS_SHEET = (
     "Mass-sheet degeneracy: one source plane fixes the convergence only up to "
     "kappa -> lambda kappa + 1 - lambda with the source scaled by lambda. Absolute slope of the "
@@ -83,9 +87,11 @@ class Product:
         caustics: Their images in the source plane.
         neighbours: Whether a pixel is masked because another galaxy is there, with shape
             :math:`(H, W)`.
+        samples: Numbers of the samples and their units, by name, each with shape :math:`(N)`.
 
     Raises:
-        ValueError: If a map does not have its grid's shape, or a keyword is not one of FITS.
+        ValueError: If a map does not have its grid's shape, a keyword is not one of FITS, or there
+            are not as many numbers as samples.
     """
 
     name: str
@@ -102,6 +108,7 @@ class Product:
     critical_curves: tuple[ndarray, ...] = ()
     caustics: tuple[ndarray, ...] = ()
     neighbours: ndarray | None = None
+    samples: Mapping[str, tuple[ndarray, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for maps, grid in [
@@ -114,6 +121,15 @@ class Product:
         for key in self.header:
             if not (key.isascii() and len(key) <= 8 and key == key.upper()):
                 raise ValueError(f"a keyword has at most 8 upper-case characters, got {key!r}")
+        shapes = {np.shape(values) for values, _ in self.samples.values()}
+        shapes |= {
+            values.shape[:1]
+            for maps in (self.image_maps, self.source_maps)
+            for values in maps.values()
+            if values.ndim == 3 and self.samples
+        }
+        if len(shapes) > 1:
+            raise ValueError(f"samples must be equally many everywhere, got shapes {shapes}")
 
     def value(self, key: str) -> Any:
         """Returns the value of a keyword of the primary header, ``None`` where there is none."""
@@ -178,6 +194,7 @@ def _write_fits(product: Product, file: Path) -> None:
         values, frame = maps[key]
         kind, meaning = CONTENT.get(key, ("", ""))
         values = (values != 0).astype(np.uint8) if key == "MASK" else values.astype(np.float32)
+        frame = frame if values.ndim == 2 else with_samples(frame)
         hdu = fits.ImageHDU(values, header=frame, name=key)
         unit = product.unit or "" if kind == DATA_UNIT else kind
         hdu.header["BUNIT"] = ascii_only(unit)[:68], "" if unit else "dimensionless or unknown"
@@ -185,6 +202,8 @@ def _write_fits(product: Product, file: Path) -> None:
         if key in product.source_maps:
             hdu.header["AREARAT"] = area, "flux = sum(SOURCE) * AREARAT"
         hdus.append(hdu)
+    if product.samples:
+        hdus.append(_sample_table(product))
     hdulist = fits.HDUList(hdus)
     hdulist.update_extend()
     hdus[0].add_datasum(when="data unit checksum")
@@ -192,6 +211,14 @@ def _write_fits(product: Product, file: Path) -> None:
         # the default comment is the time of day
         hdu.add_checksum(when="checksum of the HDU")
     hdulist.writeto(file)
+
+
+def _sample_table(product: Product) -> fits.BinTableHDU:
+    columns = [
+        fits.Column(name=name, format="D", unit=ascii_only(unit) or None, array=values)
+        for name, (values, unit) in product.samples.items()
+    ]
+    return fits.BinTableHDU.from_columns(columns, name=PARAMETERS)
 
 
 def _primary_header(product: Product) -> fits.Header:
@@ -251,11 +278,13 @@ def read_product(path: str | os.PathLike[str]) -> Product:
             raise InputError(
                 f"{path}: a product must hold HDU {absent[0]}, it does not; give another"
             )
-        maps = {e.name: file.pixels(e) for e in file.entries[1:]}
-        headers = {e.name: file.hdus[e.index].header for e in file.entries[1:]}
-        primary = file.hdus[0].header
+        images = [e for e in file.entries[1:] if e.name != PARAMETERS]
+        maps = {e.name: file.pixels(e) for e in images}
+        headers = {e.name: file.hdus[e.index].header for e in images}
+        primary, table = file.hdus[0].header, file.find(PARAMETERS)
         try:
-            return _product(path, primary, maps, headers)
+            samples = _read_samples(file.hdus[table.index]) if table is not None else {}
+            return _product(path, primary, maps, headers, samples)
         except InputError:
             raise
         except Exception as error:  # a damaged header makes astropy fail in a dozen ways
@@ -265,8 +294,20 @@ def read_product(path: str | os.PathLike[str]) -> Product:
             ) from error
 
 
+def _read_samples(hdu: Any) -> dict[str, tuple[ndarray, str]]:
+    """Reads the numbers of the samples."""
+    return {
+        column.name: (np.array(hdu.data[column.name], dtype=np.float64), column.unit or "")
+        for column in hdu.columns
+    }
+
+
 def _product(
-    path: Path, primary: Any, maps: Mapping[str, ndarray], headers: Mapping[str, Any]
+    path: Path,
+    primary: Any,
+    maps: Mapping[str, ndarray],
+    headers: Mapping[str, Any],
+    samples: Mapping[str, tuple[ndarray, str]],
 ) -> Product:
     """Makes a product of what is in its files."""
     beside = path.with_suffix(".json")
@@ -293,4 +334,5 @@ def _product(
         history=tuple(numbers.get("options", primary.get("HISTORY", ()))),
         critical_curves=tuple(np.array(c) for c in numbers.get("critical_curves", ())),
         caustics=tuple(np.array(c) for c in numbers.get("caustics", ())),
+        samples=samples,
     )

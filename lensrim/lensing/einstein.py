@@ -22,20 +22,10 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     (h, w), k = kappa.shape, subsample
-    x, y = grid.from_index(np.arange(w), np.arange(h)[:, None])
-    weight = np.clip(kappa, 0, None)
-    if not weight.sum() > 0:
+    if not np.clip(kappa, 0, None).sum() > 0:
         return float("nan")
-    cx, cy = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
-    # The frame's own middle draws the centre of all of it: that of the circles inside the frame is
-    # taken in its place, again and again.
+    cx, cy = kappa_center(kappa, grid)
     left, right, bottom, top = grid.extent
-    for _ in range(10):
-        reach = min(cx - left, right - cx, cy - bottom, top - cy)
-        inside = np.where(np.hypot(x - cx, y - cy) < 0.5 * reach, weight, 0.0)
-        if not inside.sum() > 0:
-            break
-        cx, cy = (inside * x).sum() / inside.sum(), (inside * y).sum() / inside.sum()
     x, y = grid.from_index((np.arange(w * k) + 0.5) / k - 0.5, (np.arange(h * k) + 0.5) / k - 0.5)
     radius = np.hypot(x - cx, y[:, None] - cy).ravel()
     order = np.argsort(radius)
@@ -54,3 +44,29 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
         return float("nan")
     last = above[-1]
     return float(np.interp(1.0, mean[[last + 1, last]], radius[[last + 1, last]]))
+
+
+def kappa_center(kappa: ArrayLike, grid: PixelGrid) -> tuple[float, float]:
+    r"""Centre of a map, weighted by its positive :math:`\kappa`, about which circles are drawn.
+
+    Arguments:
+        kappa: Mean convergence of each pixel, with shape (H, W), somewhere positive.
+        grid: The pixels.
+
+    Returns:
+        Its coordinates x and y [arcsec].
+    """
+    weight = np.clip(np.asarray(kappa, dtype=np.float64), 0, None)
+    h, w = weight.shape
+    x, y = grid.from_index(np.arange(w), np.arange(h)[:, None])
+    cx, cy = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
+    # The frame's own middle draws the centre of all of it: that of the circles inside the frame is
+    # taken in its place, again and again.
+    left, right, bottom, top = grid.extent
+    for _ in range(10):
+        reach = min(cx - left, right - cx, cy - bottom, top - cy)
+        inside = np.where(np.hypot(x - cx, y - cy) < 0.5 * reach, weight, 0.0)
+        if not inside.sum() > 0:
+            break
+        cx, cy = (inside * x).sum() / inside.sum(), (inside * y).sum() / inside.sum()
+    return float(cx), float(cy)

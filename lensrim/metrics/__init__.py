@@ -11,9 +11,11 @@ from .intervals import (
     binomial_interval,
     calibration,
     coverage,
+    coverage_of_samples,
     crps_gaussian,
     crps_samples,
     empirical_width,
+    half_width,
     regression,
 )
 from .light import light_radii
@@ -40,6 +42,7 @@ __all__ = [
     "chi2_nu",
     "coherence",
     "coverage",
+    "coverage_of_samples",
     "crps_gaussian",
     "crps_samples",
     "deflection_error",
@@ -47,6 +50,7 @@ __all__ = [
     "deflection_scale",
     "effective_theta_E",
     "empirical_width",
+    "half_width",
     "light_radii",
     "log_kappa_rmse",
     "misfit",

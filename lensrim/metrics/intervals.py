@@ -16,13 +16,45 @@ LEVELS = (0.68, 0.95)
 """Probabilities of the intervals."""
 
 
-def coverage(truth: ArrayLike, mean: ArrayLike, std: ArrayLike, *, level: float) -> float:
-    """Share of truths within the central Gaussian interval of a level; NaN of none."""
-    from scipy.special import ndtri
+def coverage(
+    truth: ArrayLike, mean: ArrayLike, std: ArrayLike, *, level: float, dof: float = np.inf
+) -> float:
+    """Share of truths within the central interval of a level; NaN of none.
 
+    Arguments:
+        truth, mean: Truths and estimates.
+        std: Half of the intervals of 68.27 %.
+        level: Probability of the interval.
+        dof: Degrees of freedom of Student's t, of which the intervals are; infinite for a
+            Gaussian's.
+    """
     truth, mean, std = (np.asarray(a, dtype=np.float64) for a in (truth, mean, std))
-    inside = np.abs(truth - mean) <= ndtri((1 + level) / 2) * std
+    inside = np.abs(truth - mean) <= half_width(level, dof=dof) * std
     return float(inside.mean()) if inside.size else float("nan")
+
+
+def coverage_of_samples(truth: ArrayLike, samples: ArrayLike, *, level: float) -> float:
+    """Share of truths within the central interval of a level of samples; NaN of none.
+
+    Arguments:
+        truth: Truths, with any shape (*).
+        samples: Samples of each, with shape (n, *).
+        level: Probability of the interval.
+    """
+    truth, samples = np.asarray(truth, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    if not truth.size:
+        return float("nan")
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+def half_width(level: float, *, dof: float = np.inf) -> float:
+    """Half of the central interval of a level, over that of 68.27 %, as for :func:`coverage`."""
+    from scipy.special import ndtr, ndtri, stdtrit
+
+    if np.isinf(dof):
+        return float(ndtri((1 + level) / 2))
+    return float(stdtrit(dof, (1 + level) / 2) / stdtrit(dof, ndtr(1.0)))
 
 
 def empirical_width(errors: ArrayLike, *, level: float = 0.68) -> float:

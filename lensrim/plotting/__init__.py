@@ -1,6 +1,7 @@
 """Figures, returned and never shown."""
 
 from .contact import contact_sheet
+from .coverage import plot_coverage
 from .galaxies import galaxy_sheet
 from .halo_population import halo_population, kappa_sheet
 from .product import plot_product
@@ -12,6 +13,7 @@ __all__ = [
     "galaxy_sheet",
     "halo_population",
     "kappa_sheet",
+    "plot_coverage",
     "plot_history",
     "plot_product",
     "plot_suite",

@@ -1,8 +1,9 @@
 """The columns of a survey's table: what of a product they hold, in which unit.
 
 They are numbers of the products' primary headers, under names that a person reads; what a product
-does not state is empty. ``flags`` sums powers of two, so that ``flags == 0`` is a lens of which
-nothing is doubted.
+does not state is empty. An error is half of the central interval of 68.27 per cent; that of 95 per
+cent is ``err_95`` times as wide. ``flags`` sums powers of two, so that ``flags == 0`` is a lens of
+which nothing is doubted.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,22 +49,30 @@ COLUMNS = (
     Column("ra", "right ascension of the macro-model's centre", "deg"),
     Column("dec", "declination of the macro-model's centre", "deg"),
     Column("theta_e", "radius of the circle of mean kappa 1", "arcsec", keyword="THETAE"),
+    Column("theta_e_err", "its error", "arcsec", keyword="THETAEER"),
     Column(
         "macro_theta_e",
         "Einstein radius of the macro-model, intermediate axis",
         "arcsec",
         keyword="MACROTE",
     ),
-    Column("macro_theta_e_err", "its standard deviation", "arcsec", keyword="MACROTER"),
+    Column("macro_theta_e_err", "its error", "arcsec", keyword="MACROTER"),
     Column("macro_q", "axis ratio of the macro-model", keyword="MACROQ"),
+    Column("macro_q_err", "its error", keyword="MACROQER"),
     Column("macro_phi", "its major axis from +x, counter-clockwise", "deg", keyword="MACROPHI"),
+    Column("macro_phi_err", "its error", "deg", keyword="MACROPHE"),
     Column("macro_pa", "its major axis east of north", "deg", keyword="MACROPA"),
     Column("macro_slope", "its 3-D slope", keyword="MACROSL"),
+    Column("macro_slope_err", "its error", keyword="MACROSLE"),
     Column("macro_gamma1", "its external shear", keyword="MACROG1"),
+    Column("macro_gamma1_err", "its error", keyword="MACROG1E"),
     Column("macro_gamma2", "its external shear", keyword="MACROG2"),
+    Column("macro_gamma2_err", "its error", keyword="MACROG2E"),
     Column("shear_pa", "its external shear east of north", "deg", keyword="SHEARPA"),
     Column("gamma1", "external shear that goes with the map", keyword="GAMMA1"),
+    Column("gamma1_err", "its error", keyword="GAMMA1ER"),
     Column("gamma2", "external shear that goes with the map", keyword="GAMMA2"),
+    Column("gamma2_err", "its error", keyword="GAMMA2ER"),
     Column("chi2", "chi2 per used pixel of the frame", keyword="CHI2NU"),
     Column("chi2_arc", "chi2 per pixel of the arcs", keyword="CHI2ARC"),
     Column("n_arc", "pixels of the arcs", kind="integer", keyword="NARC"),
@@ -71,9 +80,13 @@ COLUMNS = (
     Column("sky_noise", "noise of the sky over the stated one", keyword="SKYNOISE"),
     Column("n_neighbour", "pixels masked as neighbours", kind="integer", keyword="NNEIGH"),
     Column("magnification", "lensed over source flux, where detected", keyword="MAGTOT"),
-    Column("magnification_err", "its standard deviation", keyword="MAGTOTER"),
+    Column("magnification_err", "its error", keyword="MAGTOTER"),
+    Column("source_flux", "flux of the source, data unit of a native pixel", keyword="FLUXSRC"),
+    Column("source_flux_err", "its error", keyword="FLUXSRCE"),
     Column("mag_lensed", "magnitude of the arcs", "mag", keyword="MAGLENS"),
     Column("mag_source", "magnitude of the source", "mag", keyword="MAGSRC"),
+    Column("mag_source_err", "its error", "mag", keyword="MAGSRCER"),
+    Column("err_95", "half of an interval of 95 per cent over an error", keyword="ERR95"),
     Column("z_lens", "redshift of the lens, as given", keyword="ZLENS"),
     Column("z_source", "redshift of the source, as given", keyword="ZSOURCE"),
     Column("sigma_cr", "critical surface density", "solMass / arcsec2", keyword="SIGMACR"),

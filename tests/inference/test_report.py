@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_stage_is_named_in_its_order(run: Run):
-    unused = ("lens light with arcs", "machine")
+    unused = ("lens light with arcs", "machine", "refinement")
     places = [run.shown.find(f"{name}: ") for name in chain.SHARES if name not in unused]
     assert places == sorted(places)
     assert min(places) >= 0
@@ -149,6 +149,50 @@ def test_what_is_not_detected_is_said(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "magnification none (no part of the source is detected)" in summary
     assert f"magnitudes    source none, lensed {product.value('MAGLENS'):.2f}" in summary
     assert "M_sun" not in summary
+
+
+def test_the_errors_are_stated(run: Run):
+    product = run.result.product
+    value = product.value
+    for key in (
+        "THETAEER",
+        "MACROTER",
+        "GAMMA1ER",
+        "GAMMA2ER",
+        "MACROSLE",
+        "MACROQER",
+        "MAGSRCER",
+    ):
+        assert value(key) > 0, key
+    maps = {"KAPPA": product.image_maps, "SOURCE": product.source_maps}
+    for name, held in maps.items():
+        assert held[f"{name}_STD"].shape == held[name].shape
+    assert product.image_maps["KAPPA_STD"].min() > 0
+    area = (product.source_grid.spacing / product.image_grid.spacing) ** 2
+    flux = product.source_maps["SOURCE"].sum() * area
+    assert value("FLUXSRC") == pytest.approx(flux)
+    assert value("MAGSRC") == pytest.approx(25 - 2.5 * np.log10(flux))
+    relative = value("FLUXSRCE") / value("FLUXSRC")
+    assert value("MAGSRCER") == pytest.approx(2.5 / np.log(10) * relative)
+    assert f"{value('THETAE'):.4f} +- {value('THETAEER'):.4f} arcsec" in run.result.summary
+    assert not product.samples
+
+
+def test_samples_are_kept_if_wanted(run: Run):
+    args, options = run.built
+    product, again = (
+        report.build_product(*args, **options | {"samples": 3, "seed": seed}) for seed in (1, 2)
+    )
+    h, w = product.image_grid.shape
+    assert product.image_maps["SAMPLES_KAPPA"].shape == (3, h, w)
+    assert product.source_maps["SAMPLES_SOURCE"].shape == (3, *product.source_grid.shape)
+    numbers, units = zip(*product.samples.values(), strict=True)
+    assert {len(each) for each in numbers} == {3}
+    assert product.samples["theta_E"][1] == "arcsec" in units
+    assert not np.array_equal(product.samples["q"][0], again.samples["q"][0])
+    for number in (-1, 1001):
+        with pytest.raises(InputError, match="--samples: must be between 0 and 1000, found"):
+            replace(OPTIONS, samples=number).check()
 
 
 def test_what_is_detected_is_given(run: Run):

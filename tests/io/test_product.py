@@ -165,11 +165,46 @@ def test_equal_input_gives_equal_files(product: Product, figure: Figure, tmp_pat
     assert [content(f) for f in first] == [content(f) for f in second]
 
 
-def test_samples_keep_their_leading_dimension(product: Product, tmp_path: Path) -> None:
-    samples = np.zeros((3, *IMAGE_GRID.shape))
-    product = replace(product, image_maps={**product.image_maps, "SAMPLES_KAPPA": samples})
-    again = read_product(write_product(product, tmp_path)[0])
-    assert again.image_maps["SAMPLES_KAPPA"].shape == samples.shape
+@pytest.mark.parametrize("sky", [True, False])
+def test_samples_come_back_with_their_frames(product: Product, tmp_path: Path, sky: bool) -> None:
+    rng = np.random.default_rng(4)
+    maps = {"SAMPLES_KAPPA": rng.normal(size=(3, *IMAGE_GRID.shape))}
+    sources = {"SAMPLES_SOURCE": rng.normal(size=(3, *SOURCE_GRID.shape))}
+    numbers = {"theta_E": (rng.normal(size=3), "arcsec"), "q": (rng.normal(size=3), "")}
+    product = replace(
+        product,
+        image_maps={**product.image_maps, **maps},
+        source_maps={**product.source_maps, **sources},
+        samples=numbers,
+        wcs=product.wcs if sky else None,
+    )
+    file = write_product(product, tmp_path)[0]
+    again = read_product(file)
+    np.testing.assert_allclose(again.image_maps["SAMPLES_KAPPA"], maps["SAMPLES_KAPPA"], 1e-6)
+    np.testing.assert_allclose(
+        again.source_maps["SAMPLES_SOURCE"], sources["SAMPLES_SOURCE"], 1e-6
+    )
+    assert list(again.samples) == list(numbers)
+    for name, (values, unit) in numbers.items():
+        np.testing.assert_array_equal(again.samples[name][0], values)
+        assert again.samples[name][1] == unit
+    with fits.open(file, checksum=True) as hdus:
+        hdus.verify("exception")
+        frames = [WCS(hdus[name].header) for name in ("DATA", "SAMPLES_KAPPA")]
+        assert [frame.naxis for frame in frames] == [2, 3]
+        plane, cube = (frame.celestial if sky else frame.sub(2) for frame in frames)
+        there = [[2.0, 3.0]]
+        np.testing.assert_allclose(
+            cube.wcs_pix2world(there, 0), plane.wcs_pix2world(there, 0), rtol=1e-12
+        )
+        source = WCS(hdus["SAMPLES_SOURCE"].header)
+        assert source.wcs_pix2world([[3.5, 3.5, 2.0]], 0)[0, 2] == pytest.approx(3.0)
+
+
+def test_samples_are_equally_many(product: Product) -> None:
+    maps = {**product.image_maps, "SAMPLES_KAPPA": np.zeros((3, *IMAGE_GRID.shape))}
+    with pytest.raises(ValueError, match="samples must be equally many"):
+        replace(product, image_maps=maps, samples={"q": (np.zeros(2), "")})
 
 
 def test_an_existing_product_is_not_replaced(

@@ -1,0 +1,144 @@
+r"""By what the stated errors are multiplied so that they mean what they say.
+
+A posterior is as wrong as its model. What it says of a quantity, a standard deviation
+:math:`\sigma`, is compared with the errors that were made on validation mocks, and replaced by
+
+.. math:: s \, (R / R_0)^b \, \sigma , \qquad R_0 = 50 ,
+
+with the signal over noise :math:`R` of the arcs' brightest pixel, and a scale :math:`s` and an
+exponent :math:`b` for each kind of quantity. Errors have heavier tails than a Gaussian's, for some
+lenses are far more unlike their model than others: they follow Student's t of :math:`\nu` degrees
+of freedom. Every stated error is half of the central interval of 68.27 %, and the interval of a
+probability :math:`P` is
+
+.. math:: \pm \frac{t_\nu((1 + P) / 2)}{t_\nu(0.8413)} \times \mathrm{error} .
+
+The numbers of the package are in ``calibration.json``; ``python -m lensrim.evaluation.calibrate``
+makes them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ..errors import InputError
+
+PIVOT = 50.0
+"""Signal over noise at which a scale is stated."""
+
+ONE_SIGMA = 0.841344746
+"""Probability below one standard deviation of a Gaussian."""
+
+KINDS = {
+    "theta_E": "theta_E",
+    "macro_theta_E": "macro_theta_E",
+    "gamma1": "shear",
+    "gamma2": "shear",
+    "macro_gamma1": "macro_shear",
+    "macro_gamma2": "macro_shear",
+    "slope": "slope",
+    "q": "shape",
+    "phi": "shape",
+    "flux": "flux",
+    "magnification": "magnification",
+    "kappa": "kappa",
+    "source": "source",
+}
+"""The kind of each quantity of a posterior: those of one kind share their numbers."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Holds what the errors of a kind are multiplied by.
+
+    Arguments:
+        scale: Factor at a signal over noise of ``PIVOT``.
+        exponent: Its power of the signal over noise.
+    """
+
+    scale: float = 1.0
+    exponent: float = 0.0
+
+    def at(self, snr: float) -> float:
+        """Returns the factor at a signal over noise."""
+        return self.scale * (max(snr, 1.0) / PIVOT) ** self.exponent
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Holds a calibration; the default leaves errors as they are, and Gaussian.
+
+    Arguments:
+        scales: By kind; what has none is left as it is.
+        dof: Degrees of freedom of Student's t; infinite for a Gaussian.
+        range: Signal over noise of the mocks, beyond which the nearest counts.
+        card: On what it was measured, and when.
+
+    Raises:
+        InputError: If a number is impossible.
+    """
+
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    dof: float = math.inf
+    range: tuple[float, float] = (1.0, math.inf)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind, found in self.scales.items():
+            if kind not in KINDS.values() or not 0 < found.scale < math.inf:
+                raise InputError(
+                    f"calibration: scales must be positive and of {sorted(set(KINDS.values()))}, "
+                    f"found {found.scale} of {kind}; make the file anew"
+                )
+        if not self.dof > 0 or not 0 < self.range[0] <= self.range[1]:
+            raise InputError(
+                f"calibration: dof and range must be positive, found {self.dof} and {self.range}; "
+                "make the file anew"
+            )
+
+    def factor(self, name: str, snr: float) -> float:
+        """Returns what the error of a quantity (a key of ``KINDS``) is multiplied by."""
+        low, high = self.range
+        return self.scales.get(KINDS[name], Scale()).at(min(max(snr, low), high))
+
+    def half_width(self, level: float) -> float:
+        """Returns half of the central interval of a probability, in units of the stated error."""
+        from scipy.stats import norm, t
+
+        law = t(self.dof) if math.isfinite(self.dof) else norm
+        return float(law.ppf((1 + level) / 2) / law.ppf(ONE_SIGMA))
+
+
+def read_calibration(text: str) -> Calibration:
+    """Reads a calibration from JSON: what :func:`write_calibration` made.
+
+    Raises:
+        InputError: If the text is not that of a calibration.
+    """
+    try:
+        held = json.loads(text)
+        scales = {k: Scale(float(s), float(b)) for k, (s, b) in held.pop("scales").items()}
+        low, high = map(float, held.pop("range"))
+        return Calibration(scales, float(held.pop("dof")), (low, high), held)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"calibration: must be JSON with scales, dof and range, found {error}; make it anew"
+        ) from error
+
+
+def write_calibration(calibration: Calibration) -> str:
+    """Writes a calibration as JSON."""
+    scales = {k: [round(s.scale, 4), round(s.exponent, 4)] for k, s in calibration.scales.items()}
+    held = {**calibration.card, "dof": round(calibration.dof, 3)}
+    return json.dumps({**held, "range": calibration.range, "scales": scales}, indent=1) + "\n"
+
+
+@cache
+def packaged_calibration() -> Calibration:
+    """Returns the calibration of the package."""
+    file = resources.files("lensrim.inference") / "calibration.json"
+    return read_calibration(file.read_text(encoding="utf-8"))

@@ -1,0 +1,129 @@
+"""What is stated of an answer's errors: maps, numbers, and keywords.
+
+All are the posterior's (:mod:`~.posterior`), widened by a calibration (:mod:`~.calibration`), of
+which that module says what a stated error means.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .answer import Answer
+from .calibration import Calibration, packaged_calibration
+from .lens_light import Array
+from .macro import MacroPrior, MacroState
+from .perturbation import Perturbations, packaged_prior
+from .posterior import Posterior, macro_directions, near, other_directions, posterior_of
+from .search import Scene
+
+KEYWORDS = {
+    "theta_E": ("THETAEER", "[arcsec] error of THETAE"),
+    "macro_theta_E": ("MACROTER", "[arcsec] error of MACROTE"),
+    "gamma1": ("GAMMA1ER", "error of GAMMA1"),
+    "gamma2": ("GAMMA2ER", "error of GAMMA2"),
+    "macro_gamma1": ("MACROG1E", "error of MACROG1"),
+    "macro_gamma2": ("MACROG2E", "error of MACROG2"),
+    "slope": ("MACROSLE", "error of MACROSL"),
+    "q": ("MACROQER", "error of MACROQ"),
+    "phi": ("MACROPHE", "[deg] error of MACROPHI"),
+    "flux": ("FLUXSRCE", "error of FLUXSRC"),
+    "magnification": ("MAGTOTER", "error of MAGTOT"),
+}
+"""Keyword and comment of the error of each number."""
+
+
+ROUND = 0.6827 * 90.0
+"""Half of the central 68.27 % of an axis that may have any direction [deg]."""
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Holds a posterior with its calibration.
+
+    Arguments:
+        posterior: The posterior.
+        calibration: By what its errors are multiplied.
+        snr: Signal over noise of the arcs' brightest pixel.
+    """
+
+    posterior: Posterior
+    calibration: Calibration
+    snr: float
+
+    def factor(self, name: str) -> float:
+        """Returns what the posterior's error of a quantity is multiplied by."""
+        return self.calibration.factor(name, self.snr)
+
+    @property
+    def kappa_std(self) -> Array:
+        """Error of the convergence, with shape (H, W)."""
+        return self.posterior.kappa_std * self.factor("kappa")
+
+    @property
+    def source_std(self) -> Array:
+        """Error of the source, with shape (n, n)."""
+        return self.posterior.source_std * self.factor("source")
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Errors of the numbers, by name."""
+        return {n: each.std * self.factor(n) for n, each in self.posterior.numbers.items()}
+
+
+def uncertainty_of(
+    scene: Scene,
+    result: Answer,
+    state: MacroState,
+    prior: MacroPrior,
+    *,
+    calibration: Calibration | None = None,
+) -> Uncertainty:
+    """Finds the errors of an answer.
+
+    Arguments:
+        scene: The observation.
+        result: The answer.
+        state: Its macro-model, a single candidate.
+        prior: The macro-model's prior.
+        calibration: By what errors are multiplied; that of the package by default.
+    """
+    grid, p = scene.frame.grid, state.p[0, :8].cpu()
+    macro = macro_directions(p, prior, grid)
+    added = Perturbations.of(packaged_prior(), torch.from_numpy(result.kappa), p, grid)
+    directions = macro + other_directions(added.kappa, added.alpha, macro, near(p, grid))
+    posterior = posterior_of(scene, result, p, directions)
+    found = packaged_calibration() if calibration is None else calibration
+    return Uncertainty(posterior, found, signal_over_noise(scene, result))
+
+
+def signal_over_noise(scene: Scene, result: Answer) -> float:
+    """Returns the signal over noise of the brightest pixel of an answer's arcs."""
+    used = scene.frame.mask
+    return float((result.arcs[used] / scene.frame.sigma[used]).max())
+
+
+def error_cards(uncertainty: Uncertainty, *, native: float) -> dict[str, tuple[Any, str]]:
+    """Returns the keywords of the errors.
+
+    Arguments:
+        uncertainty: The errors.
+        native: Native pixels in a pixel of the image, in which fluxes are counted.
+    """
+    errors = uncertainty.errors
+    flux = uncertainty.posterior.numbers["flux"].value
+    units = {"flux": native, "phi": math.degrees(1.0)}
+    cards: dict[str, tuple[Any, str]] = {
+        "FLUXSRC": (flux * native, "flux of SOURCE, data unit of a native pixel")
+    }
+    for name, (key, comment) in KEYWORDS.items():
+        if name in errors:
+            cards[key] = errors[name] * units.get(name, 1.0), comment
+    # An axis has no direction where the mass is round: no error beyond that of not knowing it.
+    cards["MACROPHE"] = min(cards["MACROPHE"][0], ROUND), cards["MACROPHE"][1]
+    dof = uncertainty.calibration.dof
+    if math.isfinite(dof):
+        cards["ERRDOF"] = dof, "errors: 68 % of a Student t of these dof"
+    cards["ERR95"] = uncertainty.calibration.half_width(0.95), "half of 95 % over an error"
+    return cards

@@ -1,0 +1,146 @@
+"""The calibration of errors: its file, its laws, and that a fit finds what was put in."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lensrim.errors import InputError
+from lensrim.evaluation.calibrate import (
+    CalibrateOptions,
+    card_of,
+    curves,
+    fit,
+    format_lines,
+    halved,
+    judge,
+    read_rows,
+)
+from lensrim.inference.calibration import (
+    KINDS,
+    Calibration,
+    Scale,
+    packaged_calibration,
+    read_calibration,
+    write_calibration,
+)
+
+
+def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0) -> list[dict]:
+    """Lenses whose errors are Student's, as a calibration says."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for index in range(n):
+        snr = float(10 ** rng.uniform(1.0, 2.3))
+        width = scale * (snr / 50) ** exponent / stats.t(dof).ppf(stats.norm.cdf(1.0))
+        z = rng.standard_t(dof, size=4) * width
+        numbers = {
+            name: [10.0, 10.0 - value * 0.1, 0.1]
+            for name, value in zip(("theta_E", "gamma1", "gamma2", "slope"), z, strict=True)
+        }
+        kappa = np.sort(rng.standard_t(dof, size=8) * width).tolist()
+        rows.append({"index": index, "snr": snr, "numbers": numbers, "maps": {"kappa": kappa}})
+    return rows
+
+
+def test_a_fit_finds_what_was_put_in():
+    found = fit(rows_of(300, scale=1.7, exponent=0.3, dof=4.0))
+    assert found.dof == pytest.approx(4.0, rel=0.35)
+    assert set(found.scales) == {"theta_E", "shear", "slope", "kappa"}
+    for name, each in found.scales.items():
+        assert each.scale == pytest.approx(1.7, rel=0.2), name
+        assert each.exponent == pytest.approx(0.3, abs=0.15), name
+    assert 10 <= found.range[0] < found.range[1] <= 200
+
+
+def test_lenses_are_judged_by_a_fit_to_others():
+    halves = halved(rows_of(200, scale=2.0, exponent=0.0, dof=5.0, seed=1))
+    lines = {line["name"]: line for line in judge(halves)}
+    assert set(lines) == {"theta_E", "gamma1", "gamma2", "slope", "kappa"}
+    for line in lines.values():
+        assert line["n"] == 200
+        assert line["before"][0] < 0.5
+        assert line["after"][0] == pytest.approx(0.68, abs=0.1)  # 3 sigma of 200
+        assert line["after"][1] == pytest.approx(0.95, abs=0.05)
+    assert lines["slope"]["ratio"] == pytest.approx(1.0, abs=0.25)
+    assert "ratio" not in lines["kappa"]
+    assert "slope" in format_lines(list(lines.values()))
+    drawn = curves(halves)["slope"]
+    assert np.all(np.diff(drawn["after"].shares) >= 0)
+    assert np.all(drawn["after"].shares >= drawn["before"].shares)
+
+
+def test_a_file_comes_back():
+    own = Calibration({"slope": Scale(1.5, 0.25)}, 3.25, (10.0, 200.0), {"about": "mocks"})
+    again = read_calibration(write_calibration(own))
+    assert again == own
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scales": {"slope": [0.0, 0.0]}}, r"scales must be positive .*, found 0.0 of slope"),
+        ({"scales": {"mass": [1.0, 0.0]}}, "scales must be .* found 1.0 of mass"),
+        ({"dof": -1}, "dof and range must be positive, found -1.0"),
+        ({"range": [5, 2]}, "dof and range must be positive"),
+        ({"range": None}, "must be JSON with scales, dof and range"),
+        ({"scales": 3}, "must be JSON with scales, dof and range"),
+    ],
+)
+def test_a_damaged_file_is_told(change: dict, message: str):
+    whole = json.loads(write_calibration(Calibration({"slope": Scale(1.5)}, 3.0, (10.0, 200.0))))
+    with pytest.raises(InputError, match=message):
+        read_calibration(json.dumps({**whole, **change}))
+
+
+def test_no_json_is_told():
+    with pytest.raises(InputError, match="must be JSON"):
+        read_calibration("scales")
+
+
+def test_the_packaged_one_knows_every_kind():
+    found = packaged_calibration()
+    assert set(found.scales) == set(KINDS.values())
+    assert {"about", "date", "command"} <= set(found.card)
+    for name in KINDS:
+        # errors that were too small by more than a factor of five would be another posterior's
+        assert 0.2 < found.factor(name, 50.0) < 5.0
+
+
+def test_the_packaged_one_is_that_of_the_packaged_prior():
+    """A posterior under another prior has other errors: calibrate again."""
+    assert packaged_calibration().card["perturbations"] == card_of("")["perturbations"]
+
+
+def test_intervals_of_student_and_gauss():
+    assert Calibration().half_width(0.6827) == pytest.approx(1.0, abs=1e-4)
+    assert Calibration().half_width(0.95) == pytest.approx(1.96, abs=1e-3)
+    heavy = Calibration(dof=3.0)
+    assert heavy.half_width(0.6827) == pytest.approx(1.0, abs=1e-3)
+    assert heavy.half_width(0.95) == pytest.approx(3.182 / 1.197, rel=2e-3)  # tables of t
+
+
+def test_beyond_its_range_the_nearest_counts():
+    own = Calibration({"slope": Scale(2.0, 0.5)}, math.inf, (10.0, 200.0))
+    assert own.factor("slope", 50.0) == 2.0
+    assert own.factor("slope", 1.0) == own.factor("slope", 10.0) == pytest.approx(2 * 0.2**0.5)
+    assert own.factor("slope", 1e4) == own.factor("slope", 200.0)
+    assert own.factor("flux", 50.0) == 1.0
+
+
+def test_shards_are_all_mocks():
+    found = [CalibrateOptions(n=7, first=3, shard=f"{i}/3").indices() for i in (1, 2, 3)]
+    assert sorted(index for shard in found for index in shard) == list(range(3, 10))
+    with pytest.raises(InputError, match="--shard: must be i/n with i from 1 to n, found 4/3"):
+        CalibrateOptions(shard="4/3").indices()
+    with pytest.raises(InputError, match="--n, --first: must be 1 or more and 0 or more"):
+        CalibrateOptions(n=0).indices()
+
+
+def test_lines_that_were_cut_off_are_left_out(tmp_path):
+    whole = json.dumps({"index": 4})
+    (tmp_path / "rows-1of2.jsonl").write_text(f'{whole}\n{{"index": 5')
+    (tmp_path / "rows-2of2.jsonl").write_text(json.dumps({"index": 1}) + "\n")
+    assert [row["index"] for row in read_rows(tmp_path)] == [1, 4]

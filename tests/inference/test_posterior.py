@@ -1,0 +1,193 @@
+"""The posterior of mass and source: against the search's covariance, moved masses, its samples."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lensrim.inference.answer import Answer, answer, mass_maps_of
+from lensrim.inference.ascent import MacroProblem
+from lensrim.inference.calibration import Calibration, Scale
+from lensrim.inference.macro import MacroState
+from lensrim.inference.posterior import (
+    Directions,
+    Posterior,
+    macro_directions,
+    near,
+    other_directions,
+    posterior_of,
+)
+from lensrim.inference.samples import draw, sample_maps
+from lensrim.inference.search import STAGES, Scene, problem
+from lensrim.inference.together import prior_of
+from lensrim.inference.uncertainty import KEYWORDS, Uncertainty, error_cards, uncertainty_of
+from lensrim.lensing.einstein import effective_theta_E
+
+
+@pytest.fixture(scope="module")
+def current(scene: Scene) -> MacroProblem:
+    return problem(scene, prior_of(scene, has_light=False), STAGES[-1])
+
+
+@pytest.fixture(scope="module")
+def tuned(current: MacroProblem, state: MacroState) -> MacroState:
+    return current.tune(state, rounds=4)
+
+
+@pytest.fixture(scope="module")
+def result(scene: Scene, tuned: MacroState) -> Answer:
+    return answer(scene, mass_maps_of(scene, tuned), tuned)
+
+
+@pytest.fixture(scope="module")
+def macro(scene: Scene, tuned: MacroState, current: MacroProblem) -> Directions:
+    return macro_directions(tuned.p[0], current.prior, scene.frame.grid)
+
+
+@pytest.fixture(scope="module")
+def narrow(scene: Scene, result: Answer, tuned: MacroState, macro: Directions) -> Posterior:
+    """The posterior within the macro-model."""
+    return posterior_of(scene, result, tuned.p[0], macro)
+
+
+@pytest.fixture(scope="module")
+def wide(scene: Scene, result: Answer, tuned: MacroState, current: MacroProblem) -> Uncertainty:
+    return uncertainty_of(scene, result, tuned, current.prior, calibration=Calibration())
+
+
+def test_the_macro_model_has_the_errors_of_the_search(
+    narrow: Posterior, current: MacroProblem, tuned: MacroState
+):
+    own = narrow.mass.parameters.T @ narrow.mass.parameters
+    expected = current.covariance(tuned)[0]
+    ratio = own.diagonal().sqrt() / expected.diagonal().sqrt()
+    # other modes of the source, and a source on pixels
+    torch.testing.assert_close(ratio, torch.ones(8, dtype=ratio.dtype), atol=0.2, rtol=0)
+    unit = expected.diagonal().rsqrt()
+    correlation = unit[:, None] * (own - expected) * unit
+    assert correlation.abs().max() < 0.4
+
+
+def moved(scene: Scene, tuned: MacroState, change: Tensor, like: Answer) -> Answer:
+    """Solves for the source given a moved mass, on pixels of the same size and gauge."""
+    there = replace(tuned, p=tuned.p + change)
+    side = like.source_grid.fov[0]
+    return answer(scene, mass_maps_of(scene, there), there, source_fov=side)
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 3])
+def test_all_moves_as_the_mass_does(
+    scene: Scene, tuned: MacroState, result: Answer, narrow: Posterior, axis: int
+):
+    step = 0.5 * narrow.mass.parameters[axis]
+    ahead, back = (moved(scene, tuned, s * step, result) for s in (1, -1))
+    grid = scene.frame.grid
+    kappa = narrow.mass.kappa[axis].numpy()
+    edge = np.abs(kappa) < 0.2 * np.abs(kappa).max()  # the singular centre is no straight line
+    np.testing.assert_allclose(
+        (ahead.kappa - back.kappa)[edge], kappa[edge], atol=0.02 * np.abs(kappa[edge]).max()
+    )
+    expected = {
+        "theta_E": effective_theta_E(ahead.kappa, grid) - effective_theta_E(back.kappa, grid),
+        "gamma1": ahead.gamma[0] - back.gamma[0],
+        "gamma2": ahead.gamma[1] - back.gamma[1],
+    }
+    for name, change in expected.items():
+        number = narrow.numbers[name]
+        assert float(number.axes[axis]) == pytest.approx(change, abs=0.15 * number.std), name
+    source = narrow.source_axes[axis].numpy()
+    found = ahead.source - back.source
+    likeness = (source * found).sum() / math.sqrt((source**2).sum() * (found**2).sum())
+    assert likeness > 0.8
+    assert np.linalg.norm(source) == pytest.approx(np.linalg.norm(found), rel=0.3)
+
+
+def test_given_the_mass_the_source_has_the_error_of_the_inversion(
+    narrow: Posterior, result: Answer
+):
+    given = narrow.scatter.square().sum(0).sqrt().numpy()
+    np.testing.assert_allclose(given, result.source_std, rtol=1e-6, atol=1e-12)
+    assert (narrow.source_std >= result.source_std).all()
+
+
+def test_a_mass_beyond_the_macro_model_is_less_certain(narrow: Posterior, wide: Uncertainty):
+    ratio = wide.posterior.kappa_std / narrow.kappa_std
+    assert ratio.min() > 0.99
+    assert np.median(ratio) > 1.1
+    for name in ("theta_E", "flux"):
+        assert wide.posterior.numbers[name].std > 0.99 * narrow.numbers[name].std
+
+
+def test_a_mass_that_is_a_macro_model_is_named_so(
+    macro: Directions, tuned: MacroState, scene: Scene
+):
+    grid = scene.frame.grid
+    own = other_directions(macro.kappa, macro.alpha + 0.3, macro, near(tuned.p[0], grid))
+    torch.testing.assert_close(own.parameters, macro.parameters, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dof", [3.0, math.inf])
+def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
+    scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5)}
+    stated = replace(wide, calibration=Calibration(scales, dof))
+    drawn = draw(stated, 600, seed=4)
+    bright = wide.posterior.source > 0.2 * wide.posterior.source.max()
+    pairs = {
+        "kappa": (drawn.kappa - wide.posterior.kappa, stated.kappa_std),
+        "source": ((drawn.source - wide.posterior.source)[:, bright], stated.source_std[bright]),
+    }
+    for name, error in stated.errors.items():
+        pairs[name] = (drawn.numbers[name] - wide.posterior.numbers[name].value, error)
+    for name, (change, error) in pairs.items():
+        share = (np.abs(change) < error).mean()
+        assert share == pytest.approx(0.6827, abs=0.06), name  # 3 sigma of 600
+        half = stated.calibration.half_width(0.95)
+        assert (np.abs(change) < half * error).mean() == pytest.approx(0.95, abs=0.03), name
+
+
+def test_maps_and_numbers_of_a_sample_belong_together(
+    wide: Uncertainty, result: Answer, scene: Scene
+):
+    drawn = draw(wide, 5, seed=1)
+    area = (result.source_grid.spacing / scene.frame.grid.spacing) ** 2
+    np.testing.assert_allclose(drawn.source.sum((1, 2)) * area, drawn.numbers["flux"], rtol=1e-9)
+    again = draw(wide, 5, seed=1)
+    np.testing.assert_array_equal(drawn.kappa, again.kappa)
+    np.testing.assert_array_equal(drawn.numbers["q"], again.numbers["q"])
+    assert not np.array_equal(drawn.kappa, draw(wide, 5, seed=2).kappa)
+
+
+def test_the_deflection_of_a_sample_is_that_of_its_convergence(wide: Uncertainty, scene: Scene):
+    drawn, h = draw(wide, 3, seed=1), scene.frame.grid.spacing
+    alpha, kappa = drawn.alpha - wide.posterior.alpha, drawn.kappa - wide.posterior.kappa
+    half = (np.gradient(alpha[:, 0], h, axis=2) + np.gradient(alpha[:, 1], h, axis=1)) / 2
+    x, y = (c.numpy() for c in scene.frame.grid.coordinates())
+    outside = np.hypot(x, y) > 5 * h  # differences of pixels do not see the centre
+    outside[[0, -1]] = outside[:, [0, -1]] = False
+    for own, other in zip(half, kappa, strict=True):
+        scale = np.abs(other[outside]).max()
+        np.testing.assert_allclose(own[outside], other[outside], atol=0.15 * scale)
+
+
+def test_keywords_of_the_errors(wide: Uncertainty):
+    cards = error_cards(wide, native=4.0)
+    assert {key for key, _ in KEYWORDS.values()} <= set(cards)
+    assert all(len(key) <= 8 and value > 0 for key, (value, _) in cards.items())
+    assert cards["FLUXSRC"][0] == pytest.approx(4 * wide.posterior.numbers["flux"].value)
+    assert cards["ERR95"][0] == pytest.approx(1.96, abs=0.001)
+    assert "ERRDOF" not in cards
+    heavy = error_cards(replace(wide, calibration=Calibration(dof=3.0)), native=4.0)
+    assert heavy["ERRDOF"][0] == 3.0
+
+
+def test_no_samples_unless_they_are_wanted(wide: Uncertainty):
+    none = sample_maps(wide, 0)
+    assert (none.image_maps, none.source_maps, none.numbers) == ({}, {}, {})
+    maps = sample_maps(wide, 2, seed=3)
+    assert set(maps.image_maps) == {f"SAMPLES_{n}" for n in ("KAPPA", "ALPHA_X", "ALPHA_Y")}
+    phi = draw(wide, 2, seed=3).numbers["phi"]
+    np.testing.assert_allclose(maps.numbers["phi"][0], np.degrees(phi))
+    assert maps.numbers["phi"][1] == "deg"

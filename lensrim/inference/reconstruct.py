@@ -189,13 +189,13 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Holds a macro-model with its answer, and its evidence before the lens light was refitted."""
+    """Holds a macro-model with its answer, and all that the search ended with."""
 
     scene: Scene
     problem: MacroProblem
     state: MacroState
     answer: Answer
-    evidence: float
+    candidates: MacroState
 
 
 def reconstruct(
@@ -248,19 +248,22 @@ def reconstruct(
                     lines.append(line)
                     tick()
 
-                found = search(scene, prior, coarse=coarse, seed=seed, report=report)
-            evidence, (own, current, state) = float(found[1].value[0]), (scene, *found)
+                current, found = search(
+                    scene, prior, coarse=coarse, seed=seed, report=report
+                )
+            own, state = scene, found.select([0])
             if has_light:
                 with enough_memory(scene), stages("lens light with arcs"):
-                    own, current, state = together(scene, *found, prior)
+                    own, current, state = together(scene, current, state, prior)
             with stages("source"):
                 maps = mass_maps_of(own, state)
                 first = answer(own, maps, state, source_fov=options.source_fov)
-            return _Fit(own, current, state, first, evidence)
+            return _Fit(own, current, state, first, found)
 
-        best = fit(options.seed)
+        fits = [best := fit(options.seed)]
         if (chi2 := numbers_of(best.scene, best.answer)["chi2arc"]) > AGAIN:
-            best = max(best, fit(options.seed + 1), key=lambda each: each.evidence)
+            fits.append(fit(options.seed + 1))
+            best = max(fits, key=lambda each: float(each.candidates.value[0]))
             left = numbers_of(best.scene, best.answer)["chi2arc"]
             notes.append(f"searched twice: chi2 of the arcs {chi2:.2f}, then {left:.2f}")
         scene, current, state, first = best.scene, best.problem, best.state, best.answer

@@ -32,6 +32,7 @@ from .macro import MacroState
 from .neighbours import describe_neighbours
 from .report import build_product, summary_of, timed
 from .search import STAGES, Scene, search
+from .symptoms import candidates_of
 from .together import prior_of, together
 
 if TYPE_CHECKING:
@@ -248,9 +249,7 @@ def reconstruct(
                     lines.append(line)
                     tick()
 
-                current, found = search(
-                    scene, prior, coarse=coarse, seed=seed, report=report
-                )
+                current, found = search(scene, prior, coarse=coarse, seed=seed, report=report)
             own, state = scene, found.select([0])
             if has_light:
                 with enough_memory(scene), stages("lens light with arcs"):
@@ -295,10 +294,11 @@ def reconstruct(
                 notes=(*fitted.notes, *notes, *lines),
                 settings=(*observation.options, *settings),
                 redshifts=(options.z_lens, options.z_source, options.cosmology),
+                candidates=[each for one in fits for each in candidates_of(one.candidates)],
             )
     product = timed(product, stages.seconds)
-    doubtful = (line for line in product.history if line.startswith("doubtful"))
-    summary = summary_of(product, (*fitted.notes, *notes, *doubtful))
+    said = (line for line in product.history if line.startswith(("doubtful: ", "failed: ")))
+    summary = summary_of(product, (*fitted.notes, *notes, *said))
     return Reconstruction(product, summary, observation.files, outcome.answers, scene, state)
 
 

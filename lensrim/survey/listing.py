@@ -9,7 +9,7 @@ impossible cell is a lens that fails, and does not keep the others from being do
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import isnan
@@ -173,11 +173,10 @@ def _line(
     )
 
 
-def _kind(hint: Any) -> Any:
-    """Returns the type of an option without its None."""
-    if get_origin(hint) in (Union, UnionType):
-        return next(part for part in get_args(hint) if part is not type(None))
-    return hint
+def _kind(hint: Any) -> tuple[Any, ...]:
+    """Returns the types that an option may have, without None."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(part for part in parts if part is not type(None))
 
 
 _READ = {f.name for f in fields(ReadOptions)}
@@ -187,11 +186,26 @@ _KINDS = {
     for name, hint in get_type_hints(options).items()
     if name != "center"
 }
-"""Type of each option that a column can give."""
+"""Types of each option that a column can give."""
 
 
-def _converted(value: Any, kind: Any) -> Any:
-    """Brings a cell to the type of an option.
+def _converted(value: Any, kinds: Sequence[Any]) -> Any:
+    """Brings a cell to the first of the types of an option that can hold it.
+
+    Raises:
+        ValueError: With the rules, if it has no such value.
+    """
+    problems = []
+    for kind in kinds:
+        try:
+            return _as(value, kind)
+        except ValueError as error:
+            problems.append(str(error))
+    raise ValueError(", or ".join(problems))
+
+
+def _as(value: Any, kind: Any) -> Any:
+    """Brings a cell to a type.
 
     Raises:
         ValueError: With the rule, if it has no such value.

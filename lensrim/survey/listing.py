@@ -9,7 +9,7 @@ impossible cell is a lens that fails, and does not keep the others from being do
 
 import os
 import re
-from collections.abc import Sequence, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import isnan

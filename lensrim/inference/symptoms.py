@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import KDTree
 
 from .answer import Answer
 from .lens_light import Array
@@ -34,11 +33,11 @@ Candidate = tuple[float, float]
 SECTORS = 36
 """Directions in which arcs are looked for."""
 
-ELSEWHERE = 0.5
-"""Distance beyond which an image is another one [Einstein radius]."""
+CORE = 1.5
+"""Distance from the centre of mass within which no image is looked for [pixel]."""
 
-SAME = 1.0
-"""Distance in the source plane within which two pixels see the same [pixel of the image]."""
+PLACES = 300
+"""Pixels of the arcs whose images are counted, at most about."""
 
 FAINT = 0.05
 """Brightness of a source below which it is not measured, relative to its peak."""
@@ -147,7 +146,7 @@ def symptoms_of(
         peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing),
         signal=math.sqrt(float(np.square(result.arcs / scene.sigma)[arcs].sum())),
         sectors=sectors_of(scene, arcs, (p["center_x"], p["center_y"])),
-        multiple=multiply_imaged(scene, result, arcs, radius),
+        multiple=multiply_imaged(scene, result, arcs, (p["center_x"], p["center_y"])),
         size=half_light / radius,
         hollow=hollow,
         border=border_of(result.source),
@@ -226,25 +225,40 @@ def sectors_of(scene: Scene, arcs: Mask, center: tuple[float, float]) -> float:
     return len(np.unique(sector)) / SECTORS
 
 
-def multiply_imaged(scene: Scene, result: Answer, arcs: Mask, theta_E: float) -> float:
-    """Measures the share of the arcs' light whose place in the source is seen elsewhere.
+def multiply_imaged(
+    scene: Scene, result: Answer, arcs: Mask, center: tuple[float, float]
+) -> float:
+    """Measures the share of the arcs' light whose place in the source is seen elsewhere, too.
 
-    Elsewhere is farther than ``ELSEWHERE`` Einstein radii in the image; the same place is one
-    within ``SAME`` pixels in the source plane.
+    Squares between four pixels, each cut into two triangles, are traced to the source plane: a
+    place is seen as often as triangles cover it. The middle of the lens, within ``CORE`` pixels of
+    its centre [arcsec], is left out: what is seen there is demagnified to nothing.
     """
     x, y = _coordinates(scene)
-    rays = np.stack([x - result.alpha_x, y - result.alpha_y], -1).reshape(-1, 2)
-    places, light = np.stack([x, y], -1).reshape(-1, 2), np.where(arcs, result.arcs, 0.0).ravel()
-    bright = np.flatnonzero(light > FAINT * max(light.max(), 1e-300))
+    rays = np.stack([x - result.alpha_x, y - result.alpha_y], -1)
+    light = np.where(arcs, result.arcs, 0.0)
+    bright = np.argwhere(light > FAINT * max(float(light.max()), 1e-300))
     if not bright.size:
         return 0.0
-    tree = KDTree(rays)
-    near = tree.query_ball_point(rays[bright], SAME * scene.frame.grid.spacing)
-    seen = [
-        bool((np.hypot(*(places[same] - places[i]).T) > ELSEWHERE * theta_E).any())
-        for i, same in zip(bright, near, strict=True)
-    ]
-    return float(light[bright][seen].sum() / light[bright].sum())
+    bright = bright[:: -(-len(bright) // PLACES)]
+    far = np.hypot(x - center[0], y - center[1]) > CORE * scene.frame.grid.spacing
+    corners = [rays[:-1, :-1], rays[:-1, 1:], rays[1:, :-1], rays[1:, 1:]]
+    whole = far[:-1, :-1] & far[:-1, 1:] & far[1:, :-1] & far[1:, 1:]
+    a, b, c, d = (each[whole] for each in corners)
+    triangles = np.concatenate([np.stack([a, b, c]), np.stack([d, c, b])], axis=1)
+    weights = light[bright[:, 0], bright[:, 1]]
+    # off the corners, where a place would be on the border of several triangles
+    places = rays[bright[:, 0], bright[:, 1]] + 1e-3 * scene.frame.grid.spacing
+    seen = np.array([_covers(triangles, place) for place in places])
+    return float(weights[seen > 1].sum() / weights.sum())
+
+
+def _covers(triangles: Array, place: Array) -> int:
+    """Counts the triangles (3, T, 2) that a point lies in."""
+    a, b, c = triangles - place
+    sides = [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((a, b), (b, c), (c, a))]
+    inside = (np.min(sides, axis=0) > 0) | (np.max(sides, axis=0) < 0)
+    return int(inside.sum())
 
 
 def _coordinates(scene: Scene) -> tuple[Array, Array]:

@@ -32,8 +32,7 @@ from surveys import (
 )
 
 from lensrim.errors import InputError
-from lensrim.inference.judgement import doubts
-from lensrim.inference.macro import NAMES, MacroPrior
+from lensrim.inference.reasons import REASONS
 from lensrim.io.product import read_product
 from lensrim.io.read import read_observation
 from lensrim.survey.catalogue import Reconstruct, run_survey
@@ -313,10 +312,6 @@ def test_words_of_all_languages(tmp_path: Path) -> None:
 
 
 def test_every_doubt_has_its_flag(pattern: str) -> None:
-    prior = MacroPrior((0.0, 0.0), 0.1, (0.5, 2.0))
-    p = dict.fromkeys(NAMES, 0.0) | {"log_theta_E": 5.0, "e1": 0.6, "gamma1": 0.4, "center_x": 1.0}
-    said = doubts(p, prior, float("nan"))
-    assert len(said) == 5
     (lens,) = lenses(pattern.replace("*", "lens0000"))
     product = product_of(read_observation(lens.path), lens.fit)
 
@@ -326,8 +321,11 @@ def test_every_doubt_has_its_flag(pattern: str) -> None:
         return [name for name, is_set in FLAGS.items() if is_set(lens, seen)]
 
     assert set_by() == []
-    flags = [flag for line in said for flag in set_by(line)]
-    assert flags == list(FLAGS)[:5] and len({*flags}) == 5
+    assert set_by(QREASONS="none") == []
+    codes = [*(reason.code for reason in REASONS), "SCORE"]
+    flags = [flag for code in codes for flag in set_by(QREASONS=code)]
+    assert len({*flags}) == len(flags) == len(codes)
+    assert set_by(QREASONS=" ".join(codes)) == [name for name in FLAGS if name in flags]
     assert set_by("searched twice: chi2 of the arcs 1.3, then 1.0") == ["searched twice"]
     assert set_by(STAGE="final") == ["machine not used"]
     assert set_by(NNEIGH=4) == ["neighbours masked"]

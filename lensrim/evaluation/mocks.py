@@ -4,7 +4,7 @@ A seed and the arguments decide everything. Systems whose arcs run out of the fr
 again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,9 +244,9 @@ def make_mock(
         noises = read_noise_fields(noises)
     if isinstance(haloes, (str, Path)):
         haloes = HaloBank(str(haloes))
-    for attempt in range(50):
-        rng = np.random.default_rng([seed, attempt])
-        system = draw_system(
+
+    def drawn(rng: np.random.Generator) -> System:
+        return draw_system(
             rng,
             galaxies=galaxies,
             names=names,
@@ -256,13 +256,36 @@ def make_mock(
             shape=shape,
             prior=prior,
         )
+
+    name = f"mock{seed:04d}"
+    return fitting_mock(
+        drawn, [seed], shape=shape, oversample=oversample, noises=noises, name=name
+    )
+
+
+def fitting_mock(
+    draw: Callable[[np.random.Generator], System],
+    key: Sequence[int],
+    *,
+    shape: tuple[int, int],
+    oversample: int,
+    name: str,
+    noises: Sequence[Map] | None = None,
+) -> Mock:
+    """Draws systems until the arcs of one fit the frame, and renders it.
+
+    Arguments:
+        draw: Draws a system, from a source of random numbers.
+        key: Whole numbers that decide those, with the number of the attempt.
+        shape, oversample, name, noises: See :func:`render`.
+
+    Raises:
+        RuntimeError: If no system of the population fits the frame.
+    """
+    for attempt in range(50):
+        rng = np.random.default_rng([*key, attempt])
         mock = render(
-            system,
-            shape=shape,
-            oversample=oversample,
-            rng=rng,
-            noises=noises,
-            name=f"mock{seed:04d}",
+            draw(rng), shape=shape, oversample=oversample, rng=rng, noises=noises, name=name
         )
         if _fits_frame(mock.truth.arcs):
             return mock

@@ -57,6 +57,8 @@ COLUMNS = (
         keyword="MACROTE",
     ),
     Column("macro_theta_e_err", "its standard deviation", "arcsec", keyword="MACROTER"),
+    Column("published_theta_e", "Einstein radius that others have found", "arcsec"),
+    Column("theta_e_change", "macro_theta_e over the published one, less 1"),
     Column("macro_q", "axis ratio of the macro-model", keyword="MACROQ"),
     Column("macro_phi", "its major axis from +x, counter-clockwise", "deg", keyword="MACROPHI"),
     Column("macro_pa", "its major axis east of north", "deg", keyword="MACROPA"),

@@ -1,7 +1,7 @@
 """Cases: answers of which it is known whether they are right, with their symptoms.
 
-One line of JSON for each answer. What the chain was given gives its own answer and, where it is one
-of the standard validation mocks, a wrong one: the best that has another Einstein radius.
+One line of JSON for each answer. What the chain was given gives its own answer and, where it is
+one of the standard validation mocks, a wrong one: the best that has another Einstein radius.
 """
 
 import json

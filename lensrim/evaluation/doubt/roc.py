@@ -1,10 +1,9 @@
 r"""The curve of true against false alarms, and the area under it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Roc:
         return float(self.false[max(k, 0)]), float(self.true[max(k, 0)])
 
 
-def roc_of(scores: Sequence[float], wrong: Sequence[bool]) -> Roc:
+def roc_of(scores: ArrayLike, wrong: ArrayLike) -> Roc:
     """Computes the curve; answers of equal scores are flagged together.
 
     Raises:

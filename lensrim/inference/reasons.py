@@ -55,12 +55,12 @@ REASONS = (
     Reason(
         "CHI2",
         "the arcs are fitted worse than their noise allows",
-        lambda s: s.chi2 > 1.4 * s.expected and s.excess > 5,
+        lambda s: s.chi2 > 1.35 * s.expected and s.excess > 5,
     ),
     Reason(
         "PATTERN",
         "the residuals of neighbouring pixels on the arcs are alike",
-        lambda s: s.correlation > 0.15,
+        lambda s: s.correlation > 0.12,
     ),
     Reason("PEAK", "a residual stands out on the arcs", lambda s: s.peak > 6),
     Reason(
@@ -71,12 +71,12 @@ REASONS = (
     Reason(
         "SINGLE",
         "most of the arcs are seen once only: no second image bounds the mass",
-        lambda s: s.multiple < 0.3,
+        lambda s: s.multiple < 0.5,
     ),
     Reason(
         "FAINT",
         "the arcs are too faint to tell the mass",
-        lambda s: s.signal < 25,
+        lambda s: s.signal < 20,
     ),
     Reason(
         "LARGE",
@@ -84,6 +84,6 @@ REASONS = (
         lambda s: s.size > 0.7,
     ),
     Reason("HOLLOW", "the source is a ring itself", lambda s: s.hollow > 0.7),
-    Reason("BORDER", "there is light at the border of the source map", lambda s: s.border > 0.25),
+    Reason("BORDER", "there is light at the border of the source map", lambda s: s.border > 0.2),
 )
 """All reasons, the gravest first."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -262,10 +263,10 @@ def _covers(triangles: Array, place: Array) -> int:
 
 
 def _coordinates(scene: Scene) -> tuple[Array, Array]:
+    """Coordinates of the pixels' centres [arcsec], each with shape (H, W)."""
     grid = scene.frame.grid
-    (h, w) = grid.shape
-    x, y = grid.from_index(np.arange(w)[None, :], np.arange(h)[:, None])
-    return np.broadcast_to(x, (h, w)), np.broadcast_to(y, (h, w))
+    x, y = (c.numpy() for c in grid.coordinates(dtype=torch.float64))
+    return np.broadcast_to(x, grid.shape), np.broadcast_to(y, grid.shape)
 
 
 def shape_of(result: Answer) -> tuple[float, float]:

@@ -148,11 +148,17 @@ def blank_sky(
             middle, spread = _sky_of(smooth[blank])
             bright |= np.abs(smooth - middle) > BRIGHT * spread
         bright &= mask
-        near = ndimage.distance_transform_edt(~bright) if bright.any() else np.inf
-        before, blank = blank, mask & (near > 2 * width)
+        before, blank = blank, mask & ~_grown(bright, 2 * width)
         if (before == blank).all():
             break
     return blank
+
+
+def _grown(found: Bool[np.ndarray, "h w"], by: float) -> Bool[np.ndarray, "h w"]:
+    """Grows a mask by a length [pixel]."""
+    if not found.any():
+        return found
+    return np.asarray(ndimage.distance_transform_edt(~found)) <= by
 
 
 def _sky_of(values: np.ndarray) -> tuple[float, float]:

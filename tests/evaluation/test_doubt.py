@@ -19,7 +19,13 @@ from lensrim.evaluation.doubt.cases import (
     read_cases,
     write_case,
 )
-from lensrim.evaluation.doubt.fitting import SHARE, Judged, cross_validated, fit_score
+from lensrim.evaluation.doubt.fitting import (
+    SHARE,
+    Judged,
+    cross_validated,
+    fit_score,
+    threshold_of,
+)
 from lensrim.evaluation.doubt.no_lenses import no_lens
 from lensrim.evaluation.doubt.report import report_of, score_of
 from lensrim.evaluation.doubt.roc import roc_of
@@ -114,9 +120,16 @@ def test_the_score_is_a_probability_of_the_stated_population():
     assert mean == pytest.approx(SHARE, rel=0.02)
 
 
+def test_the_threshold_is_in_the_gap_or_keeps_false_alarms_few():
+    right, wrong = np.linspace(0.001, 0.01, 100), np.linspace(0.3, 0.9, 50)
+    assert 0.01 < threshold_of(right, wrong) < 0.3
+    mixed = threshold_of(right, np.linspace(0.002, 0.9, 50))
+    assert np.mean(right >= mixed) == pytest.approx(0.05, abs=0.01)
+
+
 def test_cases_are_read_as_they_were_written(tmp_path: Path):
     path = tmp_path / "cases.jsonl"
-    cases = [*drawn(3), Case("no lens", 0, False, *[float("nan")] * 3, GOOD)]
+    cases = [*drawn(3), Case("no lens", 0, False, math.nan, math.nan, math.nan, GOOD)]
     for case in cases:
         write_case(path, case)
     with path.open("a") as file:

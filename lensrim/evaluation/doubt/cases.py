@@ -130,7 +130,8 @@ def cases_of(kind: str, number: int) -> Iterator[Case]:
 def made_wrong(mock: Mock | None, found: Reconstruction, number: int) -> Case:
     """Makes the best answer that has another Einstein radius, by 15 to 70 %."""
     assert found.scene is not None and found.state is not None
-    scene, prior = found.scene, prior_of(found.scene, found.scene.light.level.any())
+    scene = found.scene
+    prior = prior_of(scene, bool(scene.light.level.any()))
     rng = np.random.default_rng([number, 2])
     state = displaced(scene, found.state, rng)
     result = answer(scene, mass_maps_of(scene, state), state)

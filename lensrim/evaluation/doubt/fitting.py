@@ -24,6 +24,9 @@ RIDGE = 0.003
 FALSE_ALARMS = 0.05
 """Share of the right answers that may be doubted for their score alone."""
 
+MISSED = 0.02
+"""Share of the wrong answers that may be missed where the threshold has a choice."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -68,9 +71,22 @@ def fit_score(answers: Sequence[Judged], about: Mapping[str, object] = {}) -> Sc
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = {n: round(float(w), 4) for n, w in zip(FEATURES, best[1:] / unit, strict=True) if w}
     score = Score(weights, round(float(best[0]), 4), 0.5, about)
-    right = [score(each.symptoms) for each in answers if not each.wrong]
-    threshold = float(np.quantile(right, 1 - FALSE_ALARMS, method="higher"))
+    scores = np.array([score(each.symptoms) for each in answers])
+    threshold = threshold_of(scores[~wrong], scores[wrong])
     return Score(weights, score.intercept, float(f"{min(threshold, 0.49):.3g}"), about)
+
+
+def threshold_of(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Chooses the score from which answers are doubtful.
+
+    It is that which ``FALSE_ALARMS`` of the right answers exceed; where nearly all of the wrong
+    ones are above it, there is a gap, and its middle in log-odds is the choice.
+    """
+    low, high = np.quantile(right, 1 - FALSE_ALARMS, method="higher"), np.quantile(wrong, MISSED)
+    if high <= low:
+        return float(low)
+    odds = np.sqrt(low / (1 - low) * high / (1 - high))
+    return float(odds / (1 + odds))
 
 
 def cross_validated(answers: Sequence[Judged], *, parts: int = 5, seed: int = 0) -> list[float]:

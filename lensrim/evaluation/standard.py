@@ -36,15 +36,15 @@ from typing import Literal
 
 import numpy as np
 
-from ..datasets.galaxies import open_galaxies
+from ..datasets.galaxies.learnt import LearntGalaxies
+from ..datasets.galaxies.opening import open_galaxies
+from ..datasets.haloes.modelled import ModelHaloes
 from ..datasets.halos import LensPrior
 from ..datasets.instruments import EUCLID_VIS, HST_ACS, JWST_NIRCAM, Instrument
-from ..datasets.learnt_galaxies import LearntGalaxies
-from ..datasets.model_haloes import ModelHaloes
 from ..datasets.noise import Noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
-from ..datasets.psf_changes import PsfChanges
-from ..datasets.psfs import read_psf_stamps
+from ..datasets.psfs.changes import PsfChanges
+from ..datasets.psfs.kinds import read_psf_stamps
 from ..datasets.ranges import log_uniform
 from ..datasets.splits import split as split_names
 from ..errors import InputError

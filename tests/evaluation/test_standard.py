@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from lensrim.datasets.learnt_galaxies import LearntGalaxies
-from lensrim.datasets.model_haloes import ModelHaloes
+from lensrim.datasets.galaxies.learnt import LearntGalaxies
+from lensrim.datasets.haloes.modelled import ModelHaloes
 from lensrim.datasets.splits import split
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import Mock

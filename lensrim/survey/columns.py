@@ -88,6 +88,7 @@ COLUMNS = (
     Column("n_y", "rows of the frame", kind="integer"),
     Column("bin", "native pixels along a pixel", kind="integer", keyword="BIN"),
     Column("noise_kind", "kind of noise that was read", kind="text", keyword="NOISKIND"),
+    Column("noise_factor", "factor on the noise that was read", keyword="NOISFACT"),
     Column("psf_kind", "whether the PSF holds the pixel", kind="text", keyword="PSFKIND"),
     Column("stage", "last stage of the chain", kind="text", keyword="STAGE"),
     Column("model", "model that gave the answer", kind="text", keyword="MODEL"),

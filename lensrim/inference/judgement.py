@@ -78,7 +78,7 @@ class Judgement:
         return tuple(f"{self.quality}: {what} ({code})" for code, what in self.reasons.items())
 
 
-def judge(symptoms: Symptoms, score: Score | None = None) -> Judgement:
+def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = False) -> Judgement:
     """Judges an answer by its symptoms.
 
     It is ``failed`` where a reason says so or where it is more probably wrong than right, and
@@ -87,6 +87,8 @@ def judge(symptoms: Symptoms, score: Score | None = None) -> Judgement:
     Arguments:
         symptoms: Its symptoms.
         score: The score; the packaged one by default.
+        refused: Whether a machine was asked for that is not valid here, or fits worse. It is said,
+            but the macro-model's answer is as good as it would be without.
     """
     score = packaged_score() if score is None else score
     probability = score(symptoms)
@@ -94,6 +96,9 @@ def judge(symptoms: Symptoms, score: Score | None = None) -> Judgement:
     reasons = {reason.code: reason.sentence for reason in found}
     if probability >= score.threshold:
         reasons["SCORE"] = f"answers with these symptoms are wrong in {probability:.0%} of cases"
+    quality: Quality = "doubtful" if reasons else "good"
     if probability >= WRONG or any(reason.grade == "failed" for reason in found):
-        return Judgement("failed", probability, reasons)
-    return Judgement("doubtful" if reasons else "good", probability, reasons)
+        quality = "failed"
+    if refused:
+        reasons["RANGE"] = "the machine was not used: the answer is the macro-model's"
+    return Judgement(quality, probability, reasons)

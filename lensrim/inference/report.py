@@ -67,7 +67,7 @@ def build_product(
         own = magnification_of(scene, result)
         magnification, magnification_std = own, magnification_std * own / magnification
     symptoms = symptoms_of(scene, result, state, problem.prior, candidates, theta_E=theta_e)
-    judgement = judge(symptoms)
+    judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])
     phi = 0.5 * math.atan2(p["e2"], p["e1"])

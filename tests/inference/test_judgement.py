@@ -102,6 +102,12 @@ def test_the_score_alone_can_doubt_and_fail():
     assert "73%" in judge(GOOD, high).reasons["SCORE"]
 
 
+def test_a_machine_that_was_not_used_is_said_but_no_doubt():
+    found = judge(GOOD, refused=True)
+    assert (found.quality, found.codes) == ("good", "RANGE")
+    assert judge(replace(GOOD, chi2=9.0), refused=True).codes.split()[-1] == "RANGE"
+
+
 def test_a_misfit_that_is_no_number_is_the_worst():
     nothing = replace(GOOD, chi2=float("nan"), pixels=0)
     assert FEATURES["chi2"](nothing) == FEATURES["chi2"](replace(GOOD, chi2=1e9))

@@ -62,7 +62,7 @@ REASONS = (
         "the residuals of neighbouring pixels on the arcs are alike",
         lambda s: s.correlation > 0.12,
     ),
-    Reason("PEAK", "a residual stands out on the arcs", lambda s: s.peak > 6),
+    Reason("PEAK", "a residual stands out on the arcs", lambda s: s.peak > 7),
     Reason(
         "RIVAL",
         "another Einstein radius fits nearly as well",

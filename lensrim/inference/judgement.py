@@ -20,8 +20,9 @@ from .symptoms import Symptoms
 
 Quality = Literal["good", "doubtful", "failed"]
 
-WRONG = 0.5
-"""Probability of being wrong from which an answer has failed."""
+WRONG = 0.8
+"""Score from which an answer has failed. Not 0.5: no model follows all the light of a real lens
+galaxy, so that of real lenses with the published Einstein radius some have as much."""
 
 
 def residual_of(scene: Scene, result: Answer) -> Array:
@@ -81,7 +82,7 @@ class Judgement:
 def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = False) -> Judgement:
     """Judges an answer by its symptoms.
 
-    It is ``failed`` where a reason says so or where it is more probably wrong than right, and
+    It is ``failed`` where a reason says so or where its score says that it is wrong, and
     ``doubtful`` where there is any other reason, or its score is above the score's threshold.
 
     Arguments:

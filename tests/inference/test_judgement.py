@@ -92,14 +92,14 @@ def test_no_symptom_makes_an_answer_more_credible(feature: str):
 def test_the_score_alone_can_doubt_and_fail():
     score = packaged_score()
     low, middle, high = (
-        replace(score, weights={}, intercept=b, threshold=0.1) for b in (-5.0, -1.0, 1.0)
+        replace(score, weights={}, intercept=b, threshold=0.1) for b in (-5.0, -1.0, 2.0)
     )
     assert judge(GOOD, low).quality == "good"
     assert judge(GOOD, middle).quality == "doubtful"
     assert judge(GOOD, middle).codes == "SCORE"
     assert judge(GOOD, high).score > WRONG
     assert judge(GOOD, high).quality == "failed"
-    assert "73%" in judge(GOOD, high).reasons["SCORE"]
+    assert "88%" in judge(GOOD, high).reasons["SCORE"]
 
 
 def test_a_machine_that_was_not_used_is_said_but_no_doubt():
@@ -117,4 +117,4 @@ def test_the_packaged_score_says_what_it_is_of():
     score = packaged_score()
     assert isinstance(score, Score)
     assert set(score.weights) <= set(FEATURES)
-    assert 0 < score.threshold < WRONG
+    assert 0 < score.threshold < 0.5 < WRONG

@@ -86,7 +86,7 @@ def product_of(observation: Observation, options: ReconstructOptions, **more: An
         "CHI2ARC": (level + options.seed, "chi2"),
         "MACROQ": (0.8, "axis ratio"),
         "NNEIGH": (0, "pixels"),
-        "QUALITY": ("good" if level < 0.8 else "fair", "quality"),
+        "QUALITY": ("good" if level < 0.8 else "doubtful", "quality"),
         "STAGE": (options.stage, "last stage"),
         "BIN": (1, "bin"),
         **({} if options.z_lens is None else {"ZLENS": (options.z_lens, "redshift")}),

@@ -17,6 +17,8 @@ from ..progress import progress
 from ..survey.catalogue import Outcome, run_survey
 from ..survey.lenses import find_lenses
 from ..survey.listing import is_table
+from ..survey.rows import rows_of
+from ..survey.sheet import write_sheet
 from ..survey.workers import Cluster, Crew, Workers
 from . import printable
 from .dataset import dask_client, part_of
@@ -43,6 +45,9 @@ class Catalogue:
     In pieces, by the jobs of a SLURM array (1 to 16), into one folder:
     $ lensrim catalogue 'obs/**/*.fits' --output survey --shard $SLURM_ARRAY_TASK_ID/16
 
+    Beside published Einstein radii (column published_theta_e), with a contact sheet:
+    $ lensrim catalogue lenses.csv --rescale-noise sky --sheet
+
     On a Dask cluster, and once more what failed:
     $ lensrim catalogue 'obs/*.fits' --dask tcp://head:8786 --retry
     """
@@ -61,6 +66,8 @@ class Catalogue:
     """Address of a Dask scheduler whose workers do the lenses, in place of processes."""
     retry: bool = False
     """Try those lenses again that failed before."""
+    sheet: bool = False
+    """Write sheet.png, too: the thumbnails of the lenses that are doubted most, 60 at most."""
     overwrite: bool = False
     """Replace products made with other options, by another version, or of changed files."""
     quiet: bool = False
@@ -121,6 +128,9 @@ def run(options: Catalogue) -> int:
         raise
     finally:
         bar.close()
+    sheet = None
+    if options.sheet:
+        sheet = write_sheet(options.output, rows_of(options.output, found.lenses))
     failed = len(summary.failures)
     if not options.quiet:
         of = f" of {len(found.lenses)} in all" if part[1] > 1 else ""
@@ -130,6 +140,7 @@ def run(options: Catalogue) -> int:
             + (f"; see {options.output / 'failures.ecsv'}, and --retry" if failed else "")
             + f"\nWritten:\n  {options.output / 'catalogue.ecsv'}\n  "
             f"{options.output / 'catalogue.fits'}\n  {options.output / 'index.html'}"
+            + (f"\n  {sheet}" if sheet else "")
         )
     return 1 if failed else 0
 

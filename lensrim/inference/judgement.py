@@ -1,15 +1,28 @@
-"""How good an answer is, and how plausible: the numbers by which each stage is judged."""
+"""How good an answer is, and how plausible: the numbers by which each stage is judged.
 
-import math
+The verdict is made of reasons (:mod:`lensrim.inference.reasons`) and of a score
+(:mod:`lensrim.inference.score`), and both of symptoms (:mod:`lensrim.inference.symptoms`).
+"""
+
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from .. import metrics
 from .answer import Answer
 from .lens_light import Array
-from .macro import MacroPrior
+from .reasons import REASONS
+from .score import Score, packaged_score
 from .search import Scene
+from .symptoms import Symptoms
+
+Quality = Literal["good", "doubtful", "failed"]
+
+WRONG = 0.8
+"""Score from which an answer has failed. Not 0.5: no model follows all the light of a real lens
+galaxy, so that of real lenses with the published Einstein radius some have as much."""
 
 
 def residual_of(scene: Scene, result: Answer) -> Array:
@@ -41,43 +54,52 @@ def arc_chi2(scene: Scene, result: Answer) -> float:
     return float(np.square(residual[scene.arcs & scene.frame.mask]).mean())
 
 
-def doubts(p: Mapping[str, float], prior: MacroPrior, theta_e: float) -> list[str]:
-    """Names what is implausible in a macro-model, whatever its χ²: one line each.
+@dataclass(frozen=True)
+class Judgement:
+    """Holds what is thought of an answer.
 
     Arguments:
-        p: Parameters by name (``NAMES``).
-        prior: Their prior.
-        theta_e: Radius of the circle of mean κ 1 [arcsec]; NaN if there is none.
+        quality: ``failed`` where it is of no use, ``doubtful`` where it must be looked at.
+        score: Probability that its Einstein radius is off by more than 10 %.
+        reasons: Sentences by code; none for a good answer.
     """
-    low, high = (math.log(t) for t in prior.theta_E)
-    center = math.hypot(p["center_x"] - prior.center[0], p["center_y"] - prior.center[1])
-    found = {
-        "the shear is above 0.3": math.hypot(p["gamma1"], p["gamma2"]) > 0.3,
-        "the axis ratio is below 0.3": math.hypot(p["e1"], p["e2"]) > 0.54,
-        "the centre of mass is more than 4 standard deviations from its prior": center
-        > 4 * prior.center_width,
-        "the Einstein radius is at the end of the range that was searched": not low + 0.02
-        < p["log_theta_E"]
-        < high - 0.02,
-        "no circle in the frame has a mean convergence of 1": math.isnan(theta_e),
-    }
-    return [f"doubtful: {what}" for what, is_so in found.items() if is_so]
+
+    quality: Quality
+    score: float
+    reasons: Mapping[str, str]
+
+    @property
+    def codes(self) -> str:
+        """The codes of the reasons in a line; ``none`` where there is none."""
+        return " ".join(self.reasons) or "none"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line for each reason."""
+        return tuple(f"{self.quality}: {what} ({code})" for code, what in self.reasons.items())
 
 
-def quality(chi2_arc: float, chi2_fit: float, noise_scale: float, doubtful: bool) -> str:
-    """Judges a fit by the arcs' χ², in two units of noise, and by its doubts.
+def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = False) -> Judgement:
+    """Judges an answer by its symptoms.
 
-    The noise that was fitted with follows the sky where less is stated or more, but it holds the
-    structure of the lens galaxy as well, which is measured on what the fit leaves over: a bad fit
-    makes it large. So the arcs must be fitted in units of the stated noise, too.
+    It is ``failed`` where a reason says so or where its score says that it is wrong, and
+    ``doubtful`` where there is any other reason, or its score is above the score's threshold.
 
     Arguments:
-        chi2_arc: χ² per pixel of the arcs with the stated noise.
-        chi2_fit: The same with the noise that was fitted with.
-        noise_scale: Noise of the sky over the stated one; above 1, the sky's counts as stated.
-        doubtful: Whether the macro-model is implausible.
+        symptoms: Its symptoms.
+        score: The score; the packaged one by default.
+        refused: Whether a machine was asked for that is not valid here, or fits worse. It is said,
+            but the macro-model's answer is as good as it would be without.
     """
-    ratio = max(chi2_arc / max(noise_scale, 1.0) ** 2, chi2_fit)
-    if doubtful:
-        return "poor"
-    return "good" if ratio < 1.4 else "fair" if ratio < 2.5 else "poor"
+    score = packaged_score() if score is None else score
+    probability = score(symptoms)
+    found = [reason for reason in REASONS if reason.is_so(symptoms)]
+    reasons = {reason.code: reason.sentence for reason in found}
+    if probability >= score.threshold:
+        reasons["SCORE"] = f"answers with these symptoms are wrong in {probability:.0%} of cases"
+    quality: Quality = "doubtful" if reasons else "good"
+    if probability >= WRONG or any(reason.grade == "failed" for reason in found):
+        quality = "failed"
+    if refused:
+        reasons["RANGE"] = "the machine was not used: the answer is the macro-model's"
+    return Judgement(quality, probability, reasons)

@@ -33,6 +33,7 @@ from .neighbours import describe_neighbours
 from .refinement import Descent, Refinement, RefineName
 from .report import build_product, summary_of, timed
 from .search import STAGES, Scene, search
+from .symptoms import candidates_of
 from .together import prior_of, together
 from .weights import Adaptation
 
@@ -213,13 +214,13 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Holds a macro-model with its answer, and its evidence before the lens light was refitted."""
+    """Holds a macro-model with its answer, and all that the search ended with."""
 
     scene: Scene
     problem: MacroProblem
     state: MacroState
     answer: Answer
-    evidence: float
+    candidates: MacroState
 
 
 def reconstruct(
@@ -272,19 +273,20 @@ def reconstruct(
                     lines.append(line)
                     tick()
 
-                found = search(scene, prior, coarse=coarse, seed=seed, report=report)
-            evidence, (own, current, state) = float(found[1].value[0]), (scene, *found)
+                current, found = search(scene, prior, coarse=coarse, seed=seed, report=report)
+            own, state = scene, found.select([0])
             if has_light:
                 with enough_memory(scene), stages("lens light with arcs"):
-                    own, current, state = together(scene, *found, prior)
+                    own, current, state = together(scene, current, state, prior)
             with stages("source"):
                 maps = mass_maps_of(own, state)
                 first = answer(own, maps, state, source_fov=options.source_fov)
-            return _Fit(own, current, state, first, evidence)
+            return _Fit(own, current, state, first, found)
 
-        best = fit(options.seed)
+        fits = [best := fit(options.seed)]
         if (chi2 := numbers_of(best.scene, best.answer)["chi2arc"]) > AGAIN:
-            best = max(best, fit(options.seed + 1), key=lambda each: each.evidence)
+            fits.append(fit(options.seed + 1))
+            best = max(fits, key=lambda each: float(each.candidates.value[0]))
             left = numbers_of(best.scene, best.answer)["chi2arc"]
             notes.append(f"searched twice: chi2 of the arcs {chi2:.2f}, then {left:.2f}")
         scene, current, state, first = best.scene, best.problem, best.state, best.answer
@@ -321,10 +323,11 @@ def reconstruct(
                 redshifts=(options.z_lens, options.z_source, options.cosmology),
                 samples=options.samples,
                 seed=options.seed,
+                candidates=[each for one in fits for each in candidates_of(one.candidates)],
             )
     product = timed(product, stages.seconds)
-    doubtful = (line for line in product.history if line.startswith("doubtful"))
-    summary = summary_of(product, (*fitted.notes, *notes, *doubtful))
+    said = (line for line in product.history if line.startswith(("doubtful: ", "failed: ")))
+    summary = summary_of(product, (*fitted.notes, *notes, *said))
     return Reconstruction(product, summary, observation.files, outcome.answers, scene, state)
 
 

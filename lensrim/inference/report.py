@@ -1,8 +1,8 @@
 """What is reported: the product's keywords, maps and stages, and a short table."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
 from .ascent import MacroProblem
-from .judgement import doubts, numbers_of, quality, residual_of
+from .judgement import judge, numbers_of, residual_of
 from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroState
@@ -23,6 +23,7 @@ from .magnification import magnification_of, total_magnification
 from .refinement import REFINED
 from .samples import sample_maps
 from .search import Scene
+from .symptoms import Candidate, symptoms_of
 from .uncertainty import error_cards, uncertainty_of
 
 
@@ -39,6 +40,7 @@ def build_product(
     redshifts: tuple[float | None, float | None, str],
     samples: int = 0,
     seed: int = 0,
+    candidates: Sequence[Candidate] = (),
 ) -> Product:
     """Puts maps and numbers into the product of the contract.
 
@@ -51,6 +53,7 @@ def build_product(
         notes, settings: Lines for the history.
         redshifts: Of lens and source, and the cosmology's name.
         samples, seed: How many samples of the posterior are kept, and the seed of them.
+        candidates: Macro-models that the search ended with.
     """
     frame, grid, result = scene.frame, scene.frame.grid, outcome.last
     residual = residual_of(scene, result)
@@ -60,7 +63,7 @@ def build_product(
         numbers["descent"] |= outcome.refined.numbers
     number = numbers[outcome.stage]
     chi2, chi2_arc = number["chi2nu"], number["chi2arc"]
-    chi2_fit, theta_e = number["chi2arc_fitted_noise"], number["theta_E"]
+    theta_e = number["theta_E"]
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     covariance = problem.covariance(state)[0]
@@ -72,7 +75,8 @@ def build_product(
         magnification = magnification_of(scene, result)
     stated = uncertainty_of(scene, result, state, problem.prior)
     error_of = error_cards(stated, native=observation.bin**2)
-    questions = doubts(p, problem.prior, theta_e)
+    symptoms = symptoms_of(scene, result, state, problem.prior, candidates, theta_E=theta_e)
+    judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])
     phi = 0.5 * math.atan2(p["e2"], p["e1"])
@@ -99,14 +103,14 @@ def build_product(
         "PEFF": (number["peff"], "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
         "MAGTOT": (magnification, "lensed over source flux, where detected"),
-        "QUALITY": (
-            quality(chi2_arc, chi2_fit, scene.noise_scale, bool(questions)),
-            "good, fair or poor",
-        ),
+        "QUALITY": (judgement.quality, "good, doubtful or failed"),
+        "QSCORE": (judgement.score, "probability that theta_E is off by > 10 %"),
+        "QREASONS": (judgement.codes, "why"),
         "MODEL": (used.name if used else "macro", "model that gave the answer"),
         "MODELSHA": (used.sha256 if used else "none", "sha256 of its weights"),
         "VERSION": (__version__, "version of lensrim"),
         "NOISKIND": (observation.noise_kind, "kind of noise that was read"),
+        "NOISFACT": (observation.noise_factor, "factor on the noise that was read"),
         "PSFKIND": (observation.psf_kind, "whether the PSF holds the pixel"),
         "BIN": (observation.bin, "native pixels along a pixel"),
         "STAGE": (outcome.stage, "last stage"),
@@ -172,8 +176,9 @@ def build_product(
             # the macro-model's own inversion, which is always kept for comparison
             "inversion": numbers.pop("macro"),
             **numbers,
+            "report": {"reasons": dict(judgement.reasons), "symptoms": asdict(symptoms)},
         },
-        history=(*settings, *notes, *questions),
+        history=(*settings, *notes, *judgement.lines),
         critical_curves=curves,
         caustics=tuple(trace_to_source(curves, result.alpha_x, result.alpha_y, grid)),
         neighbours=scene.neighbours,
@@ -296,7 +301,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     )
     if v("STAGE") != "macro":
         rows.append(("answer", f"stage {v('STAGE')} of model {v('MODEL')}"))
-    rows += [("quality", str(v("QUALITY"))), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
+    reasons = "" if v("QREASONS") == "none" else f" ({v('QREASONS')})"
+    rows += [("quality", f"{v('QUALITY')}{reasons}"), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
     (h, w), spacing = product.image_grid.shape, product.image_grid.spacing
     return "\n".join(
         [

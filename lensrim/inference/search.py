@@ -258,7 +258,8 @@ def search(
         report: Called with a line after every stage.
 
     Returns:
-        The last stage's problem and its only candidate.
+        The last stage's problem and its candidates, the one of the highest evidence first. Beside
+        it are only such as differ from it and were not far below it before the last stage.
     """
     state = draw(
         prior,
@@ -275,7 +276,7 @@ def search(
         state = climb(current, current.tune(state, rounds=6), stage.steps)
         report(describe(stage, state))
     assert current is not None
-    return current, state.select(state.value.argmax()[None])
+    return current, state.select(state.value.argsort(descending=True))
 
 
 def climb(

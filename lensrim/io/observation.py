@@ -6,8 +6,9 @@ finite but mean nothing. Block-averaging by :math:`b` gives
 
 .. math:: \bar d = \frac{1}{n} \sum d \, , \qquad \bar\sigma^2 = \frac{1}{n^2} \sum \sigma^2 \, ,
 
-over the :math:`n \le b^2` used pixels of a block, which holds for white noise; correlated noise
-averages down less (``--rescale-noise``). Units stay those of one *native* pixel.
+over the :math:`n \le b^2` used pixels of a block, which holds for white noise. Correlated noise
+averages down less: :math:`\bar\sigma` is multiplied by the growth of means of so many pixels,
+where it was measured (``--rescale-noise sky``). Units stay those of one *native* pixel.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ class Observation:
         pixel_scale: Side of a pixel [arcsec].
         psf_kind: ``"effective"`` (the pixel response is in the PSF) or ``"optical"`` (it is not).
         noise_kind: How the noise was given.
+        noise_factor: What the given noise was multiplied by.
+        noise_growth: Standard deviation of means of 1 x 1, 2 x 2, ... native pixels over that of
+            means of white noise, as far as it was measured; empty where it was not.
         wcs: Celestial world coordinates of these pixels.
         unit: Unit of the data, per native pixel.
         zeropoint: Magnitude of unit flux in a native pixel.
@@ -61,6 +65,8 @@ class Observation:
     pixel_scale: float
     psf_kind: Literal["effective", "optical"] = "effective"
     noise_kind: str = "sigma"
+    noise_factor: float = 1.0
+    noise_growth: tuple[float, ...] = ()
     wcs: WCS | None = None
     unit: str | None = None
     zeropoint: float | None = None
@@ -227,7 +233,7 @@ class Observation:
         return replace(
             self,
             image=blocks(np.where(self.mask, self.image, 0.0)) / n,
-            sigma=np.sqrt(blocks(np.where(self.mask, self.sigma, 0.0) ** 2)) / n,
+            sigma=np.sqrt(blocks(np.where(self.mask, self.sigma, 0.0) ** 2)) / n * self._growth(b),
             mask=mask,
             psf=rebinned(self.psf, b, kind=self.psf_kind),
             psf_kind="effective",
@@ -237,3 +243,16 @@ class Observation:
             corner=(self.corner[0] + self.bin * x0, self.corner[1] + self.bin * y0),
             notes=notes,
         )
+
+    def _growth(self, b: int) -> float:
+        """Growth of the noise of means of ``b`` by ``b`` of these pixels; 1 if it is not known.
+
+        The growth levels off beyond the length of the correlation: larger blocks than were
+        measured have that of the largest.
+        """
+        if not self.noise_growth:
+            return 1.0
+        before, after = (
+            self.noise_growth[min(n, len(self.noise_growth)) - 1] for n in (self.bin, self.bin * b)
+        )
+        return after / before

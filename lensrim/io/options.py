@@ -64,8 +64,9 @@ class ReadOptions:
     zeropoint: float | None = None
     """Magnitude of one data unit."""
 
-    rescale_noise: float = 1.0
-    """Factor on the standard deviations, for correlated noise or a map known to be wrong."""
+    rescale_noise: float | Literal["sky"] = 1.0
+    """Factor on the standard deviations, for correlated noise or a map known to be wrong; or sky:
+    as measured on blank sky, where it exists, and told apart for pixels that are binned."""
 
     def given(self) -> tuple[str, ...]:
         """Returns the options that differ from their defaults, as ``name = value``."""
@@ -83,7 +84,9 @@ class ReadOptions:
         """
         for name in ("background", "pixel_scale", "rescale_noise", "psf_oversampling"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+            if value in (None, "sky"):
+                continue
+            if isinstance(value, str) or not 0 < value < float("inf"):
                 raise InputError(f"--{name.replace('_', '-')}: must be positive, got {value}")
         if self.zeropoint is not None and not np.isfinite(self.zeropoint):
             raise InputError(f"--zeropoint: must be finite, got {self.zeropoint}")

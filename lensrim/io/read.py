@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64
 
 from lensrim.errors import InputError
 from lensrim.io import noise as noises
+from lensrim.io.blank_sky import rescaled
 from lensrim.io.fits import Files, Plane, quiet
 from lensrim.io.layout import Layout, locate, stem
 from lensrim.io.observation import Observation
@@ -49,14 +50,14 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
         dq = same_shape(layout.part("dq", options.dq), data)
         wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
-        used, sigma, bad_notes = used_pixels(data, sigma * options.rescale_noise, mask, dq)
+        used, sigma, bad_notes = used_pixels(data, sigma, mask, dq)
+        sigma, factor, growth, sky_notes = _rescaled(data, sigma, used, psf, options)
         zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
         if mask_plane is None:
             notes += [
                 f"{name}: seen, used only with --mask and --mask-sense" for name in layout.masks
             ]
-        if options.rescale_noise != 1:
-            notes.append(f"noise multiplied by {options.rescale_noise:g}")
+        notes += sky_notes
         kind = options.psf_kind if options.psf_oversampling == 1 else "effective"
         return Observation(
             image=data.array,
@@ -66,6 +67,8 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             pixel_scale=scale,
             psf_kind=kind,
             noise_kind=noise_kind,
+            noise_factor=factor,
+            noise_growth=growth,
             wcs=wcs,
             unit=data.unit,
             zeropoint=zeropoint,
@@ -152,6 +155,27 @@ def _noise_from_pieces(
     noises.check_positive(sigma, None, source)
     notes = [f"noise: background {background:g} electron/s and exposure from {source}"]
     return None, sigma, "background+exposure", notes + ([note] if note else [])
+
+
+def _rescaled(
+    data: Plane,
+    sigma: Float64[np.ndarray, "h w"],
+    used: Bool[np.ndarray, "h w"],
+    psf: Float64[np.ndarray, "n m"],
+    options: ReadOptions,
+) -> tuple[Float64[np.ndarray, "h w"], float, tuple[float, ...], list[str]]:
+    """Returns sigma as ``--rescale-noise`` asks, its factor, its growth in means, and notes."""
+    if options.rescale_noise != "sky":
+        factor = float(options.rescale_noise)
+        notes = [f"noise multiplied by {factor:g}"] if factor != 1 else []
+        return sigma * factor, factor, (), notes
+    # a Gaussian with the PSF's sum of squares
+    width = 1 / np.sqrt(4 * np.pi * np.square(psf).sum())
+    image = np.where(used, data.array, 0.0)
+    sigma, found = rescaled(
+        image, np.where(used, sigma, np.nan), used, width=float(width), label=data.label
+    )
+    return sigma, found.factor, found.growth, found.notes()
 
 
 def _exposure(

@@ -5,7 +5,9 @@ from .coverage import plot_coverage
 from .galaxies import galaxy_sheet
 from .halo_population import halo_population, kappa_sheet
 from .product import plot_product
+from .roc import plot_roc
 from .suite import plot_suite
+from .survey import survey_sheet
 from .training import plot_history
 
 __all__ = [
@@ -17,4 +19,6 @@ __all__ = [
     "plot_history",
     "plot_product",
     "plot_suite",
+    "plot_roc",
+    "survey_sheet",
 ]

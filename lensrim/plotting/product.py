@@ -45,7 +45,7 @@ STYLE: dict[Any, Any] = {
 }
 BRIGHTNESS, CONVERGENCE, DEVIATION = "magma", "viridis", "RdBu_r"
 IGNORED, NEIGHBOUR = "0.62", "#35b7e8"
-QUALITY_COLORS = {"good": "#1b7f5c", "fair": "#b97a00", "poor": "#b3322c", "failed": "#b3322c"}
+QUALITY_COLORS = {"good": "#1b7f5c", "doubtful": "#b97a00", "failed": "#b3322c"}
 
 
 @dataclass(frozen=True)

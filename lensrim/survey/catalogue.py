@@ -48,10 +48,10 @@ from .rows import (
     states_of,
     write_row,
 )
+from .sheet import THUMBNAILS
 from .tables import write_tables
 from .workers import Alone, Crew
 
-THUMBNAILS = "thumbnails.png"
 PAUSE = 20.0
 """How much longer than it takes to write the table, the next writing of it is put off."""
 

@@ -44,7 +44,9 @@ COLUMNS = (
     Column("path", "observation", kind="text"),
     Column("status", "done or failed", kind="text"),
     Column("reason", "why it failed", kind="text"),
-    Column("quality", "good, fair or poor", kind="text", keyword="QUALITY"),
+    Column("quality", "good, doubtful or failed", kind="text", keyword="QUALITY"),
+    Column("reasons", "codes of what is doubted, or none", kind="text", keyword="QREASONS"),
+    Column("score", "probability that theta_e is off by > 10 %", keyword="QSCORE"),
     Column("flags", "sum of what is doubted or was noticed, 0 for nothing", kind="integer"),
     Column("ra", "right ascension of the macro-model's centre", "deg"),
     Column("dec", "declination of the macro-model's centre", "deg"),
@@ -57,6 +59,8 @@ COLUMNS = (
         keyword="MACROTE",
     ),
     Column("macro_theta_e_err", "its error", "arcsec", keyword="MACROTER"),
+    Column("published_theta_e", "Einstein radius that others have found", "arcsec"),
+    Column("theta_e_change", "macro_theta_e over the published one, less 1"),
     Column("macro_q", "axis ratio of the macro-model", keyword="MACROQ"),
     Column("macro_q_err", "its error", keyword="MACROQER"),
     Column("macro_phi", "its major axis from +x, counter-clockwise", "deg", keyword="MACROPHI"),
@@ -97,6 +101,7 @@ COLUMNS = (
     Column("n_y", "rows of the frame", kind="integer"),
     Column("bin", "native pixels along a pixel", kind="integer", keyword="BIN"),
     Column("noise_kind", "kind of noise that was read", kind="text", keyword="NOISKIND"),
+    Column("noise_factor", "factor on the noise that was read", keyword="NOISFACT"),
     Column("psf_kind", "whether the PSF holds the pixel", kind="text", keyword="PSFKIND"),
     Column("stage", "last stage of the chain", kind="text", keyword="STAGE"),
     Column("model", "model that gave the answer", kind="text", keyword="MODEL"),
@@ -110,16 +115,30 @@ def _said(text: str) -> Callable[[Lens, Product], bool]:
     return lambda lens, product: any(line.startswith(text) for line in product.history)
 
 
+def _doubted(code: str) -> Callable[[Lens, Product], bool]:
+    return lambda lens, product: code in str(product.value("QREASONS") or "").split()
+
+
 FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
-    "shear above 0.3": _said("doubtful: the shear"),
-    "axis ratio below 0.3": _said("doubtful: the axis ratio"),
-    "mass off the light": _said("doubtful: the centre of mass"),
-    "Einstein radius at the end of its range": _said("doubtful: the Einstein radius"),
-    "no circle of mean convergence 1": _said("doubtful: no circle"),
+    "shear above 0.3": _doubted("SHEAR"),
+    "axis ratio below 0.3": _doubted("FLAT"),
+    "mass off the light": _doubted("CENTRE"),
+    "Einstein radius at the end of its range": _doubted("BOUND"),
+    "no circle of mean convergence 1": _doubted("NORING"),
     "searched twice": _said("searched twice"),
     "machine not used": lambda lens, product: product.value("STAGE") not in (lens.fit.stage, None),
     "neighbours masked": lambda lens, product: (product.value("NNEIGH") or 0) > 0,
     "done on the CPU for want of memory": _said(ON_THE_CPU),
+    "arcs fitted badly": _doubted("CHI2"),
+    "pattern in the residual": _doubted("PATTERN"),
+    "peak in the residual": _doubted("PEAK"),
+    "another Einstein radius as good": _doubted("RIVAL"),
+    "arcs seen once only": _doubted("SINGLE"),
+    "arcs too faint": _doubted("FAINT"),
+    "source as large as the lens": _doubted("LARGE"),
+    "source a ring": _doubted("HOLLOW"),
+    "light at the border of the source": _doubted("BORDER"),
+    "probably wrong": _doubted("SCORE"),
 }
 """What the bits of ``flags`` mean, from 1 upwards, and when they are set."""
 

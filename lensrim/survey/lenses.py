@@ -43,6 +43,8 @@ class Lens:
         fit: How to reconstruct it.
         name: Stem of the files that are written, unique in the survey.
         problem: Why it cannot be done, where its line in a table is at fault.
+        published: Einstein radius that others have found [arcsec], where a table says so. Nothing
+            is made of it but a column, so that it is in no digest.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Lens:
     fit: ReconstructOptions = ReconstructOptions()
     name: str = ""
     problem: str = ""
+    published: float | None = None
 
     @property
     def key(self) -> str:
@@ -134,7 +137,8 @@ def find_lenses(
         if is_table(text, alone=len(given) == 1):
             lines, unused = read_listing(text, read, fit)
             lenses += [
-                Lens(line.path, line.read, line.fit, line.name, line.problem) for line in lines
+                Lens(line.path, line.read, line.fit, line.name, line.problem, line.published)
+                for line in lines
             ]
             if unused:
                 notes.append(f"{text}: columns that are not used: {', '.join(unused)}")

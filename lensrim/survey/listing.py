@@ -1,15 +1,17 @@
 """Tables that list the lenses of a survey: ECSV, CSV or FITS, a line a lens.
 
 The column ``path`` is needed; it is relative to the folder of the table. ``name`` is the stem of
-what is written, ``center_x`` and ``center_y`` are pixel indices counted from 0, and any option of
-``lensrim reconstruct`` can be a column of its name (``z_lens``, ``z_source``, ``pixel_scale``,
-``noise``). An empty, masked or NaN cell means that the option is not given. A line with an
-impossible cell is a lens that fails, and does not keep the others from being done.
+what is written, ``center_x`` and ``center_y`` are pixel indices counted from 0,
+``published_theta_e`` is an Einstein radius that others have found [arcsec], which is put beside
+ours, and any option of ``lensrim reconstruct`` can be a column of its name (``z_lens``,
+``z_source``, ``pixel_scale``, ``noise``). An empty, masked or NaN cell means that the option is
+not given. A line with an impossible cell is a lens that fails, and does not keep the others from
+being done.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import isnan
@@ -27,6 +29,8 @@ from ..io.fits import Files, one_line, quiet
 from ..io.options import ReadOptions
 
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+PUBLISHED = "published_theta_e"
+"""Column of Einstein radii that others have found."""
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 FITS_NAME = re.compile(r"\.(fits?|fts)(\.gz)?$", re.IGNORECASE)
 
@@ -40,6 +44,7 @@ class Line:
     read: ReadOptions
     fit: ReconstructOptions
     problem: str = ""
+    published: float | None = None
 
 
 def is_table(text: str, *, alone: bool) -> bool:
@@ -103,7 +108,7 @@ def read_listing(
     if not len(table):
         raise InputError(f"{path}: a table of lenses must have lines, found none")
     table.rename_columns(table.colnames, names)
-    known = {"path", "name", "center_x", "center_y", *_KINDS}
+    known = {"path", "name", "center_x", "center_y", PUBLISHED, *_KINDS}
     used = [name for name in names if name in known]
     lines = [
         _line({name: _plain(table[name][k]) for name in used}, path.parent, read, fit)
@@ -143,6 +148,7 @@ def _line(
 ) -> Line:
     cells = dict(cells)
     path, name = cells.pop("path"), cells.pop("name", None)
+    published = cells.pop(PUBLISHED, None)
     center = [cells.pop(f"center_{axis}", None) for axis in "xy"]
     where = "" if path is None else str(folder / str(path))
     found: dict[str, Any] = {}
@@ -162,6 +168,11 @@ def _line(
             found["center"] = given
     except (TypeError, ValueError):
         problems.append(f"center: must be two numbers, found {center}; correct the table")
+    try:
+        published = None if published is None else float(published)
+    except (TypeError, ValueError):
+        problems.append(f"{PUBLISHED}: must be a number, found {published!r}; correct the table")
+        published = None
     readings = {k: v for k, v in found.items() if k in _READ}
     fitting = {k: v for k, v in found.items() if k not in _READ}
     return Line(
@@ -170,14 +181,14 @@ def _line(
         replace(read, **readings),
         replace(fit, **fitting),
         "; ".join(problems),
+        published,
     )
 
 
-def _kind(hint: Any) -> Any:
-    """Returns the type of an option without its None."""
-    if get_origin(hint) in (Union, UnionType):
-        return next(part for part in get_args(hint) if part is not type(None))
-    return hint
+def _kind(hint: Any) -> tuple[Any, ...]:
+    """Returns the types that an option may have, without None."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(part for part in parts if part is not type(None))
 
 
 _READ = {f.name for f in fields(ReadOptions)}
@@ -187,11 +198,26 @@ _KINDS = {
     for name, hint in get_type_hints(options).items()
     if name != "center"
 }
-"""Type of each option that a column can give."""
+"""Types of each option that a column can give."""
 
 
-def _converted(value: Any, kind: Any) -> Any:
-    """Brings a cell to the type of an option.
+def _converted(value: Any, kinds: Sequence[Any]) -> Any:
+    """Brings a cell to the first of the types of an option that can hold it.
+
+    Raises:
+        ValueError: With the rules, if it has no such value.
+    """
+    problems = []
+    for kind in kinds:
+        try:
+            return _as(value, kind)
+        except ValueError as error:
+            problems.append(str(error))
+    raise ValueError(", or ".join(problems))
+
+
+def _as(value: Any, kind: Any) -> Any:
+    """Brings a cell to a type.
 
     Raises:
         ValueError: With the rule, if it has no such value.

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,18 @@ def read_row(folder: Path, lens: Lens) -> Row | None:
 def rows_of(folder: Path, lenses: Iterable[Lens]) -> list[Row]:
     """Reads the rows of those lenses that are done as they are asked for, in their order."""
     found = ((lens, read_row(folder, lens)) for lens in lenses)
-    return [row for lens, row in found if row is not None and row.key == lens.key]
+    return [_compared(lens, row) for lens, row in found if row and row.key == lens.key]
+
+
+def _compared(lens: Lens, row: Row) -> Row:
+    """Puts what others have found beside what is in a row."""
+    if lens.published is None:
+        return row
+    values: dict[str, Any] = {**row.values, "published_theta_e": lens.published}
+    own = values.get("macro_theta_e")
+    if own is not None and lens.published > 0:
+        values["theta_e_change"] = own / lens.published - 1
+    return replace(row, values=values)
 
 
 def is_same(lens: Lens, row: Row) -> bool:

@@ -39,6 +39,11 @@ def test_options_are_flat() -> None:
     assert (options.output, options.overwrite, options.quiet) == (Path("out"), True, False)
 
 
+@pytest.mark.parametrize(("word", "value"), [("sky", "sky"), ("0.8", 0.8)])
+def test_noise_is_rescaled_by_a_factor_or_by_the_sky(word: str, value: float | str) -> None:
+    assert command.parse(["a.fits", "--rescale-noise", word]).read.rescale_noise == value
+
+
 def test_help_names_the_degeneracy_and_each_form(capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["reconstruct", "--help"])

@@ -17,7 +17,6 @@ from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import reconstruct as chain
 from lensrim.inference import report
-from lensrim.inference.judgement import quality
 from lensrim.inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
 from lensrim.inference.report import summary_of
 from lensrim.inference.search import STAGES, search
@@ -203,21 +202,24 @@ def test_what_is_detected_is_given(run: Run):
     assert "M_sun" in summary
 
 
-@pytest.mark.parametrize(
-    ("chi2_arc", "chi2_fit", "noise_scale", "doubtful", "expected"),
-    [
-        (1.0, 1.0, 1.0, False, "good"),
-        (1.0, 4.0, 0.5, False, "poor"),  # as large as the stated noise, which is twice too large
-        (1.0, 1.5, 0.8, False, "fair"),
-        (4.0, 1.0, 2.0, False, "good"),  # the stated noise is too small
-        (4.0, 0.5, 1.0, False, "poor"),  # all of it called structure of the lens galaxy
-        (1.0, 1.0, 1.0, True, "poor"),
-    ],
-)
-def test_quality(
-    chi2_arc: float, chi2_fit: float, noise_scale: float, doubtful: bool, expected: str
-):
-    assert quality(chi2_arc, chi2_fit, noise_scale, doubtful) == expected
+def test_the_judgement_is_in_header_json_history_and_summary(run: Run):
+    args, options = run.built
+    rivals = [(1.0, -50.0), (0.5, -51.0)]
+    product = report.timed(
+        report.build_product(*args, **{**options, "candidates": rivals}),
+        dict.fromkeys(("lens light", "search", "source", "report"), 1.0),
+    )
+    found = product.stages["report"]
+    reasons, codes = found["reasons"], str(product.value("QREASONS")).split()
+    assert product.value("QUALITY") in ("doubtful", "failed")
+    assert codes == list(reasons)
+    assert "RIVAL" in codes
+    assert 0 <= product.value("QSCORE") <= 1
+    summary = summary_of(product, ())
+    assert f"quality       {product.value('QUALITY')} ({' '.join(codes)})" in summary
+    for code, sentence in reasons.items():
+        assert f"{product.value('QUALITY')}: {sentence} ({code})" in product.history
+    assert found["symptoms"]["pixels"] == product.value("NARC")
 
 
 def test_the_judged_misfit_is_in_the_noise_of_the_fit(run: Run):

@@ -18,6 +18,8 @@ import pytest
 import torch
 from astropy.io import fits
 from astropy.table import Table
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from surveys import (
     Noted,
     Result,
@@ -32,14 +34,17 @@ from surveys import (
 )
 
 from lensrim.errors import InputError
-from lensrim.inference.judgement import doubts
-from lensrim.inference.macro import NAMES, MacroPrior
+from lensrim.inference.reasons import REASONS
+from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.io.observation import Observation
 from lensrim.io.product import read_product
 from lensrim.io.read import read_observation
+from lensrim.plotting.survey import survey_sheet
 from lensrim.survey.catalogue import Reconstruct, run_survey
 from lensrim.survey.columns import COLUMNS, FLAGS
 from lensrim.survey.lenses import Lens, name_lenses
-from lensrim.survey.rows import Row
+from lensrim.survey.rows import Row, rows_of
+from lensrim.survey.sheet import write_sheet
 from lensrim.survey.tables import ecsv_of, table_of
 from lensrim.survey.workers import Workers
 
@@ -313,10 +318,6 @@ def test_words_of_all_languages(tmp_path: Path) -> None:
 
 
 def test_every_doubt_has_its_flag(pattern: str) -> None:
-    prior = MacroPrior((0.0, 0.0), 0.1, (0.5, 2.0))
-    p = dict.fromkeys(NAMES, 0.0) | {"log_theta_E": 5.0, "e1": 0.6, "gamma1": 0.4, "center_x": 1.0}
-    said = doubts(p, prior, float("nan"))
-    assert len(said) == 5
     (lens,) = lenses(pattern.replace("*", "lens0000"))
     product = product_of(read_observation(lens.path), lens.fit)
 
@@ -326,11 +327,63 @@ def test_every_doubt_has_its_flag(pattern: str) -> None:
         return [name for name, is_set in FLAGS.items() if is_set(lens, seen)]
 
     assert set_by() == []
-    flags = [flag for line in said for flag in set_by(line)]
-    assert flags == list(FLAGS)[:5] and len({*flags}) == 5
+    assert set_by(QREASONS="none") == []
+    codes = [*(reason.code for reason in REASONS), "SCORE"]
+    flags = [flag for code in codes for flag in set_by(QREASONS=code)]
+    assert len({*flags}) == len(flags) == len(codes)
+    assert set_by(QREASONS=" ".join(codes)) == [name for name in FLAGS if name in flags]
     assert set_by("searched twice: chi2 of the arcs 1.3, then 1.0") == ["searched twice"]
     assert set_by(STAGE="final") == ["machine not used"]
     assert set_by(NNEIGH=4) == ["neighbours masked"]
+
+
+def test_published_radii_are_put_beside_ours(pattern: str, tmp_path: Path) -> None:
+    table = tmp_path / "lenses.csv"
+    here = Path(pattern).parent
+    table.write_text(
+        "path,published_theta_e\n"
+        f"{here}/lens0000.fits,1.25\n{here}/lens0001.fits,\n{here}/lens0002.fits,wide\n"
+    )
+    found = lenses(str(table))
+    assert [lens.published for lens in found] == [1.25, None, None]
+    assert "published_theta_e: must be a number, found 'wide'" in found[2].problem
+    (plain,) = lenses(str(here / "lens0000.fits"))
+    assert replace(found[0], published=2.0).key == found[0].key == plain.key
+
+    def twice(observation: Observation, options: ReconstructOptions) -> Result:
+        return Result(product_of(observation, options, MACROTE=(1.5, "")))
+
+    survey(tmp_path / "out", str(table), reconstruct=twice)
+    first, second, third = Table.read(tmp_path / "out" / "catalogue.ecsv", format="ascii.ecsv")
+    assert (first["published_theta_e"], first["theta_e_change"]) == (1.25, pytest.approx(0.2))
+    assert second["theta_e_change"] is np.ma.masked
+    assert third["status"] == "failed"
+
+
+def test_a_sheet_shows_the_most_doubtful_first(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    rows = rows_of(whole, lenses(pattern))
+    given = []
+
+    def drawn(pictures: list, titles: list[str], qualities: list[str]) -> Figure:
+        given.append((pictures, titles, qualities))
+        return survey_sheet(pictures, titles, qualities)
+
+    monkeypatch.setattr("lensrim.plotting.survey.survey_sheet", drawn)
+    scored = [
+        replace(row, values={**row.values, "score": k / 10, "reasons": "CHI2"})
+        for k, row in enumerate(rows)
+    ]
+    path = write_sheet(whole, scored)
+    assert path is not None
+    assert imread(path).shape[1] > 1000
+    path.unlink()
+    ((pictures, titles, qualities),) = given
+    assert [title.split()[0] for title in titles] == [f"lens000{k}" for k in (4, 3, 2, 1, 0)]
+    assert len(pictures) == len(qualities) == 5
+    assert titles[0].endswith(f"{qualities[0]}: CHI2")
+    assert write_sheet(whole, [row for row in rows if row.failed]) is None
 
 
 @pytest.mark.slow

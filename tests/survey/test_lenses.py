@@ -246,3 +246,12 @@ def test_the_files_of_a_lens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert Lens("a.fits[SCI]").files() == [Path("a.fits")]
     for path in ("none.fits", "x" * 5000, "nul\0byte"):
         assert Lens(path).files() == []
+
+
+def test_a_cell_may_be_of_two_kinds(tmp_path: Path) -> None:
+    table = tmp_path / "lenses.csv"
+    table.write_text("path,rescale_noise\na.fits,sky\nb.fits,0.8\nc.fits,\nd.fits,much\n")
+    found = find_lenses([str(table)]).lenses
+    assert [lens.read.rescale_noise for lens in found] == ["sky", 0.8, 1.0, 1.0]
+    problem = "rescale_noise: must be a number, or must be one of sky, found 'much'"
+    assert problem in found[3].problem

@@ -1,0 +1,322 @@
+r"""Symptoms of a wrong answer: numbers that are small where an answer is right.
+
+The residual on the arcs, in units of the noise that was fitted with: its :math:`\chi^2` against
+:math:`1 - p_{eff} / N`, which is what a right model leaves, its correlation between neighbouring
+pixels less that of blank sky (drizzled noise is correlated, too), and its highest peak after
+smoothing by a Gaussian of the PSF's width. A wrong mass model is not told by these alone: a
+flexible source follows the arcs through it. So the answer itself is looked at: which share of the
+arcs it takes for images of what is seen elsewhere, how large and how hollow its source is, how far
+its macro-model is from what lenses are, and whether the search found another that is as good.
+
+Every number is of one answer on one observation; none needs the truth. What is not guaranteed: a
+wrong model of faint or one-sided arcs may have none of them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from .answer import Answer
+from .lens_light import Array
+from .macro import NAMES, MacroPrior, MacroState
+from .search import Scene
+
+Mask = NDArray[np.bool_]
+
+Candidate = tuple[float, float]
+"""Einstein radius [arcsec] and log-evidence of a macro-model that a search ended with."""
+
+SECTORS = 36
+"""Directions in which arcs are looked for."""
+
+CORE = 1.5
+"""Distance from the centre of mass within which no image is looked for [pixel]."""
+
+PLACES = 300
+"""Pixels of the arcs whose images are counted, at most about."""
+
+FAINT = 0.05
+"""Brightness of a source below which it is not measured, relative to its peak."""
+
+ANOTHER = 0.05
+"""Difference of Einstein radii above which a candidate is another minimum."""
+
+NO_RIVAL = 100.0
+"""Loss of log-evidence that stands for: the search ended with no other minimum."""
+
+SKY = 50
+"""Pixels of blank sky that its own statistics need."""
+
+
+@dataclass(frozen=True)
+class Symptoms:
+    """Holds the symptoms of an answer.
+
+    Arguments:
+        chi2: χ² per pixel of the arcs, in the noise of the fit or in the stated one (the sky's, if
+            that is larger), whichever is worse.
+        expected: What a right model leaves of it: 1 - p_eff / N.
+        pixels: Number N of the arcs' pixels.
+        correlation: Correlation of the residual between neighbours on the arcs, less the sky's.
+        peak: Highest modulus of the smoothed residual on the arcs [its own standard deviation].
+        signal: Signal over noise of the whole arcs.
+        sectors: Share of the directions from the mass in which there are arcs.
+        multiple: Share of the arcs' light whose source is seen elsewhere, too.
+        size: Half-light radius of the source [Einstein radius].
+        hollow: Brightness that the source's middle lacks, against a ring around it, from 0 to 1.
+        border: Brightness at the border of the source map, relative to its peak.
+        shear, flatness: Moduli of external shear and ellipticity.
+        offset: Distance of the centre of mass from where it is expected [standard deviations].
+        slope: Distance of the slope from the mean of its prior [standard deviations].
+        edge: Logarithmic distance of the Einstein radius from the nearer end of its range.
+        ring: Whether a circle in the frame has a mean convergence of 1.
+        rival: Loss of log-evidence of the best other minimum.
+        rival_change: How far its Einstein radius is from the answer's, relative to it.
+    """
+
+    chi2: float
+    expected: float
+    pixels: int
+    correlation: float
+    peak: float
+    signal: float
+    sectors: float
+    multiple: float
+    size: float
+    hollow: float
+    border: float
+    shear: float
+    flatness: float
+    offset: float
+    slope: float
+    edge: float
+    ring: bool
+    rival: float = NO_RIVAL
+    rival_change: float = 0.0
+
+    @property
+    def excess(self) -> float:
+        r"""How far χ² is above its expectation, in standard deviations of white noise.
+
+        The sum of N - p_eff squares has the variance 2 (N - p_eff).
+        """
+        return (self.chi2 - self.expected) / math.sqrt(2 * self.expected / max(self.pixels, 1))
+
+
+def symptoms_of(
+    scene: Scene,
+    result: Answer,
+    state: MacroState,
+    prior: MacroPrior,
+    candidates: Sequence[Candidate] = (),
+    *,
+    theta_E: float,
+) -> Symptoms:
+    """Measures the symptoms of an answer.
+
+    Arguments:
+        scene: The observation.
+        result: The answer.
+        state: The macro-model that it began with.
+        prior: Its prior.
+        candidates: Macro-models that the search ended with, among them the best.
+        theta_E: Radius of the circle of mean κ 1 [arcsec]; NaN if there is none.
+    """
+    frame = scene.frame
+    arcs = scene.arcs & frame.mask
+    modelled = result.arcs + result.lens_light + result.sky
+    difference = np.where(frame.mask, frame.image - modelled, 0.0)
+    residual = difference / scene.sigma
+    blank = frame.mask & ~arcs & ~scene.neighbours & (result.lens_light < scene.sigma)
+    p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
+    radius, pixels = math.exp(p["log_theta_E"]), int(arcs.sum())
+    low, high = (math.log(t) for t in prior.theta_E)
+    gap, change = rival_of(candidates)
+    half_light, hollow = shape_of(result)
+    stated = scene.frame.sigma * max(scene.noise_scale, 1.0)
+    return Symptoms(
+        chi2=max(_mean_square(each[arcs]) for each in (residual, difference / stated)),
+        expected=1 - min(result.effective / max(pixels, 1), 0.7),
+        pixels=pixels,
+        correlation=correlation_of(residual, arcs) - correlation_of(residual, blank),
+        peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing),
+        signal=math.sqrt(float(np.square(result.arcs / scene.sigma)[arcs].sum())),
+        sectors=sectors_of(scene, arcs, (p["center_x"], p["center_y"])),
+        multiple=multiply_imaged(scene, result, arcs, (p["center_x"], p["center_y"])),
+        size=half_light / radius,
+        hollow=hollow,
+        border=border_of(result.source),
+        shear=math.hypot(p["gamma1"], p["gamma2"]),
+        flatness=math.hypot(p["e1"], p["e2"]),
+        offset=math.hypot(p["center_x"] - prior.center[0], p["center_y"] - prior.center[1])
+        / prior.center_width,
+        slope=abs(p["gamma"] - prior.slope) / max(prior.slope_width, 1e-6),
+        edge=min(p["log_theta_E"] - low, high - p["log_theta_E"]),
+        ring=not math.isnan(theta_E),
+        rival=gap,
+        rival_change=change,
+    )
+
+
+def _mean_square(values: Array) -> float:
+    return float(np.square(values).mean()) if values.size else float("nan")
+
+
+def correlation_of(residual: Array, mask: Mask) -> float:
+    """Computes the mean correlation of a map between the neighbours, two by two, of a mask.
+
+    Neighbours are those along a side and across a corner; 0 where there are too few.
+    """
+    products, squares, count = 0.0, 0.0, 0
+    for ahead, behind in _SHIFTS:
+        both = mask[ahead] & mask[behind]
+        a, b = residual[ahead][both], residual[behind][both]
+        products += float((a * b).sum())
+        squares += float((a**2 + b**2).sum()) / 2
+        count += a.size
+    return products / squares if count > 4 * SKY and squares > 0 else 0.0
+
+
+_ALL, _ON, _BACK = slice(None), slice(1, None), slice(None, -1)
+_SHIFTS = (
+    ((_ALL, _ON), (_ALL, _BACK)),
+    ((_ON, _ALL), (_BACK, _ALL)),
+    ((_ON, _ON), (_BACK, _BACK)),
+    ((_ON, _BACK), (_BACK, _ON)),
+)
+"""Pairs of neighbours, as slices of a map."""
+
+
+def peak_of(residual: Array, arcs: Mask, blank: Mask, fwhm: float) -> float:
+    """Finds the highest modulus of a smoothed residual on the arcs, in units of its noise.
+
+    The noise is that of white residuals, or that of the smoothed sky if it is larger.
+
+    Arguments:
+        residual: Residual in units of the noise, with shape (H, W).
+        arcs, blank: Where the arcs are, and where nothing is.
+        fwhm: Width of the smoothing [pixel].
+    """
+    if not arcs.any():
+        return 0.0
+    width = fwhm / 2.355
+
+    def smoothed(mask: Mask) -> Array:
+        weight = mask.astype(float)
+        # of a sum of white noise with a Gaussian's weights, the variance has the weights' squares
+        variance = gaussian_filter(weight, width / math.sqrt(2)) / (4 * math.pi * width**2)
+        return gaussian_filter(residual * weight, width) / np.sqrt(variance.clip(1e-12))
+
+    unit = 1.0
+    if blank.sum() > SKY:
+        unit = max(1.0, 1.48 * float(np.median(np.abs(smoothed(blank)[blank]))))
+    return float(np.abs(smoothed(arcs)[arcs]).max()) / unit
+
+
+def sectors_of(scene: Scene, arcs: Mask, center: tuple[float, float]) -> float:
+    """Measures in which share of the directions from a centre [arcsec] there are arcs."""
+    x, y = _coordinates(scene)
+    angle = np.arctan2(y - center[1], x - center[0])[arcs]
+    sector = ((angle / (2 * math.pi) + 0.5) * SECTORS).astype(int) % SECTORS
+    return len(np.unique(sector)) / SECTORS
+
+
+def multiply_imaged(
+    scene: Scene, result: Answer, arcs: Mask, center: tuple[float, float]
+) -> float:
+    """Measures the share of the arcs' light whose place in the source is seen elsewhere, too.
+
+    Squares between four pixels, each cut into two triangles, are traced to the source plane: a
+    place is seen as often as triangles cover it. The middle of the lens, within ``CORE`` pixels of
+    its centre [arcsec], is left out: what is seen there is demagnified to nothing.
+    """
+    x, y = _coordinates(scene)
+    rays = np.stack([x - result.alpha_x, y - result.alpha_y], -1)
+    light = np.where(arcs, result.arcs, 0.0)
+    bright = np.argwhere(light > FAINT * max(float(light.max()), 1e-300))
+    if not bright.size:
+        return 0.0
+    bright = bright[:: -(-len(bright) // PLACES)]
+    far = np.hypot(x - center[0], y - center[1]) > CORE * scene.frame.grid.spacing
+    corners = [rays[:-1, :-1], rays[:-1, 1:], rays[1:, :-1], rays[1:, 1:]]
+    whole = far[:-1, :-1] & far[:-1, 1:] & far[1:, :-1] & far[1:, 1:]
+    a, b, c, d = (each[whole] for each in corners)
+    triangles = np.concatenate([np.stack([a, b, c]), np.stack([d, c, b])], axis=1)
+    weights = light[bright[:, 0], bright[:, 1]]
+    # off the corners, where a place would be on the border of several triangles
+    places = rays[bright[:, 0], bright[:, 1]] + 1e-3 * scene.frame.grid.spacing
+    seen = np.array([_covers(triangles, place) for place in places])
+    return float(weights[seen > 1].sum() / weights.sum())
+
+
+def _covers(triangles: Array, place: Array) -> int:
+    """Counts the triangles (3, T, 2) that a point lies in."""
+    a, b, c = triangles - place
+    sides = [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((a, b), (b, c), (c, a))]
+    inside = (np.min(sides, axis=0) > 0) | (np.max(sides, axis=0) < 0)
+    return int(inside.sum())
+
+
+def _coordinates(scene: Scene) -> tuple[Array, Array]:
+    """Coordinates of the pixels' centres [arcsec], each with shape (H, W)."""
+    grid = scene.frame.grid
+    x, y = (c.numpy() for c in grid.coordinates(dtype=torch.float64))
+    return np.broadcast_to(x, grid.shape), np.broadcast_to(y, grid.shape)
+
+
+def shape_of(result: Answer) -> tuple[float, float]:
+    """Measures a source: its half-light radius [arcsec], and how hollow its middle is.
+
+    Hollow is the brightness that is lacking within half of that radius, about the centre of the
+    light, against a ring from 0.7 to 1.3 radii: 0 for a galaxy, near 1 for a ring.
+    """
+    source, grid = result.source, result.source_grid
+    light = np.where(source > FAINT * source.max(), source, 0.0).clip(0)
+    total = float(light.sum())
+    if not total > 0:
+        return 0.0, 0.0
+    y, x = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    radius = np.hypot(x - (light * x).sum() / total, y - (light * y).sum() / total)
+    order = np.argsort(radius, axis=None)
+    half = float(radius.ravel()[order][np.searchsorted(light.ravel()[order].cumsum(), total / 2)])
+    ring = (radius > 0.7 * half) & (radius < 1.3 * half)
+    middle = radius <= max(0.5 * half, 1.0)
+    around = float(source[ring].mean()) if ring.any() else 0.0
+    hollow = 1 - float(source[middle].mean()) / around if around > 0 else 0.0
+    return half * grid.spacing, min(max(hollow, 0.0), 1.0)
+
+
+def border_of(source: Array) -> float:
+    """Finds the brightest pixel at the border of a source map, relative to the map's."""
+    peak = float(source.max())
+    border = np.concatenate([source[0], source[-1], source[:, 0], source[:, -1]])
+    return max(float(border.max()), 0.0) / peak if peak > 0 else 0.0
+
+
+def candidates_of(state: MacroState) -> list[Candidate]:
+    """Takes Einstein radii and log-evidences from what a search returned."""
+    return list(zip(state.p[:, 0].exp().tolist(), state.value.tolist(), strict=True))
+
+
+def rival_of(candidates: Sequence[Candidate]) -> tuple[float, float]:
+    """Finds the best minimum that is another than the best.
+
+    Returns:
+        Its loss of log-evidence, and the relative difference of its Einstein radius;
+        ``NO_RIVAL`` and 0 where there is none.
+    """
+    if not candidates:
+        return NO_RIVAL, 0.0
+    best, value = max(candidates, key=lambda each: each[1])
+    others = [
+        (value - other, radius / best - 1)
+        for radius, other in candidates
+        if abs(math.log(radius / best)) > ANOTHER
+    ]
+    gap, change = min(others, default=(NO_RIVAL, 0.0))
+    return min(gap, NO_RIVAL), change

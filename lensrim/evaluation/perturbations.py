@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -171,7 +172,7 @@ def _beyond_macro(m: int, nodes: Array) -> Array:
     return np.eye(len(nodes)) - basis @ basis.T
 
 
-def _block_diagonal(blocks: Sequence[Array]) -> Array:
+def _block_diagonal(blocks: Sequence[NDArray[Any]]) -> Array:
     n = len(blocks[0])
     out = np.zeros((n * len(blocks), n * len(blocks)))
     for k, each in enumerate(blocks):

@@ -68,7 +68,10 @@ class Adaptation:
     seed: int = 0
 
     def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
-        """Adapts the machine and solves for the source; where it was refused, all stays."""
+        """Adapts the machine and solves for the source.
+
+        Where the machine was refused, or fits to the noise already, all stays, with a note.
+        """
         if outcome.begun == "macro":
             note = "weights: nothing was adapted, since the answer is not the machine's"
             return replace(outcome, notes=[*outcome.notes, note])
@@ -77,6 +80,11 @@ class Adaptation:
         begun = Begun.of(self.machine, scene, batch, state)
         expected = 1 - macro.effective / float(begun.prepared["mask"].sum())
         rim = adaptable(self.machine.rim)
+        with torch.no_grad():
+            _, chi2 = run(rim, begun)
+        if float(chi2) <= expected:
+            note = f"weights: nothing was adapted, chi2 {float(chi2):.3f} is what noise leaves"
+            return replace(outcome, notes=[*outcome.notes, note])
         penalty = self._penalty(rim, batch, begun)
         last = adapt(rim, begun, penalty, expected, steps=self.steps, rate=self.rate)
         deflector, known = begun.maps_of(last)

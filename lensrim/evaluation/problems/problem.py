@@ -74,7 +74,18 @@ class Rival:
 
 
 @runtime_checkable
-class Problem(Protocol):
+class Measured(Protocol):
+    """What has measures of the error of estimates."""
+
+    @property
+    def errors(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Measures of the error of estimates, given the truth, with shape (B), by name; settings
+        are chosen by the least mean of the first."""
+        ...
+
+
+@runtime_checkable
+class Problem(Measured, Protocol):
     """An inverse problem."""
 
     @property
@@ -90,12 +101,6 @@ class Problem(Protocol):
     @property
     def unseen(self) -> int:
         """Number of draws on which all are judged."""
-        ...
-
-    @property
-    def errors(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
-        """Measures of the error of estimates, given the truth, with shape (B), by name; settings
-        are chosen by the least mean of the first."""
         ...
 
     def draw(self, batch: int, rng: torch.Generator) -> Draws:

@@ -31,7 +31,7 @@ SMALL = TrainConfig(
     validate_every=50,
     checkpoint_every=25,
 )
-READING = replace(SMALL, steps=250, batch_size=32, learning_rate=2e-3)
+READING = replace(SMALL, steps=200, batch_size=32, learning_rate=2e-3)
 FULL = TrainConfig(
     steps=100_000,
     batch_size=32,

@@ -68,7 +68,7 @@ RECIPES: Mapping[str, Recipe] = {
     "small": Recipe(
         Published(features=24, hidden=48, steps=8),
         Ours(),
-        {"3task": SMALL, "denoise": replace(SMALL, steps=300)},
+        {"3task": SMALL, "denoise": replace(SMALL, steps=200)},
     ),
     "full": Recipe(
         Published(),

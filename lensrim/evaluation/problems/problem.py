@@ -6,7 +6,7 @@ trained on, what settings are chosen on, and what is judged on never meet.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 from ...rim import RIM, Trajectory
 from ...training.config import TrainConfig
 
-Draws = Mapping[str, Tensor]
+Draws = Mapping[str, Any]
 """Samples of a problem, the batch first: ``truth`` and ``y``, maps of one channel or vectors,
-``sigma``, and what else it has."""
+``sigma``, and what else it has, such as an operator."""
 
 Solver = Callable[[Draws], Iterator[Tensor]]
 """Begins to solve draws, and yields its estimate after each call of the score; a direct solution

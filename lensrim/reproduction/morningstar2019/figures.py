@@ -30,12 +30,12 @@ def sources_figure(found: Mapping[str, Any]) -> "Figure":
     figure = Figure(figsize=(1.6 * columns, 1.65 * count), layout="constrained")
     panels: Any = figure.subplots(count, columns, squeeze=False)
     for i, row in enumerate(panels):
-        image = np.where(shown["mask"][i, 0] > 0, shown["image"][i, 0], np.nan)
+        image = np.where(shown["mask"][i, 0].numpy() > 0, shown["image"][i, 0].numpy(), np.nan)
         row[0].imshow(image, origin="lower", cmap="magma")
         row[0].set_ylabel(f"S/N {float(found['snr'][i]):.0f}")
         top = float(shown[SHOWN[0][0]][i].max())
         for axes, (key, _) in zip(row[1:], SHOWN, strict=True):
-            axes.imshow(shown[key][i, 0], origin="lower", cmap="magma", vmin=0, vmax=top)
+            axes.imshow(shown[key][i, 0].numpy(), origin="lower", cmap="magma", vmin=0, vmax=top)
         for axes in row:
             axes.set(xticks=[], yticks=[])
     for axes, title in zip(panels[0], ("image", *(title for _, title in SHOWN)), strict=True):
@@ -54,7 +54,7 @@ def curves_figure(found: Mapping[str, Any]) -> "Figure":
         if len(curve) == 1:
             axes.axhline(float(curve), color=color, ls="--", label=name)
             continue
-        axes.plot(range(1, len(curve) + 1), curve, color=color, label=name)
+        axes.plot(range(1, len(curve) + 1), curve.numpy(), color=color, label=name)
         axes.plot(len(curve), float(curve[-1]), "o", color=color)
     axes.set(xscale="log", yscale="log", xlabel="calls of the score")
     axes.set_ylabel("relative error of the source, mean")

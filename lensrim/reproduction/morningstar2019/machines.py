@@ -10,7 +10,7 @@ a bright one.
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ CALLS = 10
 MISFIT_WEIGHT, MISFIT_FLOOR = 0.3, 0.02
 
 
+@runtime_checkable
 class Design(Protocol):
     """A way to build a machine, to run it and to train it."""
 

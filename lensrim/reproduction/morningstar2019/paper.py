@@ -35,6 +35,7 @@ READING = replace(SMALL, steps=200, batch_size=32, learning_rate=2e-3)
 FULL = TrainConfig(
     steps=100_000,
     batch_size=32,
+    parts=8,
     learning_rate=5e-4,
     warmup=1000,
     ema=0.999,
@@ -69,7 +70,7 @@ RECIPES: Mapping[str, Recipe] = {
         Published(),
         Ours(widths=(64, 96, 128), lift=32, steps=10),
         FULL,
-        replace(FULL, batch_size=128),
+        replace(FULL, steps=30_000, batch_size=128),
         Lenses(shape=128, pixel_scale=0.05, theta_E=(0.5, 2.0), disc=(4.0, 16.0)),
         unseen=1000,
     ),
@@ -118,7 +119,12 @@ def lenses_of(lenses: Lenses, data: Path | None) -> Lenses:
 
 @dataclass(frozen=True)
 class Morningstar2019:
-    """Creates the paper."""
+    """Creates the paper.
+
+    Arguments:
+        name, title, arxiv, reproduces: See :class:`~lensrim.reproduction.paper.Paper`.
+        recipes: The recipe, by scale.
+    """
 
     name: str = "morningstar2019"
     title: str = (
@@ -126,6 +132,7 @@ class Morningstar2019:
         "Machines (Morningstar et al.)"
     )
     arxiv: str = "1901.01359"
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
     reproduces: str = (
         "the source behind an isothermal ellipsoid with shear, whose seven numbers are known, or "
         "read off the image by a network, through noise and masks; beside linear inversion"
@@ -135,7 +142,7 @@ class Morningstar2019:
         return COST[scale]
 
     def run(self, setting: Setting) -> Result | None:
-        recipe = RECIPES[setting.scale]
+        recipe = self.recipes[setting.scale]
         recipe = replace(recipe, lenses=lenses_of(recipe.lenses, setting.data))
         if setting.quick:
             recipe = replace(recipe, unseen=4)

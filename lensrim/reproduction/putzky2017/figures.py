@@ -36,7 +36,7 @@ def curves_figure(found: Mapping[str, Any]) -> "Figure":
             for i, curve in enumerate(curves):
                 calls = range(1, len(curve) + 1)
                 label = None if i else method
-                axes.plot(calls, curve, color=color, ls=dashes, lw=width, label=label)
+                axes.plot(calls, curve.numpy(), color=color, ls=dashes, lw=width, label=label)
         axes.set(xscale="log", title=name)
         axes.set_ylim(bottom=max(lowest, axes.get_ylim()[0]))
         axes.title.set_fontsize("medium")

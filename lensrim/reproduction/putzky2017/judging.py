@@ -11,7 +11,7 @@ from ...evaluation.problems.judging import Found, add_direct, add_iterative
 from ...evaluation.problems.problem import CHOICE, UNSEEN, Rival, generator
 from ...rim import RIM
 from .machines import Design
-from .problems import Draws, Test, minus_psnr
+from .problems import Draws, Trial, minus_psnr
 
 CHOSEN_ON = 48
 """Images on which rivals choose their settings."""
@@ -55,7 +55,7 @@ class Machine:
 
 
 def judge(
-    test: Test,
+    trial: Trial,
     machines: Mapping[str, Machine],
     rivals: Sequence[Rival],
     *,
@@ -67,7 +67,7 @@ def judge(
     """Judges machines and rivals on a problem.
 
     Arguments:
-        test: The problem.
+        trial: The problem.
         machines: The machines, by name.
         rivals: Those who do without.
         size: Pixels of a side.
@@ -79,8 +79,8 @@ def judge(
         ``curves``, the mean PSNR [dB] after each call, by method; ``rows``, by method, calls and
         setting, with the PSNR of each image; and ``shown``, a few images.
     """
-    draws = test.draw(unseen, size, generator(seed, UNSEEN))
-    choice = test.draw(min(CHOSEN_ON, unseen), size, generator(seed, CHOICE))
+    draws = trial.draw(unseen, size, generator(seed, UNSEEN))
+    choice = trial.draw(min(CHOSEN_ON, unseen), size, generator(seed, CHOICE))
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[Tensor]] = {}
     seen = draws["y"] if draws["y"].ndim == 4 else draws["operator"].adjoint(draws["y"])
@@ -93,11 +93,11 @@ def judge(
     found = Found()
     for rival in rivals:
         if rival.converged is None:
-            add_direct(found, test, rival, draws)
+            add_direct(found, trial, rival, draws)
         else:
             end = rival.converged if most is None else min(most, rival.converged)
-            ends = sorted({min(test.steps, end), end})
-            add_iterative(found, test, rival, ends, choice, draws)
+            ends = sorted({min(trial.steps, end), end})
+            add_iterative(found, trial, rival, ends, choice, draws)
     for row in found.rows:
         psnr = -row.errors["-PSNR"]
         rows.append(

@@ -8,7 +8,7 @@ level of a U-Net; logarithms of the errors, so that an easy problem counts as a 
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ FLOOR = 1e-5
 """Mean square error below which ours are taken for nothing: a PSNR of 50 dB."""
 
 
+@runtime_checkable
 class Design(Protocol):
     """A way to build a machine, to run it and to train it."""
 

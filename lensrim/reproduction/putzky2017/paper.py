@@ -1,7 +1,7 @@
 """The recipe: which machines are trained how, and on what they are judged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from .figures import curves_figure, examples_figure
 from .judging import Machine, judge
 from .machines import Design, Ours, Published
 from .pictures import Leaves, Photographs, Pictures
-from .problems import DENOISING, TASKS, Draws, Kind, Test, tests
+from .problems import DENOISING, TASKS, Draws, Kind, Trial, trials
 from .rivals import rivals
 
 SMALL = TrainConfig(
@@ -36,6 +36,7 @@ SMALL = TrainConfig(
 FULL = TrainConfig(
     steps=50_000,
     batch_size=16,
+    parts=8,
     learning_rate=1e-3,
     warmup=500,
     ema=0.999,
@@ -149,11 +150,17 @@ DIFFERS = (
 
 @dataclass(frozen=True)
 class Putzky2017:
-    """Creates the paper."""
+    """Creates the paper.
+
+    Arguments:
+        name, title, arxiv, reproduces: See :class:`~lensrim.reproduction.paper.Paper`.
+        recipes: The recipe, by scale.
+    """
 
     name: str = "putzky2017"
     title: str = "Recurrent Inference Machines for Solving Inverse Problems (Putzky & Welling)"
     arxiv: str = "1706.04008"
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
     reproduces: str = (
         "patches of images from random projections and from noise, and by the same machine from "
         "half of the pixels and from coarse ones; beside iterations without a machine"
@@ -163,7 +170,7 @@ class Putzky2017:
         return COST[scale]
 
     def run(self, setting: Setting) -> Result | None:
-        recipe = RECIPES[setting.scale]
+        recipe = self.recipes[setting.scale]
         if setting.quick:
             recipe = replace(recipe, unseen=4)
         train_on, test_on = pictures_of(setting.data, recipe.size)
@@ -179,19 +186,19 @@ class Putzky2017:
         if not setting.group.leads:
             return None
         found = {}
-        problems = tests(recipe.published.steps, test_on)
+        problems = trials(recipe.published.steps, test_on)
         problems = problems[:1] + problems[-4:-2] if setting.quick else problems
         others = rivals(train_on, recipe.size, setting.seed)
-        for test in problems:
-            setting.report(f"judging: {test.name}")
-            used = machines["3task"] | (machines["denoise"] if test.is_denoising else {})
-            found[test.name] = kept(
-                setting.folder / "judged" / f"{test.label}.pt",
+        for trial in problems:
+            setting.report(f"judging: {trial.name}")
+            used = machines["3task"] | (machines["denoise"] if trial.is_denoising else {})
+            found[trial.name] = kept(
+                setting.folder / "judged" / f"{trial.label}.pt",
                 {"unseen": recipe.unseen, "seed": setting.seed, "quick": setting.quick}
                 | signs(setting.folder, list(used), EMA),
                 partial(
                     judge,
-                    test,
+                    trial,
                     used,
                     others,
                     size=recipe.size,
@@ -211,7 +218,7 @@ COST = {
 
 
 def result(
-    judged: Sequence[Test],
+    judged: Sequence[Trial],
     found: Mapping[str, Any],
     recipe: Recipe,
     setting: Setting,
@@ -219,9 +226,9 @@ def result(
 ) -> Result:
     """Makes the table and the figures of what was judged."""
     lines = [
-        line(test, found[test.name]["rows"], kind)
-        for test in judged
-        for kind in (("3task", "denoise") if test.is_denoising else ("3task",))
+        line(trial, found[trial.name]["rows"], kind)
+        for trial in judged
+        for kind in (("3task", "denoise") if trial.is_denoising else ("3task",))
     ]
     rows = [
         {
@@ -257,7 +264,7 @@ def result(
     )
 
 
-def line(test: Test, rows: Sequence[Mapping[str, Any]], kind: str) -> Line:
+def line(trial: Trial, rows: Sequence[Mapping[str, Any]], kind: str) -> Line:
     """Makes a line of the table: machines after the steps they were trained with, rivals at their
     end."""
 
@@ -272,9 +279,9 @@ def line(test: Test, rows: Sequence[Mapping[str, Any]], kind: str) -> Line:
         if not name.startswith(("published-", "ours-"))
     }
     best = max(others, key=lambda name: float(others[name].mean()))
-    paper = f"{TABLE2[int(test.noise)]} (table 2)" if test.is_denoising else NOT_FOUND
+    paper = f"{TABLE2[int(trial.noise)]} (table 2)" if trial.is_denoising else NOT_FOUND
     return Line(
-        f"{test.name}, machine of {kind}: PSNR [dB]",
+        f"{trial.name}, machine of {kind}: PSNR [dB]",
         paper,
         Number.mean(last(f"published-{kind}")),
         Number.mean(last(f"ours-{kind}")),

@@ -76,7 +76,7 @@ def minus_psnr(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Test:
+class Trial:
     """Describes a problem on which machines are judged.
 
     Arguments:
@@ -122,16 +122,16 @@ def twice(share: float, size: int, rng: torch.Generator) -> Operator:
     return Coarse(2)
 
 
-def tests(steps: int, pictures: Pictures) -> list[Test]:
+def trials(steps: int, pictures: Pictures) -> list[Trial]:
     """Returns the problems: projections to four tenths, three noises, holes, and coarse pixels."""
 
-    def test(name: str, make: Maker, share: float = 1.0, noise: float = 1.0) -> Test:
-        return Test(name, make, share, noise, steps, pictures)
+    def trial(name: str, make: Maker, share: float = 1.0, noise: float = 1.0) -> Trial:
+        return Trial(name, make, share, noise, steps, pictures)
 
     return [
-        *(test(f"{name} projection to 0.4", make, 0.4) for name, make in PROJECTIONS.items()),
-        test("Gaussian projection to 0.2", gaussian, 0.2),
-        *(test(f"denoising, sigma {s}", whole, 1.0, s) for s in (15, 25, 50)),
-        test("inpainting, half of the pixels", holes, 0.5),
-        test("super-resolution, factor 2", twice),
+        *(trial(f"{name} projection to 0.4", make, 0.4) for name, make in PROJECTIONS.items()),
+        trial("Gaussian projection to 0.2", gaussian, 0.2),
+        *(trial(f"denoising, sigma {s}", whole, 1.0, s) for s in (15, 25, 50)),
+        trial("inpainting, half of the pixels", holes, 0.5),
+        trial("super-resolution, factor 2", twice),
     ]

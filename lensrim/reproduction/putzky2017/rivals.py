@@ -16,15 +16,14 @@ References:
     Condat 2013, J. Optim. Theory Appl. 158, 460; Vũ 2013, Adv. Comput. Math. 38, 667.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...evaluation.problems.iterations import conjugate_gradients, gradient_ascent
-from ...evaluation.problems.problem import STATISTICS, Rival, generator
+from ...evaluation.problems.problem import STATISTICS, Draws, Rival, generator
 from ...evaluation.problems.tv import adjoint, gradient
 from .pictures import Pictures
 
@@ -52,7 +51,7 @@ def coloured(z: Tensor, root: Tensor) -> Tensor:
     return torch.fft.ifft2(root * torch.fft.fft2(z)).real
 
 
-def descend(draws: Mapping[str, Any], *, rate: float) -> Iterator[Tensor]:
+def descend(draws: Draws, *, rate: float) -> Iterator[Tensor]:
     """Descends from grey, with a step in units of the inverse bound."""
     operator, y = draws["operator"], draws["y"]
     start = torch.full_like(draws["truth"], 0.5)
@@ -61,7 +60,7 @@ def descend(draws: Mapping[str, Any], *, rate: float) -> Iterator[Tensor]:
     )
 
 
-def linear(draws: Mapping[str, Any], *, mean: float, spectrum: Tensor) -> Iterator[Tensor]:
+def linear(draws: Draws, *, mean: float, spectrum: Tensor) -> Iterator[Tensor]:
     """Iterates to the best linear estimate."""
     operator, y, root = draws["operator"], draws["y"], spectrum.sqrt()
     shape = draws["truth"].shape
@@ -78,7 +77,7 @@ def linear(draws: Mapping[str, Any], *, mean: float, spectrum: Tensor) -> Iterat
         yield mean + coloured(z.reshape(shape), root)
 
 
-def smoothest(draws: Mapping[str, Any], *, weight: float, step: float = 1.0) -> Iterator[Tensor]:
+def smoothest(draws: Draws, *, weight: float, step: float = 1.0) -> Iterator[Tensor]:
     r"""Minimises :math:`\| y - A x \|^2 / 2 + w \, \mathrm{TV}(x)`, from grey.
 
     Arguments:

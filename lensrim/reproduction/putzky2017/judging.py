@@ -13,7 +13,7 @@ from ...rim import RIM
 from .machines import Design
 from .problems import Draws, Trial, minus_psnr
 
-CHOSEN_ON = 48
+CHOSEN_ON = 32
 """Images on which rivals choose their settings."""
 
 TOGETHER = 64

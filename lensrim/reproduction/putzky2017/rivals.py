@@ -35,7 +35,7 @@ WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1)
 
 RATES = (0.5, 1.0, 1.8)
 
-END = 300
+END = 200
 """Calls after which none of them changes to speak of."""
 
 

@@ -47,8 +47,8 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
     """Trains a machine, or goes on with it.
 
     Returns:
-        It, with its averaged weights, on the setting's device, and the minutes that the training
-        took in all sessions.
+        It, in the first process with its averaged weights, on the setting's device, and the
+        minutes that the training took in all sessions.
     """
     config = quickened(trainee.config) if setting.quick else trainee.config
     config = replace(config, seed=setting.seed)
@@ -78,8 +78,9 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
         report=report,
         group=setting.group,
     )
-    averaged, _ = read_weights(folder / EMA)
-    model.load_state_dict(averaged)
+    if setting.group.leads:  # the others need not see the file, or see it yet
+        averaged, _ = read_weights(folder / EMA)
+        model.load_state_dict(averaged)
     return model.eval(), history.lines[-1]["seconds"] / 60
 
 

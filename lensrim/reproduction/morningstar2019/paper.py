@@ -72,7 +72,7 @@ RECIPES: Mapping[str, Recipe] = {
         FULL,
         replace(FULL, steps=30_000, batch_size=128),
         Lenses(shape=128, pixel_scale=0.05, theta_E=(0.5, 2.0), disc=(4.0, 16.0)),
-        unseen=1000,
+        unseen=200,
     ),
 }
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...evaluation.problems.judging import Found, add_direct, add_iterative
 from ...evaluation.problems.problem import CHOICE, UNSEEN, Rival, generator
 from ...rim import RIM
+from ...training.feed import to_device
 from .machines import Design
 from .problems import Draws, Trial, minus_psnr
 
@@ -40,15 +41,16 @@ class Machine:
             The PSNR at the start and after each step, with shape (steps + 1, B), and the
             estimates after as many steps as it was trained with.
         """
-        values, answers = [], []
+        values, answers, device = [], [], next(self.rim.parameters()).device
         for at in range(0, len(draws["truth"]), TOGETHER):
             part = {
                 name: value[at : at + TOGETHER] if isinstance(value, Tensor) else value
                 for name, value in draws.items()
             }
             with torch.no_grad():
-                trajectory = self.design.run(self.rim, part, steps=LONGER * self.rim.steps)
-                states = [value["x"] for value in trajectory.values]
+                steps = LONGER * self.rim.steps
+                trajectory = self.design.run(self.rim, to_device(part, device), steps=steps)
+                states = [value["x"].cpu() for value in trajectory.values]
             values.append(torch.stack([-minus_psnr(x, part["truth"]) for x in states]))
             answers.append(states[self.rim.steps])
         return torch.cat(values, 1), torch.cat(answers)

@@ -75,7 +75,7 @@ RECIPES: Mapping[str, Recipe] = {
         Published(),
         Ours(widths=(64, 128), lift=32, steps=20),
         {"3task": FULL, "denoise": FULL},
-        unseen=5000,
+        unseen=1000,
     ),
 }
 
@@ -182,7 +182,7 @@ class Putzky2017:
                 told = trainee(label, design, kind, recipe, train_on, setting)
                 rim, minutes[told.name] = train(told, setting)
                 assert isinstance(rim, RIM)
-                machines[kind][told.name] = Machine(design, rim.cpu())
+                machines[kind][told.name] = Machine(design, rim)
         if not setting.group.leads:
             return None
         found = {}

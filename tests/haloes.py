@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from lensrim.datasets.macro_fits import Macro
-from lensrim.datasets.polar_maps import nodes
-from lensrim.datasets.scaled_haloes import HIGHEST, ScaledHalo
+from lensrim.datasets.haloes.macro_fits import Macro
+from lensrim.datasets.haloes.polar_maps import nodes
+from lensrim.datasets.haloes.scaled import HIGHEST, ScaledHalo
 
 MACRO = Macro(1.0, 2.05, 0.12, -0.06, 0.01, -0.02, 0.03, 0.02)
 

@@ -6,7 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lensrim.datasets.particles import KINDS, Particles
+from lensrim.datasets.hydro.particles import KINDS, Particles
 
 A, H, BOX = 1 / 1.5, 0.6774, 75_000.0
 """Scale factor at z = 0.5, Hubble parameter, and side of the box [ckpc/h]."""

@@ -11,11 +11,11 @@ import numpy as np
 import tyro
 
 from .._weights import replacing
-from ..datasets.census import census
 from ..datasets.presets import PLACES
-from ..datasets.samples import Samples
-from ..datasets.shards import Header, Shards
-from ..datasets.writing import Plan, processes, write_shards
+from ..datasets.shards.census import census
+from ..datasets.shards.reading import Header, Shards
+from ..datasets.shards.samples import Samples
+from ..datasets.shards.writing import Plan, processes, write_shards
 from ..errors import InputError
 from ..progress import progress
 from .simulate import chosen

@@ -13,11 +13,11 @@ import tyro
 
 from .. import __version__
 from .._weights import replacing
-from ..datasets.cosmos import GalSimCatalogue, catalogues
-from ..datasets.galaxies import Collection
-from ..datasets.galaxy_folder import GalaxyFolder, write_galaxy
-from ..datasets.quality import Quality, quality
-from ..datasets.stamps import THOROUGH, Cleaning, Isolated, Stamp, clean, galaxy_from
+from ..datasets.galaxies.cosmos import GalSimCatalogue, catalogues
+from ..datasets.galaxies.folder import GalaxyFolder, write_galaxy
+from ..datasets.galaxies.opening import Collection
+from ..datasets.galaxies.quality import Quality, quality
+from ..datasets.galaxies.stamps import THOROUGH, Cleaning, Isolated, Stamp, clean, galaxy_from
 from ..errors import InputError
 from ..progress import progress
 
@@ -303,7 +303,7 @@ NUMBERS = (
     "cut",
     "neighbours",
 )
-"""What the table tells of the quality, as :class:`lensrim.datasets.quality.Quality` has it."""
+"""What the table tells of the quality: that of :mod:`lensrim.datasets.galaxies.quality`."""
 
 UNITS = {"pixel_scale": "arcsec", "psf_fwhm": "arcsec", "half_light_radius": "pix"}
 """Units of the table."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from .._weights import replacing
-from ..datasets.generative import load_vae
+from ..datasets.galaxies.generative import load_vae
 from ..errors import InputError
 from ..generation.fitting import GENERATOR, train_generator
 from ..generation.quality import quality, shown_beside

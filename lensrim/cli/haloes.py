@@ -11,14 +11,14 @@ import numpy as np
 import tyro
 
 from .._weights import replacing
-from ..datasets.bank_making import BankPlan, make_bank
-from ..datasets.halo_prior import HaloPrior
-from ..datasets.hydro import HaloFolder
-from ..datasets.kappa_bank import HaloBank
-from ..datasets.kappa_maps import KappaMap
-from ..datasets.model_haloes import COUNT, ModelHaloes
-from ..datasets.scaled_haloes import ScaledHalo, scaled_kappa
-from ..datasets.simulated_haloes import PROJECTIONS, SimulatedHaloes
+from ..datasets.halo_model.prior import HaloPrior
+from ..datasets.haloes.bank import HaloBank
+from ..datasets.haloes.making import BankPlan, make_bank
+from ..datasets.haloes.modelled import COUNT, ModelHaloes
+from ..datasets.haloes.scaled import ScaledHalo, scaled_kappa
+from ..datasets.haloes.simulated import PROJECTIONS, SimulatedHaloes
+from ..datasets.hydro.maps import HaloFolder
+from ..datasets.hydro.projection import KappaMap
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..progress import progress

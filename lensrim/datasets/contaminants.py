@@ -2,7 +2,7 @@ r"""What spoils observations: a population of contaminants, drawn as plain numbe
 
 Neighbours, cosmic rays, bad pixels, gaps and saturated cores; and what a fit is given wrongly: a
 PSF and a noise map that are not the true ones, and an image from which the lens light is not
-entirely gone. :mod:`lensrim.datasets.contamination` puts them into images.
+entirely gone. :mod:`lensrim.datasets.pairs.contamination` puts them into images.
 
 All lengths are in pixels of the image, about its middle. Nothing is drawn, not even a random
 number, where a share is 0.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .psf_changes import PsfChange, directed
+from .psfs.changes import PsfChange, directed
 from .ranges import check_ranges, check_shares, check_sizes, log_uniform
 
 AREA = 64**2

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from .noise import Noise
-from .pupils import Pupil
+from .psfs.pupils import Pupil
 
 
 @dataclass(frozen=True)

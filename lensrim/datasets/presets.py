@@ -43,12 +43,12 @@ from typing import Any
 from .._toml import read_toml
 from ..errors import InputError
 from .contaminants import NONE, Contaminants
+from .galaxies.learnt import beside, is_learnt, weights_of
 from .halos import LensPrior
 from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
-from .learnt_galaxies import beside, is_learnt, weights_of
-from .pairs import PairPrior
+from .pairs.pairs import PairPrior
 from .priors import SystemPrior
-from .psf_changes import PsfChanges
+from .psfs.changes import PsfChanges
 from .splits import Duplicates
 
 FOLDERS = ("galaxies", "psfs", "noise")

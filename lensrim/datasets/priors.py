@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .clumpy import Clumpy, synthetic_galaxy
 from .contaminants import Contaminants, Contamination, draw_contaminants
+from .galaxies.clumpy import Clumpy, synthetic_galaxy
+from .galaxies.stamps import Galaxy
+from .haloes.bank import projections_of
+from .haloes.modelled import ModelHaloes
+from .haloes.scaled import PlacedHalo, ScaledHaloes, place_halo
 from .halos import Lens, LensPrior, draw_lens
 from .instruments import Instrument
-from .kappa_bank import projections_of
-from .model_haloes import ModelHaloes
 from .noise import Noise
-from .psf_changes import PsfChanges, draw_change
-from .psfs import Psf, draw_psf
+from .psfs.changes import PsfChanges, draw_change
+from .psfs.kinds import Psf, draw_psf
 from .ranges import check_ranges, check_shares, check_sizes, log_uniform
-from .scaled_haloes import PlacedHalo, ScaledHaloes, place_halo
-from .stamps import Galaxy
 
 Map = NDArray[np.float64]
 
@@ -342,9 +342,9 @@ def draw_system(
         galaxies: Real galaxies; synthetic ones by default.
         names: Those of them to draw from; all by default.
         psfs: Real PSFs, drawn for half of the systems, from
-            :func:`lensrim.datasets.psfs.read_psf_stamps`.
+            :func:`lensrim.datasets.psfs.kinds.read_psf_stamps`.
         haloes: Haloes, for the population's share of them, such as a
-            :class:`lensrim.datasets.kappa_bank.HaloBank`; those of the halo model by default.
+            :class:`lensrim.datasets.haloes.bank.HaloBank`; those of the halo model by default.
         projections: Names of those of their projections to draw from; all by default.
         shape: Shape of the frame that the Einstein ring has to fit in, (H, W).
         prior: The population.

@@ -1,7 +1,8 @@
 """Contaminants in mock observations: neighbours on the fine pixels of the arcs, and all the rest.
 
 Neighbours are rendered as the arcs are, by the mocks' own code. Tracks, masks, and what is given
-wrongly are those of :mod:`lensrim.datasets.contamination`, which has nothing to do with lensing.
+wrongly are those of :mod:`lensrim.datasets.pairs.contamination`, which has nothing to do with
+lensing.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..datasets.contaminants import Contamination, Neighbour
-from ..datasets.contamination import (
+from ..datasets.pairs.contamination import (
     ContaminationBatch,
     cosmic_rays,
     given_psfs,
@@ -20,7 +21,7 @@ from ..datasets.contamination import (
     usable,
 )
 from ..datasets.priors import SersicLight
-from ..datasets.psfs import native_psf
+from ..datasets.psfs.kinds import native_psf
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from .deflection import pixel_coordinates

@@ -24,8 +24,8 @@ References:
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.haloes.scaled import PlacedHalo
 from ..datasets.halos import Ellipsoid, Lens, Multipole, Subhalo
-from ..datasets.scaled_haloes import PlacedHalo
 from ..grid import PixelGrid
 from .halo_deflection import halo_deflection
 

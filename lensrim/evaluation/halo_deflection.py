@@ -8,8 +8,8 @@ and the angle, which is continued periodically.
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.polar_maps import ANGLES, INNER, RINGS, STEP
-from ..datasets.scaled_haloes import PlacedHalo
+from ..datasets.haloes.polar_maps import ANGLES, INNER, RINGS, STEP
+from ..datasets.haloes.scaled import PlacedHalo
 
 Map = NDArray[np.float64]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.galaxies import open_galaxies
-from ..datasets.kappa_bank import HaloBank
+from ..datasets.galaxies.opening import open_galaxies
+from ..datasets.haloes.bank import HaloBank
+from ..datasets.haloes.scaled import ScaledHaloes
 from ..datasets.noise import read_noise_fields, unit_noise
 from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
-from ..datasets.psfs import fine_psf, native_psf, read_psf_stamps
-from ..datasets.scaled_haloes import ScaledHaloes
+from ..datasets.psfs.kinds import fine_psf, native_psf, read_psf_stamps
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E
@@ -216,11 +216,11 @@ def make_mock(
     Arguments:
         seed: The seed, 0 or more.
         galaxies: Galaxies, or a folder of stamps; synthetic ones by default. Many mocks are made
-            faster from what :func:`lensrim.datasets.galaxies.open_galaxies` opens, which remembers
-            what it has read.
+            faster from what :func:`lensrim.datasets.galaxies.opening.open_galaxies` opens, which
+            remembers what it has read.
         names: Names of the galaxies to draw from; all by default.
-        psfs: PSF stamps from :func:`lensrim.datasets.psfs.read_psf_stamps`, or a folder of them,
-            used for half of the mocks; analytic ones by default.
+        psfs: PSF stamps from :func:`lensrim.datasets.psfs.kinds.read_psf_stamps`, or a folder of
+            them, used for half of the mocks; analytic ones by default.
         noises: Images of blank sky from :func:`lensrim.datasets.noise.read_noise_fields`, or a
             folder of them; drawn noise by default.
         haloes: Haloes, for the population's share of them, or a file from ``lensrim haloes``;

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.haloes.scaled import PlacedHalo
 from ..datasets.halos import Lens
 from ..datasets.priors import AnyGalaxy, Placement, SersicLight, System
-from ..datasets.psfs import block_mean
-from ..datasets.scaled_haloes import PlacedHalo
+from ..datasets.psfs.kinds import block_mean
 from ..grid import PixelGrid
 from .deflection import deflection, pixel_coordinates
 

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
-from ..datasets.galaxies import open_galaxies
+from ..datasets.galaxies.opening import open_galaxies
 from ..datasets.priors import SystemPrior
-from ..datasets.psfs import read_psf_stamps
+from ..datasets.psfs.kinds import read_psf_stamps
 from ..errors import InputError
 from ..inference.learning import StageName
 from ..inference.machine import load_machine

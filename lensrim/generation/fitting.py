@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import __version__
 from .._weights import read_weights
-from ..datasets.generative import VAE, load_vae, save_vae
+from ..datasets.galaxies.generative import VAE, load_vae, save_vae
 from ..training.feed import MadeOnce
 from ..training.folder import BEST
 from ..training.history import History

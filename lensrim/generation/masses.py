@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.halo_masses import HaloMasses
+from ..datasets.haloes.bank import HaloBank, projections_of
+from ..datasets.haloes.modelled import ModelHaloes
 from ..datasets.halos import LensPrior
-from ..datasets.kappa_bank import HaloBank, projections_of
-from ..datasets.masses import AnalyticMasses
-from ..datasets.model_haloes import ModelHaloes
+from ..datasets.pairs.halo_masses import HaloMasses
+from ..datasets.pairs.masses import AnalyticMasses
 from ..datasets.priors import System, SystemPrior, draw_system
 from ..datasets.ranges import check_shares
 from ..errors import InputError

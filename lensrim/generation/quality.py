@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.generative import VAE
+from ..datasets.galaxies.generative import VAE
 from .fitting import images_of
 from .recipe import GeneratorRecipe
 from .statistics import STATISTICS, distance

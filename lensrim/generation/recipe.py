@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from .._toml import read_toml
-from ..datasets.generative import VAEConfig
-from ..datasets.learnt_galaxies import beside, is_learnt
+from ..datasets.galaxies.generative import VAEConfig
+from ..datasets.galaxies.learnt import beside, is_learnt
 from ..errors import InputError
 from ..training.config import TrainConfig
 from ..training.table import from_table

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..datasets.clumpy import synthetic_galaxy
-from ..datasets.galaxies import open_galaxies
-from ..datasets.psfs import block_mean
+from ..datasets.galaxies.clumpy import synthetic_galaxy
+from ..datasets.galaxies.opening import open_galaxies
+from ..datasets.galaxies.stamps import Galaxy
+from ..datasets.psfs.kinds import block_mean
 from ..datasets.splits import Duplicates, split
-from ..datasets.stamps import Galaxy
 from ..errors import InputError
 
 SYNTHETIC = 200

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from .._weights import read_weights, sha256_of, write_weights
-from ..datasets.drawn import Drawn
-from ..datasets.galaxies import Opened, open_galaxies
-from ..datasets.halo_masses import HaloMasses
-from ..datasets.kappa_bank import HaloBank, projections_of
-from ..datasets.masses import AnalyticMasses
-from ..datasets.model_haloes import ModelHaloes
-from ..datasets.pairs import PairPrior, Pairs
-from ..datasets.psfs import read_psf_stamps
+from ..datasets.galaxies.opening import Opened, open_galaxies
+from ..datasets.haloes.bank import HaloBank, projections_of
+from ..datasets.haloes.modelled import ModelHaloes
+from ..datasets.haloes.scaled import ScaledHaloes
+from ..datasets.pairs.drawn import Drawn
+from ..datasets.pairs.halo_masses import HaloMasses
+from ..datasets.pairs.masses import AnalyticMasses
+from ..datasets.pairs.pairs import PairPrior, Pairs
+from ..datasets.pairs.systems import Map
+from ..datasets.psfs.kinds import read_psf_stamps
 from ..datasets.ranges import check_shares
-from ..datasets.samples import StoredPairs
-from ..datasets.scaled_haloes import ScaledHaloes
-from ..datasets.shards import Shards
+from ..datasets.shards.reading import Shards
+from ..datasets.shards.samples import StoredPairs
 from ..datasets.splits import Duplicates, pairs_digest, split
-from ..datasets.systems import Map
 from ..errors import InputError
 from ..training.feed import to_device
 from .learnt import Batch, turned, with_start
@@ -306,7 +306,7 @@ def stored_pairs(
 
     Arguments:
         folder: The folder.
-        batch_size, seed: See :class:`lensrim.datasets.samples.StoredPairs`.
+        batch_size, seed: See :class:`lensrim.datasets.shards.samples.StoredPairs`.
         shape: Side of the images [pixels].
         duplicates: The training's pairs of names that show the same galaxy.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.arcs import signal_to_noise
-from ..datasets.systems import FINE
+from ..datasets.pairs.systems import FINE
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.likelihood import ScoreFn, Setting, State, score
@@ -134,7 +134,7 @@ def prepare(batch: Batch, start: Start) -> dict[str, Tensor]:
 
     Arguments:
         batch: ``image``, ``sigma``, ``mask``, ``psf``, ``fwhm``, ``lit``, ``arc`` and
-            ``amplitude`` of :mod:`lensrim.datasets.pairs`.
+            ``amplitude`` of :mod:`lensrim.datasets.pairs.pairs`.
         start: The starts.
 
     Returns:
@@ -224,7 +224,7 @@ def with_start(batch: Batch, seed: int) -> dict[str, Tensor]:
     """Makes the starts of a raw batch, and prepares it with its truth, on its device.
 
     Arguments:
-        batch: From :class:`lensrim.datasets.pairs.Pairs`.
+        batch: From :class:`lensrim.datasets.pairs.pairs.Pairs`.
         seed: Seed of the starts' errors.
     """
     start = start_of_pairs(batch, seed=seed)

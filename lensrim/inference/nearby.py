@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.arcs import arc_weights
-from ..datasets.generative import VAE
-from ..datasets.systems import FINE
+from ..datasets.galaxies.generative import VAE
+from ..datasets.pairs.systems import FINE
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
@@ -91,7 +91,8 @@ class Neighbourhood:
 
         Arguments:
             batch: The observation, a batch of one: ``image``, ``sigma``, ``mask``, ``psf``,
-                ``fwhm``, ``lit``, ``arc`` and ``amplitude`` of :mod:`lensrim.datasets.pairs`.
+                ``fwhm``, ``lit``, ``arc`` and ``amplitude`` of
+                :mod:`lensrim.datasets.pairs.pairs`.
             start: The start from which the machine went.
             state: Its answer: ``source``, ``log_kappa`` and ``shear``.
             n: Number of pairs.

@@ -53,7 +53,7 @@ from pathlib import Path
 from typing import Any
 
 from .._toml import read_toml
-from ..datasets.learnt_galaxies import beside
+from ..datasets.galaxies.learnt import beside
 from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import TrainConfig

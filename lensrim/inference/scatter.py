@@ -45,7 +45,7 @@ def slope_error(p: Tensor, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
 
     Arguments:
         p: True parameters of the macro-model, with shape (B, 8).
-        batch: ``amplitude`` and ``sigma`` of :mod:`lensrim.datasets.pairs`.
+        batch: ``amplitude`` and ``sigma`` of :mod:`lensrim.datasets.pairs.pairs`.
         draws: Where random numbers come from.
     """
     reach = (signal_to_noise(batch).double().log10() - SLOPE_SNR).clamp(-0.5, 0.8)

@@ -8,7 +8,7 @@ those steps, with the source integrated out as in the search, give the errors th
 have, with their correlations. A share of the samples is pushed further off, as fits with a heavy
 tail are.
 
-All lengths are in pixels of the image, as in :mod:`lensrim.datasets.pairs`.
+All lengths are in pixels of the image, as in :mod:`lensrim.datasets.pairs.pairs`.
 """
 
 import math
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..datasets.systems import convergence
+from ..datasets.pairs.systems import convergence
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
 from ..lensing.convergence import KappaToAlpha
@@ -92,7 +92,7 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     """Makes the starts of a batch of training pairs.
 
     Arguments:
-        batch: From :class:`lensrim.datasets.pairs.Pairs`.
+        batch: From :class:`lensrim.datasets.pairs.pairs.Pairs`.
         seed: Seed of the pushes.
     """
     p = batch["macro"]

@@ -13,8 +13,8 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
-from ..datasets.halo_model import Halo
-from ..datasets.kappa_maps import KappaMap
+from ..datasets.halo_model.model import Halo
+from ..datasets.hydro.projection import KappaMap
 from .product import STYLE
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ from astropy.io import fits
 from lensrim.cli import dataset as command
 from lensrim.cli import main
 from lensrim.cli.dataset import parse
-from lensrim.datasets.shards import DamagedShard, Shards
+from lensrim.datasets.shards.reading import DamagedShard, Shards
 
 FIVE = ("general", "--shape", "24", "24", "--count", "5", "--per-shard", "2", "--seed", "3")
 

@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from lensrim.cli import main
-from lensrim.datasets.galaxy_folder import GalaxyFolder
+from lensrim.datasets.galaxies.folder import GalaxyFolder
 
 
 def write(path: Path, *, sigma: float, noise: float = 0.01, side: int = 81) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from lensrim._weights import sha256_of
 from lensrim.cli import main
-from lensrim.datasets.generative import load_vae
+from lensrim.datasets.galaxies.generative import load_vae
 
 RECIPE = """
 {table}

@@ -12,8 +12,8 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from tng import write_halo
 
 from lensrim.cli import main
-from lensrim.datasets.kappa_bank import HaloBank
-from lensrim.datasets.toy_haloes import ToyHaloes
+from lensrim.datasets.haloes.bank import HaloBank
+from lensrim.datasets.hydro.toys import ToyHaloes
 from lensrim.grid import PixelGrid
 from lensrim.metrics import effective_theta_E
 

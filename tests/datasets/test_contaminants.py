@@ -18,7 +18,7 @@ from lensrim.datasets.contaminants import (
     Track,
     draw_contaminants,
 )
-from lensrim.datasets.contamination import (
+from lensrim.datasets.pairs.contamination import (
     ContaminationBatch,
     cosmic_rays,
     given_psfs,
@@ -27,8 +27,8 @@ from lensrim.datasets.contamination import (
     sersic_density,
     usable,
 )
-from lensrim.datasets.psf_changes import PsfChange
-from lensrim.datasets.psfs import Psf, fine_psf, native_psf
+from lensrim.datasets.psfs.changes import PsfChange
+from lensrim.datasets.psfs.kinds import Psf, fine_psf, native_psf
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 from lensrim.lensing.psf import PSF, measure_fwhm

@@ -9,9 +9,9 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lensrim.datasets.galaxy_folder import GalaxyFolder
+from lensrim.datasets.galaxies.folder import GalaxyFolder
+from lensrim.datasets.galaxies.stamps import half_light_radius, isolate
 from lensrim.datasets.splits import read_duplicate_pairs, split
-from lensrim.datasets.stamps import half_light_radius, isolate
 from lensrim.errors import InputError
 
 SIDE = 101

@@ -7,14 +7,14 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from lensrim.datasets.cosmos import GalSimCatalogue, find_catalogue
-from lensrim.datasets.galaxies import open_galaxies
-from lensrim.datasets.galaxy_folder import GalaxyFolder, write_galaxy
-from lensrim.datasets.many_images import read_image
+from lensrim.datasets.galaxies.cosmos import GalSimCatalogue, find_catalogue
+from lensrim.datasets.galaxies.folder import GalaxyFolder, write_galaxy
+from lensrim.datasets.galaxies.many_images import read_image
+from lensrim.datasets.galaxies.opening import open_galaxies
+from lensrim.datasets.galaxies.stamps import THOROUGH, Cleaning, galaxy_of
 from lensrim.datasets.presets import Population
 from lensrim.datasets.priors import Galaxies, draw_system
-from lensrim.datasets.samples import Samples
-from lensrim.datasets.stamps import THOROUGH, Cleaning, galaxy_of
+from lensrim.datasets.shards.samples import Samples
 from lensrim.errors import InputError
 
 NOISE = 0.02

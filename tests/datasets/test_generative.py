@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lensrim.datasets.generative import LOG_VARIANCE, VAE, VAEConfig, load_vae, save_vae
-from lensrim.datasets.learnt_galaxies import LearntGalaxies
+from lensrim.datasets.galaxies.generative import LOG_VARIANCE, VAE, VAEConfig, load_vae, save_vae
+from lensrim.datasets.galaxies.learnt import LearntGalaxies
 from lensrim.datasets.priors import Galaxies
 from lensrim.errors import InputError
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from lensrim import plotting
-from lensrim.datasets.clumps import Clumps
-from lensrim.datasets.dark_halo import RADIUS
-from lensrim.datasets.halo_model import Halo, draw_halo, halo_map
-from lensrim.datasets.halo_prior import HaloPrior
+from lensrim.datasets.halo_model.clumps import Clumps
+from lensrim.datasets.halo_model.dark_halo import RADIUS
+from lensrim.datasets.halo_model.host import Host, draw_host, ellipticity, projected_shape
+from lensrim.datasets.halo_model.model import Halo, draw_halo, halo_map
+from lensrim.datasets.halo_model.prior import HaloPrior
+from lensrim.datasets.halo_model.subhalos import column
 from lensrim.datasets.halos import LensPrior, draw_lens
-from lensrim.datasets.host import Host, draw_host, ellipticity, projected_shape
-from lensrim.datasets.particles import random_rotation
-from lensrim.datasets.subhalo_population import column
+from lensrim.datasets.hydro.particles import random_rotation
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 
@@ -269,7 +269,7 @@ def test_impossible_populations_are_refused(options: dict, message: str) -> None
 
 
 def test_radii_that_no_lens_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lensrim.datasets.host.TRIES", 20)
+    monkeypatch.setattr("lensrim.datasets.halo_model.host.TRIES", 20)
     with pytest.raises(InputError, match=r"^theta_E: none of 20 haloes had .* widen the range"):
         draw_halo(np.random.default_rng(8), HaloPrior(theta_E=(30.0, 31.0)))
 

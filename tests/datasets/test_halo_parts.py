@@ -9,19 +9,19 @@ from scipy.integrate import quad, trapezoid
 from scipy.optimize import brentq
 from scipy.special import gamma
 
-from lensrim.datasets.clumps import Clumps, join, truncated_mass
-from lensrim.datasets.dark_halo import RADIUS, DarkProfile, NFWHalo, contract, project
-from lensrim.datasets.halo_statistics import (
+from lensrim.datasets.halo_model.clumps import Clumps, join, truncated_mass
+from lensrim.datasets.halo_model.dark_halo import RADIUS, DarkProfile, NFWHalo, contract, project
+from lensrim.datasets.halo_model.layers import Layers, Wave
+from lensrim.datasets.halo_model.line_of_sight import draw_line_of_sight
+from lensrim.datasets.halo_model.random_fields import draw_field
+from lensrim.datasets.halo_model.slopes import dispersion2, measure_slopes
+from lensrim.datasets.halo_model.stars import Stars
+from lensrim.datasets.halo_model.statistics import (
     concentration,
     mass_function,
     transfer,
 )
-from lensrim.datasets.layers import Layers, Wave
-from lensrim.datasets.line_of_sight import draw_line_of_sight
-from lensrim.datasets.random_fields import draw_field
-from lensrim.datasets.slopes import dispersion2, measure_slopes
-from lensrim.datasets.stars import Stars
-from lensrim.datasets.subhalo_population import (
+from lensrim.datasets.halo_model.subhalos import (
     SubhaloHost,
     SubhaloPrior,
     column,

@@ -13,14 +13,14 @@ from astropy.cosmology import Planck18
 from astropy.io import fits
 from tng import write_halo
 
-from lensrim.datasets import hydro
-from lensrim.datasets.hydro import HaloFolder, kappa_map, project_haloes
-from lensrim.datasets.kappa_maps import at_theta_E, strengthened
-from lensrim.datasets.particle_tables import read_particle_table
-from lensrim.datasets.particles import KINDS, Particles, facing, turned
-from lensrim.datasets.smoothing import with_reach
+from lensrim.datasets.hydro import maps as hydro
+from lensrim.datasets.hydro.maps import HaloFolder, kappa_map, project_haloes
+from lensrim.datasets.hydro.particles import KINDS, Particles, facing, turned
+from lensrim.datasets.hydro.projection import at_theta_E, strengthened
+from lensrim.datasets.hydro.smoothing import with_reach
+from lensrim.datasets.hydro.tables import read_particle_table
+from lensrim.datasets.hydro.toys import Bulge, DarkHalo, ToyHaloes, draw_particles
 from lensrim.datasets.splits import split
-from lensrim.datasets.toy_haloes import Bulge, DarkHalo, ToyHaloes, draw_particles
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 from lensrim.lensing.cosmology import lens_scales

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lensrim.datasets.particles import (
+from lensrim.datasets.hydro.particles import (
     Particles,
     check_rotation,
     densest_point,
@@ -12,7 +12,7 @@ from lensrim.datasets.particles import (
     turned,
     wrapped,
 )
-from lensrim.datasets.toy_haloes import Bulge, DarkHalo, ToyHaloes, draw_particles
+from lensrim.datasets.hydro.toys import Bulge, DarkHalo, ToyHaloes, draw_particles
 
 AXES = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, -1, 0), (0, 0, -2), (1, 2, 3), (1e-5, 1, 0)]
 

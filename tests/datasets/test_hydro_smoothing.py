@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from lensrim.datasets import smoothing
-from lensrim.datasets.particles import Particles
-from lensrim.datasets.smoothing import NARROWEST, spread, with_reach
+from lensrim.datasets.hydro import smoothing
+from lensrim.datasets.hydro.particles import Particles
+from lensrim.datasets.hydro.smoothing import NARROWEST, spread, with_reach
 from lensrim.errors import InputError
 
 SHAPE = (37, 53)

@@ -9,10 +9,10 @@ import pytest
 from astropy.io import fits
 from tng import BOX, A, H, write_halo
 
-from lensrim.datasets import snapshots
-from lensrim.datasets.particle_tables import read_particle_table
-from lensrim.datasets.particles import Particles
-from lensrim.datasets.snapshots import read_snapshot
+from lensrim.datasets.hydro import snapshots
+from lensrim.datasets.hydro.particles import Particles
+from lensrim.datasets.hydro.snapshots import read_snapshot
+from lensrim.datasets.hydro.tables import read_particle_table
 from lensrim.errors import InputError
 
 

@@ -12,17 +12,17 @@ from safetensors import safe_open
 from tng import write_halo
 
 from lensrim._weights import read_weights, sha256_of, write_weights
-from lensrim.datasets.bank_making import BankPlan, HaloSource, make_bank
 from lensrim.datasets.contaminants import RESIDUES
-from lensrim.datasets.halo_masses import HaloMasses
-from lensrim.datasets.hydro import HaloFolder
-from lensrim.datasets.kappa_bank import HaloBank, projections_of, same_haloes, write_bank
-from lensrim.datasets.model_haloes import ModelHaloes
-from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.haloes.bank import HaloBank, projections_of, same_haloes, write_bank
+from lensrim.datasets.haloes.making import BankPlan, HaloSource, make_bank
+from lensrim.datasets.haloes.modelled import ModelHaloes
+from lensrim.datasets.haloes.scaled import HaloView, ScaledHaloes
+from lensrim.datasets.haloes.simulated import SimulatedHaloes
+from lensrim.datasets.hydro.maps import HaloFolder
+from lensrim.datasets.hydro.toys import ToyHaloes
+from lensrim.datasets.pairs.halo_masses import HaloMasses
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior, draw_system
-from lensrim.datasets.scaled_haloes import HaloView, ScaledHaloes
-from lensrim.datasets.simulated_haloes import SimulatedHaloes
-from lensrim.datasets.toy_haloes import ToyHaloes
 from lensrim.errors import InputError
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import make_mock, render

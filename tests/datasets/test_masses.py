@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lensrim.datasets.mass_fields import MARGIN, add_patches, at_rays, from_flux, wider
-from lensrim.datasets.masses import AnalyticMasses, Fields
-from lensrim.datasets.pairs import RAYS, PairPrior, Pairs
+from lensrim.datasets.pairs.mass_fields import MARGIN, add_patches, at_rays, from_flux, wider
+from lensrim.datasets.pairs.masses import AnalyticMasses, Fields
+from lensrim.datasets.pairs.pairs import RAYS, PairPrior, Pairs
 from lensrim.datasets.priors import System, SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.lensing.mass import EPL, SIS, Multipole, Shear, Sum, flux_average

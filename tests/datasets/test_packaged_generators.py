@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from lensrim._weights import read_weights
-from lensrim.datasets import learnt_galaxies
-from lensrim.datasets.galaxies import open_galaxies
-from lensrim.datasets.generative import load_vae
-from lensrim.datasets.learnt_galaxies import LearntGalaxies, cards, packaged
+from lensrim.datasets.galaxies import learnt as learnt_galaxies
+from lensrim.datasets.galaxies.generative import load_vae
+from lensrim.datasets.galaxies.learnt import LearntGalaxies, cards, packaged
+from lensrim.datasets.galaxies.opening import open_galaxies
 from lensrim.datasets.presets import Population, read_population
-from lensrim.datasets.samples import Samples
+from lensrim.datasets.shards.samples import Samples
 from lensrim.errors import InputError
 from lensrim.generation.recipe import read_generator_recipe
 from lensrim.inference.recipe import read_recipe

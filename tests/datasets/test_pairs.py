@@ -8,21 +8,21 @@ import pytest
 import torch
 from pretend import pretended_device
 
-from lensrim.datasets import mass_fields
 from lensrim.datasets.arcs import arc_weights
-from lensrim.datasets.clumpy import Clumpy
 from lensrim.datasets.contaminants import NONE, RESIDUES, TRAINING, Contamination
-from lensrim.datasets.drawn import Stream
+from lensrim.datasets.galaxies.clumpy import Clumpy
+from lensrim.datasets.galaxies.stamps import Galaxy, half_light_radius
 from lensrim.datasets.halos import LensPrior
 from lensrim.datasets.instruments import EUCLID_VIS, HST_ACS
-from lensrim.datasets.masses import AnalyticMasses
-from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.pairs import mass_fields
+from lensrim.datasets.pairs.drawn import Stream
+from lensrim.datasets.pairs.masses import AnalyticMasses
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
+from lensrim.datasets.pairs.sources import source_maps, source_numbers
+from lensrim.datasets.pairs.systems import FINE
 from lensrim.datasets.priors import System, SystemPrior
-from lensrim.datasets.psf_changes import PsfChanges
-from lensrim.datasets.psfs import fine_psf, native_psf
-from lensrim.datasets.sources import source_maps, source_numbers
-from lensrim.datasets.stamps import Galaxy, half_light_radius
-from lensrim.datasets.systems import FINE
+from lensrim.datasets.psfs.changes import PsfChanges
+from lensrim.datasets.psfs.kinds import fine_psf, native_psf
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render
 from lensrim.evaluation.rendering import TrueSource
@@ -180,7 +180,7 @@ def test_pairs_are_rendered_on_one_device(monkeypatch: pytest.MonkeyPatch):
     assert {"clumpy", "stamp"} < drawn.source.keys() and "psf_stamp" in drawn.psf
     assert "correlation" in drawn.noise and len(drawn.rough["row"])
     here = pairs.render(drawn)
-    monkeypatch.setattr("lensrim.datasets.pairs.Stream", HostStream)
+    monkeypatch.setattr("lensrim.datasets.pairs.pairs.Stream", HostStream)
     for cached in (mass_fields._matrices, mass_fields._points, mass_fields._weights):
         cached.cache_clear()
     with pretended_device() as device:

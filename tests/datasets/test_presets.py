@@ -9,13 +9,13 @@ import pytest
 import torch
 from astropy.io import fits
 
-from lensrim.datasets.exposures import noise_maps, noise_numbers
 from lensrim.datasets.instruments import EUCLID_VIS, HST_WFC3, INSTRUMENTS, Instrument
 from lensrim.datasets.noise import read_noise_fields, unit_noise
-from lensrim.datasets.pairs import Pairs
+from lensrim.datasets.pairs.exposures import noise_maps, noise_numbers
+from lensrim.datasets.pairs.pairs import Pairs
 from lensrim.datasets.presets import PRESETS, Population, population_of, read_population
 from lensrim.datasets.priors import SystemPrior, draw_system
-from lensrim.datasets.psfs import fine_psf, native_psf, read_psf_stamps
+from lensrim.datasets.psfs.kinds import fine_psf, native_psf, read_psf_stamps
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock, render
 from lensrim.lensing.psf import measure_fwhm
@@ -297,7 +297,7 @@ def test_bad_names_of_recipes(name: str, text: str | None, match: str, tmp_path:
 
 
 def test_a_population_that_cannot_fit_its_frame_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lensrim.datasets.pairs.DRAWS", 5)
+    monkeypatch.setattr("lensrim.datasets.pairs.pairs.DRAWS", 5)
     wide = replace(PRESETS["euclid"].system, theta_E_arcsec=(3.0, 4.0))
     with pytest.raises(InputError, match=r"shape: must hold the arcs .* none of 5 systems fits"):
         Pairs(1, shape=(64, 64), prior=replace(PRESETS["euclid"].pair_prior, system=wide))(0)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from lensrim.datasets.galaxies.stamps import Galaxy
 from lensrim.datasets.halos import Lens, LensPrior, draw_lens
 from lensrim.datasets.priors import (
     SystemPrior,
     draw_system,
     synthetic_galaxy,
 )
-from lensrim.datasets.psfs import draw_psf, read_psf_stamps
-from lensrim.datasets.stamps import Galaxy
+from lensrim.datasets.psfs.kinds import draw_psf, read_psf_stamps
 from lensrim.errors import InputError
 
 SEEDS = range(40)

@@ -10,9 +10,9 @@ import torch
 from scipy import ndimage, special
 
 from lensrim.datasets.instruments import HST_ACS, INSTRUMENTS, Instrument
-from lensrim.datasets.psf_changes import PsfChange, PsfChanges, change_psfs, draw_change
-from lensrim.datasets.psfs import Psf, draw_psf, fine_psf, native_psf, read_psf_stamps
-from lensrim.datasets.pupils import STATES, Pupil, diffraction, pupil_stamps
+from lensrim.datasets.psfs.changes import PsfChange, PsfChanges, change_psfs, draw_change
+from lensrim.datasets.psfs.kinds import Psf, draw_psf, fine_psf, native_psf, read_psf_stamps
+from lensrim.datasets.psfs.pupils import STATES, Pupil, diffraction, pupil_stamps
 from lensrim.errors import InputError
 from lensrim.lensing.psf import measure_fwhm
 

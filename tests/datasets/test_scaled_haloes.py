@@ -5,11 +5,10 @@ import pytest
 import torch
 from haloes import MACRO, power_law
 
-from lensrim.datasets.halos import Ellipsoid, Lens
-from lensrim.datasets.macro_fits import FITTED, fit_macro
-from lensrim.datasets.model_haloes import ModelHaloes
-from lensrim.datasets.polar_maps import levels, nodes, polar_deflection
-from lensrim.datasets.scaled_haloes import (
+from lensrim.datasets.haloes.macro_fits import FITTED, fit_macro
+from lensrim.datasets.haloes.modelled import ModelHaloes
+from lensrim.datasets.haloes.polar_maps import levels, nodes, polar_deflection
+from lensrim.datasets.haloes.scaled import (
     HaloView,
     PlacedHalo,
     place_halo,
@@ -17,6 +16,7 @@ from lensrim.datasets.scaled_haloes import (
     scaled_halo,
     scaled_kappa,
 )
+from lensrim.datasets.halos import Ellipsoid, Lens
 from lensrim.errors import InputError
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.grid import PixelGrid

@@ -9,10 +9,10 @@ import pytest
 from astropy.io import fits
 
 from lensrim.cli import main
-from lensrim.datasets.pairs import Pairs
+from lensrim.datasets.pairs.pairs import Pairs
 from lensrim.datasets.presets import Population, read_population
-from lensrim.datasets.samples import SETS, Samples
-from lensrim.datasets.shards import Shards
+from lensrim.datasets.shards.reading import Shards
+from lensrim.datasets.shards.samples import SETS, Samples
 from lensrim.datasets.splits import split
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches, DataConfig, Duplicates

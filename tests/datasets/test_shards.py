@@ -19,9 +19,9 @@ from stamps import slow_stamp, stamp
 from torch.utils.data import DataLoader
 
 from lensrim.datasets.presets import Population
-from lensrim.datasets.samples import DESCRIPTION, Samples, StoredPairs
-from lensrim.datasets.shards import DamagedShard, Shards
-from lensrim.datasets.writing import Plan, processes, write_index, write_shards
+from lensrim.datasets.shards.reading import DamagedShard, Shards
+from lensrim.datasets.shards.samples import DESCRIPTION, Samples, StoredPairs
+from lensrim.datasets.shards.writing import Plan, processes, write_index, write_shards
 from lensrim.errors import InputError
 
 PLAN = Plan(count=22, per_shard=4, seed=7, recipe={"what": "stamps", "range": [0.5, 2.0]})
@@ -404,7 +404,7 @@ def test_stored_pairs_come_once_a_round_in_an_order_of_the_seed(pairs: Shards) -
 
 
 def test_stored_pairs_are_batches_of_pairs(pairs: Shards) -> None:
-    from lensrim.datasets.samples import _pairs
+    from lensrim.datasets.shards.samples import _pairs
 
     expected = {name: value for i in [0] for name, value in _pairs(SMALL)(i).items()}
     batch = StoredPairs(3, pairs)(0)

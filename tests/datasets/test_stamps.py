@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lensrim.datasets.denoising import WHITE, denoise, starlet
-from lensrim.datasets.quality import box_share, quality
-from lensrim.datasets.stamps import THOROUGH, Cleaning, clean, half_light_radius
+from lensrim.datasets.galaxies.denoising import WHITE, denoise, starlet
+from lensrim.datasets.galaxies.quality import box_share, quality
+from lensrim.datasets.galaxies.stamps import THOROUGH, Cleaning, clean, half_light_radius
 
 SIDE = 121
 Y, X = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2

@@ -6,8 +6,8 @@ import pytest
 import torch
 from pretend import pretended_device
 
-from lensrim.datasets.drawn import Stream
-from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.pairs.drawn import Stream
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.evaluation.bench import pairs as bench
 from lensrim.evaluation.bench.timing import Timing
@@ -48,7 +48,7 @@ def test_a_device_does_as_much_at_once_for_many_samples(monkeypatch: pytest.Monk
     prior = PairPrior(system, rough=1.0, mixed=1.0)
     # Contaminants are drawn in kinds, of which more are in a larger batch.
     pairs = Pairs(2, shape=(32, 32), prior=prior, psf_side=15, contaminants=())
-    monkeypatch.setattr("lensrim.datasets.pairs.Stream", HostStream)
+    monkeypatch.setattr("lensrim.datasets.pairs.pairs.Stream", HostStream)
     counts = []
     with pretended_device() as device:
         for size in (2, 2, 7):  # the first fills what is kept for a device
@@ -65,7 +65,7 @@ WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", 
 def test_no_value_of_a_batch_is_looked_at(monkeypatch: pytest.MonkeyPatch):
     system = SystemPrior(pixel_scale=(1.0, 1.0), theta_E=(12.0, 20.0))
     pairs = Pairs(12, shape=(32, 32), prior=PairPrior(system, rough=1.0), psf_side=15)
-    monkeypatch.setattr("lensrim.datasets.pairs.Stream", HostStream)
+    monkeypatch.setattr("lensrim.datasets.pairs.pairs.Stream", HostStream)
     with pretended_device() as device:
         there = pairs.draw(0).to(device)
         pairs.render(there, device)

@@ -9,11 +9,11 @@ import torch
 from astropy.io import fits
 
 from lensrim.datasets.contaminants import TRAINING, Contamination, Neighbour, Track
-from lensrim.datasets.contamination import ContaminationBatch, neighbour_light
+from lensrim.datasets.pairs.contamination import ContaminationBatch, neighbour_light
 from lensrim.datasets.presets import population_of
 from lensrim.datasets.priors import SystemPrior, draw_system
-from lensrim.datasets.psf_changes import PsfChange, PsfChanges
-from lensrim.datasets.psfs import Psf, fine_psf, native_psf
+from lensrim.datasets.psfs.changes import PsfChange, PsfChanges
+from lensrim.datasets.psfs.kinds import Psf, fine_psf, native_psf
 from lensrim.evaluation.contaminated import neighbour_images
 from lensrim.evaluation.mock_files import write_mock
 from lensrim.evaluation.mocks import Mock, make_mock, render

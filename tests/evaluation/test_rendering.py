@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from lensrim.datasets.galaxies.stamps import Galaxy, half_light_radius
 from lensrim.datasets.halos import Ellipsoid, Lens
 from lensrim.datasets.priors import Placement, SersicLight
-from lensrim.datasets.psfs import Psf, block_mean, fine_psf, native_psf
-from lensrim.datasets.stamps import Galaxy, half_light_radius
+from lensrim.datasets.psfs.kinds import Psf, block_mean, fine_psf, native_psf
 from lensrim.evaluation.deflection import pixel_coordinates
 from lensrim.evaluation.rendering import (
     Canvas,

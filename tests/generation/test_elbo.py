@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from lensrim.datasets.generative import VAE, VAEConfig, load_vae
+from lensrim.datasets.galaxies.generative import VAE, VAEConfig, load_vae
 from lensrim.errors import InputError
 from lensrim.generation.elbo import ELBO, divergence
 from lensrim.generation.mixture import fit_mixture

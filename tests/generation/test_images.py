@@ -71,7 +71,7 @@ def test_masses_have_an_einstein_radius_of_one() -> None:
 def test_masses_may_be_haloes(tmp_path: Path) -> None:
     from haloes import power_law
 
-    from lensrim.datasets.kappa_bank import write_bank
+    from lensrim.datasets.haloes.bank import write_bank
 
     write_bank(tmp_path / "bank", [power_law(f"h{k}#0", f"h{k}") for k in range(12)])
     config = MassConfig(maps=4, halo_share=1.0, haloes=str(tmp_path / "bank"))

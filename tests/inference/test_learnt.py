@@ -4,7 +4,7 @@ import pytest
 import torch
 from interferometers import energy
 
-from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.inference.learnt import (

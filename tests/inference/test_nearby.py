@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lensrim.datasets.generative import VAE, VAEConfig
-from lensrim.datasets.pairs import Pairs
+from lensrim.datasets.galaxies.generative import VAE, VAEConfig
+from lensrim.datasets.pairs.pairs import Pairs
 from lensrim.errors import InputError
 from lensrim.inference.ewc import fisher
 from lensrim.inference.learnt import LensConfig, build, prepare, start_state, with_start

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lensrim.datasets.contaminants import RESIDUES
-from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.inference.learnt import FIELDS, setting_of, simulator_of, start_state, with_start
 from lensrim.inference.objective import Truth, errors_of, misfit

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lensrim.datasets.drawn import Drawn
+from lensrim.datasets.pairs.drawn import Drawn
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches, DataConfig
 from lensrim.inference.recipe import Recipe, read_recipe

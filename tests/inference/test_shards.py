@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lensrim.datasets.presets import Population
-from lensrim.datasets.samples import Samples
-from lensrim.datasets.writing import Plan, write_shards
+from lensrim.datasets.shards.samples import Samples
+from lensrim.datasets.shards.writing import Plan, write_shards
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches, DataConfig
 from lensrim.inference.recipe import read_recipe

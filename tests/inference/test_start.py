@@ -8,7 +8,7 @@ from pretend import pretended_device
 
 from lensrim.datasets.contaminants import RESIDUES
 from lensrim.datasets.halos import LensPrior
-from lensrim.datasets.pairs import PairPrior, Pairs
+from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.inference import scatter

@@ -18,7 +18,7 @@ import torch
 import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ...datasets.pairs import Pairs
+from ...datasets.pairs.pairs import Pairs
 from ...inference.learnt import LensConfig, build, with_start
 from ...inference.objective import loss_of
 from .timing import Contender, Timing, keep_memory, time_in_turns

@@ -1,0 +1,1 @@
+"""Galaxies to be lensed: read from folders and catalogues, cleaned, judged, or drawn."""

@@ -1,0 +1,1 @@
+"""A model of the haloes of lens galaxies: stars, dark matter, subhalos, line of sight."""

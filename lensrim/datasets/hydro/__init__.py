@@ -1,0 +1,1 @@
+"""Convergence maps of haloes from hydrodynamical simulations."""

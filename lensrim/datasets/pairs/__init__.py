@@ -1,0 +1,1 @@
+"""Training pairs: drawn as numbers, rendered where they train."""

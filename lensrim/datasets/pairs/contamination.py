@@ -1,0 +1,381 @@
+r"""Contaminants in images: batched, in torch, on any device; and one at a time for mocks.
+
+Neighbours are light before the PSF; cosmic rays are not convolved. What is masked: neighbours
+where the light of those that are seen, after the PSF, is above ``FADED`` of the noise; tracks that
+are found, and saturated cores, both grown by a pixel; bad pixels and strips, which hold no data
+and are set to zero.
+
+:class:`Contaminated` puts all of it into the batches of
+:class:`lensrim.datasets.pairs.pairs.Pairs`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...grid import PixelGrid
+from ...lensing.psf import PSF
+from ..contaminants import (
+    Contaminants,
+    Contamination,
+    LightErrors,
+    Neighbour,
+    Strip,
+    Track,
+    draw_contaminants,
+)
+from ..priors import System
+from ..psfs.changes import PsfChange, change_psfs
+from .drawn import Stream
+from .exposures import Exposure, smooth_fields
+
+FADED = 0.5
+"""Light of a neighbour, in standard deviations of the noise, down to which it is masked."""
+
+SOFT = 0.45
+"""Radius by which galaxies are softened [pixel]."""
+
+
+@dataclass(frozen=True)
+class ContaminationBatch:
+    """Creates the contaminants of B observations, as tensors.
+
+    Places without a contaminant are filled with ones that do nothing.
+
+    Arguments:
+        neighbours: The numbers of :class:`Neighbour`, with shape (B, K, 9).
+        tracks: Those of :class:`Track`, with shape (B, T, 7).
+        strips: Those of :class:`Strip`, with shape (B, S, 3).
+        bad: Numbers of bad pixels, row by row, or -1, with shape (B, M).
+        core: Radius of the masked core [pixel], with shape (B).
+        light: The numbers of :class:`LightErrors`, with shape (B, 9).
+        psf: Those of :class:`PsfChange`, with shape (B, ``NUMBERS``).
+        noise: Stated noise over the true one, with shape (B).
+    """
+
+    neighbours: Tensor
+    tracks: Tensor
+    strips: Tensor
+    bad: Tensor
+    core: Tensor
+    light: Tensor
+    psf: Tensor
+    noise: Tensor
+
+    @classmethod
+    def of(
+        cls, each: Sequence[Contamination | None], shape: tuple[int, int]
+    ) -> "ContaminationBatch":
+        """Packs contaminants of frames of a shape (H, W)."""
+        some = [Contamination() if c is None else c for c in each]
+        absent = Track(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, False)
+        dark = Neighbour(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+        nowhere = Strip(0.0, 1e6, 0.0)
+        bad = [[row * shape[1] + column for row, column in c.bad] for c in some]
+        most = max(1, *(len(b) for b in bad))
+        return cls(
+            neighbours=_filled([c.neighbours for c in some], dark),
+            tracks=_filled([c.tracks for c in some], absent),
+            strips=_filled([c.strips for c in some], nowhere),
+            bad=torch.tensor([b + [-1] * (most - len(b)) for b in bad]),
+            core=torch.tensor([c.core for c in some]),
+            light=torch.tensor([astuple(c.light or LightErrors(0.0)) for c in some]),
+            psf=torch.tensor([astuple(c.psf or PsfChange()) for c in some]),
+            noise=torch.tensor([c.noise for c in some]),
+        )
+
+    def rows(self, row: Tensor) -> "ContaminationBatch":
+        """Returns some of the observations."""
+        return ContaminationBatch(*(getattr(self, f.name)[row] for f in fields(self)))
+
+
+def _filled(rows: Sequence[Sequence[object]], empty: object) -> Tensor:
+    """Puts rows of dataclasses of numbers into a tensor (B, most, numbers)."""
+    most = max(1, *(len(row) for row in rows))
+    values = [[astuple(e) for e in [*row, *[empty] * (most - len(row))]] for row in rows]  # type: ignore[call-overload]
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def sersic_density(radius: Tensor, n: Tensor) -> Tensor:
+    r"""Returns the brightness at the effective radius of a Sersic profile of flux 1 [pixel^-2].
+
+    .. math:: \frac{b^{2n} e^{-b}}{2 \pi n R_e^2 \Gamma(2n)} \, , \qquad b = 2n - 1/3 \, .
+    """
+    b = 2 * n - 1 / 3
+    log = 2 * n * b.log() - b - torch.lgamma(2 * n)
+    return log.exp() / (2 * math.pi * n * radius.square())
+
+
+def sersic_within(distance: Tensor, radius: Tensor, n: Tensor) -> Tensor:
+    r"""Returns the share of the flux of a Sersic profile within a distance, of the same unit.
+
+    .. math:: P\left( 2n, \, b \, (r / R_e)^{1/n} \right) \, , \qquad b = 2n - 1/3 \, ,
+
+    with the regularised incomplete gamma function :math:`P`.
+    """
+    return torch.special.gammainc(2 * n, (2 * n - 1 / 3) * (distance / radius) ** (1 / n))
+
+
+def neighbour_light(
+    batch: ContaminationBatch, grid: PixelGrid, psf: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Draws the neighbours before the PSF.
+
+    Galaxies are sampled at the pixels' centres, softened so that none falls between them. This
+    loses the flux within ``SOFT`` of the centre: what of it rises above the brightness there
+    becomes a point, and what is left is scaled to the rest.
+
+    Arguments:
+        batch: The contaminants.
+        grid: Pixels of side 1.
+        psf: True PSFs, with shape (B, P, P); their peaks say how much light a brightness is.
+
+    Returns:
+        The light of all, and of what a mask has to cover, each with shape (B, 1, H, W).
+    """
+    numbers = batch.neighbours[..., None, None]
+    x, y, brightness, radius, n, q, phi, masked, side = numbers.unbind(2)
+    dx, dy = (c - o for c, o in zip(grid.coordinates(device=psf.device), (x, y), strict=True))
+    star = _cubic(dx) * _cubic(dy)
+    major, minor = dx * phi.cos() + dy * phi.sin(), dy * phi.cos() - dx * phi.sin()
+    size = radius.clamp(min=0.1)
+    b, soft = 2 * n - 1 / 3, torch.full_like(size, SOFT)
+    r = (q * major**2 + minor**2 / q + soft**2).sqrt() / size
+    galaxy, top = (torch.exp(-b * (c ** (1 / n) - 1)) for c in (r, soft / size))
+    density = sersic_density(size, n)
+    lost = sersic_within(soft, size, n)
+    cusp = (lost - math.pi * soft**2 * density * top).clamp(min=0)
+    galaxy = density * galaxy * ((1 - cusp) / (1 - lost).clamp(min=0.01)) + cusp * star
+    flux = brightness / psf.amax((-2, -1))[:, None, None, None]
+    light = flux * torch.where(radius > 0, galaxy, star)
+    towards = dx * side.cos() + dy * side.sin() > 0
+    hidden = light * ((masked == 1) | ((masked == 0.5) & towards))
+    return light.sum(1, keepdim=True), hidden.sum(1, keepdim=True)
+
+
+def cosmic_rays(batch: ContaminationBatch, grid: PixelGrid) -> tuple[Tensor, Tensor]:
+    """Draws the tracks.
+
+    Returns:
+        Their charge [standard deviations of the noise], and 1 where a mask covers those that are
+        found, each with shape (B, 1, H, W).
+    """
+    numbers = batch.tracks[..., None, None]
+    x, y, length, phi, width, charge, found = numbers.unbind(2)
+    dx, dy = (c - o for c, o in zip(grid.coordinates(device=numbers.device), (x, y), strict=True))
+    along, across = dx * phi.cos() + dy * phi.sin(), dy * phi.cos() - dx * phi.sin()
+    beyond = (along.abs() - length / 2).clamp(min=0)
+    light = charge * torch.exp(-(beyond**2 + across**2) / (2 * width**2))
+    covered = ((light * found) > FADED).float().amax(1, keepdim=True)
+    return light.sum(1, keepdim=True), _grown(covered)
+
+
+def light_errors(
+    batch: ContaminationBatch, light: Tensor, numbers: Tensor, waves: Tensor, grid: PixelGrid
+) -> Tensor:
+    """Draws what fits leave of lens lights, in parts of the light.
+
+    Arguments:
+        batch: The contaminants.
+        light: The light after the PSF, with shape (B, 1, H, W).
+        numbers: R_sersic, n_sersic, center_x, center_y of each [pixel], with shape (B, 4).
+        waves: Smooth random maps of variance 1, with shape (B, 1, H, W).
+        grid: Pixels of side 1.
+
+    Returns:
+        Maps whose root mean square, weighted by the light, is what was drawn, of the same shape.
+    """
+    errors = batch.light[:, :, None, None, None]
+    size, wavy, dipole, quadrupole, ring, boxiness, one, two, four = errors.unbind(1)
+    r_e, n, cx, cy = numbers.to(light)[:, :, None, None, None].unbind(1)
+    x, y = grid.coordinates(device=light.device)
+    dx, dy = x - cx, y - cy
+    r, angle = (dx**2 + dy**2 + 0.5).sqrt(), torch.atan2(dy, dx)
+    r_e = r_e.clamp(min=0.3)
+    t = (r / r_e) ** (1 / n.clamp(min=0.3))
+    shapes = (
+        (wavy, waves),
+        (dipole, t * r_e / r * torch.cos(angle - one)),
+        (quadrupole, t * torch.cos(2 * (angle - two))),
+        (ring, t * torch.log(r / r_e)),
+        (boxiness, torch.cos(4 * (angle - four))),
+    )
+    pattern = sum(w * _unit(m, light) for w, m in shapes)
+    return size * _unit(torch.as_tensor(pattern), light)
+
+
+def _unit(pattern: Tensor, light: Tensor) -> Tensor:
+    """Scales maps to a root mean square of 1, weighted by the light."""
+    weight = light.sum((-2, -1), keepdim=True).clamp(min=1e-20)
+    rms = ((pattern.square() * light).sum((-2, -1), keepdim=True) / weight).sqrt()
+    return pattern / rms.clamp(min=1e-9)
+
+
+def usable(
+    batch: ContaminationBatch,
+    grid: PixelGrid,
+    *,
+    hidden: Tensor,
+    sigma: Tensor,
+    rays: Tensor,
+    center: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Draws the masks.
+
+    Arguments:
+        batch: The contaminants.
+        grid: Pixels of side 1.
+        hidden: Light that is to be masked, after the PSF, with shape (B, 1, H, W).
+        sigma: The noise, of the same shape.
+        rays: 1 where tracks are found, of the same shape.
+        center: Centres of the lenses [pixel], with shape (B, 2).
+
+    Returns:
+        1 where a pixel is used, and 1 where it holds data at all, each with shape (B, 1, H, W).
+    """
+    x, y = grid.coordinates(device=sigma.device)
+    phi, offset, half = batch.strips[..., None, None].unbind(2)
+    strip = ((x * phi.cos() + y * phi.sin() - offset).abs() < half).any(1, keepdim=True)
+    size, (h, w) = len(sigma), grid.shape
+    flat = torch.zeros(size, h * w + 1, device=sigma.device)
+    # what is nowhere goes behind the last pixel
+    places = batch.bad % (h * w + 1)
+    lost = flat.scatter(1, places, 1.0)[:, :-1].reshape(size, 1, h, w)
+    held = 1 - torch.maximum(lost, strip.float())
+    cx, cy = center.to(sigma)[:, :, None, None, None].unbind(1)
+    core = batch.core[:, None, None, None]
+    burnt = (torch.hypot(x - cx, y - cy) < core).float()
+    covered = _grown((hidden > FADED * sigma).float())
+    return held * (1 - torch.maximum(torch.maximum(covered, burnt), rays)), held
+
+
+def given_psfs(batch: ContaminationBatch, psf: Tensor) -> Tensor:
+    """Returns the PSFs that a fit is given in place of the true ones (B, P, P)."""
+    return change_psfs(psf, batch.psf)
+
+
+def _cubic(offset: Tensor) -> Tensor:
+    """Weights by which a point's light is shared along an axis (Keys 1981): hardly blurred."""
+    d = offset.abs()
+    inner = (1.5 * d - 2.5) * d**2 + 1
+    outer = ((-0.5 * d + 2.5) * d - 4) * d + 2
+    return torch.where(d < 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
+
+
+def _grown(mask: Tensor) -> Tensor:
+    """Grows masks by a pixel."""
+    return F.max_pool2d(mask, 3, stride=1, padding=1)
+
+
+PREFIX = "contamination_"
+"""What the names of the numbers begin with, among those of other contaminants."""
+
+
+@dataclass(frozen=True)
+class Contaminated:
+    """Creates the contaminant of pairs: all that :mod:`lensrim.datasets.contaminants` draws.
+
+    Light that is left of the lens is known to the fit as a noise, not as what it is.
+
+    Arguments:
+        prior: The population, for systems that were drawn without contaminants.
+    """
+
+    prior: Contaminants
+
+    def numbers(
+        self, systems: Sequence[System], rng: np.random.Generator, shape: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Collects the contaminants of systems in pixels, and the rows that have each kind."""
+        each = [s.contamination or self._drawn(s, rng, shape) for s in systems]
+        batch = ContaminationBatch.of(each, shape)
+        rows = {
+            "beside": [c is not None and bool(c.neighbours) for c in each],
+            "crossed": [c is not None and bool(c.tracks) for c in each],
+            "lit": [c is not None and c.light is not None for c in each],
+            "misled": [c is not None and c.psf is not None for c in each],
+        }
+        lights = [s.lens_light for s in systems]
+        sersic = [
+            (1.0, 1.0, 0.0, 0.0) if s is None else (s.R_sersic, s.n_sersic, s.center_x, s.center_y)
+            for s in lights
+        ]
+        noises = [s.noise for s in systems]
+        levels = [(n.snr, n.poisson_share, float(n.without_light)) for n in noises]
+        found = {f.name: getattr(batch, f.name) for f in fields(batch)}
+        found |= {k: torch.tensor(np.flatnonzero(v), dtype=torch.long) for k, v in rows.items()}
+        found |= {"sersic": torch.tensor(sersic), "level": torch.tensor(levels)}
+        return {PREFIX + name: value for name, value in found.items()}
+
+    def _drawn(
+        self, system: System, rng: np.random.Generator, shape: tuple[int, int]
+    ) -> Contamination | None:
+        host = system.lens.ellipsoid
+        return draw_contaminants(
+            rng,
+            self.prior,
+            shape=shape,
+            theta_E=host.theta_E,
+            fwhm=system.psf.fwhm,
+            center=(host.center_x, host.center_y),
+            lit=system.lens_light is not None,
+        )
+
+    def apply(self, numbers: Mapping[str, Tensor], exposure: Exposure, stream: Stream) -> Exposure:
+        """Puts the contaminants into images, on their device."""
+        own = {k.removeprefix(PREFIX): v for k, v in numbers.items() if k.startswith(PREFIX)}
+        batch = ContaminationBatch(**{f.name: own[f.name] for f in fields(ContaminationBatch)})
+        shape = (exposure.image.shape[-2], exposure.image.shape[-1])
+        grid, image, sigma = PixelGrid(shape, 1.0), exposure.image, exposure.sigma
+        floor = sigma.amin((1, 2, 3), keepdim=True)
+        hidden, found = torch.zeros_like(image), torch.zeros_like(image)
+        if len(row := own["beside"]):
+            light, cover = neighbour_light(batch.rows(row), grid, exposure.true_psf[row])
+            blur = PSF(exposure.true_psf[row], shape, subsample=1, trusted=True)
+            light, cover = blur(light), blur(cover)
+            noise = (_photon_noise(own["level"], exposure)[row] * light.clamp(min=0)).sqrt()
+            image = image.index_add(0, row, light + noise * stream.normal(*light.shape))
+            sigma = sigma.index_copy(0, row, torch.hypot(sigma[row], noise))
+            hidden = hidden.index_copy(0, row, cover)
+        if len(row := own["lit"]):
+            some, light = batch.rows(row), exposure.light[row]
+            waves = smooth_fields(torch.full_like(some.noise, WAVE_LENGTH), shape, stream)
+            left = light_errors(some, light, own["sersic"][row], waves, grid)
+            image = image.index_add(0, row, left * light)
+            rest = some.light[:, :1, None, None] * light
+            sigma = sigma.index_copy(0, row, torch.hypot(sigma[row], rest))
+        if len(row := own["crossed"]):
+            charge, seen = cosmic_rays(batch.rows(row), grid)
+            image = image.index_add(0, row, charge * floor[row])
+            found = found.index_copy(0, row, seen)
+        used, held = usable(
+            batch, grid, hidden=hidden, sigma=sigma, rays=found, center=exposure.center
+        )
+        psf = exposure.psf
+        if len(row := own["misled"]):
+            psf = psf.index_copy(0, row, given_psfs(batch.rows(row), psf[row]))
+        return replace(
+            exposure,
+            image=image * held,
+            sigma=sigma * batch.noise[:, None, None, None],
+            mask=exposure.mask * used,
+            psf=psf,
+        )
+
+
+WAVE_LENGTH = 3.0
+"""Correlation length of the structure that is left of the lens light [pixel]."""
+
+
+def _photon_noise(levels: Tensor, exposure: Exposure) -> Tensor:
+    """Returns the variance that light of a brightness of 1 adds, with shape (B, 1, 1, 1)."""
+    snr, share, alone = levels[..., None, None, None].unbind(1)
+    photons = (exposure.clean + exposure.light).clamp(min=0)
+    brightest = exposure.clean.flatten(1).argmax(1)[:, None]
+    top = photons.flatten(1).gather(1, brightest)[..., None, None]
+    return share / (snr.square() * torch.where(alone > 0, torch.ones_like(top), top))

@@ -1,0 +1,1 @@
+"""PSFs: analytic, measured, of telescopes' pupils, and how they change."""

@@ -1,0 +1,1 @@
+"""Training sets on disk: written in shards, resumed, read, and counted."""

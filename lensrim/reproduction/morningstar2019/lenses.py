@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...datasets.galaxies import Opened
-from ...datasets.pairs import Pairs
+from ...datasets.galaxies.opening import Opened
+from ...datasets.pairs.pairs import Pairs
+from ...datasets.pairs.systems import FINE
 from ...datasets.presets import PRESETS
-from ...datasets.systems import FINE
 from ...evaluation.problems.problem import generator, uniform
 from ...grid import PixelGrid
 from ...lensing.likelihood import pixels_of

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...datasets.galaxies import open_galaxies
+from ...datasets.galaxies.opening import open_galaxies
 from ...datasets.splits import split
 from ...evaluation.problems.problem import TRAINING, VALIDATION
 from ...rim import RIM

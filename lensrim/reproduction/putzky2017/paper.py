@@ -213,7 +213,7 @@ class Putzky2017:
 COST = {
     "small": "two trainings of about 4 and two of about 2 minutes of one core, and judging",
     "full": "four trainings of 50 000 steps of 16 patches; on paper, not measured: 1.2e12 "
-    "multiplications a step as published, 2 hours each at 10 TFLOP/s",
+    "operations a step as published, 2 hours each on a GPU that makes 1e13 a second",
 }
 
 

@@ -92,8 +92,8 @@ DIFFERS = (
 )
 
 COST = {
-    "small": "measured: trainings of 11.6, 10.5 and 2.2 minutes of the clock, each with a fifth to "
-    "a third of one core, and 5 minutes of judging; less on two cores of their own",
+    "small": "measured: trainings of 11.6, 10.5 and 2.2 minutes of the clock, each with a fifth "
+    "to a third of one core, and 5 minutes of judging; less on two cores of their own",
     "full": "trainings of 100 000 steps of 32 lenses; on paper, not measured: 1.7e13 operations a "
     "step as published, 46 hours on a GPU that makes 1e13 a second, shared by torchrun",
 }

@@ -16,7 +16,7 @@ from ..lensing.likelihood import rays_of
 from ..lensing.mass import Shear
 from ..lensing.psf import measure_fwhm, native_kernel
 from .answer import Answer
-from .learnt import prepare, score_of, setting_of, simulator_of, start_state
+from .learnt import prepare, score_of, setting_of, shown, simulator_of, start_state
 from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
@@ -141,7 +141,8 @@ def apply(
     rim, spacing = machine.rim, scene.frame.grid.spacing
     square = Square(scene.frame.grid.shape)
     start = start_of(batch, state, spacing, square)
-    prepared = {k: v.to(device_of(rim)) for k, v in prepare(batch, start).items()}
+    prepared = shown(prepare(batch, start), machine.config)
+    prepared = {k: v.to(device_of(rim)) for k, v in prepared.items()}
     simulator = simulator_of(prepared)
     last = rim.predict(
         prepared["observation"],

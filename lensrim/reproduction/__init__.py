@@ -6,5 +6,5 @@
 
 Each trains the machine *as published* and *ours* for about the same time, judges them on the same
 unseen draws beside those who do without a machine, and writes the table *paper, as published,
-ours, the best of the others*, with all that differs from the paper in data or size.
+ours, the others*, with all that differs from the paper in data or size.
 """

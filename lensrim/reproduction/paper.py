@@ -84,8 +84,11 @@ class Line:
         paper: The paper's number, and where in it; ``not found`` where we could not look it up.
         published: Of the machine as published, at this scale.
         ours: Of ours.
-        rival: Of the best of those who do without a machine.
+        rival: Of the best of those who do without a machine, at their end.
         rival_name: Who that is.
+        early: Of the best of them after as many calls of the score as the machine as published
+            makes, where that was judged.
+        early_name: Who that is.
     """
 
     quantity: str
@@ -94,6 +97,8 @@ class Line:
     ours: Number
     rival: Number | None = None
     rival_name: str = ""
+    early: Number | None = None
+    early_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Result:
     """Holds what came of it.
 
     Arguments:
-        lines: The table *paper, as published, ours, the best of the others*.
+        lines: The table *paper, as published, ours, the others*.
         figures: Figures, by name.
         tables: Further tables, by name: rows of columns by name.
         differs: What differs from the paper, in data or size.

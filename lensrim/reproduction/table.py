@@ -6,17 +6,28 @@ from pathlib import Path
 
 from .paper import Line, Paper, Result, Setting
 
-COLUMNS = ("quantity", "paper", "as published", "ours", "best of the others", "who")
+COLUMNS = (
+    "quantity",
+    "paper",
+    "as published",
+    "ours",
+    "others, same calls",
+    "who",
+    "others, at their end",
+    "who at the end",
+)
 
 
 def cells(line: Line) -> tuple[str, ...]:
     """Returns a line of the table as text."""
-    rival = "" if line.rival is None else str(line.rival)
+    early, rival = ("" if n is None else str(n) for n in (line.early, line.rival))
     return (
         line.quantity,
         line.paper,
         str(line.published),
         str(line.ours),
+        early,
+        line.early_name,
         rival,
         line.rival_name,
     )
@@ -24,7 +35,9 @@ def cells(line: Line) -> tuple[str, ...]:
 
 def format_table(lines: Sequence[Line]) -> str:
     """Returns the table as text: the paper's own numbers, which are long, below each line."""
-    shown = [(c[0], *c[2:]) for c in (COLUMNS, *map(cells, lines))]
+    rows = [(c[0], *c[2:]) for c in (COLUMNS, *map(cells, lines))]
+    filled = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+    shown = [tuple(row[i] for i in filled) for row in rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
     text = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
     out = [text[0]]

@@ -17,7 +17,7 @@ from ..judged import kept, signs
 from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
 from ..training import Trainee, train
 from .figures import curves_figure, examples_figure
-from .judging import Machine, judge
+from .judging import LONGER, Machine, judge
 from .machines import Design, Ours, Published
 from .pictures import Leaves, Photographs, Pictures
 from .problems import DENOISING, TASKS, Draws, Kind, Trial, trials
@@ -268,23 +268,29 @@ def line(trial: Trial, rows: Sequence[Mapping[str, Any]], kind: str) -> Line:
     """Makes a line of the table: machines after the steps they were trained with, rivals at their
     end."""
 
-    def last(name: str, *, longest: bool = False) -> Tensor:
-        own = [row for row in rows if row["method"] == name]
-        return own[-1 if longest else -2]["psnr"]
+    def psnr(name: str, place: int) -> Tensor:
+        return [row for row in rows if row["method"] == name][place]["psnr"]
 
-    names = dict.fromkeys(row["method"] for row in rows)
-    others = {
-        name: last(name, longest=True)
-        for name in names
-        if not name.startswith(("published-", "ours-"))
-    }
-    best = max(others, key=lambda name: float(others[name].mean()))
+    def trained(label: str) -> Number:
+        own = {r["calls"]: r["psnr"] for r in rows if r["method"] == f"{label}-{kind}"}
+        return Number.mean(own[max(own) // LONGER])
+
+    def best(place: int) -> tuple[str, Number]:
+        names = dict.fromkeys(row["method"] for row in rows)
+        others = [name for name in names if not name.startswith(("published-", "ours-"))]
+        name = max(others, key=lambda name: float(psnr(name, place).mean()))
+        return name, Number.mean(psnr(name, place))
+
+    # Rivals have two rows: after as many calls as the machine as published, and at their end.
+    (early_name, early), (name, rival) = best(0), best(-1)
     paper = f"{TABLE2[int(trial.noise)]} (table 2)" if trial.is_denoising else NOT_FOUND
     return Line(
         f"{trial.name}, machine of {kind}: PSNR [dB]",
         paper,
-        Number.mean(last(f"published-{kind}")),
-        Number.mean(last(f"ours-{kind}")),
-        Number.mean(others[best]),
-        best,
+        trained("published"),
+        trained("ours"),
+        rival,
+        name,
+        early,
+        early_name,
     )

@@ -16,6 +16,7 @@ LAYERS = [
     {"plotting", "zoo", "training"},
     {"inference", "generation"},
     {"evaluation", "survey"},
+    {"reproduction"},
     {"cli"},
 ]
 """Modules and packages from the bottom up; those of one set do not know each other."""

@@ -18,6 +18,7 @@ COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
     "catalogue": "the same of many lenses, with one table and a page of them all",
     "evaluate": "the errors of the chain, on simulated lenses with known truth",
+    "reproduce": "papers done again, beside what they found",
     "bench": "the speed of the simulator, beside that of its peers",
     "simulate": "one mock observation with its truth, as FITS files",
     "haloes": "lenses from simulated haloes, or from the halo model, in one file",

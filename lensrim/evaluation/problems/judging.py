@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...rim import RIM
-from .problem import CHOICE, UNSEEN, Draws, Problem, Rival, Solver, generator
+from .problem import CHOICE, UNSEEN, Draws, Measured, Problem, Rival, Solver, generator
 
 CHOSEN_ON = 48
 """Draws on which rivals choose their settings."""
@@ -99,7 +99,7 @@ def add_machine(found: Found, problem: Problem, rim: RIM, unseen: Draws) -> None
     found.estimates[MACHINE] = estimates[-1]
 
 
-def add_direct(found: Found, problem: Problem, rival: Rival, unseen: Draws) -> None:
+def add_direct(found: Found, problem: Measured, rival: Rival, unseen: Draws) -> None:
     """Adds a rival that makes no calls."""
     ((setting, solver),) = rival.settings.items()
     (estimate,) = solver(unseen)
@@ -111,7 +111,7 @@ def add_direct(found: Found, problem: Problem, rival: Rival, unseen: Draws) -> N
 
 
 def add_iterative(
-    found: Found, problem: Problem, rival: Rival, ends: list[int], choice: Draws, unseen: Draws
+    found: Found, problem: Measured, rival: Rival, ends: list[int], choice: Draws, unseen: Draws
 ) -> None:
     """Adds a rival after each number of calls, with the best setting for that number."""
     tried = {
@@ -144,14 +144,14 @@ def best_of(errors: Sequence[Errors]) -> Errors:
 
 
 def follow(
-    problem: Problem, solver: Solver, draws: Draws, calls: int
+    problem: Measured, solver: Solver, draws: Draws, calls: int
 ) -> Iterator[tuple[Tensor, Errors]]:
     """Yields estimate and errors after each of so many calls."""
     for estimate in islice(solver(draws), calls):
         yield estimate, measured(problem, estimate, draws)
 
 
-def measured(problem: Problem, estimate: Tensor, draws: Draws) -> Errors:
+def measured(problem: Measured, estimate: Tensor, draws: Draws) -> Errors:
     """Computes all errors of an estimate."""
     return {name: f(estimate, draws["truth"]) for name, f in problem.errors.items()}
 

@@ -6,7 +6,7 @@ trained on, what settings are chosen on, and what is judged on never meet.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 from ...rim import RIM, Trajectory
 from ...training.config import TrainConfig
 
-Draws = Mapping[str, Tensor]
+Draws = Mapping[str, Any]
 """Samples of a problem, the batch first: ``truth`` and ``y``, maps of one channel or vectors,
-``sigma``, and what else it has."""
+``sigma``, and what else it has, such as an operator."""
 
 Solver = Callable[[Draws], Iterator[Tensor]]
 """Begins to solve draws, and yields its estimate after each call of the score; a direct solution
@@ -74,7 +74,18 @@ class Rival:
 
 
 @runtime_checkable
-class Problem(Protocol):
+class Measured(Protocol):
+    """What has measures of the error of estimates."""
+
+    @property
+    def errors(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Measures of the error of estimates, given the truth, with shape (B), by name; settings
+        are chosen by the least mean of the first."""
+        ...
+
+
+@runtime_checkable
+class Problem(Measured, Protocol):
     """An inverse problem."""
 
     @property
@@ -90,12 +101,6 @@ class Problem(Protocol):
     @property
     def unseen(self) -> int:
         """Number of draws on which all are judged."""
-        ...
-
-    @property
-    def errors(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
-        """Measures of the error of estimates, given the truth, with shape (B), by name; settings
-        are chosen by the least mean of the first."""
         ...
 
     def draw(self, batch: int, rng: torch.Generator) -> Draws:

@@ -1,0 +1,178 @@
+"""morningstar2019: lenses, views and inversions are right."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
+from lensrim.reproduction.morningstar2019.inversion import (
+    RIDGE,
+    invert,
+    pixels,
+    refine,
+    roughness,
+)
+from lensrim.reproduction.morningstar2019.judging import MODES, PIXELS
+from lensrim.reproduction.morningstar2019.lenses import (
+    Lenses,
+    errors,
+    mass_of,
+    source_on,
+    view_of,
+)
+from lensrim.reproduction.morningstar2019.machines import Ours, Published, full_score, plain_score
+from lensrim.reproduction.morningstar2019.paper import RECIPES, Morningstar2019
+from lensrim.reproduction.morningstar2019.reader import FLAT, Reader, reading_loss
+from lensrim.reproduction.paper import Setting
+
+LENSES = Lenses(shape=32, pixel_scale=0.14, theta_E=(0.6, 1.0))
+DESIGNS = {"published": Published(4, (4, 6), 3, 2), "ours": Ours((4, 6), 4, 2)}
+
+
+@pytest.fixture(scope="module")
+def draws():
+    return LENSES.draw(4, 0, UNSEEN, 0)
+
+
+@pytest.fixture(scope="module")
+def view(draws):
+    return view_of(draws, draws["lens"])
+
+
+def test_the_truth_fits(draws, view):
+    found = errors(draws, view, source_on(draws, view))
+    assert float(found["relative L2"].max()) == 0
+    assert float(found["chi2"].mean()) == pytest.approx(1, abs=0.1)
+    assert float(found["D"].median()) < 0.3
+    nothing = errors(draws, view, torch.zeros_like(draws["image"]))
+    torch.testing.assert_close(nothing["relative L2"], torch.ones(4))
+    assert float(nothing["D"].min()) > 5
+
+
+def test_a_wrong_lens_does_not_fit(draws):
+    wrong = draws["lens"].clone()
+    wrong[:, 0] += 0.1
+    view = view_of(draws, wrong)
+    assert float(errors(draws, view, source_on(draws, view))["D"].min()) > 1
+
+
+def test_the_rays_are_those_of_the_images(draws):
+    shifted = draws["lens"].clone()
+    x, y = view_of(draws, shifted).simulator.theta_pixels[0]
+    ax, ay = mass_of(shifted).deflection(x, y)
+    assert ax.shape == (4, 32, 32)
+    assert float(torch.hypot(ax, ay).mean()) == pytest.approx(
+        float(shifted[:, 0].exp().mean()), rel=0.1
+    )  # an isothermal lens deflects by its Einstein radius
+
+
+def test_the_adjoint_is_the_transpose(draws, view):
+    rng = generator(0, UNSEEN)
+    source = torch.randn(draws["image"].shape, generator=rng)
+    image = torch.randn(draws["image"].shape, generator=rng)
+    torch.testing.assert_close(
+        (view(source) * image).sum(), (source * view.adjoint(image)).sum(), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_scores_are_the_gradients(draws, view):
+    source = (source_on(draws, view) + 0.1).requires_grad_()
+    misfit = (draws["image"] - view(source)) / draws["sigma"] * draws["mask"]
+    (gradient,) = torch.autograd.grad(-misfit.square().sum() / 2, source)
+    found, _ = full_score({"source": source.detach()}, draws["image"], draws, view)
+    torch.testing.assert_close(found["source"], gradient, rtol=1e-3, atol=1e-2)
+    plain = plain_score({"source": source.detach()}, draws["image"], draws, view)["source"]
+    typical = draws["sigma"].flatten(1).median(1).values[:, None, None, None]
+    torch.testing.assert_close(plain, gradient * typical**2, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_hidden_is_not_used(draws, view):
+    other = {**draws, "image": draws["image"] + 100 * (1 - draws["mask"])}
+    x = {"source": torch.zeros_like(draws["image"])}
+    ours, _ = full_score(x, draws["image"], draws, view)
+    theirs, _ = full_score(x, other["image"], other, view)
+    torch.testing.assert_close(ours["source"], theirs["source"], rtol=0, atol=0)
+    assert 0.5 < float(draws["mask"].mean()) < 1
+
+
+def test_draws_are_a_function_of_seed_purpose_and_number(draws):
+    again = LENSES.draw(4, 0, UNSEEN, 0)
+    torch.testing.assert_close(again["image"], draws["image"], rtol=0, atol=0)
+    for seed, purpose, index in ((1, UNSEEN, 0), (0, TRAINING, 0), (0, UNSEEN, 1)):
+        other = LENSES.draw(4, seed, purpose, index)
+        assert float((other["lens"] - draws["lens"]).abs().max()) > 1e-3
+
+
+def test_roughness_is_the_gradient_of_squared_differences():
+    s = torch.randn(2, 1, 6, 6, generator=generator(0, UNSEEN)).requires_grad_()
+    padded = torch.nn.functional.pad(s, (1, 1, 1, 1))
+    energy = padded.diff(dim=2).square().sum() + padded.diff(dim=3).square().sum()
+    (gradient,) = torch.autograd.grad(energy / 2, s)
+    torch.testing.assert_close(roughness(s), gradient)
+
+
+def test_pixels_solve_their_normal_equations(draws, view):
+    found = next(islice(pixels(draws, view, weight=30.0), 150, None))
+    precision = draws["mask"] / draws["sigma"].square()
+    rest = view.adjoint((draws["image"] - view(found)) * precision)
+    rest = rest - 30 * (roughness(found) + RIDGE * found)
+    right = view.adjoint(draws["image"] * precision)
+    assert float((rest.flatten(1).norm(dim=1) / right.flatten(1).norm(dim=1)).max()) < 1e-3
+
+
+def test_modes_explain_the_image_to_the_noise(draws, view):
+    source, effective = invert(draws, view, draws["lens"])
+    found = errors(draws, view, source)
+    assert float(found["chi2"].mean()) == pytest.approx(1, abs=0.15)
+    assert float(found["relative L2"].median()) < 0.4
+    assert float(effective.min()) > 3
+
+
+def test_steps_up_the_evidence_better_a_lens(draws):
+    rng = generator(0, UNSEEN)
+    spread = torch.tensor([0.05, 0.04, 0.04, 0.2, 0.2, 0.02, 0.02])
+    start = draws["lens"] + spread * torch.randn(4, 7, generator=rng)
+    found = refine(draws, start, steps=6)
+    before, after = ((p - draws["lens"]).abs()[:, 0].median() for p in (start, found))
+    assert float(after) < 0.6 * float(before)
+
+
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+def test_a_machine_runs_and_can_learn(design, draws):
+    rim = design.machine()
+    design.loss(rim, draws).backward()
+    assert all(p.grad is not None for p in rim.parameters())
+    assert all(float(p.grad.abs().max()) > 0 for p in rim.network.last.parameters())
+
+
+def test_the_reader_answers_lenses_that_can_be(draws):
+    torch.manual_seed(0)
+    reader = Reader(32, widths=(4, 6), hidden=8)
+    lens = reader(draws)
+    assert lens.shape == (4, 7)
+    assert float(lens.detach()[:, 1:3].norm(dim=1).max()) <= FLAT + 1e-6
+    loss = reading_loss(reader, draws)
+    loss.backward()
+    assert all(p.grad is not None for p in reader.parameters())
+
+
+@pytest.mark.slow
+def test_a_paper_is_done_and_not_done_again(tmp_path: Path):
+    recipe = replace(
+        RECIPES["small"], published=DESIGNS["published"], ours=DESIGNS["ours"], lenses=LENSES
+    )
+    paper = Morningstar2019(recipes={"small": recipe})
+    said: list[str] = []
+    setting = Setting(tmp_path, quick=True, report=said.append)
+    first = paper.run(setting)
+    assert first is not None and any(line.startswith("step 2") for line in said)
+    assert len(first.lines) == 6 and {line.rival_name for line in first.lines} <= {PIXELS, MODES}
+    said.clear()
+    again = paper.run(setting)
+    assert again is not None and not any(line.startswith("step") for line in said)
+    assert [str(line.ours) for line in again.lines] == [str(line.ours) for line in first.lines]
+    assert set(first.figures) == {"sources", "error_against_calls", "errors_and_chi2"}
+    assert not any("{" in text for text in first.differs)

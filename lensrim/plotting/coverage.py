@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..metrics import binomial_interval
+from .product import STYLE
 
 COLORS = ("#1b7f5c", "#b3322c", "#2f6db3")
-STYLE = {"font.size": 10, "axes.edgecolor": "0.4", "axes.titlesize": 11}
 
 
 @dataclass(frozen=True)

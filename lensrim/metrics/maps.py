@@ -1,5 +1,7 @@
 """Errors of maps: of the model, the convergence, the deflection and the source."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -168,5 +170,7 @@ def log_kappa_rmse(
         return error(1.0)
     from scipy.optimize import minimize_scalar
 
-    best = minimize_scalar(error, bounds=(0.5, 2.0), method="bounded", options={"xatol": 1e-6})
+    best: Any = minimize_scalar(
+        error, bounds=(0.5, 2.0), method="bounded", options={"xatol": 1e-6}
+    )
     return min(float(best.fun), error(1.0))

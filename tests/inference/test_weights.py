@@ -85,11 +85,10 @@ def test_an_adaptation_is_an_answer_beside_the_others(
     before = {name: each.clone() for name, each in machine.rim.state_dict().items()}
     learnt = learn(machine, scene, state, macro, has_light=False)
     adaptation = Adaptation(machine, False, steps=1, samples=1)
-    enough = adaptation(replace(learnt), scene, state)
+    # noise that is told too large leaves nothing to adapt
+    calm = replace(scene, frame=replace(scene.frame, sigma=1.5 * scene.frame.sigma))
+    enough = adaptation(learnt, calm, state)
     assert enough.stage == "final" and "is what noise leaves" in enough.notes[-1]
-    # noise that is told too small leaves something to adapt
-    frame = replace(scene.frame, sigma=0.7 * scene.frame.sigma)
-    scene = replace(scene, frame=frame)
     outcome = adaptation(learnt, scene, state)
     assert list(outcome.answers) == ["macro", "rim", "rim_inversion", "final", "weights"]
     assert outcome.stage == "weights" and outcome.begun == "final"

@@ -50,7 +50,7 @@ def test_steps_lower_the_misfit_and_a_strong_penalty_holds_the_weights(
     brighter = {**begun.prepared, "image": 1.3 * begun.prepared["image"]}
     begun = replace(begun, prepared=brighter)
     with torch.no_grad():
-        _, before = run(machine.rim, begun)
+        _, _, before = run(machine.rim, begun)
     reached, moved = [], []
     for strength in (0.0, 1e9):
         rim = adaptable(machine.rim)
@@ -64,8 +64,9 @@ def test_steps_lower_the_misfit_and_a_strong_penalty_holds_the_weights(
 
 
 def chi2_of(state: dict[str, torch.Tensor], begun: Begun) -> float:
-    """χ² per pixel of a state of the machine."""
-    seen, mask = begun.prepared, begun.prepared["mask"]
+    """χ² per pixel of the arcs of a state of the machine."""
+    seen = begun.prepared
+    mask = seen["mask"] * (seen["arc"] > 0)
     model = simulate(begun.simulator, state, setting_of(seen))
     square = ((seen["image"] - model) / seen["sigma"]).square() * mask
     return float(square.sum() / mask.sum())
@@ -74,7 +75,7 @@ def chi2_of(state: dict[str, torch.Tensor], begun: Begun) -> float:
 def test_steps_end_where_the_misfit_is_what_noise_leaves(machine: Machine, begun: Begun):
     rim = adaptable(machine.rim)
     last = adapt(rim, begun, penalty_of(rim, 0.0), 1e6, steps=50, rate=1.0)
-    own, _ = run(machine.rim, begun)
+    own, _, _ = run(machine.rim, begun)
     for name, each in own.items():
         torch.testing.assert_close(last[name], each)
 

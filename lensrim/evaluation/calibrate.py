@@ -54,7 +54,7 @@ QUANTILES = (np.arange(64) + 0.5) / 64
 DOFS = (1.5, 40.0)
 """Range of the degrees of freedom."""
 
-STIFF = 0.15
+STIFF = 0.5
 """Prior standard deviation of an exponent of the signal over noise."""
 
 

@@ -63,8 +63,10 @@ class Uncertainty:
 
     @property
     def source_std(self) -> Array:
-        """Error of the source, with shape (n, n)."""
-        return self.posterior.source_std * self.factor("source")
+        """Error of the source, with shape (n, n); for want of the mass as the convergence's."""
+        by_mass = self.posterior.source_axes.square().sum(0) * self.factor("kappa") ** 2
+        own = self.posterior.scatter.square().sum(0)
+        return (by_mass + own).sqrt().numpy() * self.factor("source")
 
     @property
     def errors(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ trains it with four processes, each with a GPU of its own where there are any.
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Literal
@@ -138,7 +139,7 @@ def train(
     return fit(
         model,
         batches,
-        loss_of,
+        partial(loss_of, config=recipe.model, loss=recipe.loss),
         recipe.train,
         folder=folder,
         validation=validated,

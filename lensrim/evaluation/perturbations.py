@@ -15,10 +15,11 @@ each ring weighted alike. What is left, :math:`e_\perp`, is
 with the functions :math:`B` of :mod:`lensrim.inference.perturbation`, both without what
 derivatives of :math:`\kappa_p` explain, white :math:`\eta` of ``NOISE``, and a scale :math:`u` of
 each lens, :math:`\chi^2`-distributed with ``FREEDOM`` degrees, so that single lenses with much
-structure do not decide (a multivariate t distribution). :math:`C` follows by expectation
-maximisation. Its blocks are one for every order, of the cosine and of the sine; each is drawn
-toward its own diagonal as ``PSEUDO`` more lenses would, and what a macro-model can do is taken out
-of it: a factor and a slope in order 0, a shift in order 1, an ellipticity in order 2.
+structure do not decide (a multivariate t distribution); that of the median lens is 1. :math:`C`
+follows by expectation maximisation. Its blocks are one for every order, of the cosine and of the
+sine; each is drawn toward its own diagonal as ``PSEUDO`` more lenses would, and what a macro-model
+can do is taken out of it: a factor and a slope in order 0, a shift in order 1, an ellipticity in
+order 2.
 """
 
 import json
@@ -28,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,8 +136,9 @@ def fit(measured: Sequence[Measured], *, rounds: int = 30) -> PerturbationPrior:
     n, blocks = len(bare.nodes), [m for m, pair in enumerate(bare.covariances) for _ in pair]
     keep = [_beyond_macro(m, np.array(bare.nodes)) for m in blocks]
     found = [0.015**2 * np.eye(n) for _ in blocks]
+    scales = [1.0]
     for _ in range(rounds):
-        total = [np.zeros((n, n)) for _ in blocks]
+        total, scales = [np.zeros((n, n)) for _ in blocks], []
         inverse = _block_diagonal([np.linalg.inv(each) for each in found])
         for lens in measured:
             scale = 1.0
@@ -144,6 +147,7 @@ def fit(measured: Sequence[Measured], *, rounds: int = 30) -> PerturbationPrior:
                 mean = spread @ lens.moment / NOISE**2
                 square = mean @ inverse @ mean + np.sum(spread * inverse)
                 scale = (FREEDOM + len(mean)) / (FREEDOM + square)
+            scales.append(scale)
             second = scale * (np.outer(mean, mean) + spread)
             for k, each in enumerate(total):
                 each += second[k * n : (k + 1) * n, k * n : (k + 1) * n]
@@ -151,6 +155,8 @@ def fit(measured: Sequence[Measured], *, rounds: int = 30) -> PerturbationPrior:
         for k, each in enumerate(total):
             own = (each + PSEUDO / count * np.diag(np.diag(each))) / (count + PSEUDO)
             found[k] = keep[k] @ own @ keep[k] + LEAST**2 * np.eye(n)
+    # a scale of its own for every lens leaves that of all undetermined: the median's is 1
+    found = [each / np.median(scales) for each in found]
     orders = range(len(bare.covariances))
     pairs = ([c for c, m in zip(found, blocks, strict=True) if m == order] for order in orders)
     return PerturbationPrior(bare.nodes, tuple(tuple(pair) for pair in pairs))
@@ -166,7 +172,7 @@ def _beyond_macro(m: int, nodes: Array) -> Array:
     return np.eye(len(nodes)) - basis @ basis.T
 
 
-def _block_diagonal(blocks: Sequence[Array]) -> Array:
+def _block_diagonal(blocks: Sequence[NDArray[Any]]) -> Array:
     n = len(blocks[0])
     out = np.zeros((n * len(blocks), n * len(blocks)))
     for k, each in enumerate(blocks):

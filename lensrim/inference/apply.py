@@ -18,7 +18,7 @@ from ..lensing.mass import Shear
 from ..lensing.psf import measure_fwhm, native_kernel
 from ..lensing.simulator import Simulator
 from .answer import Answer
-from .learnt import prepare, score_of, setting_of, simulator_of, start_state
+from .learnt import prepare, score_of, setting_of, shown, simulator_of, start_state
 from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
@@ -140,9 +140,8 @@ def apply(
     Returns:
         What bends the rays, and the source.
     """
-    rim = machine.rim
-    begun = Begun.of(scene, batch, state, device_of(rim))
-    last = rim.predict(
+    begun = Begun.of(machine, scene, batch, state)
+    last = machine.rim.predict(
         begun.prepared["observation"],
         score_of(begun.prepared, begun.simulator),
         start_state(begun.prepared),
@@ -172,16 +171,13 @@ class Begun:
 
     @classmethod
     def of(
-        cls,
-        scene: Scene,
-        batch: dict[str, torch.Tensor],
-        state: MacroState,
-        device: torch.device,
+        cls, machine: Machine, scene: Scene, batch: dict[str, torch.Tensor], state: MacroState
     ) -> "Begun":
-        """Makes the start from a macro-model, and puts it and the batch on a device."""
+        """Makes the start from a macro-model, and prepares all for a machine, on its device."""
         square, spacing = Square(scene.frame.grid.shape), scene.frame.grid.spacing
         start = start_of(batch, state, spacing, square)
-        prepared = {k: v.to(device) for k, v in prepare(batch, start).items()}
+        prepared = shown(prepare(batch, start), machine.config)
+        prepared = {k: v.to(device_of(machine.rim)) for k, v in prepared.items()}
         return cls(square, spacing, start, prepared, simulator_of(prepared))
 
     def maps_of(self, state: Mapping[str, torch.Tensor]) -> tuple[MassMaps, Known]:

@@ -26,7 +26,7 @@ from ..rim.core import RIM, sizes
 from ..rim.fields import Aux, Field
 from ..rim.links import Log10
 from ..rim.networks import UNet
-from ..rim.preconditioning import Arcsinh, Normalized
+from ..rim.preconditioning import Adam, Arcsinh, Normalized, Preconditioner, RMSProp
 from ..rim.unroll import Unroll
 from .start import Start, shear_of_map, source_grid, start_of_pairs
 
@@ -39,7 +39,13 @@ FIELDS = {
 }
 """The state; steps are the typical errors of a macro-model's answer."""
 
-ENCODINGS = (Normalized(), Arcsinh(0.01))
+ENCODINGS: dict[str, Preconditioner] = {
+    "normalized": Normalized(),
+    "arcsinh": Arcsinh(0.01),
+    "adam": Adam(),
+    "rmsprop": RMSProp(),
+}
+"""Encodings of the score, by the names that a recipe calls them."""
 
 AUX = {"residual": 1, "model": 1, "pull": 2, "information": 1, "newton": 1}
 
@@ -52,6 +58,8 @@ CONDITIONING = 5
 SOFT = 0.1
 """Prior standard deviation of the source in the Newton step."""
 
+
+STARTS = ("macro", "plain")
 
 LEVELS, STEPS = 16, 1000
 """Most levels and steps of a machine: none that could be trained has more."""
@@ -66,12 +74,23 @@ class LensConfig:
         widths: Channels of the levels of its U-Net.
         lift: Channels at full size.
         embedding: Length of the embedded vectors.
+        encodings: Encodings of the score that it sees, names of ``ENCODINGS``. Without any,
+            without ``aux`` and with one step it is a feed-forward network.
+        aux: Maps beside the score that it sees, names of ``AUX``.
+        conditioning: Whether it is told of noise, PSF and Einstein radius (:func:`describe`).
+        start: Whether it begins with the ``macro`` model's answer, or ``plain``: no source, no
+            shear, and the same convergence everywhere. Frames and the deflection of what is beyond
+            them are the macro-model's either way.
     """
 
     steps: int = 6
     widths: tuple[int, ...] = (32, 64, 96)
     lift: int = 16
     embedding: int = 64
+    encodings: tuple[str, ...] = ("normalized", "arcsinh")
+    aux: tuple[str, ...] = tuple(AUX)
+    conditioning: bool = True
+    start: str = "macro"
 
     def __post_init__(self):
         numbers = (self.steps, *self.widths, self.lift, self.embedding)
@@ -85,15 +104,29 @@ class LensConfig:
                 f"widths must be {LEVELS} or fewer and steps {STEPS} or fewer, found "
                 f"{len(self.widths)} and {self.steps}"
             )
+        for name, known in (("encodings", ENCODINGS), ("aux", AUX)):
+            found = getattr(self, name)
+            if unknown := [each for each in found if each not in known]:
+                raise InputError(
+                    f"{name}: must be of {', '.join(known)}, found {unknown[0]!r}; change it"
+                )
+            if len(set(found)) < len(found):
+                raise InputError(f"{name}: must not name one twice, found {', '.join(found)}")
+        if self.start not in STARTS:
+            raise InputError(
+                f"start: must be of {', '.join(STARTS)}, found {self.start!r}; change it"
+            )
 
 
 def build(config: LensConfig, unroll: Unroll = Unroll()) -> RIM:
     """Creates an untrained machine, which computes its steps as ``unroll`` says."""
+    aux = {name: AUX[name] for name in config.aux}
+    encodings = tuple(ENCODINGS[name] for name in config.encodings)
     shape = sizes(
         FIELDS,
-        encodings=len(ENCODINGS),
+        encodings=len(encodings),
         observation=OBSERVATION,
-        aux=AUX,
+        aux=aux,
         conditioning=CONDITIONING,
     )
     network = UNet(2, **shape, widths=config.widths, lift=config.lift, embedding=config.embedding)
@@ -101,9 +134,9 @@ def build(config: LensConfig, unroll: Unroll = Unroll()) -> RIM:
         network,
         FIELDS,
         steps=config.steps,
-        precondition=ENCODINGS,
+        precondition=encodings,
         observation=OBSERVATION,
-        aux=AUX,
+        aux=aux,
         conditioning=CONDITIONING,
         unroll=unroll,
     )
@@ -165,6 +198,21 @@ def prepare(batch: Batch, start: Start) -> dict[str, Tensor]:
         "fov": start.fov,
         "beyond": start.beyond,
     }
+
+
+PLAIN = -0.5
+"""log10 of the convergence that a machine without a macro-model begins with."""
+
+
+def shown(prepared: Batch, config: LensConfig) -> Batch:
+    """Returns a prepared batch less what a machine of this description is not told."""
+    out = dict(prepared)
+    if not config.conditioning:
+        out["conditioning"] = torch.zeros_like(out["conditioning"])
+    if config.start == "plain":
+        out["log_kappa"] = torch.full_like(out["log_kappa"], PLAIN)
+        out |= {name: torch.zeros_like(out[name]) for name in ("source", "shear")}
+    return out
 
 
 def start_state(prepared: Batch) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from .._weights import read_weights
 from ..errors import InputError
 from ..rim.core import RIM
 from ..rim.saving import mismatch
+from ..training.table import from_table
 from .learnt import LensConfig, build
 
 SIDE = 64
@@ -42,12 +43,14 @@ class Machine:
         rim: The machine, ready for use.
         name: Name of its card, or of its file.
         sha256: Checksum of its file.
+        config: Its description.
         valid: Ranges within which it may be used, by quantity.
     """
 
     rim: RIM
     name: str
     sha256: str
+    config: LensConfig = LensConfig()
     valid: Mapping[str, tuple[float, float]] = field(default_factory=lambda: dict(VALID))
 
     def beyond(self, measured: Mapping[str, float]) -> list[str]:
@@ -75,9 +78,7 @@ def load_machine(model: str | os.PathLike[str] = zoo.DEFAULT) -> Machine:
         path = card.path
     tensors, header = read_weights(path)
     try:
-        settings = dict(header["model"])
-        settings["widths"] = tuple(settings["widths"])
-        config = LensConfig(**settings)
+        config = from_table(LensConfig, header["model"])
         if (different := mismatch(lambda: build(config), tensors)) is not None:
             raise ValueError(different)
         bad = next((name for name, t in tensors.items() if not t.isfinite().all()), None)
@@ -94,7 +95,7 @@ def load_machine(model: str | os.PathLike[str] = zoo.DEFAULT) -> Machine:
             "best.safetensors of a training, or what lensrim pack made of it"
         ) from error
     rim.eval().requires_grad_(False)
-    return Machine(rim, card.name if card else path.stem, sha256_of(path), valid)
+    return Machine(rim, card.name if card else path.stem, sha256_of(path), config, valid)
 
 
 def device_of(rim: RIM) -> torch.device:

@@ -21,11 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.likelihood import State, pixels_of, rays_of, simulate
 from ..lensing.simulator import Simulator
 from ..rim.losses import trajectory_loss
-from .learnt import FIELDS, Batch, score_of, setting_of, simulator_of, start_state
+from .learnt import (
+    FIELDS,
+    Batch,
+    LensConfig,
+    score_of,
+    setting_of,
+    shown,
+    simulator_of,
+    start_state,
+)
 
 FLOOR = 0.003
 """Floor of the mean square errors, in units of the fields' steps."""
@@ -98,14 +108,55 @@ def _rays(simulator: Simulator, state: State, batch: Batch) -> Tensor:
     return pixels_of(rays, simulator.subsample) - center[:, :, None, None]
 
 
-def loss_of(rim: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+@dataclass(frozen=True)
+class LossConfig:
+    """Describes the loss of a training.
+
+    Arguments:
+        kappa: Weights of the errors of log10 kappa: ``region`` (all between 0.3 and 2 Einstein
+            radii, little outside), ``root`` (the root of the true kappa, as Adam et al. 2023) or
+            ``even``.
+        every: Whether the misfit D counts at every step, or at the last alone.
+    """
+
+    kappa: str = "region"
+    every: bool = True
+
+    def __post_init__(self):
+        if self.kappa not in ("region", "root", "even"):
+            raise InputError(
+                f"kappa: must be region, root or even, found {self.kappa!r}; change it"
+            )
+
+    def weights(self, batch: Batch) -> Tensor:
+        """Returns the weights of log10 kappa, with shape (B, 1, H, W)."""
+        if self.kappa == "region":
+            return batch["kappa_weight"]
+        half = 0.5 if self.kappa == "root" else 0.0
+        return (half * math.log(10) * batch["true_log_kappa"]).exp()
+
+
+def loss_of(
+    rim: nn.Module,
+    batch: Batch,
+    *,
+    config: LensConfig = LensConfig(),
+    loss: LossConfig = LossConfig(),
+) -> tuple[Tensor, dict[str, float]]:
     """Computes the loss of a machine on a prepared batch with truth, and its errors.
+
+    Arguments:
+        rim: The machine.
+        batch: The batch.
+        config: Its description, which says what of the batch it is told.
+        loss: What counts.
 
     Returns:
         The loss: logarithms of the mean square errors of the fields at all steps, each in the
         gauge of the state, and of the misfit D, with the square error of the last gauge;
         and medians over the batch of errors at the end and at the start.
     """
+    batch = shown(batch, config)
     simulator = simulator_of(batch)
     start, truth = start_state(batch), Truth.of(batch, simulator)
     trajectory = rim(
@@ -113,26 +164,27 @@ def loss_of(rim: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     )
     with torch.no_grad():
         aims = [truth.seen(truth.gauge(state)) for state in trajectory.states]
-    loss, _ = trajectory_loss(
+    total, _ = trajectory_loss(
         trajectory,
         {name: [aim[name] for aim in aims[1:]] for name in FIELDS},
         fields=WEIGHTS,
-        elements={"log_kappa": batch["kappa_weight"]},
+        elements={"log_kappa": loss.weights(batch)},
         floor=FLOOR,
     )
     setting = setting_of(batch)
     # At every step: else states between are free to fit nothing, those of bright arcs above all.
-    misfits = [misfit(simulate(simulator, x, setting), batch) for x in trajectory.states[1:]]
-    loss = loss + MISFIT_WEIGHT * (torch.stack(misfits) + MISFIT_FLOOR).log().mean()
+    judged = trajectory.states[1:] if loss.every else trajectory.states[-1:]
+    misfits = [misfit(simulate(simulator, x, setting), batch) for x in judged]
+    total = total + MISFIT_WEIGHT * (torch.stack(misfits) + MISFIT_FLOOR).log().mean()
     off = truth.gauge(trajectory.last) - 1
-    loss = loss + GAUGE_WEIGHT * F.huber_loss(off / GAUGE_SPREAD, torch.zeros_like(off))
+    total = total + GAUGE_WEIGHT * F.huber_loss(off / GAUGE_SPREAD, torch.zeros_like(off))
     with torch.no_grad():
         before = misfit(simulate(simulator, start, setting), batch)
         metrics = {"misfit": float(misfits[-1].median()), "misfit_start": float(before.median())}
         for label, state, aim in (("", trajectory.last, aims[-1]), ("_start", start, aims[0])):
             errors = errors_of(state, aim, batch) | {"gauge": (truth.gauge(state) - 1).abs()}
             metrics |= {f"{name}{label}": float(e.median()) for name, e in errors.items()}
-    return loss, metrics
+    return total, metrics
 
 
 def errors_of(state: State, aim: State, batch: Batch) -> dict[str, Tensor]:

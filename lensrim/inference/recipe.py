@@ -24,6 +24,14 @@
     [model]
     steps = 6
     widths = [32, 64, 96]
+    encodings = ["normalized", "arcsinh"]   # of the score, as the network sees it
+    aux = ["residual", "model", "pull", "information", "newton"]    # what it sees beside the score
+    conditioning = true         # whether it is told of noise, PSF and Einstein radius
+    start = "macro"             # or "plain"
+
+    [loss]
+    kappa = "region"            # weights of log10 kappa: region, root or even
+    every = true                # whether the misfit counts at every step, or at the last alone
 
     [unroll]                    # how a training computes the machine's steps: lensrim.rim.Unroll
     autocast = false            # the network in bfloat16
@@ -60,6 +68,7 @@ from ..training.config import TrainConfig
 from ..training.table import from_table
 from .batches import Batches, DataConfig, check_numbers
 from .learnt import LensConfig
+from .objective import LossConfig
 
 FOLDERS = ("galaxies", "psfs", "stock", "shards", "haloes")
 """Settings of the data that are folders, or files."""
@@ -91,6 +100,7 @@ class Recipe:
         data, model, train, validation: Its parts.
         unroll: How the steps are computed in training. It is no part of what is trained: the
             weights are those of a machine that is used without.
+        loss: What counts.
         start: File of the weights that the training begins with, of a machine of the same sizes.
     """
 
@@ -99,6 +109,7 @@ class Recipe:
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
     unroll: Unroll = Unroll()
+    loss: LossConfig = LossConfig()
     start: str | None = None
 
     def __post_init__(self):
@@ -148,6 +159,8 @@ class Recipe:
             data |= {"haloes": self.data.haloes is not None, "halo_share": self.data.halo_share}
         said = {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
         how = {name: getattr(self.unroll, name) for name in ("truncate", "autocast")}
+        if self.loss != LossConfig():
+            said["loss"] = asdict(self.loss)
         # What gives other gradients; not said where it is as it was before there was a choice.
         return said | ({"unroll": how} if any(how.values()) else {})
 

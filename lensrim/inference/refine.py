@@ -39,7 +39,7 @@ from .perturbation import (
 from .search import STAGES, Scene, problem
 from .view import MassMaps
 
-SCALES = (0.2, 0.4, 0.7, 1.0, 1.5)
+SCALES = (0.4, 0.85, 1.5, 2.1, 3.2)
 """Scales of the prior that are tried, besides none."""
 
 STEPS = 2

@@ -16,6 +16,7 @@ inversion, or when they are spent. The source is then solved for once more, abou
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,15 +68,23 @@ class Adaptation:
     seed: int = 0
 
     def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
-        """Adapts the machine and solves for the source; where it was refused, all stays."""
+        """Adapts the machine and solves for the source.
+
+        Where the machine was refused, or fits to the noise already, all stays, with a note.
+        """
         if outcome.begun == "macro":
             note = "weights: nothing was adapted, since the answer is not the machine's"
             return replace(outcome, notes=[*outcome.notes, note])
         macro = outcome.answers["macro"]
         batch = batch_of(scene, macro, self.has_light)
-        begun = Begun.of(scene, batch, state, device_of(self.machine.rim))
+        begun = Begun.of(self.machine, scene, batch, state)
         expected = 1 - macro.effective / float(begun.prepared["mask"].sum())
         rim = adaptable(self.machine.rim)
+        with torch.no_grad():
+            _, chi2 = run(rim, begun)
+        if float(chi2) <= expected:
+            note = f"weights: nothing was adapted, chi2 {float(chi2):.3f} is what noise leaves"
+            return replace(outcome, notes=[*outcome.notes, note])
         penalty = self._penalty(rim, batch, begun)
         last = adapt(rim, begun, penalty, expected, steps=self.steps, rate=self.rate)
         deflector, known = begun.maps_of(last)
@@ -94,9 +103,9 @@ class Adaptation:
         last, _ = run(rim, begun)
         near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
         drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)
-        device = device_of(rim)
+        device, loss = device_of(rim), partial(loss_of, config=self.machine.config)
         pairs = ({name: value.to(device) for name, value in pair.items()} for pair in drawn)
-        return ElasticPenalty.of(rim, pairs, loss_of, strength=self.strength)
+        return ElasticPenalty.of(rim, pairs, loss, strength=self.strength)
 
 
 def adaptable(rim: RIM) -> RIM:

@@ -117,7 +117,9 @@ FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
     "Einstein radius at the end of its range": _said("doubtful: the Einstein radius"),
     "no circle of mean convergence 1": _said("doubtful: no circle"),
     "searched twice": _said("searched twice"),
-    "machine not used": lambda lens, product: product.value("STAGE") not in (lens.fit.stage, None),
+    "machine not used": lambda lens, product: (
+        product.value("STAGE") not in (lens.fit.stage, lens.fit.refine, None)
+    ),
     "neighbours masked": lambda lens, product: (product.value("NNEIGH") or 0) > 0,
     "done on the CPU for want of memory": _said(ON_THE_CPU),
 }

@@ -63,12 +63,12 @@ def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsy
     words = ["train", str(recipe), "--output", str(folder), "--device", "cpu"]
     losses = []
 
-    def ended(machine, batch):
+    def ended(machine, batch, *, config, loss):
         losses.append(0)
         assert machine.unroll == Unroll(autocast=True)
         if len(losses) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss_of(machine, batch)
+        return loss_of(machine, batch, config=config, loss=loss)
 
     monkeypatch.setattr("lensrim.cli.train.loss_of", ended)
     before = signal.getsignal(signal.SIGTERM)

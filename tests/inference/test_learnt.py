@@ -9,7 +9,6 @@ from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.inference.learnt import (
     AUX,
-    ENCODINGS,
     FIELDS,
     LensConfig,
     build,
@@ -122,7 +121,7 @@ def test_it_is_shown_the_score_of_visibilities_at_each_step(batch):
         found = (maps[:, 6:8], maps[:, 10:12], vectors[:, 6:10])
         slopes = torch.autograd.grad(up, list(x.values()))
         for pair, slope in zip(found, slopes, strict=True):
-            expected = [encoding.update((), slope)[1] for encoding in ENCODINGS]
+            expected = [encoding.update((), slope)[1] for encoding in ENCODINGS.values()]
             torch.testing.assert_close(pair, torch.cat(expected, 1), rtol=2e-3, atol=2e-3)
 
 

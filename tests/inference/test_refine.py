@@ -1,6 +1,7 @@
 """The descent: its gradient, what it finds, and when it changes nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,14 +9,16 @@ import torch
 
 from lensrim.datasets.halos import Multipole
 from lensrim.evaluation.mocks import Mock, render
+from lensrim.inference import reconstruct as chain
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learning import Outcome
 from lensrim.inference.macro import MacroState
 from lensrim.inference.perturbation import MACRO, Perturbations, macro_maps, packaged_prior
+from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
 from lensrim.inference.refinement import Descent, kept, maps_of
-from lensrim.inference.search import STAGES, Scene, problem
+from lensrim.inference.search import STAGES, Scene, problem, search
 from lensrim.inference.together import prior_of
 from lensrim.metrics import misfit
 
@@ -126,6 +129,23 @@ def test_no_scale_changes_nothing(case):
     same = refine(scene, state, prior_of(scene, False), scales=())
     assert same.scale == 0 and same.numbers["coefficients"] == 0
     torch.testing.assert_close(same.maps.kappa, macro_maps(state.p[0], scene.frame.grid).kappa)
+
+
+def test_the_chain_reports_what_was_refined(mock: Mock, monkeypatch: pytest.MonkeyPatch):
+    quick = (
+        replace(STAGES[0], modes=4, steps=2, keep=2),
+        replace(STAGES[-1], modes=8, steps=6, keep=1),
+    )
+    monkeypatch.setattr(chain, "search", partial(search, stages=quick))
+    observation = structured(mock, 0.06).observation
+    result = reconstruct(observation, ReconstructOptions(lens_light="none", refine="descent"))
+    value, stages = result.product.value, result.product.stages
+    assert (value("STAGE"), value("MODEL")) == ("descent", "macro")
+    assert list(result.answers) == ["macro", "descent"] and {"inversion", "descent"} <= set(stages)
+    assert stages["descent"]["theta_E"] == value("THETAE") != stages["inversion"]["theta_E"]
+    assert stages["descent"]["log_evidence_gain"] > 0 < stages["descent"]["prior_scale"]
+    assert stages["descent"]["seconds"] > 0 and "refinement" not in stages
+    np.testing.assert_allclose(result.product.image_maps["KAPPA"], result.answers["descent"].kappa)
 
 
 def test_what_fits_worse_is_not_kept(case, first: Answer):

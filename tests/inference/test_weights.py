@@ -11,12 +11,13 @@ from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.apply import Begun, batch_of
 from lensrim.inference.ewc import ElasticPenalty
 from lensrim.inference.learning import Outcome, learn
-from lensrim.inference.learnt import LensConfig, build
+from lensrim.inference.learnt import LensConfig, build, setting_of
 from lensrim.inference.machine import Machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.reconstruct import ReconstructOptions
 from lensrim.inference.search import Scene
 from lensrim.inference.weights import Adaptation, adapt, adaptable, run
+from lensrim.lensing.likelihood import simulate
 from lensrim.rim.core import RIM
 
 
@@ -33,8 +34,8 @@ def macro(scene: Scene, state: MacroState) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def begun(scene: Scene, state: MacroState, macro: Answer) -> Begun:
-    return Begun.of(scene, batch_of(scene, macro, False), state, torch.device("cpu"))
+def begun(machine: Machine, scene: Scene, state: MacroState, macro: Answer) -> Begun:
+    return Begun.of(machine, scene, batch_of(scene, macro, False), state)
 
 
 def penalty_of(rim: RIM, strength: float) -> ElasticPenalty:
@@ -46,12 +47,14 @@ def penalty_of(rim: RIM, strength: float) -> ElasticPenalty:
 def test_steps_lower_the_misfit_and_a_strong_penalty_holds_the_weights(
     machine: Machine, begun: Begun
 ):
+    brighter = {**begun.prepared, "image": 1.3 * begun.prepared["image"]}
+    begun = replace(begun, prepared=brighter)
     with torch.no_grad():
         _, before = run(machine.rim, begun)
     reached, moved = [], []
     for strength in (0.0, 1e9):
         rim = adaptable(machine.rim)
-        last = adapt(rim, begun, penalty_of(rim, strength), 0.0, steps=4, rate=3e-3)
+        last = adapt(rim, begun, penalty_of(rim, strength), 0.0, steps=3, rate=3e-3)
         reached.append(chi2_of(last, begun))
         pairs = zip(rim.parameters(), machine.rim.parameters(), strict=True)
         moved.append(max(float((a - b).detach().abs().max()) for a, b in pairs))
@@ -62,9 +65,6 @@ def test_steps_lower_the_misfit_and_a_strong_penalty_holds_the_weights(
 
 def chi2_of(state: dict[str, torch.Tensor], begun: Begun) -> float:
     """χ² per pixel of a state of the machine."""
-    from lensrim.inference.learnt import setting_of
-    from lensrim.lensing.likelihood import simulate
-
     seen, mask = begun.prepared, begun.prepared["mask"]
     model = simulate(begun.simulator, state, setting_of(seen))
     square = ((seen["image"] - model) / seen["sigma"]).square() * mask
@@ -85,6 +85,11 @@ def test_an_adaptation_is_an_answer_beside_the_others(
     before = {name: each.clone() for name, each in machine.rim.state_dict().items()}
     learnt = learn(machine, scene, state, macro, has_light=False)
     adaptation = Adaptation(machine, False, steps=1, samples=1)
+    enough = adaptation(replace(learnt), scene, state)
+    assert enough.stage == "final" and "is what noise leaves" in enough.notes[-1]
+    # noise that is told too small leaves something to adapt
+    frame = replace(scene.frame, sigma=0.7 * scene.frame.sigma)
+    scene = replace(scene, frame=frame)
     outcome = adaptation(learnt, scene, state)
     assert list(outcome.answers) == ["macro", "rim", "rim_inversion", "final", "weights"]
     assert outcome.stage == "weights" and outcome.begun == "final"

@@ -192,7 +192,7 @@ def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
         found = Scale(math.exp(x[0]), float(x[1]))
         return deviations.loss(found, dof) + 0.5 * (x[1] / STIFF) ** 2
 
-    best = minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-3})
+    best = minimize(loss, [0.0, 0.0], method="BFGS", options={"gtol": 1e-3})
     return Scale(math.exp(best.x[0]), float(best.x[1])), float(best.fun)
 
 

@@ -52,7 +52,7 @@ def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0)
 
 
 def test_a_fit_finds_what_was_put_in():
-    found = fit(rows_of(300, scale=1.7, exponent=0.3, dof=4.0))
+    found = fit(rows_of(600, scale=1.7, exponent=0.3, dof=4.0))
     assert found.dof == pytest.approx(4.0, rel=0.35)
     assert set(found.scales) == {"theta_E", "shear", "slope", "kappa", "source"}
     assert found.scales["source"].scale == pytest.approx(1.0, rel=0.1)

@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_stage_is_named_in_its_order(run: Run):
-    unused = ("lens light with arcs", "machine")
+    unused = ("lens light with arcs", "machine", "refinement")
     places = [run.shown.find(f"{name}: ") for name in chain.SHARES if name not in unused]
     assert places == sorted(places)
     assert min(places) >= 0

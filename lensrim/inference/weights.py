@@ -9,8 +9,9 @@ the misfit of its last state over the N used pixels, and the elastic penalty
 (:mod:`~lensrim.inference.ewc`) about the weights of the training, whose :math:`F` is measured on
 lenses drawn around its answer (:mod:`~lensrim.inference.nearby`): sources by the packaged
 generator, masses by the prior of perturbations. They end when :math:`\chi^2` per pixel of the
-arcs (which that of the frame hides) reaches :math:`1 - p_\mathrm{eff} / N_\mathrm{arc}`, with the
-effective number of parameters of the source's own inversion, or when they are spent. The source is then solved for once more, about the machine's.
+arcs (which that of the frame hides) reaches :math:`1 - p_\mathrm{eff} / N_\mathrm{arc}`, with
+the effective number of parameters of the source's own inversion, or when they are spent. The
+source is then solved for once more, about the machine's.
 """
 
 import copy

@@ -7,6 +7,7 @@ pixels of a map.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from ..metrics import binomial_interval
 
 COLORS = ("#1b7f5c", "#b3322c", "#2f6db3")
-STYLE = {"font.size": 10, "axes.edgecolor": "0.4", "axes.titlesize": 11}
+STYLE: dict[Any, Any] = {"font.size": 10, "axes.edgecolor": "0.4", "axes.titlesize": 11}
 
 
 @dataclass(frozen=True)

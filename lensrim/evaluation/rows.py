@@ -54,8 +54,8 @@ def with_references(
 ) -> list[dict[str, Any]]:
     """Puts the errors of outside methods among the stages of the chain, mock by mock.
 
-    A mock on which a method failed has no number of it, which counts as infinitely wrong. The names
-    of the methods are the row's ``references``: they are no stages of the chain.
+    A mock on which a method failed has no number of it, which counts as infinitely wrong. The
+    names of the methods are the row's ``references``: they are no stages of the chain.
     """
     found = {(row["seed"], row["method"]): row for each in others for row in each}
     joined = []

@@ -157,7 +157,7 @@ def test_what_a_machine_did_not_do_leaves_the_comparison_whole() -> None:
 
     def row(seed: int, *stages: str) -> dict[str, Any]:
         facts = {"seed": seed, "lens_light": False, "snr": 30.0, "structure": 0.0}
-        return facts | {"stages": {name: numbers for name in stages}}
+        return facts | {"stages": dict.fromkeys(stages, numbers)}
 
     others = [
         {"seed": k, "method": "outside", "errors": numbers, "seconds": 2.0} for k in range(4)

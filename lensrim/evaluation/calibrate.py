@@ -54,7 +54,7 @@ QUANTILES = (np.arange(64) + 0.5) / 64
 DOFS = (1.5, 40.0)
 """Range of the degrees of freedom."""
 
-STIFF = 0.15
+STIFF = 0.5
 """Prior standard deviation of an exponent of the signal over noise."""
 
 
@@ -62,8 +62,10 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     """Compares errors of a reconstruction's posterior with those that were made.
 
     Returns:
-        ``snr``; ``numbers``: truth, estimate and standard deviation by name; ``maps``: by name
-        ``QUANTILES`` of the errors in units of the standard deviations, within the arcs' reach.
+        ``snr``; ``numbers``: truth, estimate and standard deviation by name; within the arcs'
+        reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
+        ``source``: of as many pixels the error, its standard deviation for want of the mass, and
+        that given the mass, in units of the source's peak.
     """
     assert result.scene is not None and result.state is not None
     answer = result.answers[result.product.value("STAGE")]
@@ -74,10 +76,16 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     maps = Maps(answer.arcs, answer.kappa, alpha, answer.source, answer.source_grid)
     seen = reached(mock, maps)
     seen &= found.source_std > 0  # which it is not beyond the disc of the source's prior
-    deviations = {
-        "kappa": (mock.truth.kappa - maps.kappa)[region] / found.kappa_std[region],
-        "source": (true_source(mock, maps) - maps.source)[seen] / found.source_std[seen],
-    }
+    kappa = (mock.truth.kappa - maps.kappa)[region] / found.kappa_std[region]
+    posterior = found.posterior
+    parts = (posterior.source_axes, posterior.scatter)
+    errors = np.stack(
+        [
+            (true_source(mock, maps) - maps.source)[seen],
+            *(part.square().sum(0).sqrt().numpy()[seen] for part in parts),
+        ]
+    )
+    errors = errors / max(float(maps.source.max()), 1e-300)
     numbers = found.posterior.numbers
     return {
         "snr": found.snr,
@@ -86,12 +94,18 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
             for name, value in truth.items()
             if name in numbers
         },
-        "maps": {
-            name: np.quantile(each, QUANTILES).round(4).tolist()
-            for name, each in deviations.items()
-            if each.size
-        },
+        "kappa": np.quantile(kappa, QUANTILES).round(4).tolist() if kappa.size else [],
+        "source": _some(errors),
     }
+
+
+def _some(errors: NDArray[np.float64]) -> list[list[float]]:
+    """Picks pixels of the source whose errors in standard deviations are quantiles of all's."""
+    if not errors.size:
+        return []
+    order = np.argsort(errors[0] / np.hypot(errors[1], errors[2]))
+    chosen = order[(QUANTILES * len(order)).astype(int)]
+    return [[float(f"{v:.4g}") for v in each] for each in errors[:, chosen]]
 
 
 @dataclass(frozen=True)
@@ -109,16 +123,19 @@ class Deviations:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], names: Sequence[str]) -> "Deviations":
-        """Collects those of quantities."""
+    def of(cls, rows: Sequence[Row], names: Sequence[str], mass: Scale = Scale()) -> "Deviations":
+        """Collects those of quantities; ``mass`` widens what the mass does to the source."""
         z, snr, weight = [], [], []
         for row in rows:
             for name in names:
                 if name in row["numbers"]:
                     truth, value, std = row["numbers"][name]
                     found = np.array([(truth - value) / std])
-                elif name in row["maps"]:
-                    found = np.array(row["maps"][name])
+                elif name == "source" and row["source"]:
+                    error, by_mass, own = np.array(row["source"])
+                    found = error / np.hypot(mass.at(row["snr"]) * by_mass, own)
+                elif name == "kappa" and row["kappa"]:
+                    found = np.array(row["kappa"])
                 else:
                     continue
                 z.append(found)
@@ -153,7 +170,7 @@ def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
         found = Scale(math.exp(x[0]), float(x[1]))
         return deviations.loss(found, dof) + 0.5 * (x[1] / STIFF) ** 2
 
-    best = minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-3})
+    best = minimize(loss, [0.0, 0.0], method="BFGS", options={"gtol": 1e-3})
     return Scale(math.exp(best.x[0]), float(best.x[1])), float(best.fun)
 
 
@@ -161,19 +178,26 @@ def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibrati
     """Fits a calibration by maximum likelihood: degrees of freedom, and each kind's scale."""
     from scipy.optimize import minimize_scalar
 
+    # That of the convergence comes before that of the source, which is widened by it.
     kinds = {kind: [n for n, k in KINDS.items() if k == kind] for kind in KINDS.values()}
-    found = {kind: Deviations.of(rows, names) for kind, names in kinds.items()}
-    found = {kind: each for kind, each in found.items() if each.z.size}
 
-    def loss(log_dof: float) -> float:
-        return sum(fit_scale(each, math.exp(log_dof))[1] for each in found.values())
+    def scales_at(dof: float) -> tuple[dict[str, Scale], float]:
+        scales, total = {}, 0.0
+        for kind, names in kinds.items():
+            own = Deviations.of(rows, names, scales.get("kappa", Scale()))
+            if own.z.size:
+                scales[kind], loss = fit_scale(own, dof)
+                total += loss
+        return scales, total
 
-    bounds = tuple(map(math.log, DOFS))
-    best: Any = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02})
-    dof = math.exp(best.x)
-    snr = [row["snr"] for row in rows]
-    scales = {kind: fit_scale(each, dof)[0] for kind, each in found.items()}
-    return Calibration(scales, dof, (min(snr), max(snr)), dict(card or {}))
+    best: Any = minimize_scalar(
+        lambda log_dof: scales_at(math.exp(log_dof))[1],
+        bounds=tuple(map(math.log, DOFS)),
+        method="bounded",
+        options={"xatol": 0.02},
+    )
+    dof, snr = math.exp(best.x), [row["snr"] for row in rows]
+    return Calibration(scales_at(dof)[0], dof, (min(snr), max(snr)), dict(card or {}))
 
 
 @dataclass(frozen=True)
@@ -182,6 +206,10 @@ class Half:
 
     rows: Sequence[Row]
     calibration: Calibration
+
+    def deviations(self, name: str) -> Deviations:
+        """Those of a quantity, the source widened as the convergence is."""
+        return Deviations.of(self.rows, [name], self.calibration.scales.get("kappa", Scale()))
 
 
 def halved(rows: Sequence[Row]) -> tuple[Half, Half]:
@@ -205,10 +233,11 @@ def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:
             continue
         before, after, counts, stated, errors = [], [], [], [], []
         for half in halves:
-            own, found = Deviations.of(half.rows, [name]), half.calibration
+            raw, found = Deviations.of(half.rows, [name]), half.calibration
+            own = half.deviations(name)
             scale = found.scales[KINDS[name]]
             levels = [found.half_width(level) for level in (0.6827, 0.95)]
-            before.append([own.covered(Scale(), z) for z in (1.0, 1.96)])
+            before.append([raw.covered(Scale(), z) for z in (1.0, 1.96)])
             after.append([own.covered(scale, z) for z in levels])
             counts.append(own.weight.sum())
             for row in half.rows:
@@ -234,17 +263,18 @@ def curves(halves: Sequence[Half]) -> dict[str, dict[str, Curve]]:
     """Returns how often truths are covered, for :func:`lensrim.plotting.plot_coverage`."""
     found = {}
     for name in KINDS:
-        own = [Deviations.of(half.rows, [name]) for half in halves]
-        counts = [float(each.weight.sum()) for each in own]
+        raw = [Deviations.of(half.rows, [name]) for half in halves]
+        counts = [float(each.weight.sum()) for each in raw]
         if not all(counts):
             continue
+        own = [half.deviations(name) for half in halves]
         shares = {}
-        for label in ("before", "after"):
-            used = [half.calibration if label == "after" else Calibration() for half in halves]
-            told = [
-                [each.covered(c.scales.get(KINDS[name], Scale()), c.half_width(p)) for p in LEVELS]
-                for each, c in zip(own, used, strict=True)
-            ]
+        for label, used in (("before", raw), ("after", own)):
+            told = []
+            for half, each in zip(halves, used, strict=True):
+                c = half.calibration if label == "after" else Calibration()
+                scale = c.scales.get(KINDS[name], Scale())
+                told.append([each.covered(scale, c.half_width(p)) for p in LEVELS])
             shares[label] = np.average(told, axis=0, weights=counts)
         found[name] = {k: Curve(LEVELS, v, round(sum(counts))) for k, v in shares.items()}
     return found

@@ -6,7 +6,8 @@ A posterior is as wrong as its model. What it says of a quantity, a standard dev
 .. math:: s \, (R / R_0)^b \, \sigma , \qquad R_0 = 50 ,
 
 with the signal over noise :math:`R` of the arcs' brightest pixel, and a scale :math:`s` and an
-exponent :math:`b` for each kind of quantity. Errors have heavier tails than a Gaussian's, for some
+exponent :math:`b` for each kind of quantity; of the source's the part for want of the mass is
+first widened as the convergence is. Errors have heavier tails than a Gaussian's, for some
 lenses are far more unlike their model than others: they follow Student's t of :math:`\nu` degrees
 of freedom. Every stated error is half of the central interval of 68.27 %, and the interval of a
 probability :math:`P` is

@@ -64,7 +64,8 @@ def draw(uncertainty: Uncertainty, number: int, *, seed: int = 0) -> Samples:
         return torch.einsum("nj,j...->n...", by, axes).numpy()
 
     alpha = posterior.mass.alpha - posterior.constant[..., None, None]
-    source = moved(along, posterior.source_axes) + moved(beside, posterior.scatter)
+    source = factor("kappa") * moved(along, posterior.source_axes)
+    source = source + moved(beside, posterior.scatter)
     return Samples(
         kappa=posterior.kappa + factor("kappa") * moved(along, posterior.mass.kappa),
         alpha=posterior.alpha + factor("kappa") * moved(along, alpha),

@@ -34,6 +34,10 @@ KEYWORDS = {
 """Keyword and comment of the error of each number."""
 
 
+UNLIKE = 2.117
+"""Scale of the prior of perturbations, which is that of the median lens: some are far more unlike
+a macro-model. The calibration was measured with it."""
+
 ROUND = 0.6827 * 90.0
 """Half of the central 68.27 % of an axis that may have any direction [deg]."""
 
@@ -63,8 +67,10 @@ class Uncertainty:
 
     @property
     def source_std(self) -> Array:
-        """Error of the source, with shape (n, n)."""
-        return self.posterior.source_std * self.factor("source")
+        """Error of the source, with shape (n, n); for want of the mass as the convergence's."""
+        by_mass = self.posterior.source_axes.square().sum(0) * self.factor("kappa") ** 2
+        own = self.posterior.scatter.square().sum(0)
+        return (by_mass + own).sqrt().numpy() * self.factor("source")
 
     @property
     def errors(self) -> dict[str, float]:
@@ -92,6 +98,7 @@ def uncertainty_of(
     grid, p = scene.frame.grid, state.p[0, :8].cpu()
     macro = macro_directions(p, prior, grid)
     added = Perturbations.of(packaged_prior(), torch.from_numpy(result.kappa), p, grid)
+    added = added.scaled(UNLIKE)
     directions = macro + other_directions(added.kappa, added.alpha, macro, near(p, grid))
     posterior = posterior_of(scene, result, p, directions)
     found = packaged_calibration() if calibration is None else calibration

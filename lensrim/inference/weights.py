@@ -8,9 +8,10 @@ Steps of Adam on the weights :math:`w` of the machine minimise
 the misfit of its last state over the N used pixels, and the elastic penalty
 (:mod:`~lensrim.inference.ewc`) about the weights of the training, whose :math:`F` is measured on
 lenses drawn around its answer (:mod:`~lensrim.inference.nearby`): sources by the packaged
-generator, masses by the prior of perturbations. They end when :math:`\chi^2` per pixel reaches
-:math:`1 - p_\mathrm{eff} / N`, with the effective number of parameters of the source's own
-inversion, or when they are spent. The source is then solved for once more, about the machine's.
+generator, masses by the prior of perturbations. They end when :math:`\chi^2` per pixel of the
+arcs (which that of the frame hides) reaches :math:`1 - p_\mathrm{eff} / N_\mathrm{arc}`, with
+the effective number of parameters of the source's own inversion, or when they are spent. The
+source is then solved for once more, about the machine's.
 """
 
 import copy
@@ -78,12 +79,15 @@ class Adaptation:
         macro = outcome.answers["macro"]
         batch = batch_of(scene, macro, self.has_light)
         begun = Begun.of(self.machine, scene, batch, state)
-        expected = 1 - macro.effective / float(begun.prepared["mask"].sum())
+        arcs = begun.prepared["mask"] * (begun.prepared["arc"] > 0)
+        expected = 1 - macro.effective / float(arcs.sum())
         rim = adaptable(self.machine.rim)
         with torch.no_grad():
-            _, chi2 = run(rim, begun)
-        if float(chi2) <= expected:
-            note = f"weights: nothing was adapted, chi2 {float(chi2):.3f} is what noise leaves"
+            _, _, chi2 = run(rim, begun)
+        if chi2 <= expected:
+            note = (
+                f"weights: nothing was adapted, chi2 {chi2:.3f} of the arcs is what noise leaves"
+            )
             return replace(outcome, notes=[*outcome.notes, note])
         penalty = self._penalty(rim, batch, begun)
         last = adapt(rim, begun, penalty, expected, steps=self.steps, rate=self.rate)
@@ -100,7 +104,7 @@ class Adaptation:
 
     def _penalty(self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun) -> ElasticPenalty:
         """Measures the penalty on lenses like the machine's own answer."""
-        last, _ = run(rim, begun)
+        last, _, _ = run(rim, begun)
         near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
         drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)
         device, loss = device_of(rim), partial(loss_of, config=self.machine.config)
@@ -113,8 +117,8 @@ def adaptable(rim: RIM) -> RIM:
     return copy.deepcopy(rim).requires_grad_(True)
 
 
-def run(rim: RIM, begun: Begun) -> tuple[dict[str, Tensor], Tensor]:
-    """Runs a machine on a scene, and returns its last state and χ² per used pixel."""
+def run(rim: RIM, begun: Begun) -> tuple[dict[str, Tensor], Tensor, float]:
+    """Runs a machine on a scene: its last state, and χ² per pixel of the frame and of the arcs."""
     prepared = begun.prepared
     trajectory = rim(
         prepared["observation"],
@@ -126,7 +130,8 @@ def run(rim: RIM, begun: Begun) -> tuple[dict[str, Tensor], Tensor]:
     model = simulate(begun.simulator, last, setting_of(prepared))
     mask = prepared["mask"]
     square = ((prepared["image"] - model) / prepared["sigma"]).square() * mask
-    return last, square.sum() / mask.sum()
+    arcs = mask * (prepared["arc"] > 0)
+    return last, square.sum() / mask.sum(), float((square * arcs).detach().sum() / arcs.sum())
 
 
 def adapt(
@@ -144,7 +149,7 @@ def adapt(
         rim: The machine, whose weights change.
         begun: The scene.
         penalty: What holds the weights.
-        expected: χ² per pixel at which the steps end.
+        expected: χ² per pixel of the arcs at which the steps end.
         steps: Most steps.
         rate: Rate of Adam.
 
@@ -154,8 +159,7 @@ def adapt(
     optimiser = torch.optim.Adam(rim.parameters(), lr=rate)
     best, lowest = None, float("inf")
     for step in range(steps + 1):
-        state, chi2 = run(rim, begun)
-        value = float(chi2.detach())
+        state, chi2, value = run(rim, begun)
         if best is None or value < lowest:
             best, lowest = {name: each.detach() for name, each in state.items()}, value
         if lowest <= expected or step == steps:

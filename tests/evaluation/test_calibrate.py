@@ -41,15 +41,24 @@ def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0)
             for name, value in zip(("theta_E", "gamma1", "gamma2", "slope"), z, strict=True)
         }
         kappa = np.sort(rng.standard_t(dof, size=8) * width).tolist()
-        rows.append({"index": index, "snr": snr, "numbers": numbers, "maps": {"kappa": kappa}})
+        # of the source, the part for want of the mass is too small by as much, the other is right
+        by_mass, own = rng.uniform(0.1, 1.0, size=(2, 8))
+        right = np.hypot(scale * (snr / 50) ** exponent * by_mass, own)
+        error = rng.standard_t(dof, size=8) * right / stats.t(dof).ppf(stats.norm.cdf(1.0))
+        source = [error.tolist(), by_mass.tolist(), own.tolist()]
+        rows.append({"index": index, "snr": snr, "numbers": numbers, "kappa": kappa})
+        rows[-1]["source"] = source
     return rows
 
 
 def test_a_fit_finds_what_was_put_in():
-    found = fit(rows_of(300, scale=1.7, exponent=0.3, dof=4.0))
+    found = fit(rows_of(600, scale=1.7, exponent=0.3, dof=4.0))
     assert found.dof == pytest.approx(4.0, rel=0.35)
-    assert set(found.scales) == {"theta_E", "shear", "slope", "kappa"}
-    for name, each in found.scales.items():
+    assert set(found.scales) == {"theta_E", "shear", "slope", "kappa", "source"}
+    assert found.scales["source"].scale == pytest.approx(1.0, rel=0.1)
+    assert found.scales["source"].exponent == pytest.approx(0.0, abs=0.1)
+    for name in ("theta_E", "shear", "slope", "kappa"):
+        each = found.scales[name]
         assert each.scale == pytest.approx(1.7, rel=0.2), name
         assert each.exponent == pytest.approx(0.3, abs=0.15), name
     assert 10 <= found.range[0] < found.range[1] <= 200
@@ -58,10 +67,10 @@ def test_a_fit_finds_what_was_put_in():
 def test_lenses_are_judged_by_a_fit_to_others():
     halves = halved(rows_of(200, scale=2.0, exponent=0.0, dof=5.0, seed=1))
     lines = {line["name"]: line for line in judge(halves)}
-    assert set(lines) == {"theta_E", "gamma1", "gamma2", "slope", "kappa"}
+    assert set(lines) == {"theta_E", "gamma1", "gamma2", "slope", "kappa", "source"}
     for line in lines.values():
         assert line["n"] == 200
-        assert line["before"][0] < 0.5
+        assert line["before"][0] < (0.65 if line["name"] == "source" else 0.5)
         assert line["after"][0] == pytest.approx(0.68, abs=0.1)  # 3 sigma of 200
         assert line["after"][1] == pytest.approx(0.95, abs=0.05)
     assert lines["slope"]["ratio"] == pytest.approx(1.0, abs=0.25)

@@ -85,8 +85,7 @@ def judge(
     choice = trial.draw(min(CHOSEN_ON, unseen), size, generator(seed, CHOICE))
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[Tensor]] = {}
-    seen = draws["y"] if draws["y"].ndim == 4 else draws["operator"].adjoint(draws["y"])
-    shown = {"truth": draws["truth"], "data": seen}
+    shown = {"truth": draws["truth"], "data": draws["operator"].adjoint(draws["y"])}
     for name, machine in machines.items():
         values, answers = machine.psnr(draws)
         for calls in sorted({1, 2, 4, machine.rim.steps, LONGER * machine.rim.steps}):

@@ -89,10 +89,10 @@ def read_grey(path: Path) -> Tensor:
 
 
 def hopper(size: int) -> Tensor:
-    """Returns the middle of a photograph of Grace Hopper (US Navy, in the public domain), which
+    """Returns the face in a photograph of Grace Hopper (US Navy, in the public domain), which
     matplotlib brings, with shape (1, 1, N, N)."""
     from matplotlib.cbook import get_sample_data
 
     image = read_grey(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
-    y, x = ((n - size) // 2 for n in image.shape)
+    y, x = (image.shape[0] - size) // 4, (image.shape[1] - size) // 2
     return image[y : y + size, x : x + size][None, None].clone()

@@ -36,7 +36,8 @@ WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1)
 RATES = (0.5, 1.0, 1.8)
 
 END = 200
-"""Calls after which none of them changes to speak of."""
+"""Calls that they are let make. Total variation still rises there on projections, by up to 0.13 dB
+in ten calls; all else has ended."""
 
 
 def power(pictures: Pictures, size: int, seed: int) -> tuple[float, Tensor]:

@@ -41,10 +41,10 @@ from ..inference.together import prior_of
 from ..inference.uncertainty import uncertainty_of
 from ..plotting.coverage import Curve, plot_coverage
 from ..progress import progress
-from .comparison import Maps, true_source
+from .comparison import Maps, region_of, true_source
 from .mocks import Mock
 from .standard import standard_mock
-from .stated import LEVELS, reached, shear_of_map
+from .stated import LEVELS, reached, true_numbers
 
 Row = Mapping[str, Any]
 
@@ -56,24 +56,6 @@ DOFS = (1.5, 40.0)
 
 STIFF = 0.5
 """Prior standard deviation of an exponent of the signal over noise."""
-
-
-def true_numbers(mock: Mock) -> dict[str, float]:
-    """The true numbers of a mock, by the names of the posterior's."""
-    truth, lens = mock.truth, mock.truth.system.lens
-    gamma1, gamma2 = shear_of_map(mock)
-    return {
-        "theta_E": truth.theta_E,
-        "macro_theta_E": truth.macro_theta_E,
-        "gamma1": gamma1,
-        "gamma2": gamma2,
-        "macro_gamma1": lens.gamma1,
-        "macro_gamma2": lens.gamma2,
-        "slope": truth.gamma,
-        "q": lens.ellipsoid.q,
-        "flux": truth.source.flux / mock.observation.pixel_scale**2,
-        "magnification": truth.magnification,
-    }
 
 
 def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
@@ -89,11 +71,7 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     answer = result.answers[result.product.value("STAGE")]
     prior = prior_of(result.scene, mock.truth.system.lens_light is not None)
     found = uncertainty_of(result.scene, answer, result.state, prior, calibration=Calibration())
-    truth, host = true_numbers(mock), mock.truth.system.lens.ellipsoid
-    grid = mock.observation.grid
-    region = mock.truth.arc_mask & metrics.annulus(
-        grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
-    )
+    truth, region = true_numbers(mock), mock.truth.arc_mask & region_of(mock)
     alpha = (answer.alpha_x, answer.alpha_y)
     maps = Maps(answer.arcs, answer.kappa, alpha, answer.source, answer.source_grid)
     seen = reached(mock, maps)

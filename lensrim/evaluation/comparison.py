@@ -83,11 +83,7 @@ def maps_of(product: Product) -> Maps:
 
 def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
     """Computes the errors of maps: those that :func:`compare` names which need no header."""
-    truth, observation = mock.truth, mock.observation
-    host = truth.system.lens.ellipsoid
-    region = metrics.annulus(
-        observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
-    )
+    truth, observation, region = mock.truth, mock.observation, region_of(mock)
     alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
     source = true_source(mock, maps)
     source_l2, source_rmse = metrics.source_errors(maps.source, source)
@@ -98,7 +94,7 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
         "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
         "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
         "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region, mass_sheet=True),
-        "alpha": alpha / host.theta_E,
+        "alpha": alpha / truth.macro_theta_E,
         "source_l2": source_l2,
         "source_rmse": source_rmse,
         "source_sheet": sheet,
@@ -146,7 +142,7 @@ def _angular(mock: Mock, difference: np.ndarray) -> np.ndarray:
     """Takes the mean of each ring about the lens off a map, which is zero beyond the annulus."""
     grid, host = mock.observation.grid, mock.truth.system.lens.ellipsoid
     (h, w), center = grid.shape, (host.center_x, host.center_y)
-    region = metrics.annulus(grid, theta_E=host.theta_E, center=center)
+    region = region_of(mock)
     x, y = grid.from_index(np.arange(w), np.arange(h)[:, None])
     ring = (np.hypot(x - center[0], y - center[1])[region] / grid.spacing).astype(int)
     mean = np.bincount(ring, difference[region]) / np.maximum(np.bincount(ring), 1)
@@ -245,9 +241,14 @@ def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarr
 
 def structure(mock: Mock) -> float:
     """How far the true convergence is from its ellipsoid's: rms of log10 in 0.3 to 2 radii."""
-    host, grid = mock.truth.system.lens.ellipsoid, mock.observation.grid
-    region = metrics.annulus(grid, theta_E=host.theta_E, center=(host.center_x, host.center_y))
-    return metrics.log_kappa_rmse(ellipsoid_kappa(mock), mock.truth.kappa, region)
+    return metrics.log_kappa_rmse(ellipsoid_kappa(mock), mock.truth.kappa, region_of(mock))
+
+
+def region_of(mock: Mock) -> np.ndarray:
+    """Where the convergence is compared: from 0.3 to 2 Einstein radii about the true centre."""
+    host = mock.truth.system.lens.ellipsoid
+    center = (host.center_x, host.center_y)
+    return metrics.annulus(mock.observation.grid, theta_E=host.theta_E, center=center)
 
 
 def ellipsoid_kappa(mock: Mock) -> np.ndarray:

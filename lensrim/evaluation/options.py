@@ -5,6 +5,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..inference.learning import StageName
+from ..inference.refinement import RefineName
 from ..zoo import DEFAULT
 from .references import check_references
 
@@ -28,6 +29,7 @@ class EvaluateOptions:
             PSFs.
         model: Trained machine, as for ``lensrim reconstruct``.
         stage: Last stage of the chain, as for ``lensrim reconstruct``.
+        refine: What is done to its answer, likewise.
         galaxies: Folder of FITS stamps of galaxies, or ``learnt``. By default, first-light has
             synthetic galaxies, standard half synthetic and half learnt ones; of a folder it takes
             those of the set by the hash of their names.
@@ -52,6 +54,7 @@ class EvaluateOptions:
     recipe: str | None = None
     model: str = DEFAULT
     stage: StageName = "macro"
+    refine: RefineName = "none"
     galaxies: str | None = None
     psfs: str | None = None
     reference: tuple[str, ...] = ()

@@ -54,7 +54,8 @@ def with_references(
 ) -> list[dict[str, Any]]:
     """Puts the errors of outside methods among the stages of the chain, mock by mock.
 
-    A mock on which a method failed has no number of it, which counts as infinitely wrong.
+    A mock on which a method failed has no number of it, which counts as infinitely wrong. The
+    names of the methods are the row's ``references``: they are no stages of the chain.
     """
     found = {(row["seed"], row["method"]): row for each in others for row in each}
     joined = []
@@ -63,7 +64,8 @@ def with_references(
         stages = {
             name: dict(r.get("errors", {})) | {"seconds": r["seconds"]} for name, r in own.items()
         }
-        joined.append({**row, "stages": {**(row.get("stages") or {}), **stages}})
+        stages = {**(row.get("stages") or {}), **stages}
+        joined.append({**row, "stages": stages, "references": sorted(own)})
     return joined
 
 

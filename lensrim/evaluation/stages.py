@@ -43,8 +43,20 @@ TAIL = ("misfit", "source_l2", "source_sheet", "kappa", "kappa_sheet", "alpha", 
 
 
 def complete(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows in which a machine was run: those of more stages than the macro-model."""
-    return [row for row in rows if set(row.get("stages") or {}) - {"macro", "answer"}]
+    """Returns the rows in which a machine was run or, where none was, a refinement.
+
+    Those are rows of more stages than the macro-model; outside methods are no stages.
+    """
+    more = [
+        set(row.get("stages") or {}) - {"macro", "answer", *row.get("references", ())}
+        for row in rows
+    ]
+    machine = any("rim" in stages for stages in more)
+    return [
+        row
+        for row, stages in zip(rows, more, strict=True)
+        if ("rim" in stages if machine else stages)
+    ]
 
 
 def compare_groups(
@@ -106,7 +118,7 @@ def format_stages(rows: Sequence[Row], groups: Groups = STAGE_GROUPS) -> str:
         ).rstrip()
         for line in lines
     ]
-    refused = sum(bool(row.get("stages")) for row in rows) - len(complete(rows))
+    refused = sum("macro" in (row.get("stages") or {}) for row in rows) - len(complete(rows))
     text.append(
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
         f"better. answer: the macro-model's where the machine fits worse. true_mass: the "

@@ -16,7 +16,7 @@ from .. import metrics
 from ..io.product import Product
 from ..lensing.beyond import part_shear
 from ..lensing.convergence import KappaToAlpha
-from .comparison import Maps, maps_of, true_source
+from .comparison import Maps, maps_of, region_of, true_source
 from .mocks import Mock
 
 Map = NDArray[np.float64]
@@ -66,7 +66,7 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
         three in units of the mean truth there. ``dof``: degrees of freedom of Student's t, of
         which the errors are, where they are no Gaussian's.
     """
-    truth, numbers = _true_numbers(mock), {}
+    truth, numbers = true_numbers(mock), {}
     dof = float(product.value("ERRDOF") or np.inf)
     for name, scalar in SCALARS.items():
         found = [product.value(key) for key in (scalar.value, scalar.error)]
@@ -75,10 +75,7 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
             numbers[name] = [v / unit for v in (truth[name], *map(float, found))]
     maps, parts = maps_of(product), {}
     if (std := product.image_maps.get("KAPPA_STD")) is not None:
-        host = mock.truth.system.lens.ellipsoid
-        region = mock.truth.arc_mask & metrics.annulus(
-            mock.observation.grid, theta_E=host.theta_E, center=(host.center_x, host.center_y)
-        )
+        region = mock.truth.arc_mask & region_of(mock)
         parts["kappa"] = _of_map(mock.truth.kappa, maps.kappa, std, region, dof)
     if (std := product.source_maps.get("SOURCE_STD")) is not None:
         region = reached(mock, maps)
@@ -87,15 +84,19 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
     return told if np.isinf(dof) else told | {"dof": dof}
 
 
-def _true_numbers(mock: Mock) -> dict[str, float]:
-    truth, spacing = mock.truth, mock.observation.pixel_scale
+def true_numbers(mock: Mock) -> dict[str, float]:
+    """The true numbers of a mock, by the names of :data:`SCALARS` and of a posterior's numbers."""
+    truth, lens, spacing = mock.truth, mock.truth.system.lens, mock.observation.pixel_scale
     gamma1, gamma2 = shear_of_map(mock)
     return {
         "theta_E": truth.theta_E,
         "macro_theta_E": truth.macro_theta_E,
         "gamma1": gamma1,
         "gamma2": gamma2,
+        "macro_gamma1": lens.gamma1,
+        "macro_gamma2": lens.gamma2,
         "slope": truth.gamma,
+        "q": lens.ellipsoid.q,
         "magnification": truth.magnification,
         "flux": truth.source.flux / spacing**2,
     }

@@ -26,6 +26,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from .. import metrics
 from ..errors import InputError
 
 PIVOT = 50.0
@@ -108,10 +109,7 @@ class Calibration:
 
     def half_width(self, level: float) -> float:
         """Returns half of the central interval of a probability, in units of the stated error."""
-        from scipy.stats import norm, t
-
-        law = t(self.dof) if math.isfinite(self.dof) else norm
-        return float(law.ppf((1 + level) / 2) / law.ppf(ONE_SIGMA))
+        return metrics.half_width(level, dof=self.dof)
 
 
 def read_calibration(text: str) -> Calibration:

@@ -8,7 +8,7 @@ threshold of doubt are fitted on validation mocks and kept in ``score.json``, wh
 
 ::
 
-    python -m lensrim.evaluation.doubt CASES --write
+    python -m lensrim.evaluation.doubt fit --output CASES --package
 
 makes again. What is not guaranteed: the probability is that of the validation mocks, a population
 with a stated share of wrong answers; for another it ranks answers, and no more.

@@ -126,9 +126,7 @@ FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
     "Einstein radius at the end of its range": _doubted("BOUND"),
     "no circle of mean convergence 1": _doubted("NORING"),
     "searched twice": _said("searched twice"),
-    "machine not used": lambda lens, product: (
-        product.value("STAGE") not in (lens.fit.stage, lens.fit.refine, None)
-    ),
+    "machine not used": _doubted("RANGE"),
     "neighbours masked": lambda lens, product: (product.value("NNEIGH") or 0) > 0,
     "done on the CPU for want of memory": _said(ON_THE_CPU),
     "arcs fitted badly": _doubted("CHI2"),

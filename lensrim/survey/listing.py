@@ -148,7 +148,7 @@ def _line(
 ) -> Line:
     cells = dict(cells)
     path, name = cells.pop("path"), cells.pop("name", None)
-    published = cells.pop(PUBLISHED, None)
+    told = cells.pop(PUBLISHED, None)
     center = [cells.pop(f"center_{axis}", None) for axis in "xy"]
     where = "" if path is None else str(folder / str(path))
     found: dict[str, Any] = {}
@@ -168,11 +168,11 @@ def _line(
             found["center"] = given
     except (TypeError, ValueError):
         problems.append(f"center: must be two numbers, found {center}; correct the table")
-    try:
-        published = None if published is None else float(published)
-    except (TypeError, ValueError):
-        problems.append(f"{PUBLISHED}: must be a number, found {published!r}; correct the table")
-        published = None
+    published = None if told is None else _positive(told)
+    if told is not None and published is None:
+        problems.append(
+            f"{PUBLISHED}: must be a positive number, found {told!r}; correct the table"
+        )
     readings = {k: v for k, v in found.items() if k in _READ}
     fitting = {k: v for k, v in found.items() if k not in _READ}
     return Line(
@@ -183,6 +183,15 @@ def _line(
         "; ".join(problems),
         published,
     )
+
+
+def _positive(value: Any) -> float | None:
+    """Returns a cell as a positive and finite number; ``None`` where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
 
 
 def _kind(hint: Any) -> tuple[Any, ...]:

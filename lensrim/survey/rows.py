@@ -115,7 +115,7 @@ def _compared(lens: Lens, row: Row) -> Row:
         return row
     values: dict[str, Any] = {**row.values, "published_theta_e": lens.published}
     own = values.get("macro_theta_e")
-    if own is not None and lens.published > 0:
+    if own is not None:
         values["theta_e_change"] = own / lens.published - 1
     return replace(row, values=values)
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from lensrim.evaluation.comparison import (
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
-from lensrim.evaluation.rows import read_rows
-from lensrim.evaluation.stages import format_stages
+from lensrim.evaluation.rows import read_rows, with_references
+from lensrim.evaluation.stages import KEYS, complete, format_stages
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, run
 from lensrim.io.observation import Observation
 
@@ -150,6 +151,26 @@ def test_stages_are_compared_on_the_same_mocks(tmp_path: Path) -> None:
     assert "inf" in format_stages(rows[:2])
 
 
+def test_what_a_machine_did_not_do_leaves_the_comparison_whole() -> None:
+    """Neither outside methods nor refinements of a macro-model make a mock one of a machine's."""
+    numbers = dict.fromkeys(KEYS, 0.1) | {"seconds": 1.0}
+
+    def row(seed: int, *stages: str) -> dict[str, Any]:
+        facts = {"seed": seed, "lens_light": False, "snr": 30.0, "structure": 0.0}
+        return facts | {"stages": dict.fromkeys(stages, numbers)}
+
+    others = [
+        {"seed": k, "method": "outside", "errors": numbers, "seconds": 2.0} for k in range(4)
+    ]
+    used, refused = row(0, "macro", "rim", "answer"), row(1, "macro", "answer")
+    rows = with_references([used, refused, row(2), row(3, "macro", "descent", "answer")], [others])
+    assert [each["seed"] for each in complete(rows)] == [0]
+    text = format_stages(rows)
+    assert "all (1)" in text and "rim" in text and "outside" in text and "was on 2 mocks" in text
+    assert [each["seed"] for each in complete(rows[1:])] == [3]
+    assert complete(rows[1:3]) == []
+
+
 def test_errors_are_those_that_were_made() -> None:
     mock = small(2)
     product = perfect(mock, scale=1.05)
@@ -223,6 +244,33 @@ def test_shards_share_a_folder(tmp_path: Path) -> None:
     run(options(tmp_path, shard="1/2"), Method())
     rows = run(options(tmp_path, shard="2/2"), Method())
     assert [row["seed"] for row in rows] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_folder_is_of_one_refinement(tmp_path: Path) -> None:
+    run(options(tmp_path, n=1), Method())
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings.pop("refine") == "none"
+    (tmp_path / "settings.json").write_text(json.dumps(settings))  # of before there was any
+    run(options(tmp_path, n=1), Method())
+    with pytest.raises(InputError, match="an output folder holds results of one kind of mocks"):
+        run(options(tmp_path, n=1, refine="descent"), Method())
+
+
+def test_the_chain_refines_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spy(observation: Observation, chain: Any) -> Answer:
+        asked.append((chain.stage, chain.refine))
+        return Answer(perfect(small(0)))
+
+    monkeypatch.setattr("lensrim.inference.reconstruct.reconstruct", spy)
+    monkeypatch.setattr(suites, "make_mock", lambda seed, **_: small(seed))
+    run(options(tmp_path, n=1, refine="descent"))
+    assert asked == [("macro", "descent")]
+    with pytest.raises(InputError, match="--refine weights: needs a machine"):
+        run(options(tmp_path / "other", n=1, refine="weights"))
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3"])

@@ -42,6 +42,16 @@ def test_the_factor_is_that_of_the_noise(true: float, sky: float):
     assert not found.floored
 
 
+@pytest.mark.parametrize(("length", "most"), [(0.0, 0.01), (0.7, 0.03)])
+def test_the_peaks_of_noise_are_sky(length: float, most: float):
+    """In the mean of many images: one of them scatters by as much."""
+    factors = [
+        rescaled(noise(length, seed) + lens(), np.ones(SHAPE), ALL, width=WIDTH, label="image")[1]
+        for seed in range(8)
+    ]
+    assert np.mean([found.factor for found in factors]) == pytest.approx(1, abs=most)
+
+
 def test_what_shows_the_lens_is_not_blank():
     blank = blank_sky(noise() + lens(), np.ones(SHAPE), ALL, WIDTH)
     assert not (blank & (lens() > 1)).any()

@@ -60,8 +60,9 @@ def stages_table(rows: Sequence[Row]) -> Table:
                 found = values(own, key, stage)
                 for share in (50, 90):
                     value = percentile(found, share)
-                    # Of the stages of a machine only the sum of the times is known.
-                    known = key != "seconds" or np.isfinite(value)
+                    # Of the stages of a machine only the sum of the times is known; of an outside
+                    # method perhaps no number of parameters, and so no expectation of its chi2.
+                    known = key not in ("seconds", "excess") or np.isfinite(value)
                     line[f"{key}_{share}"] = f"{value:.6g}" if known else ""
             lines.append(line)
     return lines
@@ -92,8 +93,9 @@ Medians (p90: 90th percentile). D: noise-free misfit on the true arcs. src L2, s
 error relative to its norm and to its peak; R50, R90, flux: of the source against the truth, with
 their sign. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]. -sheet: after the best mass
 sheet. dalpha: rms deflection error on the arcs [theta_E]. excess: chi2nu - (1 - p_eff / N).
-seconds: on the clock. macro: the macro-model and its own inversion; true_mass: the same inversion
-given the true deflection. structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
+seconds: on the clock; of adam and lbfgs without the macro-model with which they begin. macro: the
+macro-model and its own inversion; true_mass: the same inversion given the true deflection.
+structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
 stages.csv holds all errors, also of each setting in each bin of S/N."""
 
 

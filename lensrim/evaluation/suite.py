@@ -110,7 +110,7 @@ def evaluate_reference(mock: Mock, seed: int, reference: Reference) -> dict[str,
     start = _Clock()
     try:
         solved = reference(mock.observation, truth.system.lens_light is not None)
-        row |= start.read() | solved.timing
+        row |= start.read() | dict(solved.timing)
         row["errors"] = compare_all(mock, solved.maps, solved.numbers(mock))
         row["status"] = "ok"
     except Exception as error:  # as above

@@ -282,6 +282,14 @@ def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> No
     timed = with_seconds([{**row_of(3), "stage_seconds": {"lens_light": 1.0, "macro": 2.5}}])
     assert timed[0]["stages"]["macro"]["seconds"] == 3.5
     assert timed[0]["stages"]["answer"]["seconds"] == 8.0
+    outside = {**row_of(3)["stages"]["answer"], "excess": None}
+    (line,) = [
+        x
+        for x in stages_table([{**row_of(3), "stages": {"adam": outside}}])
+        if (x["group"], x["method"]) == ("all", "adam")
+    ]
+    assert line["excess_50"] == ""
+    assert np.isfinite(float(line["misfit_50"]))
     text = printed_stages(stages_table(timed))
     assert [line.split()[-1] for line in text.splitlines()[1:4]] == ["3.5", "1.000", "8.0"]
 

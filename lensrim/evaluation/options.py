@@ -7,7 +7,7 @@ from ..errors import InputError
 from ..inference.learning import StageName
 from ..inference.refinement import RefineName
 from ..zoo import DEFAULT
-from .references import REFERENCES
+from .references import check_references
 
 QUICK = 60
 """Mocks of ``--quick``."""
@@ -35,7 +35,9 @@ class EvaluateOptions:
             those of the set by the hash of their names.
         psfs: Folder of FITS stamps of PSFs, used for half of the mocks; by default, first-light
             has analytic ones, standard those of telescopes' pupils.
-        reference: Outside methods that do the same mocks, by name.
+        reference: Outside methods that do the same mocks, by name: adam and lbfgs (descent on the
+            pixels without a prior, for as long as the machine takes), lenstronomy (a parametric
+            fit, minutes a mock; the extra oracle).
         n: Number of mocks; 200 of first-light and 1000 of standard by default.
         quick: Whether to do 60, for daily work.
         seed: Seed of the first mock (its number, of the standard ones); the others follow.
@@ -79,11 +81,7 @@ class EvaluateOptions:
                 f"--split: only the standard mocks have sets, found --suite {self.suite}; give "
                 "--suite standard, or other seeds"
             )
-        if unknown := sorted({*self.reference} - {*REFERENCES}):
-            raise InputError(
-                f"--reference: must be of {', '.join(REFERENCES) or 'none'}, found {unknown[0]}; "
-                "change it"
-            )
+        check_references(self.reference)
         self.seeds()
 
     @property

@@ -39,7 +39,6 @@ from ..lensing.mass import pixel_average
 from .answer import Answer, SourceSystem, whitened
 from .lens_light import Array
 from .macro import NAMES, MacroPrior, MacroState, deflection_jacobian, mass_model
-from .magnification import DETECTED
 from .search import Scene
 from .view import MassMaps, View
 
@@ -50,6 +49,9 @@ SHIFT = 0.3
 """By what rays are moved for differences of the source [pixel of the image]."""
 
 SHEAR = ("gamma1", "gamma2")
+
+DETECTED = 3.0
+"""Significance of the source above which it counts for its magnification."""
 
 LIKE = (0.4, 2.0)
 """Radii between which a power law is compared with a mass [Einstein radius], as
@@ -303,7 +305,7 @@ def _of_parameters(p: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Nu
         "macro_gamma2": (value["gamma2"], change["gamma2"]),
         "slope": (value["gamma"], change["gamma"]),
         "q": ((1 - e) / (1 + e), -2 / (1 + e) ** 2 * along),
-        "phi": (0.5 * math.atan2(e2, e1), 0.5 / e * across),
+        "phi": (0.5 * math.atan2(e2, e1) % math.pi, 0.5 / e * across),
     }
     return {name: Number(value, axes, none) for name, (value, axes) in found.items()}
 
@@ -348,7 +350,13 @@ def _of_the_source(
     responses: Tensor,
     scatter: Tensor,
 ) -> dict[str, Number]:
-    """Flux of the source, and magnification of its detected part."""
+    r"""Flux of the source, and its magnification
+
+    .. math:: \mu = \frac{\sum_\theta s(\beta(\theta))}{\sum_\beta s(\beta)} \, \frac{h^2}{h_s^2} ,
+
+    both sums over what is detected of it: far out a source map is noise around zero, and its sum
+    has no meaning. The magnification leans on the slope of the mass (mass-sheet degeneracy).
+    """
     area = (view.grid.spacing / view.simulator.image_grid.spacing) ** 2
     flux = Number(
         float(source.sum() * area), responses.sum((1, 2)) * area, scatter.sum((1, 2)) * area

@@ -19,7 +19,6 @@ from .judgement import judge, numbers_of, residual_of
 from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroState
-from .magnification import magnification_of, total_magnification
 from .refinement import REFINED
 from .samples import sample_maps
 from .search import Scene
@@ -69,11 +68,9 @@ def build_product(
     covariance = problem.covariance(state)[0]
     deviations = covariance.diagonal().clamp(min=0).sqrt()
     errors = dict(zip(NAMES, deviations.tolist(), strict=True))
-    if outcome.stage == "macro":
-        magnification, _ = total_magnification(problem, state, covariance)
-    else:
-        magnification = magnification_of(scene, result)
     stated = uncertainty_of(scene, result, state, problem.prior)
+    found = stated.posterior.numbers.get("magnification")
+    magnification = math.nan if found is None else found.value
     error_of = error_cards(stated, native=observation.bin**2)
     symptoms = symptoms_of(scene, result, state, problem.prior, candidates, theta_E=theta_e)
     judgement = judge(symptoms, refused=machine is not None and used is None)

@@ -66,15 +66,17 @@ def draw(uncertainty: Uncertainty, number: int, *, seed: int = 0) -> Samples:
     alpha = posterior.mass.alpha - posterior.constant[..., None, None]
     source = factor("kappa") * moved(along, posterior.source_axes)
     source = source + moved(beside, posterior.scatter)
+    changes = {
+        name: factor(name) * (moved(along, each.axes) + moved(beside, each.scatter))
+        for name, each in posterior.numbers.items()
+    }
+    # an axis that is turned by half a circle is the same
+    changes["phi"] -= np.pi * np.round(changes["phi"] / np.pi)
     return Samples(
         kappa=posterior.kappa + factor("kappa") * moved(along, posterior.mass.kappa),
         alpha=posterior.alpha + factor("kappa") * moved(along, alpha),
         source=posterior.source + factor("source") * source,
-        numbers={
-            name: each.value
-            + factor(name) * (moved(along, each.axes) + moved(beside, each.scatter))
-            for name, each in posterior.numbers.items()
-        },
+        numbers={name: each.value + changes[name] for name, each in posterior.numbers.items()},
     )
 
 

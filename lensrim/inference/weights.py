@@ -175,4 +175,9 @@ def adapt(
 def _with_errors(found: Answer, answers: Mapping[str, Answer]) -> Answer:
     """Gives the errors and the number of parameters of what the image alone would leave."""
     inverted = answers["rim_inversion"]
-    return replace(found, source_std=inverted.source_std, effective=inverted.effective)
+    return replace(
+        found,
+        source_std=inverted.source_std,
+        effective=inverted.effective,
+        source_prior=inverted.source_prior,
+    )

@@ -290,7 +290,7 @@ def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> No
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suites, "standard_mock", lambda seed, **_: small(seed))
     monkeypatch.setattr(suite, "REFERENCES", {"outside": Outside()})
-    monkeypatch.setattr("lensrim.evaluation.options.REFERENCES", {"outside": Outside()})
+    monkeypatch.setattr("lensrim.evaluation.references.REFERENCES", {"outside": Outside()})
 
 
 @pytest.mark.usefixtures("_small")

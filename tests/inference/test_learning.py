@@ -23,7 +23,6 @@ from lensrim.inference.learning import learn
 from lensrim.inference.learnt import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
-from lensrim.inference.magnification import magnification_of
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
 from lensrim.inference.search import STAGES, Scene, search
 from lensrim.rim.core import RIM
@@ -57,12 +56,6 @@ def test_an_untrained_machine_gives_the_macro_models_answer(
         assert each.effective == inverted.effective == pytest.approx(macro.effective, rel=0.3)
         np.testing.assert_array_equal(each.source_std, inverted.source_std)
     assert outcome.last.source.max() == pytest.approx(rim.source.max(), rel=0.05)
-
-
-def test_the_magnification_is_that_of_the_maps(mock: Mock, scene: Scene, macro: Answer):
-    assert magnification_of(scene, macro) == pytest.approx(mock.truth.magnification, rel=0.2)
-    blank = replace(macro, source=np.zeros_like(macro.source))
-    assert np.isnan(magnification_of(scene, blank))
 
 
 @pytest.mark.parametrize("axis", [0, 1])

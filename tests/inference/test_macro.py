@@ -1,7 +1,6 @@
 """The macro-model's derivatives against differences, its steps, and what is integrated out."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from lensrim.inference.macro import (
     deflection_jacobian,
     mass_model,
 )
-from lensrim.inference.magnification import total_magnification
 from lensrim.lensing.psf import PSF, gaussian_psf
 
 GRID = PixelGrid((26, 25), 0.1)
@@ -112,28 +110,3 @@ def test_the_marginal_root_takes_the_source_out():
     pixels = np.random.default_rng(1).standard_normal((len(columns), 2))
     expected = pixels.T @ np.linalg.solve(covariance, pixels)
     np.testing.assert_allclose(whiten(pixels).T @ whiten(pixels), expected, rtol=1e-6)
-
-
-def test_the_magnification_is_lensed_over_intrinsic_flux():
-    problem = make_problem(noise=0.01)
-    state = problem.tune(make_state(TRUTH))
-    covariance = problem.covariance(state)[0]
-    value, error = total_magnification(problem, state, covariance)
-    # of a Gaussian of standard deviation 0.1 arcsec and peak 1, rays seen before the PSF
-    ax, ay = mass_model(TRUTH).deflection(problem.x, problem.y)
-    u, v = (problem.x - ax)[0] - 0.03, (problem.y - ay)[0] + 0.02
-    lensed = float(torch.exp(-0.5 * (u**2 + v**2) / 0.1**2).sum()) / 4 * GRID.spacing**2
-    truth = lensed / (2 * math.pi * 0.1**2)
-    assert value == pytest.approx(truth, rel=0.05)
-    assert abs(value - truth) < 4 * error
-    fixed = total_magnification(problem, state, torch.zeros_like(covariance))[1]
-    assert 0 < fixed < error
-
-
-def test_nothing_detected_has_no_magnification():
-    problem = make_problem()
-    image = replace(problem.image, data=torch.zeros_like(problem.image.data))
-    blank = replace(problem, image=image)
-    value, error = total_magnification(blank, make_state(TRUTH), torch.zeros(8, 8).double())
-    assert math.isnan(value)
-    assert math.isnan(error)

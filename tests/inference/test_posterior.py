@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lensrim.evaluation.mocks import Mock
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.ascent import MacroProblem
 from lensrim.inference.calibration import Calibration, Scale
@@ -80,7 +81,12 @@ def moved(scene: Scene, tuned: MacroState, change: Tensor, like: Answer) -> Answ
 
 @pytest.mark.parametrize("axis", [-1, 0, 3])
 def test_all_moves_as_the_mass_does(
-    scene: Scene, tuned: MacroState, result: Answer, narrow: Posterior, axis: int
+    scene: Scene,
+    tuned: MacroState,
+    result: Answer,
+    macro: Directions,
+    narrow: Posterior,
+    axis: int,
 ):
     step = 0.5 * narrow.mass.parameters[axis]
     ahead, back = (moved(scene, tuned, s * step, result) for s in (1, -1))
@@ -95,6 +101,12 @@ def test_all_moves_as_the_mass_does(
         "gamma1": ahead.gamma[0] - back.gamma[0],
         "gamma2": ahead.gamma[1] - back.gamma[1],
     }
+    numbers, others = (
+        posterior_of(scene, there, tuned.p[0] + s * step, macro).numbers
+        for s, there in ((1, ahead), (-1, back))
+    )
+    for name in ("macro_theta_E", "slope", "q", "phi", "flux", "magnification"):
+        expected[name] = numbers[name].value - others[name].value
     for name, change in expected.items():
         number = narrow.numbers[name]
         assert float(number.axes[axis]) == pytest.approx(change, abs=0.15 * number.std), name
@@ -103,6 +115,33 @@ def test_all_moves_as_the_mass_does(
     likeness = (source * found).sum() / math.sqrt((source**2).sum() * (found**2).sum())
     assert likeness > 0.8
     assert np.linalg.norm(source) == pytest.approx(np.linalg.norm(found), rel=0.3)
+
+
+def test_the_magnification_is_that_of_what_is_detected(
+    mock: Mock, scene: Scene, tuned: MacroState, result: Answer, macro: Directions
+):
+    found = posterior_of(scene, result, tuned.p[0], macro).numbers["magnification"]
+    assert found.value == pytest.approx(mock.truth.magnification, rel=0.2)
+    blank = replace(result, source=np.zeros_like(result.source))
+    assert "magnification" not in posterior_of(scene, blank, tuned.p[0], macro).numbers
+
+
+@pytest.mark.parametrize("e2", [-0.1, 0.1])
+def test_an_axis_is_told_within_half_a_circle(
+    scene: Scene, tuned: MacroState, result: Answer, macro: Directions, e2: float
+):
+    p = tuned.p[0].clone()
+    p[1], p[2] = 0.05, e2
+    phi = posterior_of(scene, result, p, macro).numbers["phi"].value
+    assert 0 <= phi < math.pi
+    assert math.tan(2 * phi) == pytest.approx(e2 / 0.05)
+
+
+def test_samples_of_an_axis_are_within_a_quarter_of_a_circle(wide: Uncertainty):
+    unsure = replace(wide, calibration=Calibration({"shape": Scale(1e4)}))
+    change = draw(unsure, 200).numbers["phi"] - wide.posterior.numbers["phi"].value
+    assert np.abs(change).max() <= math.pi / 2
+    assert np.abs(change).mean() == pytest.approx(math.pi / 4, rel=0.2)
 
 
 def test_given_the_mass_the_source_has_the_error_of_the_inversion(

@@ -134,13 +134,15 @@ def test_the_observation_is_never_replaced(run: Run):
 
 def test_what_is_not_detected_is_said(run: Run, monkeypatch: pytest.MonkeyPatch):
     args, options = run.built
-    nan = float("nan")
-    monkeypatch.setattr(report, "total_magnification", lambda *_: (nan, nan))
-    monkeypatch.setattr(metrics, "effective_theta_E", lambda *_: nan)
+    monkeypatch.setattr(metrics, "effective_theta_E", lambda *_: float("nan"))
+    outcome = args[4]
+    unsure = np.full_like(outcome.last.source_std, np.inf)
+    faint = {"macro": replace(outcome.last, source_std=unsure)}
     product = report.timed(
-        report.build_product(*args, **options),
+        report.build_product(*args[:4], replace(outcome, answers=faint), *args[5:], **options),
         dict.fromkeys(("lens light", "search", "source", "report"), 1.0),
     )
+    assert product.value("MAGTOTER") is None
     assert product.value("MAGLENS") == run.result.product.value("MAGLENS")
     summary = summary_of(product, ())
     assert "nan" not in summary

@@ -97,6 +97,7 @@ def test_an_adaptation_is_an_answer_beside_the_others(
     np.testing.assert_array_equal(
         outcome.last.source_std, learnt.answers["rim_inversion"].source_std
     )
+    assert outcome.last.source_prior == learnt.answers["rim_inversion"].source_prior
     for name, each in machine.rim.state_dict().items():
         assert torch.equal(each, before[name]), name
 

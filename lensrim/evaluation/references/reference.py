@@ -1,6 +1,7 @@
 """What an outside method takes and returns."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,11 +21,14 @@ class Solved:
         maps: Arcs, convergence, deflection and source.
         rest: All else that it models, lens light and sky, with the observation's shape or 0.
         effective: Effective number of fitted parameters; NaN where it is not known.
+        timing: Where it begins with an answer of the chain: ``seconds`` on the clock and ``cpu``
+            of its own work, and ``start_seconds`` of the chain's.
     """
 
     maps: Maps
     rest: np.ndarray | float = 0.0
     effective: float = float("nan")
+    timing: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, product: Product) -> "Solved":

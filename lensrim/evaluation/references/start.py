@@ -1,0 +1,69 @@
+"""Where a descent starts: at the macro-model's answer, in the units of a machine."""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ...inference.answer import Answer
+from ...inference.apply import Begun, Square, batch_of, start_of
+from ...inference.learnt import prepare, simulator_of
+from ...inference.macro import MacroState
+from ...inference.reconstruct import ReconstructOptions, reconstruct
+from ...inference.search import Scene
+from ...io.observation import Observation
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Holds what the chain knows before a machine is applied.
+
+    Arguments:
+        scene: The observation.
+        state: Its macro-model.
+        macro: That one's own answer, whose lens light and sky are taken off the image.
+        seconds: Time on the clock that it took.
+    """
+
+    scene: Scene
+    state: MacroState
+    macro: Answer
+    seconds: float = 0.0
+
+    @property
+    def rest(self) -> np.ndarray:
+        """Lens light and sky, with the observation's shape."""
+        return self.macro.lens_light + self.macro.sky
+
+    def begun(self, lens_light: bool) -> Begun:
+        """Makes the start that a machine would have: all that it would be told, and no machine.
+
+        Arguments:
+            lens_light: Whether the image holds the light of the lens galaxy.
+        """
+        grid = self.scene.frame.grid
+        square, batch = Square(grid.shape), batch_of(self.scene, self.macro, lens_light)
+        start = start_of(batch, self.state, grid.spacing, square)
+        prepared = prepare(batch, start)
+        return Begun(square, grid.spacing, start, prepared, simulator_of(prepared))
+
+
+@lru_cache(maxsize=1)  # several methods begin with the same observation, one after the other
+def begin_with_macro(observation: Observation, lens_light: bool) -> Beginning:
+    """Finds the macro-model of an observation, as the chain does.
+
+    Raises:
+        ValueError: If the chain cuts the frame or bins it, so that maps would be of other pixels.
+    """
+    began = time.perf_counter()
+    options = ReconstructOptions(lens_light="auto" if lens_light else "none")
+    found = reconstruct(observation, options)
+    assert found.scene is not None and found.state is not None
+    if found.scene.frame.grid != observation.grid:
+        raise ValueError(
+            f"the frame must stay as it is, {observation.grid}, found {found.scene.frame.grid}; "
+            "give a frame that the chain neither cuts nor bins"
+        )
+    spent = time.perf_counter() - began
+    return Beginning(found.scene, found.state, found.answers["macro"], spent)

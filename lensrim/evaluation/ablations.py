@@ -3,19 +3,22 @@
     python -m lensrim.evaluation.ablations ablations --scale small --max-minutes 60
 
 trains each variant on the same lenses, one after the other, and writes ``table.txt`` and
-``table.csv``. Called again it goes on where it was; ``--only`` and ``--seeds`` choose what is
-trained. The lenses are made once and kept in ``stock``: the first variant waits for them.
+``table.csv`` of all trainings in the folder that are at their end. Called again it goes on where
+it was; ``--only`` and ``--seeds`` choose what is trained. The lenses are made once and kept in
+``stock``: the first variant waits for them.
 
 A small training tells which changes matter most, not what a long one would end with: the seeds of
 the variant ``chosen`` tell by how much two trainings of the same differ.
 """
 
 import csv
+import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 from statistics import fmean, median
 from time import perf_counter
@@ -231,12 +234,36 @@ def train(
     return history, sum(p.numel() for p in model.parameters())
 
 
-def row_of(name: str, seed: int, recipe: Recipe, history: History, parameters: int) -> dict:
-    """Makes the line of the table of a training that is at its end."""
-    line = history.lines[-1]
-    times = [each["seconds"] for each in history.lines]
+def others(folder: Path, base: Recipe, done: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Makes the lines of those trainings in a folder that were done by other calls."""
+    rows = []
+    for path in sorted(folder.glob("*-*/history.jsonl")):
+        name, _, seed = path.parent.name.rpartition("-")
+        if name not in VARIANTS or not seed.isdigit() or (name, int(seed)) in done:
+            continue
+        recipe = varied(name, base, int(seed))
+        try:
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+        except json.JSONDecodeError:  # another process is about to write it
+            continue
+        if lines and lines[-1]["step"] == recipe.train.steps:
+            model = build(recipe.model)
+            count = sum(p.numel() for p in model.parameters())
+            rows.append(row_of(name, int(seed), recipe, lines, count))
+    return rows
+
+
+def row_of(
+    name: str, seed: int, recipe: Recipe, lines: Sequence[Mapping[str, Any]], parameters: int
+) -> dict[str, Any]:
+    """Makes the line of the table of a training that is at its end.
+
+    Errors that were not finite, of a training that diverged, are NaN.
+    """
+    line = lines[-1]
+    times = [each["seconds"] for each in lines]
     spent = [b - a for a, b in pairwise(times)] or times
-    measured = line["validation_metrics"]
+    measured = {k: nan if v is None else v for k, v in line["validation_metrics"].items()}
     return {
         "variant": name,
         "says": VARIANTS[name].says,
@@ -296,7 +323,7 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
     """Trains the variants, or what is left of them, and writes and prints the table.
 
     Returns:
-        The rows of those whose training is at its end.
+        The rows of those whose training is at its end, and of others in the folder.
 
     Raises:
         InputError: If a folder cannot be used, or holds trainings of another recipe.
@@ -318,7 +345,8 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
             left = max(options.max_minutes - (perf_counter() - begun) / 60, 0.0)
         history, parameters = train(recipe, folder / f"{name}-{seed}", validation, device, left)
         if history.step == recipe.train.steps:
-            rows.append(row_of(name, seed, recipe, history, parameters))
+            rows.append(row_of(name, seed, recipe, history.lines, parameters))
+    rows += others(folder, base, options.runs())
     text = table_of(rows)
     (folder / "table.txt").write_text(text + "\n")
     if rows:

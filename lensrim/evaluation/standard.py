@@ -25,6 +25,11 @@ and learnt galaxies from the seed 0. Each mock has a halo and a galaxy of its ow
 knows one of them only if somebody gives it that very seed. Galaxies of the user are divided by
 name, as trainings divide theirs; where stamps show the same galaxy, a recipe has to say so.
 
+What is not independent: the halo of a mock and its system have the same seed, so that their first
+draws are the same. Of 200 haloes the redshifts of lens and source correlate by 0.41 and 0.36 with
+the first two of the system, of which the first is its Einstein radius in pixels; masses and
+numbers of subhaloes do not (below 0.2).
+
 Not in them: wrong PSFs and noise maps, neighbours, correlated noise, real galaxies.
 """
 

@@ -17,7 +17,7 @@ with a stated share of wrong answers; for another it ranks answers, and no more.
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import resources
 
@@ -59,7 +59,12 @@ class Score:
     about: Mapping[str, object]
 
     def __call__(self, symptoms: Symptoms) -> float:
-        """Returns the probability that an answer with these symptoms is wrong."""
+        """Returns the probability that an answer with these symptoms is wrong.
+
+        It is 1 where a symptom is no number: what cannot be measured cannot be called right.
+        """
+        if any(math.isnan(value) for value in asdict(symptoms).values()):
+            return 1.0
         total = self.intercept + sum(
             weight * FEATURES[name](symptoms) for name, weight in self.weights.items()
         )

@@ -1,5 +1,6 @@
 """Ablations: each variant changes what it says, can be trained, and ends in the table."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -105,6 +106,16 @@ def test_trainings_end_in_the_table_and_are_not_made_twice(tmp_path, monkeypatch
         m.setattr("lensrim.inference.batches.with_start", None)
         m.setattr("lensrim.inference.objective.shown", None)
         assert run(options, said.append) == rows
+        # the table keeps what another call has trained, and what diverged
+        path = tmp_path / f"{CHOSEN}-1" / "history.jsonl"
+        *before, last = (json.loads(line) for line in path.read_text().splitlines())
+        last["validation_metrics"]["misfit"] = None
+        path.write_text("".join(json.dumps(line) + "\n" for line in (*before, last)))
+        some = AblationOptions(str(tmp_path), only=("one-step",), seeds=(0,))
+        found = {(r["variant"], r["seed"]): r for r in run(some, said.append)}
+        assert set(found) == {(CHOSEN, 0), (CHOSEN, 1), ("one-step", 0)}
+        assert found[CHOSEN, 0] == rows[0]
+        assert "nan" in said[-1]
 
 
 def test_both_scales_can_be_trained(tmp_path):

@@ -113,6 +113,13 @@ def test_a_misfit_that_is_no_number_is_the_worst():
     assert FEATURES["chi2"](nothing) == FEATURES["chi2"](replace(GOOD, chi2=1e9))
 
 
+@pytest.mark.parametrize("name", ["chi2", "correlation", "peak", "multiple", "shear", "edge"])
+def test_an_answer_that_is_no_number_is_never_good(name: str):
+    found = judge(replace(GOOD, **{name: float("nan")}))
+    assert found.quality != "good"
+    assert 0 < found.score <= 1
+
+
 def test_the_packaged_score_says_what_it_is_of():
     score = packaged_score()
     assert isinstance(score, Score)

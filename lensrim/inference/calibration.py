@@ -14,8 +14,9 @@ probability :math:`P` is
 
 .. math:: \pm \frac{t_\nu((1 + P) / 2)}{t_\nu(0.8413)} \times \mathrm{error} .
 
-The numbers of the package are in ``calibration.json``; ``python -m lensrim.evaluation.calibrate``
-makes them.
+What is not guaranteed: it was measured on the answers of macro-models, and those of a machine or
+of a refinement are widened alike. The numbers of the package are in ``calibration.json``;
+``python -m lensrim.evaluation.calibrate`` makes them.
 """
 
 import json

@@ -48,6 +48,11 @@ STEP = 1e-5
 SHIFT = 0.3
 """By what rays are moved for differences of the source [pixel of the image]."""
 
+CENTER = ("center_x", "center_y")
+
+TINY = 1e-13
+"""What is added to the normal equations of :func:`other_directions`, relative."""
+
 SHEAR = ("gamma1", "gamma2")
 
 DETECTED = 3.0
@@ -96,6 +101,9 @@ class Directions:
 def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Directions:
     """Lets the parameters of a macro-model change.
 
+    At a centre the deflection jumps, and its derivative where a pixel happens to lie would be that
+    of a point: in the centre's coordinates it is a difference over a pixel.
+
     Arguments:
         p: The parameters, with shape (8).
         prior: Prior of its parameters.
@@ -104,6 +112,11 @@ def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Direction
     x, y = torch.broadcast_tensors(*grid.coordinates(dtype=p.dtype))
     with torch.no_grad():
         alpha = deflection_jacobian(p[None], x, y, free_slope=True)[0]
+        for i in map(NAMES.index, CENTER):
+            ahead, back = p.clone(), p.clone()
+            ahead[i], back[i] = p[i] + grid.spacing / 2, p[i] - grid.spacing / 2
+            there, here = (torch.stack(mass_model(q).deflection(x, y), -1) for q in (ahead, back))
+            alpha[..., i] = (there - here) / grid.spacing
         kappa = pixel_average(mass_model(p), grid)
         change = torch.zeros(len(p), *kappa.shape, dtype=p.dtype)
         for i, name in enumerate(NAMES):
@@ -131,7 +144,12 @@ def other_directions(kappa: Tensor, alpha: Tensor, macro: Directions, like: Tens
     columns, right = (
         each[:, :, like].flatten(1).T for each in (torch.cat([macro.alpha, constant]), alpha)
     )
-    found = torch.linalg.lstsq(columns, right).solution[: len(macro.alpha)].T
+    # By the normal equations, which are well conditioned: torch's least squares differ in the last
+    # digit from call to call, as their workspace happens to lie in the memory.
+    gram = columns.T @ columns
+    ridge = TINY * gram.diagonal().mean().clamp(min=TINY) * torch.eye(len(gram)).to(gram)
+    found = torch.cholesky_solve(columns.T @ right, torch.linalg.cholesky(gram + ridge))
+    found = found[: len(macro.alpha)].T
     return Directions(kappa, alpha, found, alpha.new_ones(len(alpha)))
 
 

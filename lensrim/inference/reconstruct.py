@@ -30,7 +30,7 @@ from .learning import PARTS, Outcome, StageName, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
 from .neighbours import describe_neighbours
-from .refinement import Descent, Refinement, RefineName
+from .refinement import Descent, Refinement, RefineName, tried
 from .report import build_product, summary_of, timed
 from .search import STAGES, Scene, search
 from .symptoms import candidates_of
@@ -307,7 +307,7 @@ def reconstruct(
                 )
         if (refinement := _refinement(options, machine, current, has_light)) is not None:
             with enough_memory(scene), stages("refinement"):
-                outcome = refinement(outcome, scene, state)
+                outcome = tried(refinement, options.refine, outcome, scene, state)
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
         with stages("report"):

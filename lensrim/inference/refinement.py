@@ -14,6 +14,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from ..io.stream import one_line
 from .answer import Answer, answer
 from .judgement import arc_chi2
 from .learning import ROUNDS, WORSE, Outcome
@@ -65,6 +66,17 @@ class Descent:
             tune=ROUNDS,
         )
         return kept(outcome, scene, "descent", found)
+
+
+def tried(
+    refinement: Refinement, name: str, outcome: Outcome, scene: Scene, state: MacroState
+) -> Outcome:
+    """Refines, or leaves the answer as it is, with a note, where a matrix cannot be inverted."""
+    try:
+        return refinement(outcome, scene, state)
+    except torch.linalg.LinAlgError as error:
+        note = f"the answer is that before {name}, which failed: {one_line(error)}"
+        return replace(outcome, notes=[*outcome.notes, note])
 
 
 def maps_of(result: Answer) -> MassMaps:

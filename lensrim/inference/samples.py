@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..io.product import DATA_UNIT
 from .calibration import ONE_SIGMA
 from .lens_light import Array
 from .uncertainty import Uncertainty
 
-UNITS = {"theta_E": "arcsec", "macro_theta_E": "arcsec", "phi": "deg"}
+UNITS = {"theta_E": "arcsec", "macro_theta_E": "arcsec", "phi": "deg", "flux": DATA_UNIT}
 """Units of the numbers that have one."""
 
 

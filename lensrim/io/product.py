@@ -87,7 +87,8 @@ class Product:
         caustics: Their images in the source plane.
         neighbours: Whether a pixel is masked because another galaxy is there, with shape
             :math:`(H, W)`.
-        samples: Numbers of the samples and their units, by name, each with shape :math:`(N)`.
+        samples: Numbers of the samples and their units, by name, each with shape :math:`(N)`;
+            ``DATA_UNIT`` stands for that of the data.
 
     Raises:
         ValueError: If a map does not have its grid's shape, a keyword is not one of FITS, or there
@@ -214,8 +215,11 @@ def _write_fits(product: Product, file: Path) -> None:
 
 
 def _sample_table(product: Product) -> fits.BinTableHDU:
+    def unit_of(unit: str) -> str:
+        return ascii_only(product.unit or "" if unit == DATA_UNIT else unit)[:68]
+
     columns = [
-        fits.Column(name=name, format="D", unit=ascii_only(unit) or None, array=values)
+        fits.Column(name=name, format="D", unit=unit_of(unit) or None, array=values)
         for name, (values, unit) in product.samples.items()
     ]
     return fits.BinTableHDU.from_columns(columns, name=PARAMETERS)

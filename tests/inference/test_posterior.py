@@ -168,6 +168,35 @@ def test_a_mass_that_is_a_macro_model_is_named_so(
     torch.testing.assert_close(own.parameters, macro.parameters, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e-3, 0.05])
+def test_no_pixel_sees_more_than_the_jump_of_the_deflection_at_the_centre(
+    scene: Scene, tuned: MacroState, current: MacroProblem, offset: float
+):
+    grid, p = scene.frame.grid, tuned.p[0].clone()
+    x, y = (float(c.flatten()[20]) for c in grid.coordinates(dtype=torch.float64))
+    p[3], p[4] = x + offset * grid.spacing, y
+    alpha = macro_directions(p, current.prior, grid).alpha[3:5]
+    jump = 2 * float(p[0].exp()) / grid.spacing
+    assert 0.5 * jump < float(alpha.norm(dim=1).max()) < 1.5 * jump
+
+
+def test_the_same_is_the_same_wherever_it_lies_in_the_memory(
+    macro: Directions, tuned: MacroState, scene: Scene
+):
+    like, rng = near(tuned.p[0], scene.frame.grid), np.random.default_rng(0)
+    held, found = [], []
+    for _ in range(20):
+        held.append(bytearray(int(rng.integers(1, 5000))))
+        found.append(other_directions(macro.kappa, macro.alpha, macro, like).parameters)
+    assert all(torch.equal(each, found[0]) for each in found)
+
+
+def test_a_mass_that_is_compared_nowhere_has_no_macro_model(macro: Directions):
+    nowhere = torch.zeros(macro.kappa.shape[1:], dtype=torch.bool)
+    own = other_directions(macro.kappa, macro.alpha, macro, nowhere)
+    assert not own.parameters.any()
+
+
 @pytest.mark.parametrize("dof", [3.0, math.inf])
 def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
     scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5)}

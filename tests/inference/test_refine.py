@@ -17,7 +17,7 @@ from lensrim.inference.macro import MacroState
 from lensrim.inference.perturbation import MACRO, Perturbations, macro_maps, packaged_prior
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
-from lensrim.inference.refinement import Descent, kept, maps_of
+from lensrim.inference.refinement import Descent, kept, maps_of, tried
 from lensrim.inference.search import STAGES, Scene, problem, search
 from lensrim.inference.together import prior_of
 from lensrim.metrics import misfit
@@ -159,6 +159,18 @@ def test_what_fits_worse_is_not_kept(case, first: Answer):
     assert outcome.stage == "macro" and "fits worse: log-evidence" in outcome.notes[0]
     outcome = kept(Outcome({"macro": first}), scene, "descent", first)
     assert outcome.stage == "descent" and outcome.begun == "macro" and not outcome.notes
+
+
+def test_what_cannot_be_computed_leaves_the_answer(case, first: Answer):
+    _, scene, state = case
+
+    def failing(*_) -> Outcome:
+        torch.linalg.cholesky(-torch.eye(2))
+        raise AssertionError
+
+    outcome = tried(failing, "descent", Outcome({"macro": first}), scene, state)
+    assert outcome.last is first
+    assert outcome.notes[0].startswith("the answer is that before descent, which failed: ")
 
 
 def test_the_maps_of_an_answer_are_what_it_was_made_of(case, first: Answer):

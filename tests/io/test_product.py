@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
-from lensrim.io.product import CONTENT, Product, planned_files, read_product, write_product
+from lensrim.io.product import (
+    CONTENT,
+    DATA_UNIT,
+    Product,
+    planned_files,
+    read_product,
+    write_product,
+)
 
 IMAGE_GRID, SOURCE_GRID = PixelGrid((12, 15), 0.1), PixelGrid((8, 8), 0.025, (0.2, -0.1))
 MAPS = ["DATA", "SIGMA", "MASK", "LENS_LIGHT", "SKY", "MODEL", "RESIDUAL"]
@@ -170,7 +177,8 @@ def test_samples_come_back_with_their_frames(product: Product, tmp_path: Path, s
     rng = np.random.default_rng(4)
     maps = {"SAMPLES_KAPPA": rng.normal(size=(3, *IMAGE_GRID.shape))}
     sources = {"SAMPLES_SOURCE": rng.normal(size=(3, *SOURCE_GRID.shape))}
-    numbers = {"theta_E": (rng.normal(size=3), "arcsec"), "q": (rng.normal(size=3), "")}
+    units = {"theta_E": "arcsec", "q": "", "flux": DATA_UNIT}
+    numbers = {name: (rng.normal(size=3), unit) for name, unit in units.items()}
     product = replace(
         product,
         image_maps={**product.image_maps, **maps},
@@ -187,7 +195,7 @@ def test_samples_come_back_with_their_frames(product: Product, tmp_path: Path, s
     assert list(again.samples) == list(numbers)
     for name, (values, unit) in numbers.items():
         np.testing.assert_array_equal(again.samples[name][0], values)
-        assert again.samples[name][1] == unit
+        assert again.samples[name][1] == ("electron/s" if name == "flux" else unit)
     with fits.open(file, checksum=True) as hdus:
         hdus.verify("exception")
         frames = [WCS(hdus[name].header) for name in ("DATA", "SAMPLES_KAPPA")]

@@ -210,7 +210,7 @@ def test_the_arcs_tell_where_the_ring_is(seed: int) -> None:
 @pytest.mark.oracle
 def test_lenstronomy_fits_a_mock() -> None:
     pytest.importorskip("lenstronomy")
-    fit = Parametric(particles=30, iterations=40, n_max=3, refined=3, simplex=10)
+    fit = Parametric(swarms=2, particles=30, iterations=25, n_max=3, refined=3, simplex=10)
     mock, state = small(SEED), str(np.random.get_state())  # noqa: NPY002
     one, two = (fit(mock.observation, False) for _ in range(2))
     assert np.array_equal(one.maps.source, two.maps.source)

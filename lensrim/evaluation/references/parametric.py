@@ -2,7 +2,8 @@ r"""A parametric fit by lenstronomy, as its users make it.
 
 The lens is an elliptical power law with shear, the source an elliptical Sersic profile, and the
 light of the lens galaxy, where there is some, another one. A particle swarm looks for the numbers
-in which the image is not linear; the amplitudes follow by least squares. Shapelets
+in which the image is not linear; the amplitudes follow by least squares. Of a few swarms the best
+is kept: one alone may end in a wrong minimum, a third off in its radius. Shapelets
 :math:`n \le` ``n_max`` about the source's centre are added then, and a smaller swarm about the
 best numbers and a simplex follow. Only the image tells the fit where to begin: a ring about the
 middle of the frame.
@@ -48,7 +49,8 @@ class Parametric:
 
     Arguments:
         name: What it is called.
-        particles, iterations: Size of the swarm.
+        swarms: Number of first swarms.
+        particles, iterations: Size of each.
         n_max: Highest order of the shapelets.
         refined: Iterations of the swarm with shapelets, with half of the particles.
         simplex: Iterations of the simplex at the end.
@@ -56,8 +58,9 @@ class Parametric:
     """
 
     name: str = "lenstronomy"
-    particles: int = 60
-    iterations: int = 150
+    swarms: int = 3
+    particles: int = 50
+    iterations: int = 80
     n_max: int = 8
     refined: int = 20
     simplex: int = 200
@@ -73,12 +76,14 @@ class Parametric:
         plain = first_guess(observation, lens_light)
         with _quiet(self.seed):
             swarm = ["PSO", {"n_particles": self.particles, "n_iterations": self.iterations}]
-            found = _fit(band, observation.mask, plain, [swarm])
+            fits = [_fit(band, observation.mask, plain, [swarm]) for _ in range(self.swarms)]
+            found, _ = max(fits, key=lambda fit: fit[1])
             rich = with_shapelets(replace(plain, numbers=found), self.n_max)
             swarm = {"n_particles": self.particles // 2, "n_iterations": self.refined}
             steps = [["PSO", {**swarm, "sigma_scale": 0.1}]]
             steps += [["SIMPLEX", {"n_iterations": self.simplex}]] if self.simplex else []
-            rich = replace(rich, numbers=_fit(band, observation.mask, rich, steps))
+            found, _ = _fit(band, observation.mask, rich, steps)
+            rich = replace(rich, numbers=found)
             return _solved(observation, band, rich)
 
 
@@ -126,8 +131,8 @@ def _band(seen: Observation) -> list[dict[str, Any]]:
 
 def _fit(
     band: list[dict[str, Any]], mask: np.ndarray, model: Components, steps: list[list[Any]]
-) -> dict[str, list[dict[str, float]]]:
-    """Runs a sequence of lenstronomy, and returns the numbers it ends with."""
+) -> tuple[dict[str, list[dict[str, float]]], float]:
+    """Runs a sequence of lenstronomy: the numbers it ends with, and their log-likelihood."""
     sequence = _load("Workflow.fitting_sequence").FittingSequence(
         {"multi_band_list": [band], "multi_band_type": "single-band"},
         model.profiles,
@@ -136,7 +141,9 @@ def _fit(
         model.ranges(),
     )
     sequence.fit_sequence(steps)
-    return {name: found for name, found in sequence.best_fit().items() if name in model.numbers}
+    best = sequence.best_fit().items()
+    found = {name: numbers for name, numbers in best if name in model.numbers}
+    return found, float(sequence.best_fit_likelihood())
 
 
 def _solved(seen: Observation, band: list[dict[str, Any]], model: Components) -> Solved:

@@ -74,7 +74,7 @@ def tried(
     """Refines, or leaves the answer as it is, with a note, where a matrix cannot be inverted."""
     try:
         return refinement(outcome, scene, state)
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[reportPrivateImportUsage]
         note = f"the answer is that before {name}, which failed: {one_line(error)}"
         return replace(outcome, notes=[*outcome.notes, note])
 

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.mass import pixel_average
 from .inversion import MODES, Design, ImageData, Solution, SourceModes, assemble, solve
 from .lens_light import Array
-from .macro import MacroState, mass_model
+from .macro import MacroState
 from .search import Scene, image_data
 from .start import extent
-from .view import Known, MassMaps, View, resample
+from .view import Known, MassMaps, View, macro_maps, resample
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,7 @@ class Answer:
 
 def mass_maps_of(scene: Scene, state: MacroState) -> MassMaps:
     """Puts a macro-model on the pixels of a scene."""
-    grid, mass = scene.frame.grid, mass_model(state.p[0].cpu())
-    with torch.no_grad():
-        alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
-        return MassMaps(pixel_average(mass, grid), alpha)
+    return macro_maps(state.p[0].cpu(), scene.frame.grid)
 
 
 def answer(

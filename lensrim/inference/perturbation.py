@@ -36,10 +36,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
-from ..lensing.mass import pixel_average
 from .lens_light import Array
-from .macro import mass_model
-from .view import MassMaps
+from .view import MassMaps, macro_maps
 
 MACRO = 8
 """Parameters of the macro-model, which come before the perturbation's."""
@@ -280,11 +278,3 @@ class GaussianMass:
     def scaled(self, factor: float) -> "GaussianMass":
         """Returns the same with all standard deviations multiplied by a factor."""
         return replace(self, covariance=self.covariance * factor**2)
-
-
-def macro_maps(p: Tensor, grid: PixelGrid) -> MassMaps:
-    """Puts a macro-model of parameters (8) on pixels."""
-    mass = mass_model(p)
-    with torch.no_grad():
-        alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
-        return MassMaps(pixel_average(mass, grid), alpha)

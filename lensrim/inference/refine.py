@@ -33,11 +33,10 @@ from .perturbation import (
     PerturbationPrior,
     Perturbations,
     at_rays,
-    macro_maps,
     packaged_prior,
 )
 from .search import STAGES, Scene, problem
-from .view import MassMaps
+from .view import MassMaps, macro_maps
 
 SCALES = (0.4, 0.85, 1.5, 2.1, 3.2)
 """Scales of the prior that are tried, besides none."""

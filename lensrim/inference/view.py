@@ -8,11 +8,12 @@ from torch import Tensor
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
 from ..lensing.likelihood import pixels_of
+from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
 from .inversion import TUNED, ImageData, SourceModes
-from .macro import MacroPrior, MacroState
+from .macro import MacroPrior, MacroState, mass_model
 from .search import Scene
 
 
@@ -27,6 +28,14 @@ class MassMaps:
 
     kappa: Tensor
     alpha: Tensor
+
+
+def macro_maps(p: Tensor, grid: PixelGrid) -> MassMaps:
+    """Puts a macro-model of parameters (8) on pixels."""
+    mass = mass_model(p)
+    with torch.no_grad():
+        alpha = torch.stack(mass.deflection(*grid.coordinates(dtype=torch.float64)))
+        return MassMaps(pixel_average(mass, grid), alpha)
 
 
 @dataclass(frozen=True)

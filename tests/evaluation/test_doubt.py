@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from symptoms import GOOD
 
 from lensrim.errors import InputError
 from lensrim.evaluation.doubt import __main__ as command
@@ -32,28 +33,7 @@ from lensrim.evaluation.doubt.roc import roc_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
 from lensrim.inference.score import packaged_score
-from lensrim.inference.symptoms import Symptoms
 from lensrim.plotting.roc import plot_roc
-
-GOOD = Symptoms(
-    chi2=0.95,
-    expected=0.92,
-    pixels=500,
-    correlation=0.0,
-    peak=3.0,
-    signal=150.0,
-    sectors=0.8,
-    multiple=0.95,
-    size=0.15,
-    hollow=0.0,
-    border=0.02,
-    shear=0.05,
-    flatness=0.1,
-    offset=1.0,
-    slope=0.5,
-    edge=0.8,
-    ring=True,
-)
 
 
 def drawn(number: int, *, seed: int = 0) -> list[Case]:

@@ -3,32 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from symptoms import GOOD
 
 from lensrim.inference.judgement import WRONG, judge
 from lensrim.inference.reasons import REASONS
 from lensrim.inference.score import FEATURES, Score, packaged_score
-from lensrim.inference.symptoms import Symptoms
-
-GOOD = Symptoms(
-    chi2=0.95,
-    expected=0.92,
-    pixels=500,
-    correlation=0.0,
-    peak=3.0,
-    signal=150.0,
-    sectors=0.8,
-    multiple=0.95,
-    size=0.15,
-    hollow=0.0,
-    border=0.02,
-    shear=0.05,
-    flatness=0.1,
-    offset=1.0,
-    slope=0.5,
-    edge=0.8,
-    ring=True,
-)
-"""Those of a usual right answer."""
 
 WRONG_BY = {
     "NORING": {"ring": False},

@@ -14,12 +14,11 @@ from lensrim.inference.perturbation import (
     PerturbationPrior,
     Perturbations,
     at_rays,
-    macro_maps,
     packaged_prior,
     read_prior,
     write_prior,
 )
-from lensrim.inference.view import MassMaps
+from lensrim.inference.view import MassMaps, macro_maps
 
 EYE = np.eye(4)
 BARE = PerturbationPrior((0.4, 0.8, 1.6, 3.2), ((EYE,), (EYE, EYE), (EYE, EYE)))

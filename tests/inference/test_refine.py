@@ -14,12 +14,13 @@ from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learning import Outcome
 from lensrim.inference.macro import MacroState
-from lensrim.inference.perturbation import MACRO, Perturbations, macro_maps, packaged_prior
+from lensrim.inference.perturbation import MACRO, Perturbations, packaged_prior
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
 from lensrim.inference.refinement import Descent, kept, maps_of, tried
 from lensrim.inference.search import STAGES, Scene, problem, search
 from lensrim.inference.together import prior_of
+from lensrim.inference.view import macro_maps
 from lensrim.metrics import misfit
 
 PRIOR = packaged_prior().without_rings()

@@ -30,7 +30,7 @@ from ..inference.reconstruct import ReconstructOptions, reconstruct
 from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product
-from ..io.read import read_observation
+from ..io.read import read_about
 from ..io.staging import SUFFIXES
 from .columns import ON_THE_CPU, values_of
 from .lenses import Lens
@@ -147,7 +147,7 @@ class DoLens:
 
     def _reconstructed(self, lens: Lens) -> Result:
         """Reconstructs a lens, on the CPU if the GPU has too little memory for it."""
-        observation = read_observation(lens.path, lens.read)
+        observation = read_about(lens.path, lens.read, center=lens.fit.center, size=lens.fit.size)
         try:
             return self.reconstruct(observation, lens.fit)
         except (InputError, torch.cuda.OutOfMemoryError) as error:

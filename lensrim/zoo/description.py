@@ -28,8 +28,8 @@ ACCURACY = {
     "kappa_plain": "error of log10 kappa [dex], as it is",
     "gauge": "that mass sheet: |lambda - 1|",
 }
-"""The errors of a card. One source plane fixes kappa only up to a mass sheet, kappa -> lambda kappa
-+ 1 - lambda, with the source scaled by lambda; the best one has the true rays."""
+"""The errors of a card. One source plane fixes kappa only up to a mass sheet, kappa -> lambda
+kappa + 1 - lambda, with the source scaled by lambda; the best one has the true rays."""
 
 
 def is_weights(path: Path) -> bool:
@@ -70,7 +70,7 @@ def describe(card: Card) -> Iterator[str]:
     for key, name in NAMES.items():
         yield f"  valid     {name}: {_range(card.valid.get(key))}"
     if card.accuracy:
-        yield "  measured  medians on validation data (in brackets, of the macro-model it starts from)"
+        yield "  measured  medians on validation data (in brackets, of its start: the macro-model)"
     for key in sorted(card.accuracy, key=_place):
         if key.endswith("_start"):
             continue

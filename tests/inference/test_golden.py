@@ -14,10 +14,12 @@ import pytest
 import torch
 from astropy.io import fits
 
+from lensrim.grid import PixelGrid
 from lensrim.inference.apply import Begun, apply, batch_of
-from lensrim.inference.learnt import score_of, simulator_of, start_state
+from lensrim.inference.learnt import score_of, source_grid, start_state
 from lensrim.inference.machine import load_machine
 from lensrim.inference.reconstruct import Reconstruction
+from lensrim.lensing.simulator import Simulator
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +97,13 @@ def test_single_and_double_precision_agree(results: dict[str, Reconstruction]) -
     prepared = {name: value.double() for name, value in begun.prepared.items()}
     assert next(machine.rim.parameters()).dtype == torch.float32
     machine.rim.double()
-    simulator = simulator_of(prepared)
+    side = begun.square.side
+    simulator = Simulator(
+        PixelGrid((side, side), 1.0),
+        source_grid((side, side)),
+        prepared["psf"],
+        dtype=torch.float64,
+    )
     last = machine.rim.predict(
         prepared["observation"],
         score_of(prepared, simulator),

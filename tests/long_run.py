@@ -17,10 +17,11 @@ The lens galaxy's light is fitted in one lens of eight; it would take most of th
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -84,6 +85,21 @@ def held() -> tuple[int, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024, len(os.listdir("/proc/self/fd"))
 
 
+def growth(lines: Sequence[tuple[int, int]]) -> tuple[float, int]:
+    """Returns how memory and the number of open files grow from the second fifth to the last.
+
+    Arguments:
+        lines: Memory [kB] and open files after each lens.
+
+    Returns:
+        Ratio of the medians of the memory, less one; difference of those of the files.
+    """
+    fifth = len(lines) // 5
+    early, late = lines[fifth : 2 * fifth], lines[-fifth:]
+    memory, files = ([median(line[k] for line in part) for part in (early, late)] for k in (0, 1))
+    return memory[1] / memory[0] - 1, round(files[1] - files[0])
+
+
 def run(folder: Path, count: int) -> list[Row]:
     """Does the survey, and returns the rows of what failed."""
     table = write_lenses(folder / "obs", count)
@@ -102,8 +118,16 @@ def run(folder: Path, count: int) -> list[Row]:
     return [row for row in failures if row.values["status"] != DONE]
 
 
+def read(folder: Path) -> tuple[list[tuple[int, int]], set[str]]:
+    """Reads what was held after each lens of a run, and the stages of the answers."""
+    lines = [line.split(",") for line in (folder / "held.csv").read_text().splitlines()]
+    return [(int(line[1]), int(line[2])) for line in lines], {line[3] for line in lines}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     shorten(setattr)
     failed = run(Path(sys.argv[1]), int(sys.argv[2]))
     print(*(row.values["reason"] for row in failed), sep="\n")
+    more, files = growth(read(Path(sys.argv[1]))[0])
+    print(f"memory grew by {100 * more:.2f} %, open files by {files}")

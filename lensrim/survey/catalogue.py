@@ -217,10 +217,17 @@ def run_survey(
         report: Is told what came of each lens.
 
     Raises:
-        InputError: If products would be replaced unasked, or cannot be written.
+        InputError: If the folder is a file, or products would be replaced unasked, or cannot be
+            written.
     """
     folder = Path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"{folder}: the output must be a folder, found a file there or on the way to it; "
+            "choose another output"
+        ) from None
     mine = lenses[part[0] - 1 :: part[1]]
     left = _left(folder, mine, overwrite=overwrite, retry=retry)
     begin(len(mine) - len(left))

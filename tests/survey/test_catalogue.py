@@ -294,6 +294,13 @@ def test_an_output_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     assert survey(tmp_path / "out", pattern).made == 2
 
 
+@pytest.mark.parametrize("output", ["file", "file/out"])
+def test_an_output_that_is_a_file_is_told(output: str, tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file(/out)?: the output must be a folder, found a fi"):
+        survey(tmp_path / output, pattern)
+
+
 def test_pieces_give_the_same_as_all_at_once(whole: Path, pattern: str, tmp_path: Path) -> None:
     for part in ((2, 3), (3, 3), (1, 3)):
         survey(tmp_path, pattern, part=part)

@@ -146,7 +146,7 @@ class SourceSystem:
             there = view.see(expected[None])[0]
             image = replace(image, data=image.data - there.flatten()[image.used] * image.weight)
             if tune:
-                state = view.tuned(scene, image, state, tune)
+                state = view.tuned(scene, image.data, state, tune)
             modes = SourceModes(MODES)
             core, size = state.hyper[:1, 2:].exp().flip(1).unbind(1)
             basis = modes.on_pixels(view.grid, 1 / size, core)[0]

@@ -210,8 +210,7 @@ class MacroProblem:
         z = solution.mean[:, : len(self.modes)].to(precision)
         slope = self.modes.slope(position, core, z)
         rays = (slope[..., None] * jacobian).sum(-2)
-        maps = self.image.average(rays.movedim(-1, 1))
-        j = self.image.blur(maps)  # (B, 8, N)
+        j = self.image.blur(rays.movedim(-1, 1))  # (B, 8, N)
         cross = torch.matmul(j, system.columns) * solution.scale[:, None]  # (B, 8, K + Q)
         half = torch.linalg.solve_triangular(solution.factor, cross.transpose(1, 2), upper=False)
         return j @ j.transpose(1, 2) - half.transpose(1, 2) @ half

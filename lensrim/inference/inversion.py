@@ -41,6 +41,7 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.psf import PSF
+from ..lensing.ray_psf import RayPSF
 
 FADE = 0.75
 """Exponent of the envelope: far out the prior's standard deviation falls as r^-1.5."""
@@ -130,6 +131,13 @@ class SourceModes:
         rows = [(x[:, m : m + 1] * y[:, :n]).sum(2) for m, n in enumerate(self.row_lengths)]
         return torch.cat(rows, dim=1)
 
+    def draw_rays(self, position: Tensor, core: Tensor) -> Tensor:
+        """Evaluates every mode at every ray, with shape (B, K, S, R)."""
+        x, y, envelope = self.warp(position, core)
+        x = x * envelope[:, None]
+        rows = [x[:, m : m + 1] * y[:, :n] for m, n in enumerate(self.row_lengths)]
+        return torch.cat(rows, dim=1)
+
     def on_pixels(self, grid: PixelGrid, scale: Tensor, core: Tensor) -> Tensor:
         """Draws every mode on the pixels of a grid about the centre, with shape (B, K, h, w).
 
@@ -170,7 +178,8 @@ class ImageData:
         used: Indices of the N pixels that are used in the flattened frame.
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
-        psf: The convolution, for averages over ``subsample²`` rays.
+        psf: The convolution, of averages over ``subsample²`` rays; or of each ray, one PSF for
+            all images.
         templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that
             their amplitudes have a standard normal prior about the expectation that was
             subtracted.
@@ -181,7 +190,7 @@ class ImageData:
     used: Tensor
     shape: tuple[int, int]
     subsample: int
-    psf: PSF
+    psf: PSF | RayPSF
     templates: Tensor
 
     @property
@@ -189,17 +198,26 @@ class ImageData:
         """Type in which modes are drawn and convolved: that of the PSF."""
         return self.psf.transfer.dtype
 
-    def blur(self, maps: Tensor) -> Tensor:
-        """Convolves maps (B, C, H, W) and divides the used pixels by the noise: (B, C, N)."""
+    def blur(self, rays: Tensor) -> Tensor:
+        """Convolves rays (B, C, k², H·W) and divides the used pixels by the noise: (B, C, N)."""
+        b, c, k2 = rays.shape[:3]
+        rays = rays.to(self.precision)
+        if isinstance(self.psf, RayPSF):
+            seen = self.psf.gather(rays.reshape(b * c, k2, *self.shape))
+            return self.weighted(seen.reshape(b, c, -1))
+        return self.blur_means(rays.mean(2))
+
+    def blur_means(self, means: Tensor) -> Tensor:
+        """As :meth:`blur`, of averages over the rays of a pixel (B, C, H·W)."""
+        maps = means.to(self.precision).unflatten(-1, self.shape)
         b, c = maps.shape[:2]
         if self.data.ndim == 1:  # one PSF for all: faster as one long batch
             maps = maps.reshape(b * c, 1, *self.shape)
-        seen = self.psf(maps.to(self.precision)).reshape(b, c, -1)
-        return seen[..., self.used] * self.weight.unsqueeze(-2)
+        return self.weighted(self.psf(maps).reshape(b, c, -1))
 
-    def average(self, rays: Tensor) -> Tensor:
-        """Averages rays (*, k², H·W) over the pixel and lays them out as maps (*, H, W)."""
-        return rays.mean(-2).reshape(*rays.shape[:-2], *self.shape)
+    def weighted(self, images: Tensor) -> Tensor:
+        """Takes the used pixels of images (*, H·W), in units of the noise."""
+        return images[..., self.used] * self.weight.unsqueeze(-2)
 
 
 @dataclass(frozen=True)
@@ -257,9 +275,11 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     # Single precision leaves 1e-7 of the brightest pixel in the columns; their products, which
     # square the condition number, are made in double.
     position, core = position.to(image.precision), core.to(image.precision)
-    maps = modes.draw(position, core)
-    columns = image.blur(maps.reshape(*maps.shape[:2], *image.shape)).transpose(1, 2)
-    return assemble(image, columns)
+    if isinstance(image.psf, RayPSF):
+        columns = image.blur(modes.draw_rays(position, core))
+    else:
+        columns = image.blur_means(modes.draw(position, core))
+    return assemble(image, columns.transpose(1, 2))
 
 
 def assemble(image: ImageData, columns: Tensor) -> Design:

@@ -130,10 +130,12 @@ class MacroProblem:
             state: A single candidate.
 
         Returns:
-            A function of pixels in units of the noise, with shape (N) or (N, m).
+            A function of the n pixels that are used, in units of the noise, with shape (n) or
+            (n, m).
         """
         system, k = self.system(state), len(self.modes)
-        columns = system.columns[0, :, :k] * self.modes.power(state.hyper)[0].sqrt()
+        columns = system.columns[0, self.image.weight > 0, :k]
+        columns = columns * self.modes.power(state.hyper)[0].sqrt()
         values, vectors = torch.linalg.eigh(columns.T @ columns)
         kept = values > 1e-6
         values, basis = values[kept], columns @ vectors[:, kept] / values[kept].sqrt()

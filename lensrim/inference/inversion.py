@@ -173,9 +173,10 @@ class ImageData:
     dimensions of ``data``, ``weight``, ``templates`` and the PSF.
 
     Arguments:
-        data: Pixels divided by their noise, less the expected templates, with shape (N).
-        weight: One over the noise, with shape (N); 0 where a pixel is ignored.
-        used: Indices of the N pixels that are used in the flattened frame.
+        data: Pixels divided by their noise, less the expected templates, with shape (N), N = H·W;
+            0 where a pixel is ignored.
+        weight: One over the noise, with shape (N); 0 where a pixel is ignored, which costs less
+            than to leave it out.
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
         psf: The convolution, of averages over ``subsample²`` rays; or of each ray, one PSF for
@@ -187,7 +188,6 @@ class ImageData:
 
     data: Tensor
     weight: Tensor
-    used: Tensor
     shape: tuple[int, int]
     subsample: int
     psf: PSF | RayPSF
@@ -199,7 +199,7 @@ class ImageData:
         return self.psf.transfer.dtype
 
     def blur(self, rays: Tensor) -> Tensor:
-        """Convolves rays (B, C, k², H·W) and divides the used pixels by the noise: (B, C, N)."""
+        """Convolves rays (B, C, k², H·W) and divides the pixels by the noise: (B, C, N)."""
         b, c, k2 = rays.shape[:3]
         rays = rays.to(self.precision)
         if isinstance(self.psf, RayPSF):
@@ -216,8 +216,8 @@ class ImageData:
         return self.weighted(self.psf(maps).reshape(b, c, -1))
 
     def weighted(self, images: Tensor) -> Tensor:
-        """Takes the used pixels of images (*, H·W), in units of the noise."""
-        return images[..., self.used] * self.weight.unsqueeze(-2)
+        """Puts images (B, C, N) into units of the noise, in double precision."""
+        return (images * self.weight.to(images).unsqueeze(-2)).to(self.weight)
 
 
 @dataclass(frozen=True)
@@ -279,15 +279,16 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
         columns = image.blur(modes.draw_rays(position, core))
     else:
         columns = image.blur_means(modes.draw(position, core))
-    return assemble(image, columns.transpose(1, 2))
+    return assemble(image, columns)
 
 
 def assemble(image: ImageData, columns: Tensor) -> Design:
-    """Adds the templates to the columns of the source (B, N, K) and makes the normal equations."""
-    columns = torch.cat([columns, image.templates.expand(len(columns), -1, -1)], dim=2)
-    moment = (image.data.unsqueeze(-2) @ columns).squeeze(-2)
+    """Adds the templates to the columns of the source (B, K, N) and makes the normal equations."""
+    templates = image.templates.transpose(-1, -2).expand(len(columns), -1, -1)
+    rows = torch.cat([columns, templates], dim=1)
+    moment = (rows @ image.data.unsqueeze(-1)).squeeze(-1)
     energy = image.data.square().sum(-1)
-    return Design(columns, columns.transpose(1, 2) @ columns, moment, energy)
+    return Design(rows.transpose(1, 2), rows @ rows.transpose(1, 2), moment, energy)
 
 
 def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:

@@ -136,16 +136,13 @@ def image_data(
     frame, light = scene.frame, scene.light
     operator = frame.ray_operator if on_rays else frame.operator
     sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
-    used = np.flatnonzero(frame.mask)
-    weight = 1 / sigma.ravel()[used]
-    templates = light.templates.reshape(len(light.templates), -1)[:, used]
+    weight = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=frame.mask).ravel()
+    templates = light.templates.reshape(len(light.templates), -1)
     templates = templates * scene.template_spread[:, None] * weight
-    expected = (light.image + light.sky).ravel()[used]
-    data = (frame.image.ravel()[used] - expected) * weight
+    left = np.where(frame.mask, frame.image - light.image - light.sky, 0.0).ravel()
     return ImageData(
-        data=scene.tensor(data),
+        data=scene.tensor(left * weight),
         weight=scene.tensor(weight),
-        used=scene.tensor(used),
         shape=frame.grid.shape,
         subsample=subsample,
         psf=operator(subsample, scene.device),

@@ -21,7 +21,6 @@ def make_image(templates: int = 1, kind: type[PSF] | type[RayPSF] = PSF) -> Imag
     return ImageData(
         data=torch.randn(n, generator=generator, dtype=torch.float64),
         weight=torch.full((n,), 3.0, dtype=torch.float64),
-        used=torch.arange(n),
         shape=grid.shape,
         subsample=2,
         psf=psf,

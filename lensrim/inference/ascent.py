@@ -114,10 +114,6 @@ class MacroProblem:
         free = self.prior.slope_width > 0
         return -deflection_jacobian(p, self.x, self.y, free_slope=free)
 
-    def covariance(self, state: MacroState) -> Tensor:
-        """Returns the covariance of the parameters (B, 8, 8) from the curvature."""
-        return torch.linalg.pinv(self.derivatives(state)[1])
-
     def marginal(self, state: MacroState) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
         r"""Returns the square root of the image's inverse covariance, source integrated out.
 

@@ -69,7 +69,8 @@ def check_section(
     """
     if not isinstance(hdu, CompImageHDU):
         return
-    if (size := hdu.fileinfo()["datSpan"]) > UNPACKED:
+    info: Any = hdu.fileinfo()
+    if (size := info["datSpan"]) > UNPACKED:
         raise ValueError(
             f"packed tiles must take {UNPACKED >> 20} MB or less, found {size >> 20}: unpack the"
             " file (funpack)"

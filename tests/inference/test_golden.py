@@ -117,7 +117,6 @@ def test_single_and_double_precision_agree(results: dict[str, Reconstruction]) -
     alpha = (single_maps.alpha - double_maps.alpha).abs()
     source = (single_source.source - double_source.source).abs() / double_source.source.max()
     found = {name: float(v.max()) for name, v in (("k", kappa), ("a", alpha), ("s", source))}
-    print(found)
-    # dex; arcsec; of the peak
-    assert found["k"] < 1e-3 and found["a"] < 1e-3 and found["s"] < 1e-3, found
+    # dex; arcsec; of the peak: the largest of all pixels were 8e-6, 4e-6 and 2e-6
+    assert {name: error for name, error in found.items() if not error < 1e-4} == {}
     assert not np.allclose(single_maps.kappa, double_maps.kappa, rtol=1e-12)  # two precisions

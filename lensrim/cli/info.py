@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..inference.plan import plan_of
 from ..io.inspection import Inspection, inspect, product_numbers
 from ..io.options import ReadOptions
+from ..io.window import Window
 from ..zoo.description import beyond, describe_file, is_weights
 from . import printable
 
@@ -29,6 +30,9 @@ class Info:
     Whether these options suffice:
     $ lensrim info image.fits --noise rms.fits --psf psf.fits --pixel-scale 0.05
 
+    One lens of a mosaic, as reconstruct reads it with the same --center:
+    $ lensrim info mosaic.fits --center 10412 7730 --noise rms.fits --psf psf.fits
+
     Many files, products and weights among them:
     $ lensrim info lenses/*.fits results/ring_lensrim.fits mine.safetensors
     """
@@ -36,6 +40,9 @@ class Info:
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """FITS files, folders that hold data.fits, noise_map.fits and psf.fits, or weights."""
     read: tyro.conf.OmitArgPrefixes[ReadOptions] = ReadOptions()
+    center: tuple[float, float] | None = None
+    """Pixel indices x y of a lens, counted from 0: of an image that is too large to be read as a
+    whole, what lies about it is looked at."""
 
 
 def parse(args: Sequence[str]) -> Info:
@@ -54,7 +61,7 @@ def run(options: Info) -> None:
     refused: list[str] = []
     for number, path in enumerate(options.files):
         try:
-            lines = list(lines_of(path, options.read))
+            lines = list(lines_of(path, options.read, options.center))
         except InputError as error:
             refused.append(str(error))
             lines = [f"{path}: nothing is understood of it"]
@@ -65,14 +72,17 @@ def run(options: Info) -> None:
         raise InputError(f"{refused[0]}{more}")
 
 
-def lines_of(path: Path, options: ReadOptions) -> Iterator[str]:
+def lines_of(
+    path: Path, options: ReadOptions, center: tuple[float, float] | None = None
+) -> Iterator[str]:
     """Says what is understood of a file."""
     if is_weights(path):
         yield from describe_file(path)
         return
     numbers = product_numbers(path) if path.is_file() else None
     if numbers is None:
-        yield from _of_observation(inspect(path, options))
+        window = None if center is None else Window(center)
+        yield from _of_observation(inspect(path, options, window), center is not None)
         return
     yield f"{path}: a product of lensrim"
     for keyword, value, meaning in numbers:
@@ -80,7 +90,7 @@ def lines_of(path: Path, options: ReadOptions) -> Iterator[str]:
         yield f"  {keyword:<9} {shown:<22} {meaning}".rstrip()
 
 
-def _of_observation(found: Inspection) -> Iterator[str]:
+def _of_observation(found: Inspection, centered: bool) -> Iterator[str]:
     yield f"{found.path}: an observation" + (", of which something is missing" * bool(found.lacks))
     several = len({part.file for part in found.parts}) > 1
     for part in found.parts:
@@ -94,6 +104,6 @@ def _of_observation(found: Inspection) -> Iterator[str]:
     if found.observation is None:
         yield "  lensrim reconstruct: not before what it lacks is given"
         return
-    yield "  lensrim reconstruct without options:"
+    yield f"  lensrim reconstruct {'with this --center' if centered else 'without options'}:"
     for line in (*plan_of(found.observation), *beyond(found.observation)):
         yield f"    - {line}"

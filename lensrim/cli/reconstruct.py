@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from ..inference.reconstruct import ReconstructOptions, reconstruct
-from ..io import ReadOptions, read_observation
+from ..io import ReadOptions
+from ..io.read import read_about
 from ..io.staging import planned_files
 from ..progress import Stages
 
@@ -33,6 +34,9 @@ class Reconstruct:
 
     One multi-extension file, each part by the name of its extension:
     $ lensrim reconstruct euclid.fits --data VIS_BGSUB --noise VIS_RMS --psf VIS_PSF
+
+    One lens of a mosaic, of which no more than its surroundings are read:
+    $ lensrim reconstruct mosaic.fits --noise rms.fits --psf psf.fits --center 10412 7730
 
     Mass-sheet degeneracy: one source plane fixes the convergence only up to
     kappa -> lambda kappa + 1 - lambda, with the source scaled by lambda. The absolute slope of the
@@ -71,7 +75,10 @@ def run(options: Reconstruct) -> None:
     """
     shown = not options.quiet
     with Stages({"reading": 1}, enabled=shown) as stages, stages("reading"):
-        observation = read_observation(options.observation, options.read)
+        where = options.fit
+        observation = read_about(
+            options.observation, options.read, center=where.center, size=where.size
+        )
     # an output that cannot be written is told before the minutes of work, not after
     planned_files(
         observation.name,

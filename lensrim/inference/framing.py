@@ -67,8 +67,8 @@ def cut(
 
     Arguments:
         observation: What was read.
-        center: Middle of the cut-out [pixel indices x, y, from 0]; the lens, found near the middle
-            of the frame, if ``None``.
+        center: Middle of the cut-out [pixel indices x, y in the file's image, from 0]; the lens,
+            found near the middle of the frame, if ``None``.
         size: Side of the cut-out [arcsec]; found from the arcs if ``None``.
         bin: Number of pixels that are averaged along each side; chosen if ``None``.
         lens_light: Whether the image holds its lens galaxy.
@@ -83,12 +83,15 @@ def cut(
     notes = []
     h, w = observation.shape
     scale = observation.pixel_scale
-    if center is not None and not (0 <= center[0] < w and 0 <= center[1] < h):
-        raise InputError(
-            f"--center: must lie in the frame of {w} x {h} pixels, found {center[0]:g} "
-            f"{center[1]:g}: "
-            "give the pixel indices x y, counted from 0"
-        )
+    (x0, y0), b = observation.corner, observation.bin
+    if center is not None:
+        given, begin = center, f" from ({x0}, {y0})" if (x0, y0) != (0, 0) else ""
+        center = ((center[0] - x0 - (b - 1) / 2) / b, (center[1] - y0 - (b - 1) / 2) / b)
+        if not (0 <= center[0] < w and 0 <= center[1] < h):
+            raise InputError(
+                f"--center: must lie in the frame of {w} x {h} pixels{begin}, found {given[0]:g} "
+                f"{given[1]:g}: give the pixel indices x y, counted from 0"
+            )
     if size is not None and not 12 * scale <= size <= 2 * max(h, w) * scale:
         raise InputError(
             f"--size: must be between {12 * scale:.3g} and {2 * max(h, w) * scale:.3g} arcsec "
@@ -109,9 +112,8 @@ def cut(
     if center is not None or max(h, w) > side:
         side = min(side, max(h, w))
         observation = observation.cutout(middle, (side, side))
-        notes.append(
-            f"cut out to {side * scale:.2f} arcsec about pixel ({middle[0]:.0f}, {middle[1]:.0f})"
-        )
+        column, row = (b * c + (b - 1) / 2 + c0 for c, c0 in zip(middle, (x0, y0), strict=True))
+        notes.append(f"cut out to {side * scale:.2f} arcsec about pixel ({column:.0f}, {row:.0f})")
     if bin is None:
         bin = bin_of(max(observation.shape), measure_fwhm(observation.psf))
         if bin > 1:

@@ -17,7 +17,7 @@ import torch
 from ..errors import InputError
 from ..io.observation import Observation
 from ..io.product import Product, write_product
-from ..io.read import read_observation
+from ..io.read import read_about
 from ..io.stream import one_line
 from ..lensing.cosmology import lens_scales
 from ..progress import Stages
@@ -66,7 +66,8 @@ class ReconstructOptions:
     """How to reconstruct a lens."""
 
     center: tuple[float, float] | None = None
-    """Middle of the cut-out as pixel indices x y, counted from 0; found if not given."""
+    """Middle of the cut-out as pixel indices x y in the image of the file, counted from 0; found
+    if not given. Of an image that is too large to be read, what lies about it is read."""
 
     size: float | None = None
     """Side of the cut-out [arcsec]; found from the arcs if not given."""
@@ -248,7 +249,9 @@ def reconstruct(
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
             with stages("reading"):
-                observation = read_observation(Path(observation))
+                observation = read_about(
+                    Path(observation), center=options.center, size=options.size
+                )
         # four rounds of the lens light at most, twice where the lens must be found first
         with stages("lens light", parts=8) as tick:
             fitted, notes = cut(

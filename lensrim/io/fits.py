@@ -24,7 +24,8 @@ from jaxtyping import Float64
 from lensrim.errors import InputError
 from lensrim.io.headers import MOST_HDUS, check_header
 from lensrim.io.stream import is_file, is_folder, one_line, open_stream, peek
-from lensrim.io.tiles import check_tiles
+from lensrim.io.tiles import check_section, check_tiles
+from lensrim.io.window import Window
 
 LARGEST = 25_000_000
 """Pixels that an image may have: 5000 x 5000. With its noise, mask and flags it then takes less
@@ -79,6 +80,8 @@ class Plane:
         label: The file and HDU, for messages.
         name: EXTNAME in upper case, or "".
         path: The file.
+        corner: Column and row of its first pixel in the image of the file.
+        frame: Rows and columns of that image.
     """
 
     array: Float64[np.ndarray, "h w"]
@@ -87,6 +90,8 @@ class Plane:
     label: str
     name: str
     path: Path
+    corner: tuple[int, int]
+    frame: tuple[int, int]
 
     @property
     def short(self) -> str:
@@ -252,11 +257,16 @@ class FitsFile:
             raise InputError(f"{self.path}: no HDU {key!r}: the file holds {self.contents}")
         return found
 
-    def plane(self, entry: Entry) -> Plane:
+    def plane(self, entry: Entry, window: Window | None = None) -> Plane:
         """Reads an image.
 
+        Arguments:
+            entry: Its HDU.
+            window: What is read of it if it has more than :data:`LARGEST` pixels.
+
         Raises:
-            InputError: If the HDU holds no 2-D image, or its pixels cannot be read.
+            InputError: If the HDU holds no 2-D image, or its pixels cannot be read, or the middle
+                of the window is not in it.
         """
         label = f"{self.path}[{entry}]"
         if not entry.is_image:
@@ -268,10 +278,16 @@ class FitsFile:
                 f"{label}: a 2-D image is needed, found {found}: {advice}; the file holds"
                 f" {self.contents}"
             )
-        rows, columns = entry.shape[-2:]
-        array = self.pixels(entry).reshape(rows, columns)
+        frame = (entry.shape[-2], entry.shape[-1])
+        part = (slice(0, frame[0]), slice(0, frame[1]))
+        if window is None or prod(frame) <= LARGEST:
+            array = self.pixels(entry).reshape(frame)
+        else:
+            part = window.within(frame)
+            array = self._section(entry, part)
         header, primary = self.hdus[entry.index].header, self.hdus[0].header
-        return Plane(array, header, primary, label, entry.name, self.path)
+        corner = (part[1].start, part[0].start)
+        return Plane(array, header, primary, label, entry.name, self.path, corner, frame)
 
     def pixels(self, entry: Entry) -> Float64[np.ndarray, "*n"]:
         """Reads the pixels of an HDU, whatever their dimensions.
@@ -279,26 +295,47 @@ class FitsFile:
         Raises:
             InputError: If there are none, or more than :data:`LARGEST`, or they cannot be read.
         """
-        label = f"{self.path}[{entry}]"
         number = prod(entry.shape) if entry.shape else 0
-        if not 0 < number <= LARGEST:
-            raise InputError(
-                f"{label}: an image must have 1 to {LARGEST / 1e6:g} million pixels, found"
-                f" {'x'.join(map(str, entry.shape)) or 'none'}: cut the lens out of it first"
-            )
+        self._check_size(entry, entry.shape)
         hdu = self.hdus[entry.index]
+        with self._reading(entry):
+            check_tiles(hdu, self.handle, entry.index, number)
+            data = np.array(hdu.data, dtype=np.float64, order="C").reshape(entry.shape)
+            # astropy keeps what it read, which is read once here
+            del hdu.data
+        return data
+
+    def _section(self, entry: Entry, part: tuple[slice, slice]) -> Float64[np.ndarray, "h w"]:
+        """Reads rows and columns of an image, and no more of it than they need."""
+        shape = tuple(piece.stop - piece.start for piece in part)
+        self._check_size(entry, shape)
+        hdu, planes = self.hdus[entry.index], len(entry.shape) - 2
+        with self._reading(entry):
+            check_section(hdu, self.handle, entry.index, part, LARGEST)
+            pixels = hdu.section[(*(0 for _ in range(planes)), *part)]
+            data = np.array(pixels, dtype=np.float64, order="C").reshape(shape)
+        return data
+
+    def _check_size(self, entry: Entry, shape: tuple[int, ...]) -> None:
+        """Makes sure that what is read of an image can be held."""
+        if not 0 < (prod(shape) if shape else 0) <= LARGEST:
+            raise InputError(
+                f"{self.path}[{entry}]: an image must have 1 to {LARGEST / 1e6:g} million pixels,"
+                f" found {'x'.join(map(str, shape)) or 'none'}: cut the lens out of it first, or"
+                " give its pixel by --center"
+            )
+
+    @contextmanager
+    def _reading(self, entry: Entry) -> Iterator[None]:
+        """Turns what a damaged HDU makes astropy raise, a dozen things, into one line."""
         try:
             with quiet(), np.errstate(all="ignore"):
-                check_tiles(hdu, self.handle, entry.index, number)
-                data = np.array(hdu.data, dtype=np.float64, order="C").reshape(entry.shape)
-                # astropy keeps what it read, which is read once here
-                del hdu.data
-        except Exception as error:  # a damaged HDU makes astropy fail in a dozen ways
+                yield
+        except Exception as error:
             raise InputError(
-                f"{label}: the pixels cannot be read ({one_line(error)}): fetch or write the"
-                " file again"
+                f"{self.path}[{entry}]: the pixels cannot be read ({one_line(error)}): fetch or"
+                " write the file again"
             ) from None
-        return data
 
     def close(self) -> None:
         """Closes the file."""

@@ -20,6 +20,7 @@ from .layout import Layout, locate
 from .observation import Observation
 from .options import ReadOptions
 from .read import mask_of, noise_of, psf_of, read_observation, same_shape, scale_of
+from .window import Window
 
 T = TypeVar("T")
 
@@ -54,12 +55,15 @@ class Inspection:
     known: tuple[tuple[str, str], ...]
 
 
-def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspection:
+def inspect(
+    path: Path | str, options: ReadOptions = ReadOptions(), window: Window | None = None
+) -> Inspection:
     """Looks at an observation.
 
     Arguments:
         path: As for :func:`~lensrim.io.read.read_observation`.
         options: Likewise.
+        window: Likewise.
 
     Raises:
         InputError: If there is no such file, it is no FITS file, or an option is impossible.
@@ -78,7 +82,7 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
             return None
 
     with quiet(AstropyWarning), Files() as files:
-        layout = tried(lambda: locate(files, path, options.data))
+        layout = tried(lambda: locate(files, path, options.data, window))
         if not files.paths:
             raise InputError(lacks[0])
         roles: dict[str, str] = {}
@@ -106,7 +110,7 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
             elif psf is None or noise is None:  # tell of a missing scale, too
                 tried(lambda: scale_of(data, None, data, None, options))
         parts = tuple(_parts(files, roles))
-    read = None if lacks else tried(lambda: read_observation(path, options))
+    read = None if lacks else tried(lambda: read_observation(path, options, window))
     if read is not None:
         known += _observed(read)
     return Inspection(path, parts, read, tuple(lacks), tuple(known))
@@ -167,7 +171,7 @@ def _type(hdu: Any) -> str:
 
 
 def _frame(data: Plane) -> list[tuple[str, str]]:
-    rows, columns = data.array.shape
+    rows, columns = data.frame
     lost = int((~np.isfinite(data.array)).sum())
     unit = data.unit or "not stated (no BUNIT)"
     empty = f", {lost} of them NaN or infinite" if lost else ""

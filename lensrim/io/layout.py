@@ -14,6 +14,7 @@ from lensrim.errors import InputError
 from lensrim.io.fits import Entry, Files, FitsFile, Plane, listed, split_reference
 from lensrim.io.noise import kind_of
 from lensrim.io.stream import is_file, is_folder
+from lensrim.io.window import Window
 
 _SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
@@ -42,6 +43,7 @@ class Layout:
         image: The image's HDU in it.
         folder: The folder, where the user gave one instead of a file.
         notes: What was decided, one line each.
+        window: What is read of the image, and of what belongs to its pixels, if it is large.
     """
 
     files: Files
@@ -49,6 +51,7 @@ class Layout:
     image: Entry
     folder: Path | None
     notes: tuple[str, ...] = ()
+    window: Window | None = None
 
     @property
     def masks(self) -> list[str]:
@@ -64,7 +67,7 @@ class Layout:
     @property
     def data(self) -> Plane:
         """The image."""
-        return self.main.plane(self.image)
+        return self.main.plane(self.image, self.window)
 
     def part(self, role: str, reference: str | None, *, kind: str | None = None) -> Plane | None:
         """Reads the part with this role (noise, weight, psf, mask, dq, exposure).
@@ -84,20 +87,20 @@ class Layout:
             return self._named(role, reference)
         found = self._companion(self.main, role, self.image, kind)
         if found is not None:
-            return self.main.plane(found)
+            return self.main.plane(found, self._window(role))
         name = {"noise": "noise_map", "psf": "psf"}.get(role)
         if self.folder is not None and name is not None:
             path = _standard(self.folder, name)
             if path is not None:
                 file = self.files.open(path)
-                return file.plane(_only(file, role))
+                return file.plane(_only(file, role), self._window(role))
         return None
 
     def _named(self, role: str, reference: str) -> Plane:
         """Reads what ``--<role> reference`` names."""
         found = self.main.find(reference)
         if found is not None:
-            return self.main.plane(found)
+            return self.main.plane(found, self._window(role))
         name, hdu = split_reference(reference)
         base = self.folder or self.main.path.parent
         path = _existing(name, base, option=f"--{role}")
@@ -111,7 +114,12 @@ class Layout:
                 f" {self.main.contents}"
             )
         file = self.files.open(path)
-        return file.plane(file.entry(hdu) if hdu is not None else _only(file, role))
+        entry = file.entry(hdu) if hdu is not None else _only(file, role)
+        return file.plane(entry, self._window(role))
+
+    def _window(self, role: str) -> Window | None:
+        """Returns what is read of the plane of a part; a PSF has no pixels of the image."""
+        return None if role == "psf" else self.window
 
     def _companion(
         self, file: FitsFile, role: str, image: Entry, kind: str | None
@@ -137,13 +145,16 @@ class Layout:
         return None
 
 
-def locate(files: Files, path: Path | str, reference: str | None) -> Layout:
+def locate(
+    files: Files, path: Path | str, reference: str | None, window: Window | None = None
+) -> Layout:
     """Finds the image of an observation.
 
     Arguments:
         files: Opens the files.
         path: A FITS file, ``file[HDU]``, or a folder.
         reference: The image's HDU or file, as the user names it, or None.
+        window: What is read of the image if it is large.
 
     Raises:
         InputError: If there is no image, or more than one and none is named.
@@ -176,7 +187,7 @@ def locate(files: Files, path: Path | str, reference: str | None) -> Layout:
         image = found
     if len(image.shape) > 2 and image.is_image:
         notes += (f"{file.path.name}[{image}]: axes of length 1 of shape {image.shape} dropped",)
-    return Layout(files, file, image, folder, notes)
+    return Layout(files, file, image, folder, notes, window)
 
 
 def _in_folder(

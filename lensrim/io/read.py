@@ -4,6 +4,7 @@ Every part is found (:mod:`lensrim.io.layout`), checked against the image, and b
 form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
 """
 
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +21,27 @@ from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.psf import normalized, rebinned
-from lensrim.io.wcs import Scale, celestial, choose_scale, stated
+from lensrim.io.wcs import Scale, celestial, choose_scale, shifted, stated
+from lensrim.io.window import Window
 
 
-def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> Observation:
+def read_observation(
+    path: Path | str, options: ReadOptions = ReadOptions(), window: Window | None = None
+) -> Observation:
     """Reads an observation.
 
     Arguments:
         path: A FITS file, ``file[HDU]``, or a folder with data, noise_map and psf (.fits or
             .fits.gz).
         options: What to read, and what the file does not say.
+        window: What is read of an image that is too large to be read as a whole.
 
     Raises:
         InputError: If anything is missing, contradictory, ambiguous or unfit; in one line.
     """
     options.check()
     with quiet(AstropyWarning), Files() as files:
-        layout = locate(files, path, options.data)
+        layout = locate(files, path, options.data, window)
         data = layout.data
         if not np.isfinite(data.array).any():
             raise InputError(
@@ -69,7 +74,8 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             noise_kind=noise_kind,
             noise_factor=factor,
             noise_growth=growth,
-            wcs=wcs,
+            wcs=shifted(wcs, *data.corner) if any(data.corner) else wcs,
+            corner=data.corner,
             unit=data.unit,
             zeropoint=zeropoint,
             name=stem(data.path.resolve().parent if stem(data.path) == "data" else data.path),
@@ -77,6 +83,7 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
             options=(f"observation = {path}", *options.given()),
             notes=(
                 *layout.notes,
+                *windowed(data),
                 *notes,
                 *psf_notes,
                 *mask_notes,
@@ -87,10 +94,48 @@ def read_observation(path: Path | str, options: ReadOptions = ReadOptions()) -> 
         )
 
 
+def read_about(
+    path: Path | str,
+    options: ReadOptions = ReadOptions(),
+    *,
+    center: tuple[float, float] | None = None,
+    size: float | None = None,
+) -> Observation:
+    """Reads an observation, or of a large one what a cut-out about a pixel needs.
+
+    Arguments:
+        path: As for :func:`read_observation`.
+        options: Likewise.
+        center: Indices (x, y) of the pixel in the middle of the cut-out, counted from 0.
+        size: Side of the cut-out [arcsec], if it is known.
+
+    Raises:
+        InputError: As :func:`read_observation`, and if the pixel is not in a large image.
+    """
+    if center is None:
+        return read_observation(path, options)
+    window = Window(center)
+    found = read_observation(path, options, window)
+    # how many pixels that is, is known when the scale is
+    side = 0 if size is None or not 0 < size < float("inf") else ceil(size / found.pixel_scale) + 1
+    if side > window.side >= max(found.shape):
+        return read_observation(path, options, Window(center, side))
+    return found
+
+
+def windowed(data: Plane) -> list[str]:
+    """Says what was read of an image, if that is not all."""
+    (rows, columns), (h, w) = data.array.shape, data.frame
+    if (rows, columns) == (h, w):
+        return []
+    x, y = data.corner
+    return [f"{data.short}: {columns} x {rows} of {w} x {h} pixels read, from pixel ({x}, {y})"]
+
+
 def same_shape(plane: Plane | None, data: Plane) -> Plane | None:
     """Makes sure that a plane fits the image."""
-    if plane is not None and plane.array.shape != data.array.shape:
-        shapes = (f"{p.array.shape[0]} x {p.array.shape[1]}" for p in (plane, data))
+    if plane is not None and plane.frame != data.frame:
+        shapes = (f"{p.frame[0]} x {p.frame[1]}" for p in (plane, data))
         raise InputError(
             f"{plane.label}: must have as many rows x columns as the image, found {next(shapes)}"
             f" against {next(shapes)} in {data.label}: give planes that belong together"

@@ -12,6 +12,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits import CompImageHDU
 
+from lensrim.io.stream import UNPACKED
+
 _GZIP = {"COMPRESSED_DATA": True, "GZIP_COMPRESSED_DATA": False}
 """Columns that may hold gzip-compressed tiles, and whether only if the header says so."""
 
@@ -45,3 +47,43 @@ def check_tiles(hdu: Any, handle: io.BufferedIOBase, index: int, number: int) ->
             unpacking = zlib.decompressobj(zlib.MAX_WBITS | _AUTO)
             if len(unpacking.decompress(tile, limit + 1)) > limit:
                 raise ValueError(f"a tile of it unpacks to more than the {limit} bytes of all")
+
+
+def check_section(
+    hdu: Any, handle: io.BufferedIOBase, index: int, part: tuple[slice, slice], most: int
+) -> None:
+    """Makes sure that the tiles under a part of a tile-compressed image can be held.
+
+    All tiles are read, packed as they are, and those unpacked that hold a pixel of the part.
+
+    Arguments:
+        hdu: The HDU; of other images nothing is checked.
+        handle: The stream of its file.
+        index: Number of the HDU in it.
+        part: Rows and columns of the image.
+        most: Pixels that its tiles may hold together.
+
+    Raises:
+        ValueError: If they hold more, if the packed tiles take more than :data:`UNPACKED` bytes,
+            or if one unpacks to more than it may.
+    """
+    if not isinstance(hdu, CompImageHDU):
+        return
+    info: Any = hdu.fileinfo()
+    if (size := info["datSpan"]) > UNPACKED:
+        raise ValueError(
+            f"packed tiles must take {UNPACKED >> 20} MB or less, found {size >> 20}: unpack the"
+            " file (funpack)"
+        )
+    handle.seek(0)
+    table: Any = fits.open(handle, memmap=False, disable_image_compression=True)[index]
+    covered = 1
+    for n, piece in zip((2, 1), part, strict=True):
+        side = int(table.header.get(f"ZTILE{n}", table.header[f"ZNAXIS{n}"] if n == 1 else 1))
+        covered *= (-(-piece.stop // side) - piece.start // side) * side
+    if covered > most:
+        raise ValueError(
+            f"the tiles of a part must have {most} pixels or less, found {covered}: unpack the"
+            " file (funpack)"
+        )
+    check_tiles(hdu, handle, index, covered)

@@ -30,7 +30,7 @@ from ..inference.reconstruct import ReconstructOptions, reconstruct
 from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product
-from ..io.read import read_observation
+from ..io.read import read_about
 from ..io.staging import SUFFIXES
 from .columns import ON_THE_CPU, values_of
 from .lenses import Lens
@@ -147,7 +147,7 @@ class DoLens:
 
     def _reconstructed(self, lens: Lens) -> Result:
         """Reconstructs a lens, on the CPU if the GPU has too little memory for it."""
-        observation = read_observation(lens.path, lens.read)
+        observation = read_about(lens.path, lens.read, center=lens.fit.center, size=lens.fit.size)
         try:
             return self.reconstruct(observation, lens.fit)
         except (InputError, torch.cuda.OutOfMemoryError) as error:
@@ -217,10 +217,17 @@ def run_survey(
         report: Is told what came of each lens.
 
     Raises:
-        InputError: If products would be replaced unasked, or cannot be written.
+        InputError: If the folder is a file, or products would be replaced unasked, or cannot be
+            written.
     """
     folder = Path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"{folder}: the output must be a folder, found a file there or on the way to it; "
+            "choose another output"
+        ) from None
     mine = lenses[part[0] - 1 :: part[1]]
     left = _left(folder, mine, overwrite=overwrite, retry=retry)
     begin(len(mine) - len(left))

@@ -20,6 +20,17 @@ NAMES = {
 }
 """The quantities of the ranges."""
 
+ACCURACY = {
+    "misfit": "noise-free misfit D on the arcs, in units of the noise's square",
+    "source": "relative L2 error of the source, after the best mass sheet",
+    "kappa": "error of log10 kappa [dex], after the best mass sheet",
+    "source_plain": "relative L2 error of the source, as it is",
+    "kappa_plain": "error of log10 kappa [dex], as it is",
+    "gauge": "that mass sheet: |lambda - 1|",
+}
+"""The errors of a card. One source plane fixes kappa only up to a mass sheet, kappa -> lambda
+kappa + 1 - lambda, with the source scaled by lambda; the best one has the true rays."""
+
 
 def is_weights(path: Path) -> bool:
     """Whether a file seems to be one of weights: by its name, or by how it begins."""
@@ -58,12 +69,14 @@ def describe(card: Card) -> Iterator[str]:
     yield f"  data      {card.data}"
     for key, name in NAMES.items():
         yield f"  valid     {name}: {_range(card.valid.get(key))}"
-    for key, value in card.accuracy.items():
+    if card.accuracy:
+        yield "  measured  medians on validation data (in brackets, of its start: the macro-model)"
+    for key in sorted(card.accuracy, key=_place):
         if key.endswith("_start"):
             continue
         start = card.accuracy.get(f"{key}_start")
-        before = "" if start is None else f" (its start {start:g})"
-        yield f"  measured  {key}: {value:g}{before}"
+        before = "" if start is None else f" ({start:.4g})"
+        yield f"  measured  {ACCURACY.get(key, key)}: {card.accuracy[key]:.4g}{before}"
     yield f"  limits    {card.limits}"
 
 
@@ -130,6 +143,11 @@ def _range(given: Any) -> str:
         return f"{float(given[0]):g}-{float(given[1]):g}"
     except (TypeError, ValueError, IndexError, KeyError):
         return "not stated"
+
+
+def _place(key: str) -> int:
+    """Returns where an error is in :data:`ACCURACY`; those that are not there come last."""
+    return [*ACCURACY, key].index(key)
 
 
 def _count(shape: list[int]) -> int:

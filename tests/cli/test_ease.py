@@ -19,6 +19,7 @@ from lensrim.cli import COMMANDS, cite, completion, main
 from lensrim.evaluation import selftest
 from lensrim.grid import PixelGrid
 from lensrim.io.product import Product, write_product
+from lensrim.zoo.description import ACCURACY
 
 
 @pytest.fixture
@@ -174,6 +175,14 @@ def test_models(capsys: pytest.CaptureFixture) -> None:
         assert f"{card.sha256} (whole)" in shown and card.limits in shown
         assert re.search(rf"{card.name}\*? .*{card.date} +8.2 +{card.sha256[:12]} +48-96", shown)
     assert printed(capsys, "models", "second") in shown
+    # every error of a card is told in words, beside that of its start
+    for card in zoo.cards().values():
+        for key, value in card.accuracy.items():
+            if key.endswith("_start"):
+                continue
+            start = card.accuracy[f"{key}_start"]
+            line = f"  measured  {ACCURACY[key]}: {value:.4g} ({start:.4g})\n"
+            assert line in shown
     assert main(["models", "third"]) == 2
     assert "must be one of second, found 'third'" in capsys.readouterr().err
 

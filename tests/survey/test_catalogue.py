@@ -39,6 +39,7 @@ from lensrim.inference.reconstruct import ReconstructOptions
 from lensrim.io.observation import Observation
 from lensrim.io.product import read_product
 from lensrim.io.read import read_observation
+from lensrim.io.window import Window
 from lensrim.plotting.survey import survey_sheet
 from lensrim.survey.catalogue import Reconstruct, run_survey
 from lensrim.survey.columns import COLUMNS, FLAGS
@@ -293,6 +294,13 @@ def test_an_output_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     assert survey(tmp_path / "out", pattern).made == 2
 
 
+@pytest.mark.parametrize("output", ["file", "file/out"])
+def test_an_output_that_is_a_file_is_told(output: str, tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file(/out)?: the output must be a folder, found a fi"):
+        survey(tmp_path / output, pattern)
+
+
 def test_pieces_give_the_same_as_all_at_once(whole: Path, pattern: str, tmp_path: Path) -> None:
     for part in ((2, 3), (3, 3), (1, 3)):
         survey(tmp_path, pattern, part=part)
@@ -306,6 +314,33 @@ def test_the_table_holds_what_was_asked_for(whole: Path, pattern: str, tmp_path:
     table = Table.read(tmp_path / "catalogue.ecsv", format="ascii.ecsv")
     assert table["name"].tolist() == ["lens0000", "lens0001"]
     assert (tmp_path / "products" / "lens0004").is_dir()
+
+
+def test_lenses_of_a_mosaic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_observation(tmp_path / "mosaic.fits", 0, side=90)
+    whole = read_observation(path)
+    table = tmp_path / "lenses.csv"
+    table.write_text(
+        "path,name,center_x,center_y\nmosaic.fits,a,30,60\nmosaic.fits,b,70,20\n"
+        "mosaic.fits,c,95,20\nmosaic.fits,d,,\n"
+    )
+    monkeypatch.setattr("lensrim.io.fits.LARGEST", 5000)
+    monkeypatch.setattr("lensrim.io.read.Window", lambda center: Window(center, 31))
+    seen = {}
+
+    def chain(observation: Observation, options: ReconstructOptions) -> Result:
+        seen[options.center] = observation
+        return quick(observation, options)
+
+    summary = run_survey(tmp_path / "out", lenses(str(table)), reconstruct=chain)
+    reasons = {row.values["name"]: row.values["reason"] for row in summary.failures}
+    assert "must lie in the frame of 90 x 90 pixels, found 95 20" in reasons["c"]
+    assert "cut the lens out of it first, or give its pixel by --center" in reasons["d"]
+    assert len(reasons) == 2
+    for center, observation in seen.items():
+        expected = whole.cutout(center, (31, 31))
+        assert observation.corner == expected.corner
+        assert np.array_equal(observation.image, expected.image)
 
 
 def test_words_of_all_languages(tmp_path: Path) -> None:

@@ -35,12 +35,12 @@ References:
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.psf import PSF
 
 FADE = 0.75
 """Exponent of the envelope: far out the prior's standard deviation falls as r^-1.5."""
@@ -157,6 +157,18 @@ class SourceModes:
         return out
 
 
+@runtime_checkable
+class Optics(Protocol):
+    """What lies between the light of each pixel and the data: a PSF, or baselines."""
+
+    transfer: Tensor
+    """What it does, of the type in which it works."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Applies it to maps (B, C, H, W)."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageData:
     """Holds an image in units of its noise, with what is linear in it besides the source.
@@ -170,7 +182,7 @@ class ImageData:
         used: Indices of the N pixels that are used in the flattened frame.
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
-        psf: The convolution, for averages over ``subsample²`` rays.
+        psf: The convolution, for averages over ``subsample²`` rays, or other optics.
         templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that
             their amplitudes have a standard normal prior about the expectation that was
             subtracted.
@@ -181,7 +193,7 @@ class ImageData:
     used: Tensor
     shape: tuple[int, int]
     subsample: int
-    psf: PSF
+    psf: Optics
     templates: Tensor
 
     @property

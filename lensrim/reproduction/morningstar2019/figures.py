@@ -1,14 +1,13 @@
-"""The figures: sources, the error against the calls of the score, and the spread of errors."""
+"""The figure of the sources."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .judging import MODES, PIXELS, TRUTH
+from ..lensed.judging import MODES, TRUTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLORS = {"published": "C0", "ours": "k", PIXELS: "C2", MODES: "C1"}
 SHOWN = (
     (f"known: {TRUTH}", "truth"),
     ("known: published", "as published"),
@@ -40,46 +39,4 @@ def sources_figure(found: Mapping[str, Any]) -> "Figure":
             axes.set(xticks=[], yticks=[])
     for axes, title in zip(panels[0], ("image", *(title for _, title in SHOWN)), strict=True):
         axes.set_title(title, fontsize=8)
-    return figure
-
-
-def curves_figure(found: Mapping[str, Any]) -> "Figure":
-    """Draws the mean relative error of the source against the calls of the score."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes: Any = figure.subplots()
-    for name, color in COLORS.items():
-        curve = found["curves"][name]
-        if len(curve) == 1:
-            axes.axhline(float(curve), color=color, ls="--", label=name)
-            continue
-        axes.plot(range(1, len(curve) + 1), curve.numpy(), color=color, label=name)
-        axes.plot(len(curve), float(curve[-1]), "o", color=color)
-    axes.set(xscale="log", yscale="log", xlabel="calls of the score")
-    axes.set_ylabel("relative error of the source, mean")
-    axes.legend(fontsize="small")
-    return figure
-
-
-def spread_figure(found: Mapping[str, Any]) -> "Figure":
-    """Draws the distributions of the source's error and of the arcs' χ², for lenses known, read
-    and refined."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels: Any = figure.subplots(1, 2)
-    labels = list(found["errors"])
-    for axes, measure in zip(panels, ("relative L2", "chi2 arc"), strict=True):
-        for k, (name, color) in enumerate(COLORS.items()):
-            values = [found["errors"][label][name][measure].numpy() for label in labels]
-            places = [i + 0.2 * (k - 1.5) for i in range(len(labels))]
-            boxes = axes.boxplot(values, positions=places, widths=0.15, sym=".", whis=(5, 95))
-            for part in (part for parts in boxes.values() for part in parts):
-                part.set(color=color, markeredgecolor=color, markersize=3)
-            axes.plot([], color=color, label=name)
-        axes.set(yscale="log", ylabel=measure, xticks=range(len(labels)))
-        axes.set_xticklabels([f"lens {label}" for label in labels])
-    panels[1].axhline(1, color="0.7", zorder=0)
-    panels[0].legend(fontsize="x-small")
     return figure

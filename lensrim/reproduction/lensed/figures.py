@@ -1,7 +1,9 @@
-"""Figures of what several papers judge: the error against the calls, and the spread of errors."""
+"""Figures of what several papers judge: maps, errors against the calls, and their spread."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from .judging import MODES, PIXELS
 
@@ -11,42 +13,48 @@ if TYPE_CHECKING:
 COLORS = {"published": "C0", "ours": "k", PIXELS: "C2", MODES: "C1"}
 
 
-def curves_figure(found: Mapping[str, Any]) -> "Figure":
-    """Draws the mean relative error of the source against the calls of the score."""
+def maps_figure(columns: Mapping[str, Tensor], rows: Sequence[str], truth: str) -> "Figure":
+    """Draws maps: a row for each lens, and a column for each method.
+
+    Arguments:
+        columns: Maps, with shape (B, 1, n, n), by the title of their column.
+        rows: Labels of the lenses.
+        truth: The column whose range of brightness is that of all from it on; those before it
+            have ranges of their own.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.6 * len(columns), 1.65 * len(rows)), layout="constrained")
+    panels: Any = figure.subplots(len(rows), len(columns), squeeze=False)
+    own = list(columns).index(truth)
+    for i, row in enumerate(panels):
+        top = float(columns[truth][i].max())
+        for k, (axes, maps) in enumerate(zip(row, columns.values(), strict=True)):
+            limits = {} if k < own else {"vmin": 0, "vmax": top}
+            axes.imshow(maps[i, 0].numpy(), origin="lower", cmap="magma", **limits)
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(rows[i])
+    for axes, title in zip(panels[0], columns, strict=True):
+        axes.set_title(title, fontsize=8)
+    return figure
+
+
+def curves_figure(curves: Mapping[str, Tensor], what: str) -> "Figure":
+    """Draws the mean relative error of what is sought against the calls of the score."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes: Any = figure.subplots()
     for name, color in COLORS.items():
-        curve = found["curves"][name]
+        if name not in curves:
+            continue
+        curve = curves[name]
         if len(curve) == 1:
             axes.axhline(float(curve), color=color, ls="--", label=name)
             continue
         axes.plot(range(1, len(curve) + 1), curve.numpy(), color=color, label=name)
         axes.plot(len(curve), float(curve[-1]), "o", color=color)
     axes.set(xscale="log", yscale="log", xlabel="calls of the score")
-    axes.set_ylabel("relative error of the source, mean")
+    axes.set_ylabel(f"relative error of the {what}, mean")
     axes.legend(fontsize="small")
-    return figure
-
-
-def spread_figure(found: Mapping[str, Any], measures: Sequence[str]) -> "Figure":
-    """Draws the distributions of measures, the last a χ², for lenses known, read and refined."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels: Any = figure.subplots(1, 2)
-    labels = list(found["errors"])
-    for axes, measure in zip(panels, measures, strict=True):
-        for k, (name, color) in enumerate(COLORS.items()):
-            values = [found["errors"][label][name][measure].numpy() for label in labels]
-            places = [i + 0.2 * (k - 1.5) for i in range(len(labels))]
-            boxes = axes.boxplot(values, positions=places, widths=0.15, sym=".", whis=(5, 95))
-            for part in (part for parts in boxes.values() for part in parts):
-                part.set(color=color, markeredgecolor=color, markersize=3)
-            axes.plot([], color=color, label=name)
-        axes.set(yscale="log", ylabel=measure, xticks=range(len(labels)))
-        axes.set_xticklabels([f"lens {label}" for label in labels])
-    panels[1].axhline(1, color="0.7", zorder=0)
-    panels[0].legend(fontsize="x-small")
     return figure

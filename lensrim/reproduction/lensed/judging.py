@@ -97,13 +97,17 @@ class Notes:
         """Measures what all made of a few lenses; keeps the maps of the first."""
         for name, sources in steps.items():
             measured = [scene.errors(source) for source in sources]
-            own = self.found.setdefault(label, {}).setdefault(name, {})
             for measure, value in measured[-1].items():
-                own.setdefault(measure, []).append(value)
+                self.add(label, name, measure, value)
             curve = torch.stack([m["relative L2"] for m in measured], 1)
             self.curves.setdefault(label, {}).setdefault(name, []).append(curve)
             if f"{label}: {name}" not in self.shown:
                 self.shown[f"{label}: {name}"] = sources[-1][:KEPT].clone()
+
+    def add(self, label: str, name: str, measure: str, value: Tensor) -> None:
+        """Takes in one more measure of what a method made of a few lenses, with shape (B)."""
+        own = self.found.setdefault(label, {}).setdefault(name, {})
+        own.setdefault(measure, []).append(value)
 
     @property
     def errors(self) -> dict[str, dict[str, dict[str, Tensor]]]:

@@ -250,6 +250,6 @@ def lens_scene(draws: Draws, lens: Tensor) -> Scene:
 
 
 def shown(draws: Draws, image: Tensor) -> Tensor:
-    """Returns what a network reads lenses from: images (B, 1, n, n) and their noise, (B, 2, n, n)."""
+    """Returns what a network reads lenses from: images and their noise, (B, 2, n, n)."""
     noise = -Correlator(draws).noise.log10() - 1.5
     return torch.cat([image.clamp(-1, 3), noise[:, None, None, None].expand_as(image)], 1)

@@ -1,42 +1,53 @@
-"""The figure of the sources."""
+"""The figures: sources, and the spread of errors."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from ..lensed.figures import COLORS, maps_figure
 from ..lensed.judging import MODES, TRUTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = (
-    (f"known: {TRUTH}", "truth"),
-    ("known: published", "as published"),
-    ("known: ours", "ours"),
-    (f"known: {MODES}", MODES),
-    ("read: ours", "ours, lens read"),
-    ("refined: ours", "ours, refined"),
-)
+SHOWN = {
+    "truth": f"known: {TRUTH}",
+    "as published": "known: published",
+    "ours": "known: ours",
+    MODES: f"known: {MODES}",
+    "ours, lens read": "read: ours",
+    "ours, refined": "refined: ours",
+}
 
 
 def sources_figure(found: Mapping[str, Any]) -> "Figure":
     """Draws a few images and what is made of them: a row for each lens."""
-    import numpy as np
+    shown = found["shown"]
+    image = torch.where(shown["mask"] > 0, shown["image"], torch.nan)
+    rows = [f"S/N {float(snr):.0f}" for snr in found["snr"][: len(image)]]
+    columns = {"image": image} | {title: shown[key] for title, key in SHOWN.items()}
+    return maps_figure(columns, rows, "truth")
+
+
+def spread_figure(found: Mapping[str, Any]) -> "Figure":
+    """Draws the distributions of the source's error and of the arcs' χ², for lenses known, read
+    and refined."""
     from matplotlib.figure import Figure
 
-    shown = found["shown"]
-    count = len(shown["image"])
-    columns = 1 + len(SHOWN)
-    figure = Figure(figsize=(1.6 * columns, 1.65 * count), layout="constrained")
-    panels: Any = figure.subplots(count, columns, squeeze=False)
-    for i, row in enumerate(panels):
-        image = np.where(shown["mask"][i, 0].numpy() > 0, shown["image"][i, 0].numpy(), np.nan)
-        row[0].imshow(image, origin="lower", cmap="magma")
-        row[0].set_ylabel(f"S/N {float(found['snr'][i]):.0f}")
-        top = float(shown[SHOWN[0][0]][i].max())
-        for axes, (key, _) in zip(row[1:], SHOWN, strict=True):
-            axes.imshow(shown[key][i, 0].numpy(), origin="lower", cmap="magma", vmin=0, vmax=top)
-        for axes in row:
-            axes.set(xticks=[], yticks=[])
-    for axes, title in zip(panels[0], ("image", *(title for _, title in SHOWN)), strict=True):
-        axes.set_title(title, fontsize=8)
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels: Any = figure.subplots(1, 2)
+    labels = list(found["errors"])
+    for axes, measure in zip(panels, ("relative L2", "chi2 arc"), strict=True):
+        for k, (name, color) in enumerate(COLORS.items()):
+            values = [found["errors"][label][name][measure].numpy() for label in labels]
+            places = [i + 0.2 * (k - 1.5) for i in range(len(labels))]
+            boxes = axes.boxplot(values, positions=places, widths=0.15, sym=".", whis=(5, 95))
+            for part in (part for parts in boxes.values() for part in parts):
+                part.set(color=color, markeredgecolor=color, markersize=3)
+            axes.plot([], color=color, label=name)
+        axes.set(yscale="log", ylabel=measure, xticks=range(len(labels)))
+        axes.set_xticklabels([f"lens {label}" for label in labels])
+    panels[1].axhline(1, color="0.7", zorder=0)
+    panels[0].legend(fontsize="x-small")
     return figure

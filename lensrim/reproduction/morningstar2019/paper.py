@@ -12,14 +12,14 @@ from ...rim import RIM
 from ...training.config import TrainConfig
 from ...training.folder import EMA
 from ..judged import kept, signs
-from ..lensed.figures import curves_figure, spread_figure
+from ..lensed.figures import curves_figure
 from ..lensed.judging import MODES, PIXELS, Machine, rows_of
 from ..lensed.lenses import Draws, galaxies_of
 from ..lensed.machines import Design, Ours, Published
 from ..lensed.reader import Reader, reading_loss
 from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
 from ..training import Batch, Trainee, train
-from .figures import sources_figure
+from .figures import sources_figure, spread_figure
 from .judging import judge
 from .lenses import Lenses, scene_of, shown
 
@@ -232,8 +232,8 @@ def result(
         lines,
         {
             "sources": sources_figure(found),
-            "error_against_calls": curves_figure(found),
-            "errors_and_chi2": spread_figure(found, ("relative L2", "chi2 arc")),
+            "error_against_calls": curves_figure(found["curves"], "source"),
+            "errors_and_chi2": spread_figure(found),
         },
         {"errors": rows, "lens_errors": lens_rows},
         [text.format(**told) for text in DIFFERS],

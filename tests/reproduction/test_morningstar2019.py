@@ -10,7 +10,7 @@ import torch
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
 from lensrim.reproduction.lensed.inversion import RIDGE, invert, pixels, refine, roughness
 from lensrim.reproduction.lensed.judging import MODES, PIXELS
-from lensrim.reproduction.lensed.lenses import mass_of
+from lensrim.reproduction.lensed.lenses import lens_view, mass_of
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
 from lensrim.reproduction.lensed.reader import FLAT, Reader, reading_loss
 from lensrim.reproduction.morningstar2019.lenses import Lenses, scene_of, shown
@@ -50,7 +50,7 @@ def test_a_wrong_lens_does_not_fit(draws):
 
 def test_the_rays_are_those_of_the_images(draws):
     shifted = draws["lens"].clone()
-    x, y = scene_of(draws, shifted).view.simulator.theta_pixels[0]
+    x, y = lens_view(shifted, draws["arc"]).simulator.theta_pixels[0]
     ax, ay = mass_of(shifted).deflection(x, y)
     assert ax.shape == (4, 32, 32)
     assert float(torch.hypot(ax, ay).mean()) == pytest.approx(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..lensed.figures import maps_figure
 from ..lensed.judging import MODES, PIXELS, TRUTH
 from ..lensed.lenses import NAMES
@@ -64,12 +66,9 @@ def reading_figure(found: Mapping[str, Any]) -> "Figure":
         (panels[1], NAMES[1:3], "error of the ellipticity"),
     )
     for axes, names, label in shown:
-        values = [
-            sum(found["lens errors"][kind][name].square() for name in names).sqrt().numpy()
-            for kind in kinds
-        ]
-        axes.boxplot(values, vert=False, sym=".", whis=(5, 95))
-        axes.set(xscale="log", xlabel=label, yticks=range(1, len(kinds) + 1))
-        axes.set_yticklabels(ticks if axes is panels[0] else [""] * len(kinds))
-        axes.invert_yaxis()
+        numbers = [found["lens errors"][kind] for kind in kinds]
+        values = [torch.stack([n[name] for name in names]).norm(dim=0).numpy() for n in numbers]
+        axes.boxplot(values, sym=".", whis=(5, 95))
+        axes.set(yscale="log", ylabel=label, xticks=range(1, len(kinds) + 1))
+        axes.set_xticklabels(ticks, rotation=30, ha="right")
     return figure

@@ -127,7 +127,8 @@ class Skies:
     def image(self, lens: Tensor, fine: Tensor, origin: Tensor) -> Tensor:
         """Traces sources through lenses: the sky, averaged over pixels."""
         size = fine.shape[-1]
-        simulator = Simulator(PixelGrid((self.shape,) * 2, 1.0), PixelGrid((size, size), FINE))
+        grid = PixelGrid((self.shape, self.shape), 1.0)
+        simulator = Simulator(grid, PixelGrid((size, size), FINE))
         return simulator.trace(fine, simulator.rays(mass_of(lens)), origin)
 
     def interferometer(self, cycles: Tensor) -> Interferometer:

@@ -19,12 +19,12 @@ from torch import Tensor
 from ..lensed.scene import Scene
 from .skies import Correlator
 
-GAIN = 0.1
+GAIN = 0.2
 
 STOPS = (1.0, 2.0, 3.0, 5.0)
 """Where to stop, in units of the dirty image's noise: chosen on separate lenses."""
 
-MOST = 3000
+MOST = 1500
 """Components."""
 
 

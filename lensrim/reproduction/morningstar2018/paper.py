@@ -37,7 +37,7 @@ SMALL = TrainConfig(
     validate_every=50,
     checkpoint_every=25,
 )
-READING = replace(SMALL, steps=200, batch_size=24, learning_rate=2e-3)
+READING = replace(SMALL, steps=120, batch_size=16, learning_rate=2e-3, checkpoint_every=10)
 FULL = TrainConfig(
     steps=100_000,
     batch_size=32,
@@ -71,7 +71,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "small": Recipe(Published(24, (32, 32), 5, 6), Ours(weight=10.0), SMALL, READING),
+    "small": Recipe(Published(24, (32, 32), 5, 6), Ours(weight=10.0), SMALL, READING, unseen=40),
     "full": Recipe(
         Published(),
         Ours(widths=(64, 96, 128), lift=32, steps=10, weight=10.0),

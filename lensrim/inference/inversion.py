@@ -161,11 +161,13 @@ class SourceModes:
 class Optics(Protocol):
     """What lies between the light of each pixel and the data: a PSF, or baselines."""
 
-    transfer: Tensor
-    """What it does, of the type in which it works."""
+    @property
+    def transfer(self) -> Tensor:
+        """What they multiply by, of the type in which they work."""
+        ...
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Applies it to maps (B, C, H, W)."""
+        """Applies them to maps (B, C, H, W)."""
         ...
 
 

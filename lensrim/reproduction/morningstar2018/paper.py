@@ -28,16 +28,16 @@ from .readers import CLEAN, DIRTY, Readers
 from .skies import Skies, lens_scene, sky_scene
 
 SMALL = TrainConfig(
-    steps=300,
+    steps=150,
     batch_size=6,
     learning_rate=3e-3,
-    warmup=30,
-    ema=0.99,
+    warmup=15,
+    ema=0.98,
     weight_decay=0.0,
-    validate_every=50,
+    validate_every=75,
     checkpoint_every=25,
 )
-READING = replace(SMALL, steps=120, batch_size=16, learning_rate=2e-3, checkpoint_every=10)
+READING = replace(SMALL, steps=60, batch_size=16, learning_rate=2e-3, validate_every=30)
 FULL = TrainConfig(
     steps=100_000,
     batch_size=32,
@@ -71,7 +71,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "small": Recipe(Published(24, (32, 32), 5, 6), Ours(weight=10.0), SMALL, READING, unseen=40),
+    "small": Recipe(Published(24, (32, 32), 5, 6), Ours(weight=10.0), SMALL, READING, unseen=24),
     "full": Recipe(
         Published(),
         Ours(widths=(64, 96, 128), lift=32, steps=10, weight=10.0),

@@ -224,7 +224,7 @@ class Correlator:
         return whitened.blur(images).double().transpose(1, 2)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Baselines:
     """Holds the root of the normal matrix, in the place of a PSF.
 

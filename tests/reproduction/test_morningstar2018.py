@@ -137,9 +137,9 @@ def test_whitened_data_say_the_same(draws):
     seen = torch.stack([scene.data.normal(each[:, None]) for each in images.unbind(1)], 1)
     gram = torch.einsum("bkij,blij->bkl", images, seen[:, :, 0]).double()
     size = float(gram.abs().max())
-    torch.testing.assert_close(columns.mT @ columns, gram, rtol=1e-2, atol=3e-3 * size)
+    torch.testing.assert_close(columns @ columns.mT, gram, rtol=1e-2, atol=3e-3 * size)
     moment = torch.einsum("bkij,bij->bk", images, scene.data.moment[:, 0]).double()
-    found = (columns.mT @ white.data[..., None])[..., 0]
+    found = (columns @ white.data[..., None])[..., 0]
     torch.testing.assert_close(found, moment, rtol=1e-3, atol=1e-3 * float(moment.abs().max()))
 
 

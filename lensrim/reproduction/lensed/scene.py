@@ -72,7 +72,7 @@ class Data(Protocol):
         ...
 
     def columns(self, whitened: ImageData, images: Tensor) -> Tensor:
-        """Puts images (B, K, n, n), as they are observed, in units of the noise: (B, N, K)."""
+        """Puts images (B, K, n, n), as they are observed, in units of the noise: (B, K, N)."""
         ...
 
 

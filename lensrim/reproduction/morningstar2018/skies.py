@@ -213,7 +213,6 @@ class Correlator:
         return ImageData(
             data=data,
             weight=torch.ones_like(data),
-            used=torch.arange(data.shape[1], device=data.device),
             shape=(self.moment.shape[-2], self.moment.shape[-1]),
             subsample=subsample,
             psf=Baselines(root.float()),
@@ -221,7 +220,7 @@ class Correlator:
         )
 
     def columns(self, whitened: ImageData, images: Tensor) -> Tensor:
-        return whitened.blur(images).double().transpose(1, 2)
+        return whitened.blur_means(images.flatten(2))
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class Camera:
         return image_of(self.draws, subsample=subsample)
 
     def columns(self, whitened: ImageData, images: Tensor) -> Tensor:
-        return (images.double().flatten(2) * whitened.weight[:, None]).transpose(1, 2)
+        return whitened.weighted(images.flatten(2))
 
 
 def scene_of(draws: Draws, lens: Tensor) -> Scene:

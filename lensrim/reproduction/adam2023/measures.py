@@ -133,7 +133,7 @@ def coherences(state: State, truth: State, sides: Tensor, pixel_scale: float) ->
 
 
 def in_lengths(waves: Sequence[float], grid: PixelGrid) -> list[float]:
-    """Turns shares of a frame's side into wavelengths; a little longer, to have the first whole."""
+    """Turns shares of a side into wavelengths, a little longer, so that the first wave is in."""
     return [1.001 * wave * grid.fov[0] for wave in waves]
 
 

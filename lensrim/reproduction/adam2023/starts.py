@@ -5,13 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ...grid import PixelGrid
 from ...inference.apply import Square, start_of
 from ...inference.framing import observe
 from ...inference.lens_light import Frame
 from ...inference.search import search
-from ...inference.start import Start
 from ...inference.together import prior_of
 from .systems import Draws, prepared
 

@@ -122,7 +122,8 @@ class Systems:
 
     def seen(self, pairs: Mapping[str, Tensor], rng: torch.Generator) -> Draws:
         """Makes images of the masses and galaxies of training pairs, in the paper's world."""
-        n, side, grid = self.shape, self.source_side, PixelGrid((self.shape,) * 2, 1.0)
+        n, side = self.shape, self.source_side
+        grid = PixelGrid((n, n), 1.0)
         fixed = on_frame(pairs["source"], pairs["origin"], n, side)
         simulator = simulator_of_paper(pairs["psf"], n, side)
         clean = simulate(simulator, {"source": fixed, "kappa": pairs["kappa"]})
@@ -249,7 +250,7 @@ def _haloes(data: Path | None, count: int, which: str) -> tuple[ScaledHaloes, tu
     """Opens the haloes of a set: the user's, or those of the halo model."""
     own = None if data is None else data / HALOES
     haloes: ScaledHaloes
-    haloes = HaloBank(own) if own is not None and own.is_file() else ModelHaloes(count=count)
+    haloes = HaloBank(str(own)) if own is not None and own.is_file() else ModelHaloes(count=count)
     return haloes, projections_of(haloes, which)
 
 

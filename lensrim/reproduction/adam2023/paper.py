@@ -32,14 +32,14 @@ from .systems import Stock, Systems
 from .tuning import FineTuning
 
 SMALL = TrainConfig(
-    steps=240,
+    steps=150,
     batch_size=8,
     learning_rate=2e-3,
-    warmup=20,
-    ema=0.98,
+    warmup=15,
+    ema=0.97,
     weight_decay=0.0,
-    validate_every=60,
-    checkpoint_every=20,
+    validate_every=50,
+    checkpoint_every=25,
 )
 FULL = TrainConfig(
     steps=200_000,
@@ -92,8 +92,8 @@ class Recipe:
     systems: Systems
     tuning: FineTuning
     stocked: int
-    validated: int = 32
-    unseen: int = 32
+    validated: int = 16
+    unseen: int = 24
 
     @property
     def designs(self) -> dict[str, Design]:
@@ -232,12 +232,12 @@ def trainee(name: str, design: Design, recipe: Recipe, setting: Setting) -> Trai
     """Describes the training of a machine."""
     stock = setting.folder / "stock"
     training = Stock(recipe.systems, stock, setting.seed, TRAINING, recipe.stocked)
-    validation = Stock(recipe.systems, stock / "validation", setting.seed, VALIDATION, 1)
+    held = Stock(recipe.systems, stock / "held", setting.seed, VALIDATION, 1, "validation")
     return Trainee(
         name,
         design.machine,
         training,
-        lambda: validation.made(0, recipe.validated),
+        lambda: held.made(0, recipe.validated),
         design.loss,
         recipe.config,
         {"systems": str(recipe.systems), "stocked": recipe.stocked, "design": str(design)},

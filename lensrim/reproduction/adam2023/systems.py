@@ -161,7 +161,8 @@ class Systems:
         """Draws lenses with starts that err as fits of macro-models do: see :func:`prepared`."""
         raw = self.raw(batch, seed, purpose, index, which)
         number = int(generator(seed, purpose, index).initial_seed() % 2**31)
-        return prepared(raw, start_of_pairs(raw, seed=number))
+        with torch.enable_grad():  # the starts are fits; a validation asks for no gradients
+            return prepared(raw, start_of_pairs(raw, seed=number))
 
 
 def prepared(raw: Mapping[str, Tensor], start: Start) -> Draws:
@@ -211,6 +212,7 @@ class Stock:
         folder: Where they are kept.
         seed, purpose: What decides on them.
         count: Number of batches.
+        which: The set that galaxies and haloes are from.
     """
 
     systems: Systems
@@ -218,6 +220,7 @@ class Stock:
     seed: int
     purpose: int
     count: int
+    which: str = "train"
 
     def __call__(self, number: int, batch: int) -> Draws:
         """Returns the batch that a step sees, of so many lenses."""
@@ -232,7 +235,7 @@ class Stock:
         return kept(
             self.folder / f"{which:05d}.pt",
             sign,
-            lambda: self.systems.draw(batch, self.seed, self.purpose, which),
+            lambda: self.systems.draw(batch, self.seed, self.purpose, which, self.which),
         )
 
 

@@ -30,6 +30,9 @@ from ...rim import RIM, State
 from .designs import Design
 from .systems import Draws, kappa_of
 
+MEMORY = 0.9
+"""Memory of RMSProp for the square of the gradient: that of the paper's library."""
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -42,7 +45,7 @@ class FineTuning:
         samples: Lenses on which it is measured.
     """
 
-    steps: int = 30
+    steps: int = 20
     rate: float = 3e-4
     strength: float = 1.0
     samples: int = 4
@@ -70,7 +73,7 @@ class FineTuning:
 
         around = neighbours(design, last, draws, self.samples, seed)
         penalty = ElasticPenalty.of(own, around, loss, strength=self.strength)
-        optimiser = torch.optim.RMSprop(own.parameters(), lr=self.rate)
+        optimiser = torch.optim.RMSprop(own.parameters(), lr=self.rate, alpha=MEMORY)
         best, nearest = dict(last), float("inf")
         for step in range(self.steps + 1):
             state = design.run(own, draws).last

@@ -32,14 +32,14 @@ from .systems import Stock, Systems
 from .tuning import FineTuning
 
 SMALL = TrainConfig(
-    steps=150,
+    steps=120,
     batch_size=8,
     learning_rate=2e-3,
-    warmup=15,
+    warmup=12,
     ema=0.97,
     weight_decay=0.0,
-    validate_every=50,
-    checkpoint_every=25,
+    validate_every=40,
+    checkpoint_every=20,
 )
 FULL = TrainConfig(
     steps=200_000,

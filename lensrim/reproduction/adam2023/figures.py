@@ -28,7 +28,8 @@ def systems_figure(found: Mapping[str, Any], pixel_scale: float) -> "Figure":
     """Draws lenses, a row each: image, residuals, convergence and source, true and found."""
     from matplotlib.figure import Figure
 
-    shown, names = found["shown"], ("published", TUNED.format("published"), "ours")
+    shown = {name: value.numpy() for name, value in found["shown"].items()}
+    names = ("published", TUNED.format("published"), "ours")
     count = len(shown["image"])
     columns = ["image"]
     columns += [f"residual, {name}" for name in names]
@@ -108,9 +109,9 @@ def recovered_figure(found: Mapping[str, Any]) -> "Figure":
         low, high = math.inf, -math.inf
         for name in (TUNED.format("published"), "ours", MACRO):
             own = found["measures"][name]
-            axes.plot(own[f"true {key}"], own[key], ".", color=COLORS[name], label=name)
-            low = min(low, float(own[f"true {key}"].min()))
-            high = max(high, float(own[f"true {key}"].max()))
+            true, seen = own[f"true {key}"].numpy(), own[key].numpy()
+            axes.plot(true, seen, ".", color=COLORS[name], label=name)
+            low, high = min(low, float(true.min())), max(high, float(true.max()))
         axes.plot([low, high], [low, high], color="0.7", zorder=0)
     panels[0].set(xlabel="true Einstein radius [arcsec]", ylabel="found [arcsec]")
     panels[1].set(xlabel="true slope", ylabel="found")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .judging import MACRO, TUNED
-from .measures import KAPPA_WAVES, RANGES
+from .measures import RANGES, WAVES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,8 +139,8 @@ def coherence_figure(found: Mapping[str, Any]) -> "Figure":
             axes.axhline(math.pi / 4 if label == "moduli" else 0, color="0.7", zorder=0)
             axes.set_title(f"{what}: {'Re X*Y' if label == 'coherence' else '|X*Y|'}", fontsize=9)
     for axes in panels[1]:
-        axes.set_xticks(places, [f"1/{1 / wave:.0f}" for wave in KAPPA_WAVES[1:]])
-        axes.set_xlabel("wavelengths above this share of the frame")
+        axes.set_xticks(places, [f"1/{1 / wave:.0f}" for wave in WAVES[1:]])
+        axes.set_xlabel("wavelengths above this share of the map's side")
     panels[0, 0].set_ylabel("coherence")
     panels[1, 0].set_ylabel("by moduli")
     panels[0, 0].legend(fontsize="small")

@@ -27,11 +27,10 @@ Map = NDArray[np.float64]
 SHARES = (0.5, 0.9, 0.99)
 """Shares of the source's light whose radii are measured."""
 
-KAPPA_WAVES = (1.0, 0.5, 0.25, 0.125, 0.06)
-SOURCE_WAVES = (1.0, 0.5, 0.25, 0.125, 0.06)
-"""Ends of the ranges of the wavelength in which maps are compared [side of the paper's frame]."""
+WAVES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+"""Ends of the ranges of the wavelength in which maps are compared [side of the map]."""
 
-RANGES = len(KAPPA_WAVES) - 1
+RANGES = len(WAVES) - 1
 
 
 def slope_of(kappa: Map, grid: PixelGrid, theta_E: float) -> float:
@@ -121,12 +120,12 @@ def coherences(state: State, truth: State, sides: Tensor, pixel_scale: float) ->
     frame = PixelGrid((n, n), pixel_scale)
     found: dict[str, list[Map]] = {}
     for i, side in enumerate(sides):
-        for name, key, grid, waves in (
-            ("kappa", "log_kappa", frame, KAPPA_WAVES),
-            ("source", "source", PixelGrid((n, n), float(side) / n), SOURCE_WAVES),
+        for name, key, grid in (
+            ("kappa", "log_kappa", frame),
+            ("source", "source", PixelGrid((n, n), float(side) / n)),
         ):
             pair = state[key][i, 0].double().numpy(), truth[key][i, 0].double().numpy()
-            edges = in_lengths(waves, grid)
+            edges = in_lengths(WAVES, grid)
             for label, formula in FORMULAE.items():
                 found.setdefault(f"{label} of {name}", []).append(formula(*pair, grid, edges))
     return {name: torch.from_numpy(np.stack(values)) for name, values in found.items()}

@@ -30,6 +30,7 @@ from ...datasets.haloes.scaled import ScaledHaloes
 from ...datasets.pairs.pairs import Pairs
 from ...datasets.pairs.systems import FINE
 from ...datasets.presets import PRESETS
+from ...errors import InputError
 from ...evaluation.problems.problem import generator
 from ...grid import PixelGrid
 from ...inference.batches import DataConfig
@@ -236,6 +237,19 @@ class Stock:
             self.folder / f"{which:05d}.pt",
             sign,
             lambda: self.systems.draw(batch, self.seed, self.purpose, which, self.which),
+        )
+
+
+def check_data(data: Path | None) -> None:
+    """Checks that the folder of the user's own data holds something that is used.
+
+    Raises:
+        InputError: If it has neither.
+    """
+    if data is not None and not ((data / GALAXIES).is_dir() or (data / HALOES).is_file()):
+        raise InputError(
+            f"--data: must hold a folder {GALAXIES} of stamps or a file {HALOES} of lensrim "
+            f"haloes, found neither in {data}; put one there"
         )
 
 

@@ -77,11 +77,11 @@ def test_the_image_is_what_the_paper_s_operator_makes_of_the_truth(draws):
 
 def test_our_frame_holds_the_same_truth(draws):
     ours = DESIGNS["ours"]
-    truth = ours.truth(draws)
-    assert float(truth["shear"].abs().max()) < 1e-5  # in this world there is none
-    found = image_errors(ours.image(truth, draws), draws)
-    blank = image_errors(torch.zeros_like(draws["image"]), draws)
-    assert float((found["D"] / blank["D"]).max()) < 0.02
+    blank = image_errors(torch.zeros_like(draws["image"]), draws)["D"]
+    inside = draws | {"beyond": torch.zeros_like(draws["beyond"])}
+    truth = ours.truth(draws) | {"shear": torch.zeros(3, 2)}
+    found = image_errors(ours.image(truth, inside), inside)
+    assert float((found["D"] / blank).max()) < 0.02
 
 
 def test_nothing_bends_the_light_but_the_map():
@@ -176,7 +176,7 @@ def test_a_start_errs_as_a_fit_does(draws):
     found = measured(ours, start_state(draws), draws, SYSTEMS.pixel_scale)
     off = (found["theta_E"] / found["true theta_E"] - 1).abs()
     assert 1e-4 < float(off.median()) < 0.05
-    assert float(found["chi2"].median()) < 3
+    assert float(found["chi2"].max()) < 3
 
 
 @every_world

@@ -144,20 +144,20 @@ DIFFERS = (
     "as published: channels of {widths}, {parameters:,} parameters against 348.5 million; trained "
     "by AdamW in {steps} steps of {batch} lenses ({stocked} different ones), theirs by Adamax on "
     "2.2 million for up to 238 hours of a GPU",
-    "fine-tuning: {tuned} steps at a rate of {rate:g}, which nothing was chosen on, theirs up to 2000 at 1e-6; its lenses are "
-    "drawn by the packaged generator of sources and prior of perturbations, theirs by two "
-    "generators",
+    "fine-tuning: {tuned} steps at a rate of {rate:g}, chosen on nothing, theirs up to 2000 at "
+    "1e-6; its lenses are drawn by the packaged generator of sources and prior of perturbations, "
+    "theirs by two generators",
     "our machines have frames, and the last one a start, from macro-models: in training these err "
     "as fits do, and where all are judged they are searched with no look at the truth",
-    "macro-models have mass beyond the frame, which this world has not: what it bends beside a "
-    "shear is left out of the starts, and at the highest S/N they are wrong by more than the noise",
+    "macro-models, and so our machines, have mass beyond the frame and a shear; the paper's "
+    "world, which is that of all images here, has neither",
     "errors of maps are plain, as the paper's: no mass sheet is taken off, which no image knows",
     "one seed; the errors behind the numbers are those of the {unseen} lenses alone",
 )
 
 COST = {
-    "small": "not run to its end yet; from the times of parts on a busy machine about 15 minutes of "
-    "one core: 3 for the lenses, 7 for five trainings of 120 steps, 5 for judging",
+    "small": "not run to its end yet; from the times of parts on a busy machine about 15 minutes "
+    "of one core: 3 for the lenses, 7 for five trainings of 120 steps, 5 for judging",
     "full": "five trainings of 200 000 steps of 32 lenses; on paper, not measured: 6e12 "
     "operations a lens and step as published, 4.4 days on a GPU that makes 1e14 a second, shared "
     "by torchrun; the lenses, 100 000 that are made once, 200 hours of a core and 90 GB",

@@ -169,11 +169,14 @@ class Systems:
 def prepared(raw: Mapping[str, Tensor], start: Start) -> Draws:
     """Puts lenses, their truth and their starts into the units of the machines.
 
+    A macro-model has mass beyond the frame. This world has none, and yet what it bends belongs to
+    the start: without it that of a lens with a signal over noise of 1178 had a χ² of 290, with it
+    of 1.2.
+
     Returns:
-        What :func:`lensrim.inference.learnt.prepare` and ``truth_of`` return, of starts without
-        mass beyond the frame, and ``fixed_source``, the truth on the paper's frame.
+        What :func:`lensrim.inference.learnt.prepare` and ``truth_of`` return, and
+        ``fixed_source``, the truth on the paper's frame.
     """
-    start = replace(start, beyond=torch.zeros_like(start.beyond))
     unit = raw["amplitude"][:, None, None, None]
     return prepare(raw, start) | truth_of(raw, start) | {"fixed_source": raw["fixed"] / unit}
 

@@ -144,15 +144,14 @@ class SourceSystem:
                 expected = resample(mean, view.grid)
             image = image_data(scene)
             there = view.see(expected[None])[0]
-            image = replace(image, data=image.data - there.flatten()[image.used] * image.weight)
+            image = replace(image, data=image.data - there.flatten() * image.weight)
             if tune:
-                state = view.tuned(scene, image, state, tune)
+                state = view.tuned(scene, image.data, state, tune)
             modes = SourceModes(MODES)
             core, size = state.hyper[:1, 2:].exp().flip(1).unbind(1)
             basis = modes.on_pixels(view.grid, 1 / size, core)[0]
             seen = view.see(basis)
-            columns = (seen.reshape(len(seen), -1)[:, image.used] * image.weight).T
-            system = assemble(image, columns[None])
+            system = assemble(image, image.weighted(seen.reshape(1, len(seen), -1)))
             solution = solve(system, modes, state.hyper)
         return cls(view, image, basis, seen, system, solution, state, expected, there)
 

@@ -114,10 +114,6 @@ class MacroProblem:
         free = self.prior.slope_width > 0
         return -deflection_jacobian(p, self.x, self.y, free_slope=free)
 
-    def covariance(self, state: MacroState) -> Tensor:
-        """Returns the covariance of the parameters (B, 8, 8) from the curvature."""
-        return torch.linalg.pinv(self.derivatives(state)[1])
-
     def marginal(self, state: MacroState) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
         r"""Returns the square root of the image's inverse covariance, source integrated out.
 
@@ -130,10 +126,12 @@ class MacroProblem:
             state: A single candidate.
 
         Returns:
-            A function of pixels in units of the noise, with shape (N) or (N, m).
+            A function of the n pixels that are used, in units of the noise, with shape (n) or
+            (n, m).
         """
         system, k = self.system(state), len(self.modes)
-        columns = system.columns[0, :, :k] * self.modes.power(state.hyper)[0].sqrt()
+        columns = system.columns[0, self.image.weight > 0, :k]
+        columns = columns * self.modes.power(state.hyper)[0].sqrt()
         values, vectors = torch.linalg.eigh(columns.T @ columns)
         kept = values > 1e-6
         values, basis = values[kept], columns @ vectors[:, kept] / values[kept].sqrt()
@@ -210,8 +208,7 @@ class MacroProblem:
         z = solution.mean[:, : len(self.modes)].to(precision)
         slope = self.modes.slope(position, core, z)
         rays = (slope[..., None] * jacobian).sum(-2)
-        maps = self.image.average(rays.movedim(-1, 1))
-        j = self.image.blur(maps)  # (B, 8, N)
+        j = self.image.blur(rays.movedim(-1, 1))  # (B, 8, N)
         cross = torch.matmul(j, system.columns) * solution.scale[:, None]  # (B, 8, K + Q)
         half = torch.linalg.solve_triangular(solution.factor, cross.transpose(1, 2), upper=False)
         return j @ j.transpose(1, 2) - half.transpose(1, 2) @ half

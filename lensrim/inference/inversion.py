@@ -41,6 +41,7 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.psf import PSF
+from ..lensing.ray_psf import RayPSF
 
 FADE = 0.75
 """Exponent of the envelope: far out the prior's standard deviation falls as r^-1.5."""
@@ -130,6 +131,13 @@ class SourceModes:
         rows = [(x[:, m : m + 1] * y[:, :n]).sum(2) for m, n in enumerate(self.row_lengths)]
         return torch.cat(rows, dim=1)
 
+    def draw_rays(self, position: Tensor, core: Tensor) -> Tensor:
+        """Evaluates every mode at every ray, with shape (B, K, S, R)."""
+        x, y, envelope = self.warp(position, core)
+        x = x * envelope[:, None]
+        rows = [x[:, m : m + 1] * y[:, :n] for m, n in enumerate(self.row_lengths)]
+        return torch.cat(rows, dim=1)
+
     def on_pixels(self, grid: PixelGrid, scale: Tensor, core: Tensor) -> Tensor:
         """Draws every mode on the pixels of a grid about the centre, with shape (B, K, h, w).
 
@@ -165,12 +173,14 @@ class ImageData:
     dimensions of ``data``, ``weight``, ``templates`` and the PSF.
 
     Arguments:
-        data: Pixels divided by their noise, less the expected templates, with shape (N).
-        weight: One over the noise, with shape (N); 0 where a pixel is ignored.
-        used: Indices of the N pixels that are used in the flattened frame.
+        data: Pixels divided by their noise, less the expected templates, with shape (N), N = H·W;
+            0 where a pixel is ignored.
+        weight: One over the noise, with shape (N); 0 where a pixel is ignored, which costs less
+            than to leave it out.
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
-        psf: The convolution, for averages over ``subsample²`` rays.
+        psf: The convolution, of averages over ``subsample²`` rays; or of each ray, one PSF for
+            all images.
         templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that
             their amplitudes have a standard normal prior about the expectation that was
             subtracted.
@@ -178,10 +188,9 @@ class ImageData:
 
     data: Tensor
     weight: Tensor
-    used: Tensor
     shape: tuple[int, int]
     subsample: int
-    psf: PSF
+    psf: PSF | RayPSF
     templates: Tensor
 
     @property
@@ -189,17 +198,26 @@ class ImageData:
         """Type in which modes are drawn and convolved: that of the PSF."""
         return self.psf.transfer.dtype
 
-    def blur(self, maps: Tensor) -> Tensor:
-        """Convolves maps (B, C, H, W) and divides the used pixels by the noise: (B, C, N)."""
+    def blur(self, rays: Tensor) -> Tensor:
+        """Convolves rays (B, C, k², H·W) and divides the pixels by the noise: (B, C, N)."""
+        b, c, k2 = rays.shape[:3]
+        rays = rays.to(self.precision)
+        if isinstance(self.psf, RayPSF):
+            seen = self.psf.gather(rays.reshape(b * c, k2, *self.shape))
+            return self.weighted(seen.reshape(b, c, -1))
+        return self.blur_means(rays.mean(2))
+
+    def blur_means(self, means: Tensor) -> Tensor:
+        """As :meth:`blur`, of averages over the rays of a pixel (B, C, H·W)."""
+        maps = means.to(self.precision).unflatten(-1, self.shape)
         b, c = maps.shape[:2]
         if self.data.ndim == 1:  # one PSF for all: faster as one long batch
             maps = maps.reshape(b * c, 1, *self.shape)
-        seen = self.psf(maps.to(self.precision)).reshape(b, c, -1)
-        return seen[..., self.used] * self.weight.unsqueeze(-2)
+        return self.weighted(self.psf(maps).reshape(b, c, -1))
 
-    def average(self, rays: Tensor) -> Tensor:
-        """Averages rays (*, k², H·W) over the pixel and lays them out as maps (*, H, W)."""
-        return rays.mean(-2).reshape(*rays.shape[:-2], *self.shape)
+    def weighted(self, images: Tensor) -> Tensor:
+        """Puts images (B, C, N) into units of the noise, in double precision."""
+        return (images * self.weight.to(images).unsqueeze(-2)).to(self.weight)
 
 
 @dataclass(frozen=True)
@@ -257,17 +275,20 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     # Single precision leaves 1e-7 of the brightest pixel in the columns; their products, which
     # square the condition number, are made in double.
     position, core = position.to(image.precision), core.to(image.precision)
-    maps = modes.draw(position, core)
-    columns = image.blur(maps.reshape(*maps.shape[:2], *image.shape)).transpose(1, 2)
+    if isinstance(image.psf, RayPSF):
+        columns = image.blur(modes.draw_rays(position, core))
+    else:
+        columns = image.blur_means(modes.draw(position, core))
     return assemble(image, columns)
 
 
 def assemble(image: ImageData, columns: Tensor) -> Design:
-    """Adds the templates to the columns of the source (B, N, K) and makes the normal equations."""
-    columns = torch.cat([columns, image.templates.expand(len(columns), -1, -1)], dim=2)
-    moment = (image.data.unsqueeze(-2) @ columns).squeeze(-2)
+    """Adds the templates to the columns of the source (B, K, N) and makes the normal equations."""
+    templates = image.templates.transpose(-1, -2).expand(len(columns), -1, -1)
+    rows = torch.cat([columns, templates], dim=1)
+    moment = (rows @ image.data.unsqueeze(-1)).squeeze(-1)
     energy = image.data.square().sum(-1)
-    return Design(columns, columns.transpose(1, 2) @ columns, moment, energy)
+    return Design(rows.transpose(1, 2), rows @ rows.transpose(1, 2), moment, energy)
 
 
 def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:

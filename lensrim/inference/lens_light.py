@@ -22,6 +22,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,12 +31,16 @@ from scipy import ndimage, optimize
 
 from ..grid import PixelGrid
 from ..lensing.psf import PSF, PSFKind
+from ..lensing.ray_psf import RayPSF
 
 Array = NDArray[np.float64]
 Whiten = Callable[[Array], Array]
 SUBSAMPLE = 3
 STRUCTURE = 0.05
 """Part of the lens light that counts as noise: galaxies are not sums of Gaussians."""
+
+
+T = TypeVar("T", PSF, RayPSF)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,14 @@ class Frame:
 
     def operator(self, subsample: int, device: torch.device | None = None) -> PSF:
         """Returns the convolution of averages over ``subsample²`` rays."""
-        return PSF(
+        return self._operator(PSF, subsample, device)
+
+    def ray_operator(self, subsample: int, device: torch.device | None = None) -> RayPSF:
+        """Returns the convolution of each of ``subsample²`` rays."""
+        return self._operator(RayPSF, subsample, device)
+
+    def _operator(self, kind: type[T], subsample: int, device: torch.device | None) -> T:
+        return kind(
             torch.as_tensor(self.psf, dtype=torch.float64),
             self.grid.shape,
             psf_kind=self.psf_kind,

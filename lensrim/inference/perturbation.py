@@ -239,42 +239,30 @@ def along_axes(grid: PixelGrid, p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class GaussianMass:
-    r"""Holds a Gaussian of masses: macro-model, and perturbations of it, together.
+class PerturbedMass:
+    r"""Holds a macro-model, and perturbations of it.
 
     Arguments:
-        mean: Parameters :math:`(p, \xi)`, with shape (8 + P).
-        covariance: Their covariance, with shape (8 + P, 8 + P).
+        parameters: Those of both, :math:`(p, \xi)`, with shape (8 + P).
         grid: Pixels of the maps.
         perturbations: What the coefficients add; ``None`` for a macro-model alone (P = 0).
-        offset: What is added to the macro-model of every draw: that of an answer which is none.
+        offset: What is added to the macro-model: that of an answer which is none.
     """
 
-    mean: Tensor
-    covariance: Tensor
+    parameters: Tensor
     grid: PixelGrid
     perturbations: Perturbations | None = None
     offset: MassMaps | None = None
 
-    def to_maps(self, parameters: Tensor) -> MassMaps:
-        """Puts the mass of parameters (8 + P) on the pixels."""
-        maps = macro_maps(parameters[:MACRO], self.grid)
+    @property
+    def maps(self) -> MassMaps:
+        """The mass on the pixels."""
+        maps = macro_maps(self.parameters[:MACRO], self.grid)
         kappa, alpha = maps.kappa, maps.alpha
         if self.offset is not None:
             kappa, alpha = kappa + self.offset.kappa, alpha + self.offset.alpha
         if self.perturbations is not None:
-            xi = parameters[MACRO:]
+            xi = self.parameters[MACRO:]
             kappa = kappa + torch.einsum("p,pij->ij", xi, self.perturbations.kappa)
             alpha = alpha + torch.einsum("p,pcij->cij", xi, self.perturbations.alpha)
         return MassMaps(kappa, alpha)
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draws parameters, with shape (n, 8 + P)."""
-        values, vectors = torch.linalg.eigh(self.covariance)
-        root = vectors * values.clamp(min=0).sqrt()
-        white = torch.randn(n, len(self.mean), generator=generator, dtype=self.mean.dtype)
-        return self.mean + white @ root.T
-
-    def scaled(self, factor: float) -> "GaussianMass":
-        """Returns the same with all standard deviations multiplied by a factor."""
-        return replace(self, covariance=self.covariance * factor**2)

@@ -34,7 +34,6 @@ from torch import Tensor
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
 from ..lensing.einstein import effective_theta_E, kappa_center
-from ..lensing.likelihood import pixels_of
 from ..lensing.mass import pixel_average
 from .answer import Answer, SourceSystem, whitened
 from .lens_light import Array
@@ -263,15 +262,15 @@ def _axes(
     """Finds the axes of the mass, the deflection along them, and how the source follows.
 
     Returns:
-        Changes along the axes; those of the image of the same source before the PSF, with shape
-        (J, H, W); those of the source, with shape (J, n, n).
+        Changes along the axes; those of what the rays see of the same source, with shape
+        (J, kH, kW); those of the source, with shape (J, n, n).
     """
     view, solution, k = system.view, system.solution, len(system.basis)
     constant = torch.einsum("dchw,hw->dc", directions.alpha, view.arc)
     moved = directions.alpha - constant[..., None, None]
     moved = view.simulator.kappa_to_alpha.interpolate(moved)
     shifted = _shifted(view, source, moved)
-    images = system.image.blur(shifted[None])[0]
+    images = view.simulator.observe(shifted[:, None])[:, 0].flatten(1) * system.image.weight
     cross = solution.scale * (images @ system.design.columns[0])
     half = torch.linalg.solve_triangular(solution.factor[0], cross.T, upper=False)
     curvature = images @ images.T - half.T @ half + torch.diag(directions.precision)
@@ -286,7 +285,7 @@ def _axes(
 
 
 def _shifted(view: View, source: Tensor, rays: Tensor) -> Tensor:
-    """Returns how what is seen of a source before the PSF changes as its rays move back.
+    """Returns how what rays see of a source changes as they move back.
 
     Arguments:
         view: How it is seen.
@@ -294,7 +293,7 @@ def _shifted(view: View, source: Tensor, rays: Tensor) -> Tensor:
         rays: By what the rays move, with shape (J, 2, kH, kW).
 
     Returns:
-        The changes, with shape (J, H, W).
+        The changes, with shape (J, kH, kW).
     """
     simulator = view.simulator
     step = SHIFT * simulator.image_grid.spacing
@@ -303,9 +302,7 @@ def _shifted(view: View, source: Tensor, rays: Tensor) -> Tensor:
     there = torch.cat([view.rays + sides, view.rays - sides])
     seen = simulator.source(source.expand(4, 1, -1, -1), there, center=center)[:, 0]
     slope = (seen[:2] - seen[2:]) / (2 * step)
-    return -pixels_of(torch.einsum("chw,jchw->jhw", slope, rays)[:, None], simulator.subsample)[
-        :, 0
-    ]
+    return -torch.einsum("chw,jchw->jhw", slope, rays)
 
 
 def _of_parameters(p: Tensor, mass: Directions, scatter: Tensor) -> dict[str, Number]:
@@ -385,10 +382,11 @@ def _of_the_source(
     ones = torch.ones(1, 1, *view.rays.shape[-2:], dtype=source.dtype)
     center = torch.tensor([view.center], dtype=source.dtype)
     weight = view.simulator.source.adjoint(ones, view.rays, center=center)[0, 0]
-    weight = weight * detected / view.simulator.subsample**2
+    share = 1 / view.simulator.subsample**2
+    weight = weight * detected * share
     inside, lensed = float(seen.sum() * area), float((seen * weight).sum())
     by_axes = torch.einsum("jhw,hw->j", responses, weight)
-    by_axes = by_axes + shifted.sum((1, 2))
+    by_axes = by_axes + shifted.sum((1, 2)) * share
     mu = lensed / inside
     by_axes, by_scatter = (
         mu * (total / lensed - change[:, detected].sum(1) * area / inside)

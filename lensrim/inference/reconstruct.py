@@ -314,7 +314,7 @@ def reconstruct(
             product = build_product(
                 fitted,
                 scene,
-                current,
+                current.prior,
                 state,
                 outcome,
                 machine,

@@ -29,9 +29,9 @@ from .ascent import MacroProblem
 from .macro import MacroPrior, MacroState
 from .perturbation import (
     MACRO,
-    GaussianMass,
     PerturbationPrior,
     Perturbations,
+    PerturbedMass,
     at_rays,
     packaged_prior,
 )
@@ -102,13 +102,13 @@ class Refined:
     """Holds a refined mass.
 
     Arguments:
-        mass: The Gaussian of masses; its mean is the answer.
+        mass: The mass.
         state: The parameters and the source prior, a single candidate.
         scale: Scale of the prior; 0 where nothing was changed.
         log_evidence: By scale, in Laplace's approximation, less that of scale 0.
     """
 
-    mass: GaussianMass
+    mass: PerturbedMass
     state: MacroState
     scale: float
     log_evidence: dict[float, float]
@@ -123,7 +123,7 @@ class Refined:
     @property
     def maps(self) -> MassMaps:
         """The refined mass."""
-        return self.mass.to_maps(self.mass.mean)
+        return self.mass.maps
 
 
 def refine(
@@ -166,8 +166,7 @@ def refine(
     gradient, curvature = (each[0] for each in current.derivatives(_widened(state, seen)))
     gain, choice = _choose(gradient, curvature, scales)
     alone = curvature[:MACRO, :MACRO]
-    mass = GaussianMass(state.p[0], torch.linalg.pinv(alone), grid, offset=offset)
-    nothing = Refined(mass, state, 0.0, gain)
+    nothing = Refined(PerturbedMass(state.p[0], grid, offset=offset), state, 0.0, gain)
     if choice == 0:
         return nothing
     own = unit.scaled(choice)
@@ -180,8 +179,9 @@ def refine(
     reached = laplace(climbed, curvature) - laplace(state, alone)
     if not reached > 0:
         return nothing
-    mean, covariance = _embedded(climbed.p[0], torch.linalg.pinv(curvature), len(own))
-    mass = GaussianMass(mean, covariance, grid, own, offset)
+    # the coefficients that do nothing to the arcs stay at zero
+    rest = climbed.p.new_zeros(len(own) - seen)
+    mass = PerturbedMass(torch.cat([climbed.p[0], rest]), grid, own, offset)
     return Refined(mass, climbed, choice, gain | {choice: reached})
 
 
@@ -189,14 +189,6 @@ def _widened(state: MacroState, count: int) -> MacroState:
     """Adds coefficients of zero."""
     p = torch.cat([state.p, state.p.new_zeros(len(state.p), count)], 1)
     return replace(state, p=p, damping=torch.full_like(state.damping, 1e-3))
-
-
-def _embedded(p: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Adds the coefficients that do nothing to the arcs: their posterior is their prior."""
-    rest = MACRO + count - len(p)
-    return torch.cat([p, p.new_zeros(rest)]), torch.block_diag(
-        covariance, torch.eye(rest, dtype=p.dtype)
-    )
 
 
 def _choose(

@@ -14,11 +14,10 @@ from ..io.product import Product
 from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
-from .ascent import MacroProblem
 from .judgement import judge, numbers_of, residual_of
 from .learning import Outcome
 from .machine import Machine
-from .macro import NAMES, MacroState
+from .macro import NAMES, MacroPrior, MacroState
 from .refinement import REFINED
 from .samples import sample_maps
 from .search import Scene
@@ -29,7 +28,7 @@ from .uncertainty import error_cards, uncertainty_of
 def build_product(
     observation: Observation,
     scene: Scene,
-    problem: MacroProblem,
+    prior: MacroPrior,
     state: MacroState,
     outcome: Outcome,
     machine: Machine | None,
@@ -46,7 +45,7 @@ def build_product(
     Arguments:
         observation: As it was fitted.
         scene: The same, with lens light and noise.
-        problem, state: The macro-model.
+        prior, state: Prior and parameters of the macro-model.
         outcome: The answers of the stages.
         machine: The machine that was asked for.
         notes, settings: Lines for the history.
@@ -65,14 +64,13 @@ def build_product(
     theta_e = number["theta_E"]
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
-    covariance = problem.covariance(state)[0]
-    deviations = covariance.diagonal().clamp(min=0).sqrt()
+    stated = uncertainty_of(scene, result, state, prior)
+    deviations = stated.posterior.mass.parameters.square().sum(0).sqrt()
     errors = dict(zip(NAMES, deviations.tolist(), strict=True))
-    stated = uncertainty_of(scene, result, state, problem.prior)
     found = stated.posterior.numbers.get("magnification")
     magnification = math.nan if found is None else found.value
     error_of = error_cards(stated, native=observation.bin**2)
-    symptoms = symptoms_of(scene, result, state, problem.prior, candidates, theta_E=theta_e)
+    symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
     judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])

@@ -37,6 +37,8 @@ class Stage:
             with a cuspy source, and a large one misses a cuspy source: both are started from.
         subsample: Rays along each side of a pixel.
         coarse: Whether it sees the coarse scene, where there is one.
+        on_rays: Whether the PSF acts on each ray, not on averages: slower, and right where the
+            source is finer than two pixels (:mod:`lensrim.lensing.ray_psf`).
     """
 
     modes: int
@@ -48,6 +50,7 @@ class Stage:
     free_core: bool = True
     subsample: int = 2
     coarse: bool = False
+    on_rays: bool = False
 
 
 _FIRST = Stage(modes=7, steps=4, keep=30, softening=0.1, subsample=1, free_core=False, coarse=True)
@@ -57,7 +60,7 @@ STAGES = (
     replace(_FIRST, steps=8, keep=8, hope=500.0),
     Stage(modes=10, steps=8, keep=4, softening=0.03, hope=300.0, subsample=1, coarse=True),
     Stage(modes=14, steps=6, keep=2, softening=0.0, hope=200.0),
-    Stage(modes=18, steps=8, keep=2, softening=0.0, hope=50.0, free_slope=True),
+    Stage(modes=18, steps=8, keep=2, softening=0.0, hope=50.0, free_slope=True, on_rays=True),
 )
 
 LEEWAY = 0.5
@@ -126,23 +129,23 @@ class Scene:
         return spread
 
 
-def image_data(scene: Scene, *, subsample: int = 2, softening: float = 0.0) -> ImageData:
+def image_data(
+    scene: Scene, *, subsample: int = 2, softening: float = 0.0, on_rays: bool = False
+) -> ImageData:
     """Prepares the image for the inversion; lens light and sky become templates with a prior."""
     frame, light = scene.frame, scene.light
+    operator = frame.ray_operator if on_rays else frame.operator
     sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
-    used = np.flatnonzero(frame.mask)
-    weight = 1 / sigma.ravel()[used]
-    templates = light.templates.reshape(len(light.templates), -1)[:, used]
+    weight = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=frame.mask).ravel()
+    templates = light.templates.reshape(len(light.templates), -1)
     templates = templates * scene.template_spread[:, None] * weight
-    expected = (light.image + light.sky).ravel()[used]
-    data = (frame.image.ravel()[used] - expected) * weight
+    left = np.where(frame.mask, frame.image - light.image - light.sky, 0.0).ravel()
     return ImageData(
-        data=scene.tensor(data),
+        data=scene.tensor(left * weight),
         weight=scene.tensor(weight),
-        used=scene.tensor(used),
         shape=frame.grid.shape,
         subsample=subsample,
-        psf=frame.operator(subsample, scene.device),
+        psf=operator(subsample, scene.device),
         templates=scene.tensor(templates.T),
     )
 
@@ -155,7 +158,7 @@ def problem(scene: Scene, prior: MacroPrior, stage: Stage) -> MacroProblem:
     if not stage.free_slope:
         prior = replace(prior, slope=2.0, slope_width=0.0)
     return MacroProblem(
-        image=image_data(scene, subsample=k, softening=stage.softening),
+        image=image_data(scene, subsample=k, softening=stage.softening, on_rays=stage.on_rays),
         x=x,
         y=y,
         arc=scene.tensor((arc / arc.sum()).ravel()),

@@ -159,7 +159,6 @@ def problem_of(
     data = ImageData(
         data=image.double().flatten(1) * weight,
         weight=weight,
-        used=torch.arange(h * w, device=image.device),
         shape=(h, w),
         subsample=k,
         psf=PSF(batch["psf"], (h, w), subsample=k),
@@ -220,7 +219,7 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         seen = {"source": whole, "kappa": kappa, "shear": shear}
         rays, center = rays_of(simulator, seen, Setting(batch["arc"], start.fov, beyond))
         images = simulator.trace(basis, rays, center).double().flatten(2)
-        columns = (images * problem.image.weight[:, None]).transpose(1, 2)
+        columns = problem.image.weighted(images)
         solution = solve(assemble(problem.image, columns), modes, state.hyper)
         source = combine(solution.mean[:, : len(modes)].float(), basis)
     return replace(start, source=source)

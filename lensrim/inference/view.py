@@ -1,6 +1,6 @@
 """What bends the rays, and the source plane that is seen through it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,9 +12,12 @@ from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
-from .inversion import TUNED, ImageData, SourceModes
+from .inversion import TUNED, SourceModes
 from .macro import MacroPrior, MacroState, mass_model
-from .search import Scene
+from .search import Scene, image_data
+
+RAYS = 2
+"""Rays along each side of a pixel, each convolved for itself: more of them change no answer."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class View:
             source_grid,
             torch.as_tensor(frame.psf, dtype=torch.float64),
             psf_kind=frame.psf_kind,
+            psf_on_rays=True,
+            subsample=RAYS,
             dtype=torch.float64,
         )
         arc = torch.from_numpy(scene.arc_light / scene.arc_light.sum())
@@ -139,9 +144,13 @@ class View:
         seen = self.simulator.source(sources[:, None], rays, center=center)
         return pixels_of(seen, self.simulator.subsample)[:, 0]
 
-    def tuned(self, scene: Scene, image: ImageData, state: MacroState, rounds: int) -> MacroState:
-        """Lets the source prior climb the evidence of an image; its disc is fitted to the arcs."""
+    def tuned(self, scene: Scene, data: Tensor, state: MacroState, rounds: int) -> MacroState:
+        """Lets the source prior climb the evidence of pixels; its disc is fitted to the arcs.
+
+        Averages over a pixel's rays do for it, and are faster.
+        """
         grid, k = scene.frame.grid, self.simulator.subsample
+        image = replace(image_data(scene, subsample=k), data=data)
         (h, w) = grid.shape
         x, y = ray_coordinates(grid, k)
         rays = self.rays[0].reshape(2, h, k, w, k).permute(2, 4, 1, 3, 0).reshape(k * k, h * w, 2)

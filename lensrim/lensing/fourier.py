@@ -46,7 +46,12 @@ def transfer_function(kernel: Tensor) -> Tensor:
 
 
 def convolve(
-    image: Tensor, transfer: Tensor, size: tuple[int, int], shape: tuple[int, int]
+    image: Tensor,
+    transfer: Tensor,
+    size: tuple[int, int],
+    shape: tuple[int, int],
+    *,
+    components: int | None = None,
 ) -> Tensor:
     r"""Convolves maps with a kernel given by its transfer function.
 
@@ -57,12 +62,15 @@ def convolve(
             ``image``.
         size: The periodic grid :math:`(N_y, N_x)`.
         shape: Shape :math:`(H', W')` of the result.
+        components: 1 if maps are added up over the third dimension from the end.
 
     Returns:
         The maps :math:`y`, with shape :math:`(*, H', W')`. Differentiable, to any order and in
         forward mode, with respect to ``image`` and ``transfer``.
     """
     lead = _broadcast(image.shape[:-2], transfer.shape[:-3])
+    if components is not None:
+        lead = (*lead[:-1], components)
     return _apply(image, transfer, size, lead, shape, False)
 
 

@@ -15,7 +15,8 @@ pixel, an *optical* one does not. The averaged rays are hence convolved with the
 
 so that the pixel response is in the result exactly once. The box is at least :math:`2/\pi` per
 axis inside the Nyquist frequency, so the division is harmless. Structure of the source finer than
-two pixels is not treated exactly; :func:`convolve_subsampled` is the slow path that does.
+two pixels is not treated exactly; :mod:`~lensrim.lensing.ray_psf` treats it, and so does the slow
+path of :func:`convolve_subsampled`.
 """
 
 import math
@@ -198,7 +199,7 @@ class PSF(nn.Module):
             kernel = kernel.unsqueeze(1)
         self.shape, self.psf_kind, self.subsample = (shape[0], shape[1]), psf_kind, subsample
         self.size = _padded(self.shape, kernel.shape)
-        transfer = transfer_function(_wrap(_clip(kernel, self.shape), self.size))
+        transfer = transfer_function(wrapped(kernel, self.shape, self.size))
         self.register_buffer("transfer", transfer.to(dtype), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -265,6 +266,17 @@ def convolve_subsampled(
         return result[..., : k * shape[0] : k, : k * shape[1] : k]
     result = result[..., : k * shape[0], : k * shape[1]]
     return result.unflatten(-1, (-1, k)).unflatten(-3, (-1, k)).mean((-3, -1))
+
+
+def wrapped(kernel: Tensor, shape: tuple[int, ...], size: Sequence[int]) -> Tensor:
+    """Puts odd kernels on a periodic grid, with their centre on the first pixel.
+
+    Arguments:
+        kernel: The kernels, with shape :math:`(*, h, w)`.
+        shape: Rows and columns of the image: what reaches from no pixel of it to another is cut.
+        size: The periodic grid.
+    """
+    return _wrap(_clip(kernel, shape), size)
 
 
 def _squared_radius(spacing: float, size: int) -> Tensor:

@@ -23,6 +23,7 @@ from .jacobian import Deflector
 from .light import Light, PointPSF, PointSource
 from .operation import Operation, only_plain
 from .psf import PSF, PSFKind
+from .ray_psf import RayPSF
 from .source import PixelatedSource
 
 
@@ -36,6 +37,8 @@ class Simulator(nn.Module):
             none if ``None``.
         psf_kind: ``effective`` if the PSF holds the pixel response, ``optical`` if not.
         psf_subsample: Number of samples of the PSF along each side of an image pixel.
+        psf_on_rays: Whether the PSF acts on the rays (:mod:`~lensrim.lensing.ray_psf`), not on
+            their averages: slower, and exact where the source is finer than two pixels.
         subsample: Number :math:`k` of rays along each side of a pixel. With one, some pixels of
             the source are seen by no ray.
         interpolation: How the source is read between its pixels.
@@ -44,7 +47,8 @@ class Simulator(nn.Module):
         device: Device of all maps.
 
     Raises:
-        ValueError: If the PSF has an even side or no positive sum, or points have no PSF.
+        ValueError: If the PSF has an even side or no positive sum, points have no PSF, or a PSF
+            with finer samples is to act on the rays.
     """
 
     theta: Tensor
@@ -58,6 +62,7 @@ class Simulator(nn.Module):
         *,
         psf_kind: PSFKind = "effective",
         psf_subsample: int = 1,
+        psf_on_rays: bool = False,
         subsample: int = 2,
         interpolation: Interpolation = Bilinear(),
         points: bool = False,
@@ -71,7 +76,21 @@ class Simulator(nn.Module):
             image_grid, subsample=subsample, dtype=dtype, device=device
         )
         self.psf = None
-        if psf is not None:
+        if psf_on_rays and psf_subsample != 1:
+            raise ValueError(
+                "psf_on_rays wants a PSF sampled on the image's pixels, got psf_subsample "
+                f"{psf_subsample}; leave one of them at its default"
+            )
+        if psf is not None and psf_on_rays:
+            self.psf = RayPSF(
+                psf,
+                image_grid.shape,
+                psf_kind=psf_kind,
+                subsample=subsample,
+                dtype=dtype,
+                device=device,
+            )
+        elif psf is not None:
             self.psf = PSF(
                 psf,
                 image_grid.shape,
@@ -167,6 +186,8 @@ class Simulator(nn.Module):
         self, image: Tensor, beta: Tensor, source_center: Tensor | None = None
     ) -> Tensor:
         r"""Applies :math:`L^T A^T B^T` to images with shape :math:`(B, 1, H, W)`."""
+        if isinstance(self.psf, RayPSF):
+            return self.source.adjoint(self.psf.adjoint(image), beta, center=source_center)
         if self.psf is not None:
             image = self.psf.adjoint(image)
         return self.spread(image, beta, source_center)
@@ -178,6 +199,8 @@ class Simulator(nn.Module):
     def observe(self, surface_brightness: Tensor) -> Tensor:
         r"""Applies :math:`B A` to values at the rays, with shape :math:`(B, 1, kH, kW)`."""
         image = surface_brightness
+        if isinstance(self.psf, RayPSF):
+            return self.psf(image)
         if self.subsample > 1:
             image = _average(image, self.subsample)
         return image if self.psf is None else self.psf(image)

@@ -8,16 +8,10 @@ import pytest
 from scipy import stats
 
 from lensrim.errors import InputError
-from lensrim.evaluation.calibrate import (
-    CalibrateOptions,
-    card_of,
-    curves,
-    fit,
-    format_lines,
-    halved,
-    judge,
-    read_rows,
-)
+from lensrim.evaluation.calibrate.__main__ import CalibrateOptions, card_of
+from lensrim.evaluation.calibrate.fitting import fit
+from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge
+from lensrim.evaluation.calibrate.rows import read_rows
 from lensrim.inference.calibration import (
     KINDS,
     Calibration,

@@ -42,7 +42,7 @@ def run(scene: Scene) -> tuple[Scene, MacroState, Answer, Tensor]:
         scene,
         state,
         answer(scene, mass_maps_of(scene, state), state),
-        problem.covariance(state)[0].diagonal().sqrt().cpu(),
+        problem.derivatives(state)[1][0].diagonal().rsqrt().cpu(),
     )
 
 

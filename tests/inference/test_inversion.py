@@ -8,19 +8,19 @@ import torch
 from lensrim.grid import PixelGrid
 from lensrim.inference.inversion import Design, ImageData, SourceModes, design, solve
 from lensrim.lensing.psf import PSF, gaussian_psf
+from lensrim.lensing.ray_psf import RayPSF
 
 HYPER = torch.tensor([[0.3, math.log(0.1), 0.2, math.log(0.05)]], dtype=torch.float64)
 
 
-def make_image(templates: int = 1) -> ImageData:
+def make_image(templates: int = 1, kind: type[PSF] | type[RayPSF] = PSF) -> ImageData:
     grid = PixelGrid((12, 11), 0.1)
     n = grid.shape[0] * grid.shape[1]
     generator = torch.Generator().manual_seed(1)
-    psf = PSF(gaussian_psf(0.2, 0.1, 7), grid.shape, subsample=2, dtype=torch.float64)
+    psf = kind(gaussian_psf(0.2, 0.1, 7), grid.shape, subsample=2, dtype=torch.float64)
     return ImageData(
         data=torch.randn(n, generator=generator, dtype=torch.float64),
         weight=torch.full((n,), 3.0, dtype=torch.float64),
-        used=torch.arange(n),
         shape=grid.shape,
         subsample=2,
         psf=psf,
@@ -52,8 +52,23 @@ def test_the_evidence_is_that_of_the_marginal_gaussian():
     torch.testing.assert_close(solution.effective[0], hat.trace())
 
 
-def test_its_gradient_in_the_positions_of_the_rays():
-    image, modes = make_image(), SourceModes(4)
+@pytest.mark.parametrize("kind", [PSF, RayPSF])
+def test_its_columns_are_the_modes_seen_through_the_psf(kind):
+    image, modes = make_image(kind=kind), SourceModes(4)
+    position, core = make_position(image), HYPER[:, 3].exp()
+    columns = design(image, modes, position, core).columns[0, :, : len(modes)]
+    h, w = image.shape
+    for k in (0, 3, len(modes) - 1):
+        rays = modes.draw_rays(position, core)[:, k].reshape(1, 2, 2, h, w)
+        fine = rays.permute(0, 3, 1, 4, 2).reshape(1, 1, 2 * h, 2 * w)
+        if kind is PSF:
+            fine = torch.nn.functional.avg_pool2d(fine, 2)
+        torch.testing.assert_close(columns[:, k], 3 * image.psf(fine).flatten())
+
+
+@pytest.mark.parametrize("kind", [PSF, RayPSF])
+def test_its_gradient_in_the_positions_of_the_rays(kind):
+    image, modes = make_image(kind=kind), SourceModes(4)
     position = make_position(image).requires_grad_()
 
     def evidence(p: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,6 @@ def make_problem(*, modes: int = 6, noise: float = 0.05, slope_width: float = 0.
     image = ImageData(
         data=data / noise,
         weight=torch.full_like(data, 1 / noise),
-        used=torch.arange(h * w),
         shape=GRID.shape,
         subsample=k,
         psf=psf,

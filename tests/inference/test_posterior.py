@@ -237,7 +237,7 @@ def test_the_deflection_of_a_sample_is_that_of_its_convergence(wide: Uncertainty
     outside[[0, -1]] = outside[:, [0, -1]] = False
     for own, other in zip(half, kappa, strict=True):
         scale = np.abs(other[outside]).max()
-        np.testing.assert_allclose(own[outside], other[outside], atol=0.15 * scale)
+        np.testing.assert_allclose(own[outside], other[outside], atol=0.2 * scale)
 
 
 def test_keywords_of_the_errors(wide: Uncertainty):

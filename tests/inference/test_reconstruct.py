@@ -58,6 +58,7 @@ def test_the_model_is_the_source_seen_through_the_deflection(result):
         product.source_grid,
         torch.from_numpy(product.psf),
         psf_kind=product.value("PSFKIND"),
+        psf_on_rays=True,
         dtype=torch.float64,
     )
     maps, source = product.image_maps, torch.from_numpy(product.source_maps["SOURCE"])

@@ -1,0 +1,105 @@
+"""``python -m lensrim.evaluation.calibrate``: measures, fits, and says what it is worth."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from ... import __version__
+from ...errors import InputError
+from ...inference.calibration import Calibration, write_calibration
+from ...inference.reconstruct import ReconstructOptions, reconstruct
+from ...plotting.coverage import plot_coverage
+from ...progress import progress
+from ..standard import standard_mock
+from . import __doc__ as ABOUT
+from .fitting import fit
+from .judging import curves, format_lines, halved, judge
+from .rows import read_rows, row_of
+
+
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """Holds the options of a calibration."""
+
+    n: int = 240
+    """Number of validation mocks."""
+
+    first: int = 0
+    """Number of the first."""
+
+    shard: str = "1/1"
+    """Which part of the mocks this process does, i/n with i from 1 to n."""
+
+    output: str = "calibration"
+    """Folder of the results. Mocks that it holds are not repeated."""
+
+    def indices(self) -> list[int]:
+        """The mocks of this shard.
+
+        Raises:
+            InputError: If ``shard`` is not ``i/n`` with i from 1 to n, or a number is negative.
+        """
+        part, _, parts = self.shard.partition("/")
+        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+            raise InputError(
+                f"--shard: must be i/n with i from 1 to n, found {self.shard}; give such as 2/4"
+            )
+        if self.n < 1 or self.first < 0:
+            raise InputError(
+                f"--n, --first: must be 1 or more and 0 or more, found {self.n}, {self.first}"
+            )
+        return list(range(self.first + int(part) - 1, self.first + self.n, int(parts)))
+
+
+def card_of(about: str) -> dict[str, str]:
+    """Says on what a calibration was measured: it is that of one prior of the perturbations."""
+    file = resources.files("lensrim.inference") / "perturbations.json"
+    return {
+        "about": about,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "command": "python -m lensrim.evaluation.calibrate",
+        "version": __version__,
+        "perturbations": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+    }
+
+
+def run(options: CalibrateOptions) -> Calibration:
+    """Measures, fits and writes a calibration, and prints what it is worth.
+
+    Raises:
+        InputError: If an option is impossible, or there are too few mocks to fit.
+    """
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {row["index"] for row in read_rows(folder)}
+    todo = [index for index in options.indices() if index not in done]
+    path = folder / f"rows-{options.shard.replace('/', 'of')}.jsonl"
+    with progress("mocks", total=len(todo)) as bar:
+        for index in todo:
+            mock = standard_mock(index, split="validation")
+            light = "none" if mock.truth.system.lens_light is None else "auto"
+            result = reconstruct(mock.observation, ReconstructOptions(lens_light=light))
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"index": index, **row_of(mock, result)}) + "\n")
+            bar.update()
+    rows = read_rows(folder)
+    if len(rows) < 10:
+        raise InputError(
+            f"--n: a calibration needs 10 mocks or more, found {len(rows)}; give more"
+        )
+    about = f"errors of macro-models' answers to {len(rows)} standard validation mocks"
+    found = fit(rows, card_of(about))
+    (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
+    halves = halved(rows)
+    plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
+    print(write_calibration(found), format_lines(judge(halves)), sep="\n")
+    return found
+
+
+if __name__ == "__main__":
+    import tyro
+
+    run(tyro.cli(CalibrateOptions, description=ABOUT))

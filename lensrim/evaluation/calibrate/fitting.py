@@ -1,0 +1,110 @@
+"""Fits by how much stated errors are too small, and how long their tails are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...inference.calibration import KINDS, ONE_SIGMA, PIVOT, Calibration, Scale
+from .rows import Row
+
+DOFS = (1.5, 40.0)
+"""Range of the degrees of freedom."""
+
+STIFF = 0.5
+"""Prior standard deviation of an exponent of the signal over noise."""
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Holds errors in units of the posterior's standard deviations.
+
+    Arguments:
+        z: The errors.
+        snr: Signal over noise of each.
+        weight: Weight of each; those of a map of one lens add up to 1.
+    """
+
+    z: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], names: Sequence[str], mass: Scale = Scale()) -> "Deviations":
+        """Collects those of quantities; ``mass`` widens what the mass does to the source."""
+        z, snr, weight = [], [], []
+        for row in rows:
+            for name in names:
+                if name in row["numbers"]:
+                    truth, value, std = row["numbers"][name]
+                    found = np.array([(truth - value) / std])
+                elif name == "source" and row["source"]:
+                    error, by_mass, own = np.array(row["source"])
+                    found = error / np.hypot(mass.at(row["snr"]) * by_mass, own)
+                elif name == "kappa" and row["kappa"]:
+                    found = np.array(row["kappa"])
+                else:
+                    continue
+                z.append(found)
+                snr.append(np.full(len(found), row["snr"]))
+                weight.append(np.full(len(found), 1 / len(found)))
+        return cls(*(np.concatenate(each) if each else np.zeros(0) for each in (z, snr, weight)))
+
+    def covered(self, scale: Scale, half: float) -> float:
+        """Share within ``half`` stated errors."""
+        inside = np.abs(self.z) < half * self.factors(scale)
+        return float(np.average(inside, weights=self.weight))
+
+    def factors(self, scale: Scale) -> NDArray[np.float64]:
+        """What the standard deviations are multiplied by."""
+        return scale.scale * (np.maximum(self.snr, 1.0) / PIVOT) ** scale.exponent
+
+    def loss(self, scale: Scale, dof: float) -> float:
+        """Minus the log-likelihood of Student's t, whose central 68.27 % are stated."""
+        from scipy.special import gammaln, stdtrit
+
+        width = self.factors(scale) / float(stdtrit(dof, ONE_SIGMA))
+        constant = float(gammaln((dof + 1) / 2) - gammaln(dof / 2)) - 0.5 * math.log(math.pi * dof)
+        tail = (dof + 1) / 2 * np.log1p((self.z / width) ** 2 / dof)
+        return float((self.weight * (np.log(width) + tail - constant)).sum())
+
+
+def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
+    """Fits scale and exponent at some degrees of freedom; returns the loss, too."""
+    from scipy.optimize import minimize
+
+    def loss(x: NDArray[np.float64]) -> float:
+        found = Scale(math.exp(x[0]), float(x[1]))
+        return deviations.loss(found, dof) + 0.5 * (x[1] / STIFF) ** 2
+
+    best = minimize(loss, [0.0, 0.0], method="BFGS", options={"gtol": 1e-3})
+    return Scale(math.exp(best.x[0]), float(best.x[1])), float(best.fun)
+
+
+def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibration:
+    """Fits a calibration by maximum likelihood: degrees of freedom, and each kind's scale."""
+    from scipy.optimize import minimize_scalar
+
+    # That of the convergence comes before that of the source, which is widened by it.
+    kinds = {kind: [n for n, k in KINDS.items() if k == kind] for kind in KINDS.values()}
+
+    def scales_at(dof: float) -> tuple[dict[str, Scale], float]:
+        scales, total = {}, 0.0
+        for kind, names in kinds.items():
+            own = Deviations.of(rows, names, scales.get("kappa", Scale()))
+            if own.z.size:
+                scales[kind], loss = fit_scale(own, dof)
+                total += loss
+        return scales, total
+
+    best: Any = minimize_scalar(
+        lambda log_dof: scales_at(math.exp(log_dof))[1],
+        bounds=tuple(map(math.log, DOFS)),
+        method="bounded",
+        options={"xatol": 0.02},
+    )
+    dof, snr = math.exp(best.x), [row["snr"] for row in rows]
+    return Calibration(scales_at(dof)[0], dof, (min(snr), max(snr)), dict(card or {}))

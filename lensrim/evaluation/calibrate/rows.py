@@ -1,0 +1,85 @@
+"""Errors of a reconstruction beside those that its posterior states, without calibration."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...inference.calibration import Calibration
+from ...inference.reconstruct import Reconstruction
+from ...inference.together import prior_of
+from ...inference.uncertainty import uncertainty_of
+from ..comparison import Maps, region_of, true_source
+from ..mocks import Mock
+from ..stated import reached, true_numbers
+
+Row = Mapping[str, Any]
+
+QUANTILES = (np.arange(64) + 0.5) / 64
+"""Of the pixels of a map those errors are kept that are quantiles of these probabilities."""
+
+
+def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
+    """Compares errors of a reconstruction's posterior with those that were made.
+
+    Returns:
+        ``snr``; ``numbers``: truth, estimate and standard deviation by name; within the arcs'
+        reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
+        ``source``: of as many pixels the error, its standard deviation for want of the mass, and
+        that given the mass, in units of the source's peak.
+    """
+    assert result.scene is not None and result.state is not None
+    answer = result.answers[result.product.value("STAGE")]
+    prior = prior_of(result.scene, mock.truth.system.lens_light is not None)
+    found = uncertainty_of(result.scene, answer, result.state, prior, calibration=Calibration())
+    truth, region = true_numbers(mock), mock.truth.arc_mask & region_of(mock)
+    alpha = (answer.alpha_x, answer.alpha_y)
+    maps = Maps(answer.arcs, answer.kappa, alpha, answer.source, answer.source_grid)
+    seen = reached(mock, maps)
+    seen &= found.source_std > 0  # which it is not beyond the disc of the source's prior
+    kappa = (mock.truth.kappa - maps.kappa)[region] / found.kappa_std[region]
+    posterior = found.posterior
+    parts = (posterior.source_axes, posterior.scatter)
+    errors = np.stack(
+        [
+            (true_source(mock, maps) - maps.source)[seen],
+            *(part.square().sum(0).sqrt().numpy()[seen] for part in parts),
+        ]
+    )
+    errors = errors / max(float(maps.source.max()), 1e-300)
+    numbers = found.posterior.numbers
+    return {
+        "snr": found.snr,
+        "numbers": {
+            name: [value, numbers[name].value, numbers[name].std]
+            for name, value in truth.items()
+            if name in numbers
+        },
+        "kappa": np.quantile(kappa, QUANTILES).round(4).tolist() if kappa.size else [],
+        "source": _some(errors),
+    }
+
+
+def _some(errors: NDArray[np.float64]) -> list[list[float]]:
+    """Picks pixels of the source whose errors in standard deviations are quantiles of all's."""
+    if not errors.size:
+        return []
+    order = np.argsort(errors[0] / np.hypot(errors[1], errors[2]))
+    chosen = order[(QUANTILES * len(order)).astype(int)]
+    return [[float(f"{v:.4g}") for v in each] for each in errors[:, chosen]]
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Reads all rows of a folder, by number; lines that were cut off are left out."""
+    rows = {}
+    for path in sorted(folder.glob("rows*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows[row["index"]] = row
+    return [rows[index] for index in sorted(rows)]

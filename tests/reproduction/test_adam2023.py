@@ -23,6 +23,7 @@ from lensrim.reproduction.adam2023.starts import searched
 from lensrim.reproduction.adam2023.systems import Stock, Systems
 from lensrim.reproduction.adam2023.tuning import FineTuning, neighbours
 from lensrim.reproduction.paper import Setting
+from lensrim.rim import load_rim, save_rim
 
 SYSTEMS = Systems(shape=32, fov=6.4, theta_E=(0.8, 1.2), halo_share=0.0)
 PUBLISHED = Published(SYSTEMS.source_side, (4, 6, 6), 1, 5, 2)
@@ -136,6 +137,16 @@ def test_the_published_machine_sees_neither_noise_nor_start(draws):
     with torch.no_grad():
         first, second = PUBLISHED.run(rim, fewer).last, PUBLISHED.run(rim, draws).last
     torch.testing.assert_close(first["source"], second["source"], rtol=0, atol=0)
+
+
+def test_the_published_machine_is_read_again_from_its_file(draws, tmp_path: Path):
+    torch.manual_seed(0)
+    rim = PUBLISHED.machine()
+    save_rim(tmp_path / "rim.safetensors", rim)
+    again = load_rim(tmp_path / "rim.safetensors", known=[SharedUNet])
+    with torch.no_grad():
+        first, second = PUBLISHED.run(rim, draws).last, PUBLISHED.run(again, draws).last
+    torch.testing.assert_close(first["log_kappa"], second["log_kappa"], rtol=0, atol=0)
 
 
 def test_each_machine_has_more_than_the_one_before():

@@ -137,7 +137,7 @@ DIFFERS = (
     "masses: {masses}; the paper's are of IllustrisTNG, and of a generator that learnt them (put "
     "a file of lensrim haloes, haloes.safetensors, into the folder of --data)",
     "sources: {galaxies}; the paper's are of COSMOS, and of a generator (put stamps into the "
-    "folder galaxies of --data); of the settings of both the sets are apart",
+    "folder galaxies of --data); no galaxy or halo is both trained and judged on",
     "images of {shape} pixels of {pixel:.3f} arcsec, the paper's of 128 of 0.06; Einstein radii "
     "of {low} to {high} arcsec, the paper's of 0.5 to 2.5; PSFs of {narrow} to {wide} pixels; "
     "noise of 0.001 to 0.036 of the peak, as there, but evenly in its logarithm",

@@ -20,7 +20,8 @@ from lensrim.reproduction.adam2023.designs import Design, Ours, Published
 from lensrim.reproduction.adam2023.judging import MACRO, TUNED
 from lensrim.reproduction.adam2023.measures import image_errors, measured, slope_of
 from lensrim.reproduction.adam2023.network import SharedUNet
-from lensrim.reproduction.adam2023.paper import ADDED, RECIPES, Adam2023, steps_to_ours
+from lensrim.reproduction.adam2023.paper import RECIPES, Adam2023, steps_to_ours
+from lensrim.reproduction.adam2023.results import ADDED
 from lensrim.reproduction.adam2023.starts import searched
 from lensrim.reproduction.adam2023.systems import Stock, Systems
 from lensrim.reproduction.adam2023.tuning import FineTuning, neighbours

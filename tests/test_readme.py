@@ -44,7 +44,7 @@ def test_examples_in_the_help_are_those_of_the_readme() -> None:
 
     shown = re.findall(r"^ *\$ (lensrim .*(?:\n *--.*)*)", Reconstruct.__doc__ or "", re.MULTILINE)
     assert len(shown) == 5
-    assert [shlex.split(s)[1:] for s in shown] == commands()[1:5]
+    assert [shlex.split(s)[1:] for s in shown] == commands()[1:6]
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -60,7 +60,7 @@ def test_the_python_example_writes_what_it_says(root: Path, tmp_path: Path, monk
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
     runpy.run_path(str(tmp_path / "example.py"))
     assert (tmp_path / "ring.png").is_file()
-    assert len(list((tmp_path / "results").glob("ring_lensrim.*"))) == 5
+    assert len(list((tmp_path / "results").glob("ring_lensrim.*"))) == 4
 
 
 def test_the_example_of_visibilities_runs(tmp_path: Path) -> None:

@@ -188,6 +188,20 @@ def test_coherence_is_of_its_own_scale() -> None:
         metrics.coherence(long, short, GRID, (0.5, 1.0))
 
 
+def test_moduli_score_the_same_for_unrelated_maps_whatever_they_are() -> None:
+    rng = np.random.default_rng(0)
+    first, other = rng.normal(size=(2, *GRID.shape))
+    unrelated = metrics.coherence_of_moduli(first, other, GRID, EDGES)
+    assert unrelated[-1] == pytest.approx(np.pi / 4, abs=0.03)
+    assert unrelated.min() > 0.6
+    for same in (first, -first):
+        assert metrics.coherence_of_moduli(first, same, GRID, EDGES) == pytest.approx(np.ones(3))
+    signed = metrics.coherence(first, other, GRID, EDGES)
+    assert (np.abs(signed) < unrelated).all()
+    with pytest.raises(ValueError, match="descend"):
+        metrics.coherence_of_moduli(first, other, GRID, (0.5, 1.0))
+
+
 def test_coverage_of_gaussian_errors_is_its_level() -> None:
     rng = np.random.default_rng(1)
     std = rng.uniform(0.5, 2, 40_000)

@@ -43,8 +43,8 @@ def test_examples_in_the_help_are_those_of_the_readme() -> None:
     from lensrim.cli.reconstruct import Reconstruct
 
     shown = re.findall(r"^ *\$ (lensrim .*(?:\n *--.*)*)", Reconstruct.__doc__ or "", re.MULTILINE)
-    assert len(shown) == 4
-    assert [shlex.split(s)[1:] for s in shown] == commands()[1:5]
+    assert len(shown) == 5
+    assert [shlex.split(s)[1:] for s in shown] == commands()[1:6]
 
 
 @pytest.mark.parametrize("code", blocks("python"))

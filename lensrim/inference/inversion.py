@@ -35,12 +35,12 @@ References:
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.psf import PSF
 from ..lensing.ray_psf import RayPSF
 
 FADE = 0.75
@@ -165,6 +165,20 @@ class SourceModes:
         return out
 
 
+@runtime_checkable
+class Optics(Protocol):
+    """What lies between the light of each pixel and the data: a PSF, or baselines."""
+
+    @property
+    def transfer(self) -> Tensor:
+        """What they multiply by, of the type in which they work."""
+        ...
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Applies them to maps (B, C, H, W)."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageData:
     """Holds an image in units of its noise, with what is linear in it besides the source.
@@ -179,8 +193,8 @@ class ImageData:
             than to leave it out.
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
-        psf: The convolution, of averages over ``subsample²`` rays; or of each ray, one PSF for
-            all images.
+        psf: The convolution, or other optics, of averages over ``subsample²`` rays; or of each
+            ray, one PSF for all images.
         templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that
             their amplitudes have a standard normal prior about the expectation that was
             subtracted.
@@ -190,7 +204,7 @@ class ImageData:
     weight: Tensor
     shape: tuple[int, int]
     subsample: int
-    psf: PSF | RayPSF
+    psf: Optics | RayPSF
     templates: Tensor
 
     @property

@@ -151,12 +151,19 @@ def problem_of(
     A source that was solved for with one ray a pixel is wrong for the forward model, which has
     four: at a signal over noise of 100 by several times the noise.
     """
+    image = image_of(batch, subsample=subsample)
+    return problem_on(
+        image, prior, modes, arc=batch["arc"], fwhm=batch["fwhm"], free_core=free_core
+    )
+
+
+def image_of(batch: Mapping[str, Tensor], *, subsample: int = 2) -> ImageData:
+    """Puts a batch of images in units of their noise, with a constant sky as the template."""
     image = batch["image"]
     (h, w), k = (image.shape[-2], image.shape[-1]), subsample
-    x, y = ray_coordinates(PixelGrid((h, w), 1.0), k, device=image.device)
     weight = (batch["mask"] / batch["sigma"]).double().flatten(1)
     sky = weight * batch["sigma"].double().flatten(1).median(1).values[:, None] / 2
-    data = ImageData(
+    return ImageData(
         data=image.double().flatten(1) * weight,
         weight=weight,
         shape=(h, w),
@@ -164,14 +171,37 @@ def problem_of(
         psf=PSF(batch["psf"], (h, w), subsample=k),
         templates=sky[..., None],
     )
+
+
+def problem_on(
+    image: ImageData,
+    prior: MacroPrior,
+    modes: int = TUNED,
+    *,
+    arc: Tensor,
+    fwhm: Tensor,
+    free_core: bool = False,
+) -> MacroProblem:
+    """Sets up the macro-model's problem for a batch of data.
+
+    Arguments:
+        image: The data, in units of their noise.
+        prior: Prior of the parameters.
+        modes: Highest order of the source modes.
+        arc: Weights of the arcs, with sum 1, with shape (B, 1, H, W).
+        fwhm: Width of the PSF [pixel], with shape (B).
+        free_core: Whether the core of the source's warp follows the evidence.
+    """
+    h, w = image.shape
+    x, y = ray_coordinates(PixelGrid((h, w), 1.0), image.subsample, device=arc.device)
     return MacroProblem(
-        image=data,
+        image=image,
         x=x,
         y=y,
-        arc=batch["arc"].double().flatten(1),
+        arc=arc.double().flatten(1),
         modes=SourceModes(modes),
         prior=prior,
-        size=(2 * batch["fwhm"].double(), 0.8 * min(h, w)),
+        size=(2 * fwhm.double(), 0.8 * min(h, w)),
         spacing=1.0,
         free_core=free_core,
     )

@@ -5,7 +5,7 @@ used.
 """
 
 from ..lensing.einstein import effective_theta_E
-from .coherence import coherence
+from .coherence import coherence, coherence_of_moduli
 from .intervals import (
     Calibration,
     binomial_interval,
@@ -41,6 +41,7 @@ __all__ = [
     "chi2_excess",
     "chi2_nu",
     "coherence",
+    "coherence_of_moduli",
     "coverage",
     "coverage_of_samples",
     "crps_gaussian",

@@ -10,6 +10,8 @@ import tyro
 
 from ..errors import InputError
 from ..training.distributed import joined
+from .adam2023.paper import Adam2023
+from .morningstar2018.paper import Morningstar2018
 from .morningstar2019.paper import Morningstar2019
 from .paper import Paper, Result, Scale, Setting
 from .putzky2017.paper import Putzky2017
@@ -17,7 +19,9 @@ from .table import in_words, write
 
 PAPERS: Mapping[str, Callable[[], Paper]] = {
     "putzky2017": Putzky2017,
+    "morningstar2018": Morningstar2018,
     "morningstar2019": Morningstar2019,
+    "adam2023": Adam2023,
 }
 """The papers, by name."""
 
@@ -26,7 +30,10 @@ PAPERS: Mapping[str, Callable[[], Paper]] = {
 class ReproduceOptions:
     """Which paper, and how."""
 
-    name: Annotated[Literal["putzky2017", "morningstar2019"] | None, tyro.conf.Positional] = None
+    name: Annotated[
+        Literal["putzky2017", "morningstar2018", "morningstar2019", "adam2023"] | None,
+        tyro.conf.Positional,
+    ] = None
     """The paper; without a name all are listed."""
 
     scale: Scale = "small"
@@ -41,7 +48,9 @@ class ReproduceOptions:
 
     data: str | None = None
     """Folder of your own data, such as the paper had: for putzky2017 photographs, in folders train
-    and test, for morningstar2019 stamps of galaxies (FITS); synthetic ones without it."""
+    and test, for the Morningstar papers stamps of galaxies (FITS), for adam2023 a folder galaxies
+    of such stamps, a file haloes.safetensors of lensrim haloes, or both; synthetic ones without
+    it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""

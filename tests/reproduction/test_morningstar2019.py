@@ -8,24 +8,13 @@ import pytest
 import torch
 
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
-from lensrim.reproduction.morningstar2019.inversion import (
-    RIDGE,
-    invert,
-    pixels,
-    refine,
-    roughness,
-)
-from lensrim.reproduction.morningstar2019.judging import MODES, PIXELS
-from lensrim.reproduction.morningstar2019.lenses import (
-    Lenses,
-    errors,
-    mass_of,
-    source_on,
-    view_of,
-)
-from lensrim.reproduction.morningstar2019.machines import Ours, Published, full_score, plain_score
+from lensrim.reproduction.lensed.inversion import RIDGE, invert, pixels, refine, roughness
+from lensrim.reproduction.lensed.judging import MODES, PIXELS
+from lensrim.reproduction.lensed.lenses import lens_view, mass_of
+from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
+from lensrim.reproduction.lensed.reader import FLAT, Reader, reading_loss
+from lensrim.reproduction.morningstar2019.lenses import Lenses, scene_of, shown
 from lensrim.reproduction.morningstar2019.paper import RECIPES, Morningstar2019
-from lensrim.reproduction.morningstar2019.reader import FLAT, Reader, reading_loss
 from lensrim.reproduction.paper import Setting
 
 LENSES = Lenses(shape=32, pixel_scale=0.14, theta_E=(0.6, 1.0))
@@ -38,16 +27,16 @@ def draws():
 
 
 @pytest.fixture(scope="module")
-def view(draws):
-    return view_of(draws, draws["lens"])
+def scene(draws):
+    return scene_of(draws, draws["lens"])
 
 
-def test_the_truth_fits(draws, view):
-    found = errors(draws, view, source_on(draws, view))
+def test_the_truth_fits(draws, scene):
+    found = scene.errors(scene.truth)
     assert float(found["relative L2"].max()) == 0
     assert float(found["chi2"].mean()) == pytest.approx(1, abs=0.1)
     assert float(found["D"].median()) < 0.3
-    nothing = errors(draws, view, torch.zeros_like(draws["image"]))
+    nothing = scene.errors(torch.zeros_like(draws["image"]))
     torch.testing.assert_close(nothing["relative L2"], torch.ones(4))
     assert float(nothing["D"].min()) > 5
 
@@ -55,13 +44,13 @@ def test_the_truth_fits(draws, view):
 def test_a_wrong_lens_does_not_fit(draws):
     wrong = draws["lens"].clone()
     wrong[:, 0] += 0.1
-    view = view_of(draws, wrong)
-    assert float(errors(draws, view, source_on(draws, view))["D"].min()) > 1
+    scene = scene_of(draws, wrong)
+    assert float(scene.errors(scene.truth)["D"].min()) > 1
 
 
 def test_the_rays_are_those_of_the_images(draws):
     shifted = draws["lens"].clone()
-    x, y = view_of(draws, shifted).simulator.theta_pixels[0]
+    x, y = lens_view(shifted, draws["arc"]).simulator.theta_pixels[0]
     ax, ay = mass_of(shifted).deflection(x, y)
     assert ax.shape == (4, 32, 32)
     assert float(torch.hypot(ax, ay).mean()) == pytest.approx(
@@ -69,31 +58,34 @@ def test_the_rays_are_those_of_the_images(draws):
     )  # an isothermal lens deflects by its Einstein radius
 
 
-def test_the_adjoint_is_the_transpose(draws, view):
+def test_the_adjoint_is_the_transpose(draws, scene):
     rng = generator(0, UNSEEN)
     source = torch.randn(draws["image"].shape, generator=rng)
     image = torch.randn(draws["image"].shape, generator=rng)
     torch.testing.assert_close(
-        (view(source) * image).sum(), (source * view.adjoint(image)).sum(), rtol=1e-4, atol=1e-3
+        (scene.view(source) * image).sum(),
+        (source * scene.view.adjoint(image)).sum(),
+        rtol=1e-4,
+        atol=1e-3,
     )
 
 
-def test_scores_are_the_gradients(draws, view):
-    source = (source_on(draws, view) + 0.1).requires_grad_()
-    misfit = (draws["image"] - view(source)) / draws["sigma"] * draws["mask"]
+def test_scores_are_the_gradients(draws, scene):
+    source = (scene.truth + 0.1).requires_grad_()
+    misfit = (draws["image"] - scene.view(source)) / draws["sigma"] * draws["mask"]
     (gradient,) = torch.autograd.grad(-misfit.square().sum() / 2, source)
-    found, _ = full_score({"source": source.detach()}, draws["image"], draws, view)
+    found, _ = full_score({"source": source.detach()}, draws["image"], scene)
     torch.testing.assert_close(found["source"], gradient, rtol=1e-3, atol=1e-2)
-    plain = plain_score({"source": source.detach()}, draws["image"], draws, view)["source"]
+    plain = plain_score({"source": source.detach()}, draws["image"], scene)["source"]
     typical = draws["sigma"].flatten(1).median(1).values[:, None, None, None]
     torch.testing.assert_close(plain, gradient * typical**2, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_hidden_is_not_used(draws, view):
+def test_what_is_hidden_is_not_used(draws, scene):
     other = {**draws, "image": draws["image"] + 100 * (1 - draws["mask"])}
     x = {"source": torch.zeros_like(draws["image"])}
-    ours, _ = full_score(x, draws["image"], draws, view)
-    theirs, _ = full_score(x, other["image"], other, view)
+    ours, _ = full_score(x, draws["image"], scene)
+    theirs, _ = full_score(x, other["image"], scene_of(other, other["lens"]))
     torch.testing.assert_close(ours["source"], theirs["source"], rtol=0, atol=0)
     assert 0.5 < float(draws["mask"].mean()) < 1
 
@@ -114,18 +106,18 @@ def test_roughness_is_the_gradient_of_squared_differences():
     torch.testing.assert_close(roughness(s), gradient)
 
 
-def test_pixels_solve_their_normal_equations(draws, view):
-    found = next(islice(pixels(draws, view, weight=30.0), 150, None))
+def test_pixels_solve_their_normal_equations(draws, scene):
+    found = next(islice(pixels(scene, weight=30.0), 150, None))
     precision = draws["mask"] / draws["sigma"].square()
-    rest = view.adjoint((draws["image"] - view(found)) * precision)
+    rest = scene.view.adjoint((draws["image"] - scene.view(found)) * precision)
     rest = rest - 30 * (roughness(found) + RIDGE * found)
-    right = view.adjoint(draws["image"] * precision)
+    right = scene.view.adjoint(draws["image"] * precision)
     assert float((rest.flatten(1).norm(dim=1) / right.flatten(1).norm(dim=1)).max()) < 1e-3
 
 
-def test_modes_explain_the_image_to_the_noise(draws, view):
-    source, effective = invert(draws, view, draws["lens"])
-    found = errors(draws, view, source)
+def test_modes_explain_the_image_to_the_noise(draws, scene):
+    source, effective = invert(scene, draws["lens"])
+    found = scene.errors(source)
     assert float(found["chi2"].mean()) == pytest.approx(1, abs=0.15)
     assert float(found["relative L2"].median()) < 0.4
     assert float(effective.min()) > 3
@@ -135,15 +127,15 @@ def test_steps_up_the_evidence_better_a_lens(draws):
     rng = generator(0, UNSEEN)
     spread = torch.tensor([0.05, 0.04, 0.04, 0.2, 0.2, 0.02, 0.02])
     start = draws["lens"] + spread * torch.randn(4, 7, generator=rng)
-    found = refine(draws, start, steps=6)
+    found = refine(scene_of(draws, start), start, steps=6)
     before, after = ((p - draws["lens"]).abs()[:, 0].median() for p in (start, found))
     assert float(after) < 0.6 * float(before)
 
 
 @pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
-def test_a_machine_runs_and_can_learn(design, draws):
+def test_a_machine_runs_and_can_learn(design, scene):
     rim = design.machine()
-    design.loss(rim, draws).backward()
+    design.loss(rim, scene).backward()
     assert all(p.grad is not None for p in rim.parameters())
     assert all(float(p.grad.abs().max()) > 0 for p in rim.network.last.parameters())
 
@@ -151,10 +143,10 @@ def test_a_machine_runs_and_can_learn(design, draws):
 def test_the_reader_answers_lenses_that_can_be(draws):
     torch.manual_seed(0)
     reader = Reader(32, widths=(4, 6), hidden=8)
-    lens = reader(draws)
+    lens = reader(shown(draws))
     assert lens.shape == (4, 7)
     assert float(lens.detach()[:, 1:3].norm(dim=1).max()) <= FLAT + 1e-6
-    loss = reading_loss(reader, draws)
+    loss = reading_loss(reader(shown(draws)), draws["lens"])
     loss.backward()
     assert all(p.grad is not None for p in reader.parameters())
 

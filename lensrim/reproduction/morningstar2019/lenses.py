@@ -1,37 +1,21 @@
 r"""The lenses: isothermal ellipsoids with shear, whose seven numbers are known, or read off.
 
-.. math:: y = M \, B A L s + \sigma n ,
+.. math:: y = M \, B A L s + \sigma n ;
 
-with the rays of the lens, :math:`\beta = \theta - \alpha(\theta)`, exact at each of 2 x 2 points
-of a pixel. The source is a map of as many pixels a side as the image, about the mean of the traced
-arcs, with a side of ``REACH`` Einstein radii. Lengths are in pixels of the image, brightness in
-units of the arcs' brightest pixel.
+lengths are in pixels of the image, brightness in units of the arcs' brightest pixel.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ...datasets.galaxies.opening import Opened
-from ...datasets.pairs.pairs import Pairs
-from ...datasets.pairs.systems import FINE
-from ...datasets.presets import PRESETS
 from ...evaluation.problems.problem import generator, uniform
 from ...grid import PixelGrid
-from ...lensing.likelihood import pixels_of
-from ...lensing.mass import SIE, Shear, Sum
-from ...lensing.simulator import Simulator
-from ...lensing.source import PixelatedSource
-
-Draws = dict[str, Tensor]
-
-REACH = 1.8
-"""Side of the source's map in Einstein radii."""
-
-NAMES = ("log_theta_E", "e1", "e2", "center_x", "center_y", "gamma1", "gamma2")
+from ...inference.inversion import ImageData
+from ...inference.start import image_of
+from ..lensed.lenses import Draws, Galaxies, lens_view, systems
+from ..lensed.scene import Scene, mean
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,7 @@ class Lenses:
     masked: float = 0.5
     disc: tuple[float, float] = (2.0, 6.0)
     bad: float = 0.01
-    galaxies: Mapping[str, tuple[Opened, tuple[str, ...]]] = field(default_factory=dict)
+    galaxies: Galaxies = field(default_factory=dict)
 
     def draw(self, batch: int, seed: int, purpose: int, index: int, which: str = "train") -> Draws:
         """Draws lenses, with their images, masks, and what is true of them.
@@ -66,25 +50,19 @@ class Lenses:
 
         Returns:
             ``image``, ``sigma``, ``mask``, ``arc``, ``clean`` (B, 1, H, W), ``psf`` (B, P, P),
-            ``fwhm``, ``unit`` (B), ``lens`` (B, 7) in the order of :data:`NAMES`, ``fine``
-            (B, 1, N, N), the true source, and ``origin`` (B, 2), where it stands.
+            ``fwhm`` (B), ``lens`` (B, 7), ``fine`` (B, 1, N, N), the true source, and ``origin``
+            (B, 2), where it stands.
         """
-        population = PRESETS["morningstar2019"]
-        system = replace(
-            population.system,
-            pixel_scale=(self.pixel_scale, self.pixel_scale),
-            theta_E_arcsec=self.theta_E,
-        )
-        galaxies, names = self.galaxies.get(which, (None, None))
-        pairs = Pairs(
+        found = systems(
             batch,
-            galaxies=galaxies,
-            names=names,
-            shape=(self.shape, self.shape),
-            prior=replace(replace(population, system=system).pair_prior, synthetic=0.0),
+            index,
+            shape=self.shape,
+            pixel_scale=self.pixel_scale,
+            theta_E=self.theta_E,
+            galaxies=self.galaxies,
+            which=which,
             seed=int(generator(seed, purpose).initial_seed() % 2**31),
         )
-        found = pairs(index)
         rng = generator(seed, purpose, index)
         mask = found["mask"] * self.mask(batch, rng)
         unit = found["amplitude"][:, None, None, None]
@@ -116,91 +94,64 @@ class Lenses:
 
 
 @dataclass(frozen=True)
-class View:
-    """Holds what a lens makes of sources: rays in units of the source's map.
+class Camera:
+    """Holds what images say, see :class:`~lensrim.reproduction.lensed.scene.Data`.
 
     Arguments:
-        simulator: Applies rays, pixels and PSF.
-        rays: Where they land, with shape (B, 2, kH, kW); the map's edges are at one half.
-        center: Centre of the map [pixel], with shape (B, 2).
-        side: Its side [pixel], with shape (B).
+        draws: The images.
     """
 
-    simulator: Simulator
-    rays: Tensor
-    center: Tensor
-    side: Tensor
+    draws: Draws
 
-    def __call__(self, source: Tensor) -> Tensor:
-        """Computes the image of a source."""
-        return self.simulator.trace(source, self.rays)
+    @property
+    def precision(self) -> Tensor:
+        return self.draws["mask"] / self.draws["sigma"].square()
 
-    def adjoint(self, image: Tensor) -> Tensor:
-        """Applies the transpose."""
-        return self.simulator.trace_adjoint(image, self.rays)
+    @property
+    def information(self) -> Tensor:
+        return self.precision
 
-    def spread(self, image: Tensor) -> Tensor:
-        """Adds pixels up where a source is seen by them, the PSF left out."""
-        return self.simulator.spread(image, self.rays)
+    @property
+    def moment(self) -> Tensor:
+        return self.draws["image"] * self.precision
 
+    @property
+    def noise(self) -> Tensor:
+        return self.draws["sigma"].flatten(1).median(1).values
 
-def view_of(draws: Draws, lens: Tensor) -> View:
-    """Traces the rays of lenses (B, 7), the true ones or others."""
-    n, device = draws["image"].shape[-1], lens.device
-    simulator = Simulator(
-        PixelGrid((n, n), 1.0), PixelGrid((n, n), 1 / n), draws["psf"], device=device
-    )
-    rays = simulator.rays(mass_of(lens))
-    center = (pixels_of(rays, simulator.subsample) * draws["arc"]).sum((-2, -1))
-    side = REACH * lens[:, 0].exp()
-    return View(
-        simulator, (rays - center[..., None, None]) / side[:, None, None, None], center, side
-    )
+    @property
+    def scale(self) -> Tensor:
+        return self.noise.square()[:, None, None, None]
 
+    @property
+    def width(self) -> Tensor:
+        return self.draws["fwhm"]
 
-def mass_of(lens: Tensor) -> Sum:
-    """Returns the mass models of numbers (B, 7)."""
-    log_theta, e1, e2, cx, cy, g1, g2 = lens.unbind(-1)
-    return Sum((SIE(log_theta.exp(), e1, e2, cx, cy), Shear(g1, g2)))
+    @property
+    def lit(self) -> Tensor:
+        return self.draws["mask"] * (self.draws["clean"] > self.draws["sigma"])
 
+    def normal(self, image: Tensor) -> Tensor:
+        return image * self.precision
 
-def source_on(draws: Draws, view: View) -> Tensor:
-    """Puts the true sources on the maps of a view, with shape (B, 1, n, n)."""
-    n, fine = draws["image"].shape[-1], draws["fine"]
-    reader = PixelatedSource(PixelGrid((fine.shape[-1], fine.shape[-1]), FINE))
-    x, y = PixelGrid((n, n), 1 / n).coordinates(2, device=fine.device)
-    places = torch.stack([x, y]) * view.side[:, None, None, None] + view.center[..., None, None]
-    return F.avg_pool2d(reader(fine, places, center=draws["origin"]), 2)
+    def misfits(self, image: Tensor) -> dict[str, Tensor]:
+        """Computes ``chi2`` of the used pixels, and ``chi2 arc`` of the lit ones, per pixel."""
+        square = ((self.draws["image"] - image) / self.draws["sigma"]).square()
+        return {"chi2": mean(square, self.draws["mask"]), "chi2 arc": mean(square, self.lit)}
+
+    def whitened(self, subsample: int) -> ImageData:
+        return image_of(self.draws, subsample=subsample)
+
+    def columns(self, whitened: ImageData, images: Tensor) -> Tensor:
+        return whitened.weighted(images.flatten(2))
 
 
-def described(draws: Draws, view: View) -> Tensor:
-    """Describes observations by numbers of order 1, with shape (B, 3): noise, PSF and lens."""
-    noise = draws["sigma"].flatten(1).median(1).values
-    numbers = [-noise.log10() - 1.5, draws["fwhm"] / 2 - 1, (view.side / 14).log()]
-    return torch.stack(numbers, 1)
+def scene_of(draws: Draws, lens: Tensor) -> Scene:
+    """Looks at images through lenses (B, 7), the true ones or others."""
+    return Scene(draws, Camera(draws), lens_view(lens, draws["arc"], draws["psf"]))
 
 
-def errors(draws: Draws, view: View, source: Tensor) -> dict[str, Tensor]:
-    r"""Measures sources on the maps of a view.
-
-    Returns:
-        By name, with shape (B): ``relative L2`` and ``RMSE`` (of the peak) of the source; ``chi2``
-        of the used pixels, and ``chi2 arc`` of those of them where the arcs exceed the noise, per
-        pixel; and ``D``, the misfit there without the noise.
-    """
-    truth, model = source_on(draws, view), view(source)
-    off = (source - truth).flatten(1)
-    square = ((draws["image"] - model) / draws["sigma"]).square() * draws["mask"]
-    bare = ((draws["clean"] - model) / draws["sigma"]).square()
-    arc = draws["mask"] * (draws["clean"] > draws["sigma"])
-
-    def mean(maps: Tensor, weight: Tensor) -> Tensor:
-        return (maps * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)
-
-    return {
-        "relative L2": off.norm(dim=1) / truth.flatten(1).norm(dim=1),
-        "RMSE": off.square().mean(1).sqrt() / truth.amax((1, 2, 3)),
-        "chi2": mean(square, draws["mask"]),
-        "chi2 arc": mean(square, arc),
-        "D": mean(bare, arc),
-    }
+def shown(draws: Draws) -> Tensor:
+    """Returns the maps that a network reads lenses from: image, noise, mask, (B, 3, H, W)."""
+    noise = -draws["sigma"].log10() - 1.5
+    return torch.cat([draws["image"].clamp(-1, 2), noise, draws["mask"]], 1)

@@ -3,23 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from ...datasets.galaxies.opening import open_galaxies
-from ...datasets.splits import split
+from torch import Tensor, nn
+
 from ...evaluation.problems.problem import TRAINING, VALIDATION
 from ...rim import RIM
 from ...training.config import TrainConfig
 from ...training.folder import EMA
 from ..judged import kept, signs
+from ..lensed.figures import curves_figure
+from ..lensed.judging import MODES, PIXELS, Machine, rows_of
+from ..lensed.lenses import Draws, galaxies_of
+from ..lensed.machines import Design, Ours, Published
+from ..lensed.reader import Reader, reading_loss
 from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
-from ..training import Trainee, train
-from .figures import curves_figure, sources_figure, spread_figure
-from .judging import MODES, PIXELS, Machine, judge
-from .lenses import Draws, Lenses
-from .machines import Design, Ours, Published
-from .reader import Reader, reading_loss
+from ..training import Batch, Trainee, train
+from .figures import sources_figure, spread_figure
+from .judging import judge
+from .lenses import Lenses, scene_of, shown
 
 SMALL = TrainConfig(
     steps=300,
@@ -106,19 +108,6 @@ SETTINGS = {
 }
 
 
-def lenses_of(lenses: Lenses, data: Path | None) -> Lenses:
-    """Returns the population with the user's galaxies, split by galaxy.
-
-    Raises:
-        InputError: If the folder holds none.
-    """
-    if data is None:
-        return lenses
-    galaxies = open_galaxies(data)
-    sets = split(galaxies.names)
-    return replace(lenses, galaxies={name: (galaxies, names) for name, names in sets.items()})
-
-
 @dataclass(frozen=True)
 class Morningstar2019:
     """Creates the paper.
@@ -145,18 +134,20 @@ class Morningstar2019:
 
     def run(self, setting: Setting) -> Result | None:
         recipe = self.recipes[setting.scale]
-        recipe = replace(recipe, lenses=lenses_of(recipe.lenses, setting.data))
+        lenses = replace(recipe.lenses, galaxies=galaxies_of(setting.data))
+        recipe = replace(recipe, lenses=lenses)
         if setting.quick:
             recipe = replace(recipe, unseen=4)
         designs: dict[str, Design] = {"published": recipe.published, "ours": recipe.ours}
         machines, minutes = {}, {}
         for name, design in designs.items():
-            told = trainee(name, design.machine, design.loss, recipe.config, recipe, setting)
+            loss = partial(machine_loss, design)
+            told = trainee(name, design.machine, loss, recipe.config, recipe, setting)
             rim, minutes[name] = train(told, setting)
             assert isinstance(rim, RIM)
             machines[name] = Machine(design, rim.cpu())
         make = partial(Reader, recipe.lenses.shape)
-        told = trainee("reader", make, reading_loss, recipe.reading, recipe, setting)
+        told = trainee("reader", make, reader_loss, recipe.reading, recipe, setting)
         reader, minutes["reader"] = train(told, setting)
         if not setting.group.leads:
             return None
@@ -175,6 +166,16 @@ class Morningstar2019:
             ),
         )
         return result(found, recipe, setting, minutes)
+
+
+def machine_loss(design: Design, rim: nn.Module, draws: Batch) -> Tensor:
+    """Computes the loss of a machine that is shown true lenses."""
+    return design.loss(rim, scene_of(draws, draws["lens"]))
+
+
+def reader_loss(reader: nn.Module, draws: Batch) -> Tensor:
+    """Computes the loss of a network that reads lenses."""
+    return reading_loss(reader(shown(draws)), draws["lens"])
 
 
 def trainee(
@@ -205,20 +206,7 @@ def result(
         for key, told in SETTINGS.items()
         for measure, called in MEASURES
     ]
-    rows = [
-        {
-            "lens": label,
-            "method": name,
-            "measure": measure,
-            "median": float(value.median()),
-            "mean": float(value.mean()),
-            "standard_error": float(value.std()) / len(value) ** 0.5,
-            "lenses": len(value),
-        }
-        for label, methods in found["errors"].items()
-        for name, own in methods.items()
-        for measure, value in own.items()
-    ]
+    rows = rows_of(found["errors"], "lens")
     lens_rows = [
         {"lens": label, "number": number, "median": float(value.median())}
         for label, numbers in found["lens errors"].items()
@@ -244,7 +232,7 @@ def result(
         lines,
         {
             "sources": sources_figure(found),
-            "error_against_calls": curves_figure(found),
+            "error_against_calls": curves_figure(found["curves"], "source"),
             "errors_and_chi2": spread_figure(found),
         },
         {"errors": rows, "lens_errors": lens_rows},

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...rim.cells import conv, group_norm
-from .lenses import Draws
 
 MEANS = (2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SPREADS = (0.3, 0.12, 0.12, 0.6, 0.6, 0.04, 0.04)
@@ -23,6 +22,7 @@ class Reader(nn.Module):
 
     Arguments:
         size: Pixels of a side of the images.
+        maps: Maps that it is shown.
         widths: Channels of the convolutions, each at half the size of the one before.
         hidden: Numbers between the matrices.
     """
@@ -30,10 +30,17 @@ class Reader(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, size: int, *, widths: Sequence[int] = (24, 48, 64, 96), hidden: int = 128):
+    def __init__(
+        self,
+        size: int,
+        *,
+        maps: int = 3,
+        widths: Sequence[int] = (24, 48, 64, 96),
+        hidden: int = 128,
+    ):
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(pairwise((3, *widths))):
+        for i, (inputs, outputs) in enumerate(pairwise((maps, *widths))):
             layers += [conv(2, inputs, outputs, 5 if i == 0 else 3, stride=2)]
             layers += [group_norm(outputs), nn.SiLU()]
             size = -(-size // 2)
@@ -44,17 +51,15 @@ class Reader(nn.Module):
         self.register_buffer("mean", torch.tensor(MEANS))
         self.register_buffer("spread", torch.tensor(SPREADS))
 
-    def forward(self, draws: Draws) -> Tensor:
-        """Returns the seven numbers, with shape (B, 7)."""
-        noise = -draws["sigma"].log10() - 1.5
-        maps = torch.cat([draws["image"].clamp(-1, 2), noise, draws["mask"]], 1)
+    def forward(self, maps: Tensor) -> Tensor:
+        """Reads maps (B, M, n, n); returns the seven numbers, with shape (B, 7)."""
         lens = self.mean + self.spread * self.head(self.layers(maps))
         flat = lens[:, 1:3].norm(dim=1, keepdim=True)
         shape = lens[:, 1:3] * (FLAT / flat.clamp(min=1e-6)).clamp(max=1.0)
         return torch.cat([lens[:, :1], shape, lens[:, 3:]], 1)
 
 
-def reading_loss(network: nn.Module, draws: Draws) -> Tensor:
-    """Computes the Huber loss of the numbers, in units of their spreads."""
-    spread = draws["lens"].new_tensor(SPREADS)
-    return F.huber_loss(network(draws) / spread, draws["lens"] / spread, delta=0.5)
+def reading_loss(found: Tensor, lens: Tensor) -> Tensor:
+    """Computes the Huber loss of the numbers, with shape (B, 7), in units of their spreads."""
+    spread = lens.new_tensor(SPREADS)
+    return F.huber_loss(found / spread, lens / spread, delta=0.5)

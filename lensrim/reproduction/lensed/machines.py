@@ -31,7 +31,7 @@ from ...rim import (
 )
 from ..published import Recurrent
 from .inversion import pixels
-from .lenses import Draws, View, described, source_on, view_of
+from .scene import Scene
 
 FIELDS = {"source": Field(1, 2, spread=1.0, step=0.2)}
 AUX = {"information": 1, "newton": 1}
@@ -56,33 +56,24 @@ class Design(Protocol):
         """Creates an untrained machine."""
         ...
 
-    def run(self, rim: nn.Module, draws: Draws, view: View) -> Trajectory:
-        """Runs a machine, which may be wrapped, on draws, as a lens shows them."""
+    def run(self, rim: nn.Module, scene: Scene) -> Trajectory:
+        """Runs a machine, which may be wrapped, on what is observed."""
         ...
 
-    def loss(self, rim: nn.Module, draws: Draws) -> Tensor:
-        """Computes what the training makes small, for the true lenses."""
+    def loss(self, rim: nn.Module, scene: Scene) -> Tensor:
+        """Computes what the training makes small."""
         ...
 
 
-def residual(source: Tensor, draws: Draws, view: View) -> Tensor:
-    """Computes what a source leaves of the used pixels."""
-    return (draws["image"] - view(source)) * draws["mask"]
+def plain_score(x: State, y: Tensor, scene: Scene) -> State:
+    """Computes the score in units of the typical noise of each observation."""
+    return {"source": scene.data.scale * scene.score(x["source"])}
 
 
-def plain_score(x: State, y: Tensor, draws: Draws, view: View) -> State:
-    """Computes the score in units of the typical noise of each image."""
-    typical = draws["sigma"].flatten(1).median(1).values[:, None, None, None]
-    weighted = residual(x["source"], draws, view) * (typical / draws["sigma"]).square()
-    return {"source": view.adjoint(weighted)}
-
-
-def full_score(x: State, y: Tensor, draws: Draws, view: View) -> tuple[State, Aux]:
+def full_score(x: State, y: Tensor, scene: Scene) -> tuple[State, Aux]:
     """Computes the score, the information of each pixel of the source, and the one divided by the
     other."""
-    precision = draws["mask"] / draws["sigma"].square()
-    score = view.adjoint(residual(x["source"], draws, view) * precision)
-    information = view.spread(precision)
+    score, information = scene.score(x["source"]), scene.view.spread(scene.data.information)
     aux = {
         "information": 0.3 * torch.log1p(information),
         "newton": score / (information + SOFT**-2),
@@ -91,9 +82,9 @@ def full_score(x: State, y: Tensor, draws: Draws, view: View) -> tuple[State, Au
 
 
 @torch.no_grad()
-def rough(draws: Draws, view: View, weight: float) -> Tensor:
+def rough(scene: Scene, weight: float) -> Tensor:
     """Makes a start: a few iterations of the inversion on pixels."""
-    return next(islice(pixels(draws, view, weight=weight), CALLS - 1, None))
+    return next(islice(pixels(scene, weight=weight), CALLS - 1, None))
 
 
 @dataclass(frozen=True)
@@ -122,14 +113,13 @@ class Published:
         )
         return RIM(network, FIELDS, steps=self.steps, precondition=(Raw(1.0),), observation=0)
 
-    def run(self, rim: nn.Module, draws: Draws, view: View) -> Trajectory:
-        score_fn = linked_score(plain_score, draws["image"], draws, view, fields=FIELDS)
-        return rim(draws["image"], score_fn, {"source": torch.zeros_like(draws["image"])})
+    def run(self, rim: nn.Module, scene: Scene) -> Trajectory:
+        moment = scene.data.moment
+        score_fn = linked_score(plain_score, moment, scene, fields=FIELDS)
+        return rim(moment, score_fn, {"source": torch.zeros_like(moment)})
 
-    def loss(self, rim: nn.Module, draws: Draws) -> Tensor:
-        view = view_of(draws, draws["lens"])
-        truth = {"source": source_on(draws, view)}
-        return trajectory_loss(self.run(rim, draws, view), truth)[0]
+    def loss(self, rim: nn.Module, scene: Scene) -> Tensor:
+        return trajectory_loss(self.run(rim, scene), {"source": scene.truth})[0]
 
 
 @dataclass(frozen=True)
@@ -160,20 +150,14 @@ class Ours:
             conditioning=3,
         )
 
-    def run(self, rim: nn.Module, draws: Draws, view: View) -> Trajectory:
-        score_fn = linked_score(full_score, draws["image"], draws, view, fields=FIELDS)
-        start = {"source": rough(draws, view, self.weight)}
-        return rim(draws["image"], score_fn, start, described(draws, view))
+    def run(self, rim: nn.Module, scene: Scene) -> Trajectory:
+        moment = scene.data.moment
+        score_fn = linked_score(full_score, moment, scene, fields=FIELDS)
+        start = {"source": rough(scene, self.weight)}
+        return rim(moment, score_fn, start, scene.numbers())
 
-    def loss(self, rim: nn.Module, draws: Draws) -> Tensor:
-        view = view_of(draws, draws["lens"])
-        truth = source_on(draws, view)
-        trajectory = self.run(rim, draws, view)
-        loss = trajectory_loss(trajectory, {"source": truth}, floor=FLOOR)[0]
-        arc = draws["mask"] * (draws["clean"] > draws["sigma"])
-        bare = [
-            (((view(x["source"]) - draws["clean"]) / draws["sigma"]).square() * arc).sum((1, 2, 3))
-            / arc.sum((1, 2, 3)).clamp(min=1)
-            for x in trajectory.states[1:]
-        ]
-        return loss + MISFIT_WEIGHT * (torch.stack(bare) + MISFIT_FLOOR).log().mean()
+    def loss(self, rim: nn.Module, scene: Scene) -> Tensor:
+        trajectory = self.run(rim, scene)
+        loss = trajectory_loss(trajectory, {"source": scene.truth}, floor=FLOOR)[0]
+        bare = torch.stack([scene.bare(x["source"]) for x in trajectory.states[1:]])
+        return loss + MISFIT_WEIGHT * (bare + MISFIT_FLOOR).log().mean()

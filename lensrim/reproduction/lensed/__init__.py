@@ -1,0 +1,1 @@
+"""The source behind a lens, or the sky itself, from any data: what several papers share."""

@@ -1,7 +1,15 @@
-"""What a long survey holds: how its growth is told (``python tests/long_run.py`` runs one)."""
+"""The whole chain on lens after lens: it must not hold more and more."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import long_run
 import pytest
+
+COUNT = int(os.environ.get("LENSRIM_LENSES", "100"))
+"""Lenses: three seconds of a core each. Of the thousand of a survey: LENSRIM_LENSES=1000."""
 
 
 def test_growth_is_seen() -> None:
@@ -9,3 +17,23 @@ def test_growth_is_seen() -> None:
     assert long_run.growth(flat) == (pytest.approx(0, abs=1e-4), 0)
     leaking = [(500_000 + 500 * k, 15 + k) for k in range(100)]
     assert long_run.growth(leaking) == (pytest.approx(60 * 500 / 514_750), 60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_the_whole_chain_leaves_memory_and_files_as_they_are(tmp_path: Path) -> None:
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, long_run.__file__, str(tmp_path), str(COUNT)],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines, stages = long_run.read(tmp_path)
+    assert len(lines) == COUNT
+    # the machine answers, but where the fit of it is worse; a lens may have no arcs
+    assert "rim" in stages <= {"rim", "macro", "failed"}
+    memory, files = long_run.growth(lines)
+    assert memory < 0.05, f"memory grew by {100 * memory:.1f} %"
+    assert files == 0

@@ -59,7 +59,8 @@ def reading_figure(found: Mapping[str, Any]) -> "Figure":
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels: Any = figure.subplots(1, 2)
     kinds = list(found["lens errors"])
-    ticks = [f"{kind}'s sky" if kind in ("published", "ours") else kind for kind in kinds]
+    skies = {"published": "published design's sky", "ours": "sky of ours"}
+    ticks = [skies.get(kind, kind) for kind in kinds]
     ticks[kinds.index(REFINED)] = "ours, then evidence"
     shown = (
         (panels[0], (NAMES[0],), r"error of $\log \theta_E$"),

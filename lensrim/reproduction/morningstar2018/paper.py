@@ -103,8 +103,9 @@ DIFFERS = (
 )
 
 COST = {
-    "small": "measured: 1.8 and 1.1 minutes of one core for the two machines of the sky, judged "
-    "in half a minute; by single steps about 8 minutes of one core for all of it",
+    "small": "measured on a busy machine, each run with a sixth to a half of a core: 36 minutes of "
+    "the clock for five trainings, 2 to judge; by the times of single steps about 8 minutes of one "
+    "core for all of it",
     "full": "not measured: trainings of 100 000 steps of 32 lenses, for GPUs, shared by torchrun",
 }
 

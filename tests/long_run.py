@@ -118,10 +118,10 @@ def run(folder: Path, count: int) -> list[Row]:
     return [row for row in failures if row.values["status"] != DONE]
 
 
-def read(folder: Path) -> tuple[list[tuple[int, int]], set[str]]:
+def read(folder: Path) -> tuple[list[tuple[int, int]], list[str]]:
     """Reads what was held after each lens of a run, and the stages of the answers."""
     lines = [line.split(",") for line in (folder / "held.csv").read_text().splitlines()]
-    return [(int(line[1]), int(line[2])) for line in lines], {line[3] for line in lines}
+    return [(int(line[1]), int(line[2])) for line in lines], [line[3] for line in lines]
 
 
 if __name__ == "__main__":

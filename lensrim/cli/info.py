@@ -82,7 +82,7 @@ def lines_of(
     numbers = product_numbers(path) if path.is_file() else None
     if numbers is None:
         window = None if center is None else Window(center)
-        yield from _of_observation(inspect(path, options, window), center is not None)
+        yield from _of_observation(inspect(path, options, window), center)
         return
     yield f"{path}: a product of lensrim"
     for keyword, value, meaning in numbers:
@@ -90,7 +90,7 @@ def lines_of(
         yield f"  {keyword:<9} {shown:<22} {meaning}".rstrip()
 
 
-def _of_observation(found: Inspection, centered: bool) -> Iterator[str]:
+def _of_observation(found: Inspection, center: tuple[float, float] | None) -> Iterator[str]:
     yield f"{found.path}: an observation" + (", of which something is missing" * bool(found.lacks))
     several = len({part.file for part in found.parts}) > 1
     for part in found.parts:
@@ -104,6 +104,6 @@ def _of_observation(found: Inspection, centered: bool) -> Iterator[str]:
     if found.observation is None:
         yield "  lensrim reconstruct: not before what it lacks is given"
         return
-    yield f"  lensrim reconstruct {'with this --center' if centered else 'without options'}:"
-    for line in (*plan_of(found.observation), *beyond(found.observation)):
+    yield f"  lensrim reconstruct {'without options' if center is None else 'with this --center'}:"
+    for line in (*plan_of(found.observation, center), *beyond(found.observation)):
         yield f"    - {line}"

@@ -230,7 +230,7 @@ class ImageData:
         return self.weighted(self.psf(maps).reshape(b, c, -1))
 
     def weighted(self, images: Tensor) -> Tensor:
-        """Puts images (B, C, N) into units of the noise, in double precision."""
+        """Puts images (B, C, N) into units of the noise; the result is of double precision."""
         return (images * self.weight.to(images).unsqueeze(-2)).to(self.weight)
 
 

@@ -48,7 +48,7 @@ class Outcome:
         stage: The one that is the answer.
         notes: What the user should know.
         origin: The stage that was refined, where the answer is that of a refinement.
-        refined: The Gaussian of masses about the answer, where it was made.
+        refined: The refined mass, where it was made.
     """
 
     answers: dict[str, Answer]

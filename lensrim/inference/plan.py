@@ -35,22 +35,40 @@ def bin_of(side: int, width: float) -> int:
     return bin
 
 
-def plan_of(observation: Observation) -> list[str]:
-    """Says what would be done without options, and which would help: a line each."""
+def plan_of(observation: Observation, center: tuple[float, float] | None = None) -> list[str]:
+    """Says what would be done, and which options would help: a line each.
+
+    Arguments:
+        observation: As it was read.
+        center: What ``--center`` says [pixel indices x, y in the file's image, from 0].
+    """
     (h, w), scale = observation.shape, observation.pixel_scale
     width = fwhm_of(observation.psf)
     if min(h, w) < SMALLEST:
         return [f"cannot: the frame must have {SMALLEST} pixels or more along each side"]
-    if max(h, w) <= LARGEST:
+    whole = LARGEST + 20 if width >= 2 * NARROWEST else HUGE
+    bins = f"bins the pixels if the cut-out has more than {whole} along a side (--bin)"
+    if center is not None:
+        x0, y0 = observation.corner
+        if not (0 <= center[0] - x0 < w and 0 <= center[1] - y0 < h):
+            return [
+                f"cannot: --center must lie in the frame of {w} x {h} pixels, found "
+                f"{center[0]:g} {center[1]:g}"
+            ]
+        lines = [
+            f"cuts the frame out about pixel ({center[0]:g}, {center[1]:g}), as far as the arcs"
+            " reach (--size)",
+            bins,
+        ]
+    elif max(h, w) <= LARGEST:
         lines = [
             f"fits the frame as it is, {w} x {h} pixels of {w * scale:.2f} x {h * scale:.2f}″"
         ]
     else:
-        whole = LARGEST + 20 if width >= 2 * NARROWEST else HUGE
         lines = [
             "finds the lens near the middle of the frame and cuts it out as far as its arcs reach"
             " (--center, --size)",
-            f"bins the pixels if the cut-out has more than {whole} along a side (--bin)",
+            bins,
         ]
     lines.append("fits and subtracts the lens galaxy's light (--lens-light none if there is none)")
     if width < 2:

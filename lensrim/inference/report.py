@@ -65,8 +65,6 @@ def build_product(
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     stated = uncertainty_of(scene, result, state, prior)
-    deviations = stated.posterior.mass.parameters.square().sum(0).sqrt()
-    errors = dict(zip(NAMES, deviations.tolist(), strict=True))
     found = stated.posterior.numbers.get("magnification")
     magnification = math.nan if found is None else found.value
     error_of = error_cards(stated, native=observation.bin**2)
@@ -164,7 +162,6 @@ def build_product(
             },
             "macro": {
                 **p,
-                "errors": errors,
                 "log_evidence": float(state.value[0]),
                 "log_strength_length_size_core": state.hyper[0].tolist(),
             },

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
-from ..lensing.likelihood import pixels_of
 from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
@@ -136,13 +135,6 @@ class View:
             rays = self.rays.expand(len(chunk), -1, -1, -1)
             images.append(self.simulator.trace(chunk[:, None], rays, center)[:, 0])
         return torch.cat(images)
-
-    def trace(self, sources: Tensor) -> Tensor:
-        """Computes what is seen of sources (K, n, n) before the PSF, with shape (K, H, W)."""
-        center = torch.tensor([self.center], dtype=torch.float64)
-        rays = self.rays.expand(len(sources), -1, -1, -1)
-        seen = self.simulator.source(sources[:, None], rays, center=center)
-        return pixels_of(seen, self.simulator.subsample)[:, 0]
 
     def tuned(self, scene: Scene, data: Tensor, state: MacroState, rounds: int) -> MacroState:
         """Lets the source prior climb the evidence of pixels; its disc is fitted to the arcs.

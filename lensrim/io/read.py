@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64
 from lensrim.errors import InputError
 from lensrim.io import noise as noises
 from lensrim.io.blank_sky import rescaled
-from lensrim.io.fits import Files, Plane, quiet
+from lensrim.io.fits import LARGEST, Files, Plane, quiet
 from lensrim.io.layout import Layout, locate, stem
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
@@ -119,6 +119,11 @@ def read_about(
     # how many pixels that is, is known when the scale is
     side = 0 if size is None or not 0 < size < float("inf") else ceil(size / found.pixel_scale) + 1
     if side > window.side >= max(found.shape):
+        if side**2 > LARGEST:
+            raise InputError(
+                f"--size: must be at most {LARGEST**0.5 * found.pixel_scale:.0f} arcsec in an "
+                f"image of this scale, found {size:g}; give less"
+            )
         return read_observation(path, options, Window(center, side))
     return found
 
@@ -279,8 +284,8 @@ def psf_of(
         notes.append(
             f"PSF: {plane.short} put on the image's pixels, {factor} times larger; effective"
         )
-    if any(p > n for p, n in zip(psf.shape, data.array.shape, strict=True)):
-        sizes = [f"{a.shape[0]} x {a.shape[1]}" for a in (psf, data.array)]
+    if any(p > n for p, n in zip(psf.shape, data.frame, strict=True)):
+        sizes = [f"{a[0]} x {a[1]}" for a in (psf.shape, data.frame)]
         raise InputError(
             f"{plane.label}: the PSF must not be larger than the image, found {sizes[0]} against"
             f" {sizes[1]} in {data.label}: cut its wings, or check that the right planes are named"

@@ -13,8 +13,9 @@ back.
 :mod:`~lensrim.lensing.psf` convolves the mean of a pixel's rays instead, :math:`k^2` times faster.
 That is exact for what the pixels resolve; structure finer than two pixels is placed wrongly within
 its pixel, by an error that does not shrink with more rays. In bright compact sources it is larger
-than the noise. Here the only error is in :math:`P` between its samples, which a spline of fifth
-order supplies, and it shrinks with more rays.
+than the noise. Here the error is that of :math:`P` between its samples, which a spline of fifth
+order supplies: of a Gaussian of FWHM 2.4 pixels 0.2 per cent of the peak, of 1.7 pixels 0.5, of
+1.4 pixels 3, of 1 pixel 13 per cent, however many rays there are.
 """
 
 from typing import get_args
@@ -131,6 +132,7 @@ class RayPSF(nn.Module):
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Applies the adjoint to images with shape (B, 1, H, W)."""
-        shape = (len(image), self.subsample**2, *self.shape)
+        batch = max(len(image), len(self.transfer) if self.transfer.ndim == 5 else 1)
+        shape = (batch, self.subsample**2, *self.shape)
         phases = correlate(image, self.transfer, self.size, shape)
         return F.pixel_shuffle(phases, self.subsample)

@@ -38,7 +38,7 @@ class Simulator(nn.Module):
         psf_kind: ``effective`` if the PSF holds the pixel response, ``optical`` if not.
         psf_subsample: Number of samples of the PSF along each side of an image pixel.
         psf_on_rays: Whether the PSF acts on the rays (:mod:`~lensrim.lensing.ray_psf`), not on
-            their averages: slower, and exact where the source is finer than two pixels.
+            their averages: slower, and right where the source is finer than two pixels.
         subsample: Number :math:`k` of rays along each side of a pixel. With one, some pixels of
             the source are seen by no ray.
         interpolation: How the source is read between its pixels.

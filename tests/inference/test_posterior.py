@@ -63,7 +63,7 @@ def test_the_macro_model_has_the_errors_of_the_search(
     narrow: Posterior, current: MacroProblem, tuned: MacroState
 ):
     own = narrow.mass.parameters.T @ narrow.mass.parameters
-    expected = current.covariance(tuned)[0]
+    expected = torch.linalg.pinv(current.derivatives(tuned)[1])[0]
     ratio = own.diagonal().sqrt() / expected.diagonal().sqrt()
     # other modes of the source, and a source on pixels
     torch.testing.assert_close(ratio, torch.ones(8, dtype=ratio.dtype), atol=0.2, rtol=0)
@@ -233,11 +233,11 @@ def test_the_deflection_of_a_sample_is_that_of_its_convergence(wide: Uncertainty
     alpha, kappa = drawn.alpha - wide.posterior.alpha, drawn.kappa - wide.posterior.kappa
     half = (np.gradient(alpha[:, 0], h, axis=2) + np.gradient(alpha[:, 1], h, axis=1)) / 2
     x, y = (c.numpy() for c in scene.frame.grid.coordinates())
-    outside = np.hypot(x, y) > 5 * h  # differences of pixels do not see the centre
+    outside = np.hypot(x, y) > 6 * h  # differences of pixels do not see the centre
     outside[[0, -1]] = outside[:, [0, -1]] = False
     for own, other in zip(half, kappa, strict=True):
         scale = np.abs(other[outside]).max()
-        np.testing.assert_allclose(own[outside], other[outside], atol=0.2 * scale)
+        np.testing.assert_allclose(own[outside], other[outside], atol=0.15 * scale)
 
 
 def test_keywords_of_the_errors(wide: Uncertainty):

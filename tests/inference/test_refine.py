@@ -111,11 +111,13 @@ def test_what_a_macro_model_lacks_is_found(case, first: Answer, outcome: Outcome
 
 
 def test_the_mass_has_all_coefficients(refined: Refined):
-    own = refined.mass.perturbations
-    assert own is not None and len(refined.mass.parameters) == MACRO + len(own)
-    torch.testing.assert_close(
-        refined.mass.parameters[: refined.state.p.shape[1]], refined.state.p[0]
-    )
+    own, p = refined.mass.perturbations, refined.mass.parameters
+    assert own is not None and len(p) == MACRO + len(own)
+    assert not p[refined.state.p.shape[1] :].any()  # what does nothing to the arcs stays at zero
+    plain = macro_maps(p[:MACRO], refined.mass.grid)
+    added = torch.einsum("p,pcij->cij", p[MACRO:], own.alpha)
+    assert added.abs().max() > 1e-4 * plain.alpha.abs().max()
+    torch.testing.assert_close(refined.maps.alpha - plain.alpha, added)
 
 
 def test_a_macro_model_given_as_maps_is_the_same(case, refined: Refined):

@@ -1,7 +1,8 @@
 """The part of a mosaic that is read: what a cut-out of the whole would hold, and no more of it."""
 
 import os
-import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,32 @@ def test_one_cut_out_whichever_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         assert notes == said == [f"cut out to {side:.2f} arcsec about pixel (90, 70)"]
 
 
+def test_a_cut_out_that_is_too_large_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mosaic.fits"
+    fits.HDUList(hdus(FORMS["float32"]())).writeto(path)
+    small(monkeypatch)
+    monkeypatch.setattr("lensrim.io.read.Window", lambda center, side=24: Window(center, side))
+    monkeypatch.setattr("lensrim.io.read.LARGEST", 1000)
+    with pytest.raises(
+        InputError, match=r"--size: must be at most 2 arcsec .* found 4; give less"
+    ):
+        read_about(path, center=(90.0, 70.0), size=4.0)
+
+
+def test_a_psf_may_be_larger_than_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mosaic.fits"
+    parts = hdus(FORMS["float32"]())
+    parts[-1] = fits.ImageHDU(gaussian((31, 31), 1.2), name="PSF")
+    fits.HDUList(parts).writeto(path)
+    small(monkeypatch)
+    found = read_observation(path, window=Window((3.0, 4.0), 24))
+    assert found.psf.shape == (31, 31) and max(found.shape) < 31
+
+
 @pytest.mark.parametrize("center", [(-1.0, 3.0), (170.0, 3.0), (3.0, float("nan"))])
 def test_a_middle_outside_is_told(
     center: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -179,14 +206,25 @@ def gigapixels(path: Path, lens: tuple[int, int]) -> None:
         file.write(psf)
 
 
+PEAK = """
+import resource, sys
+from lensrim.cli import main
+main(["info", sys.argv[1], "--center", "0", "0"])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+main(["info", sys.argv[1], "--center", "43210", "23456"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+"""In a process of its own: the peak of one that has done other things before says nothing."""
+
+
 def test_info_of_a_lens_in_gigapixels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "mosaic.fits"
     gigapixels(path, (43_210, 23_456))
     assert os.path.getsize(path) > 28e9 and 512 * os.stat(path).st_blocks < 1e7
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert main(["info", str(path), "--center", "43210", "23456"]) == 0
     shown = capsys.readouterr().out
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+    grown = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True)
+    assert int(grown.stdout.splitlines()[-1]) < 100 * 1024, grown.stderr
     for what in (
         "image:           60000 x 60000 pixels (columns x rows)",
         "the frame 12.80 x 12.80 arcsec",

@@ -54,6 +54,9 @@ def test_the_adjoint_is_the_adjoint_and_the_gradient(k: int, batch: bool):
     back = operator.adjoint(y)
     assert float(inner.detach()) == pytest.approx(float((x.detach() * back).sum()), rel=1e-12)
     torch.testing.assert_close(torch.autograd.grad(inner, x)[0], back)
+    one = operator.adjoint(y[:1])  # of one image under each PSF
+    again = operator.adjoint(y[:1].expand(2, -1, -1, -1))
+    torch.testing.assert_close(one, again if batch else again[:1])
 
 
 @pytest.mark.parametrize(("rays", "sigma"), [(4, 0.3), (9, 0.15)])
@@ -72,6 +75,17 @@ def test_a_source_finer_than_a_pixel_is_where_the_integral_puts_it(rays: int, si
         averages = PSF(psf, (24, 24), subsample=rays, dtype=torch.float64)
         native = averages(image.unfold(2, rays, rays).unfold(3, rays, rays).mean((-2, -1)))[0, 0]
         assert (native - expected).abs().max() > 3 * (seen - expected).abs().max()
+
+
+@pytest.mark.parametrize(("fwhm", "most"), [(1.4, 0.04), (1.7, 0.008), (2.4, 0.003)])
+def test_the_spline_between_the_samples(fwhm: float, most: float):
+    kernels = ray_kernels(gaussian_psf(fwhm, 1.0, 17), 2).reshape(2, 2, 19, 19)
+    offset = torch.arange(-9, 10, dtype=torch.float64)
+    for a, b in [(0, 0), (0, 1), (1, 1)]:
+        y, x = (offset - (k - 0.5) / 2 for k in (a, b))
+        true = torch.exp(-4 * math.log(2) * (y[:, None] ** 2 + x**2) / fwhm**2)
+        found = kernels[a, b] / kernels[a, b].sum() * true.sum()
+        assert float((found - true).abs().max()) < most
 
 
 def test_an_optical_psf_is_averaged_over_the_pixel():

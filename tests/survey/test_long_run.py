@@ -33,7 +33,8 @@ def test_the_whole_chain_leaves_memory_and_files_as_they_are(tmp_path: Path) -> 
     lines, stages = long_run.read(tmp_path)
     assert len(lines) == COUNT
     # the machine answers, but where the fit of it is worse; a lens may have no arcs
-    assert "rim" in stages <= {"rim", "macro", "failed"}
+    assert {*stages} <= {"rim", "macro", "failed"}
+    assert stages.count("rim") > COUNT / 2 and stages.count("failed") < COUNT / 5
     memory, files = long_run.growth(lines)
     assert memory < 0.05, f"memory grew by {100 * memory:.1f} %"
     assert files == 0

@@ -24,7 +24,7 @@ from .rows import read_rows, row_of
 class CalibrateOptions:
     """Holds the options of a calibration."""
 
-    n: int = 240
+    n: int = 120
     """Number of validation mocks."""
 
     first: int = 0

@@ -103,9 +103,8 @@ DIFFERS = (
 )
 
 COST = {
-    "small": "measured on a busy machine, each run with a sixth to a half of a core: 36 minutes of "
-    "the clock for five trainings, 2 to judge; by the times of single steps about 8 minutes of one "
-    "core for all of it",
+    "small": "measured on a busy machine, with a sixth to a half of a core: 36 minutes of the "
+    "clock for five trainings, 2 to judge; by the times of single steps about 8 minutes of a core",
     "full": "not measured: trainings of 100 000 steps of 32 lenses, for GPUs, shared by torchrun",
 }
 

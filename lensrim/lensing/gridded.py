@@ -61,10 +61,23 @@ class Gridded:
             visibilities: Visibilities, with shape :math:`(B, N)`.
 
         Raises:
-            ValueError: If a shape is wrong, or the visibilities are not complex.
+            ValueError: If a shape is wrong, the visibilities are not complex, or a weight is not a
+                number of 0 or more.
         """
-        check_visibilities(visibilities, seen.points.shape[-2])
+        count = seen.points.shape[-2]
+        check_visibilities(visibilities, count)
+        if weight.ndim != 2 or weight.shape[-1] != count:
+            raise ValueError(
+                f"weight must have shape (B, {count}) or (1, {count}), got {tuple(weight.shape)}"
+            )
+        if not bool((torch.isfinite(weight) & (weight >= 0)).all()):
+            raise ValueError(f"weight must be finite and 0 or more, got {float(weight.min())}")
         check_samples("visibilities", len(visibilities), max(seen.samples, len(weight)))
+        if len(weight) not in (1, len(visibilities)):
+            raise ValueError(
+                f"weight must be as many as the {len(visibilities)} samples, or one, got "
+                f"{len(weight)}"
+            )
         used = torch.where(weight > 0, visibilities, 0.0)
         diagonal = (weight * seen.factor.square().sum(-1)).expand(
             max(len(weight), len(seen.points)), -1

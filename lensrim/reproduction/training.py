@@ -78,9 +78,9 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
         report=report,
         group=setting.group,
     )
-    if setting.group.leads:  # the others need not see the file, or see it yet
-        averaged, _ = read_weights(folder / EMA)
-        model.load_state_dict(averaged)
+    # the first process alone need see the file, but later trainings begin with this in all of them
+    averaged = setting.group.from_first(lambda: read_weights(folder / EMA)[0])
+    model.load_state_dict(averaged)
     return model.eval(), history.lines[-1]["seconds"] / 60
 
 

@@ -92,3 +92,11 @@ def test_what_cannot_be_taken_in():
         Gridded.of(OWN, torch.ones(2, N), torch.ones(2, N))
     with pytest.raises(ValueError, match="visibilities must be as many as the 2 samples"):
         Gridded.of(OWN, torch.ones(2, N), y[:1])
+    for weight, said in (
+        (torch.ones(N), "weight must have shape"),
+        (torch.ones(2, N + 1), "weight must have shape"),
+        (-torch.ones(2, N), "weight must be finite and 0 or more, got -1"),
+        (torch.full((2, N), torch.nan), "weight must be finite"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Gridded.of(OWN, weight, y)

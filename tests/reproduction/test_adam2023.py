@@ -171,11 +171,12 @@ def test_the_slope_of_a_power_law(gamma: float):
     # the centre of the frame's kappa is pulled a little towards the middle of the frame
     assert slope_of(kappa, grid, 2.0) == pytest.approx(gamma, abs=0.02)
     assert math.isnan(slope_of(kappa, grid, float("nan")))
+    assert math.isnan(slope_of(kappa, grid, 0.4 * grid.spacing))  # too few pixels
 
 
 @every_world
 def test_the_truth_has_no_errors(design: Design, draws):
-    found = measured(design, design.truth(draws), draws, SYSTEMS.pixel_scale)
+    found = measured(design, design.truth(draws), draws, SYSTEMS.pixel_scale, SYSTEMS.source_side)
     for name in ("relative L2", "RMSE", "kappa dex"):
         assert float(found[name].max()) == 0
     for name in ("theta_E", "slope", "R50", "R90", "R99"):
@@ -189,7 +190,7 @@ def test_the_truth_has_no_errors(design: Design, draws):
 
 def test_a_start_errs_as_a_fit_does(draws):
     ours = DESIGNS["ours"]
-    found = measured(ours, start_state(draws), draws, SYSTEMS.pixel_scale)
+    found = measured(ours, start_state(draws), draws, SYSTEMS.pixel_scale, SYSTEMS.source_side)
     off = (found["theta_E"] / found["true theta_E"] - 1).abs()
     assert 1e-4 < float(off.median()) < 0.05
     assert float(found["chi2"].max()) < 3
@@ -238,7 +239,7 @@ def test_a_search_finds_the_start_with_no_look_at_the_truth():
     raw = SYSTEMS.raw(1, 0, UNSEEN, 1, "test")
     found = searched(raw, seed=0)
     ours = DESIGNS["ours"]
-    errors = measured(ours, start_state(found), found, SYSTEMS.pixel_scale)
+    errors = measured(ours, start_state(found), found, SYSTEMS.pixel_scale, SYSTEMS.source_side)
     assert float(errors["theta_E"]) == pytest.approx(float(errors["true theta_E"]), rel=0.05)
     blind = searched(raw | {"macro": raw["macro"] + 0.1}, seed=0)
     torch.testing.assert_close(blind["log_kappa"], found["log_kappa"], rtol=0, atol=0)

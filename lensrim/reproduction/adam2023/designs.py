@@ -157,4 +157,5 @@ class Ours:
     def imagined(self, draws: Draws, state: State, image: Tensor, clean: Tensor) -> Draws:
         new = {f"true_{name}": state[name] for name in learnt.FIELDS}
         observation = torch.cat([image.clamp(-1, 2), draws["observation"][:, 1:]], 1)
+        new["kappa_weight"] = torch.ones_like(draws["kappa_weight"])  # not that of the truth
         return draws | new | {"image": image, "clean": clean, "observation": observation}

@@ -64,18 +64,23 @@ def unseen_lenses(
     lenses = []
     for i in range(count):
         sign = {"systems": str(systems), "seed": seed}
-        path = folder / f"{i:05d}.pt"
-        try:
-            lenses.append(kept(path, sign, partial(_searched, systems, seed, i)))
-        except InputError as error:
-            report(f"lens {i} is left out: {error}")
+        found = kept(folder / f"{i:05d}.pt", sign, partial(_searched, systems, seed, i))
+        if "refused" in found:
+            report(f"lens {i} is left out: {found['refused']}")
+        else:
+            lenses.append(found)
     if not lenses:
         raise InputError(f"seed: must give lenses with arcs, found none of {count}; change it")
     return together(lenses)
 
 
-def _searched(systems: Systems, seed: int, number: int) -> Draws:
-    return searched(systems.raw(1, seed, UNSEEN, number, "test"), seed=seed)
+def _searched(systems: Systems, seed: int, number: int) -> dict[str, Any]:
+    """Draws a lens and searches it; tells why, where the search refuses it."""
+    raw = systems.raw(1, seed, UNSEEN, number, "test")
+    try:
+        return dict(searched(raw, seed=seed))
+    except InputError as error:
+        return {"refused": str(error)}
 
 
 def fine_tuned(
@@ -145,7 +150,8 @@ def judge(
             states[TUNED.format(name)] = machine.design, found["state"]
             steps[name] = found["steps"]
     measures = {
-        name: measured(design, state, draws, scale) for name, (design, state) in states.items()
+        name: measured(design, state, draws, scale, systems.source_side)
+        for name, (design, state) in states.items()
     }
     return {
         "measures": measures,

@@ -32,9 +32,12 @@ WAVES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 RANGES = len(WAVES) - 1
 
+FEWEST = 12
+"""Pixels from which a slope is measured, at least."""
+
 
 def slope_of(kappa: Map, grid: PixelGrid, theta_E: float) -> float:
-    r"""Measures the slope :math:`\gamma` of a map; NaN without an Einstein radius.
+    r"""Measures the slope :math:`\gamma` of a map; NaN without an Einstein radius, or if small.
 
     Arguments:
         kappa: Mean convergence of each pixel, with shape (H, W).
@@ -47,10 +50,14 @@ def slope_of(kappa: Map, grid: PixelGrid, theta_E: float) -> float:
     x, y = (c.numpy() for c in grid.coordinates(dtype=torch.float64))
     radius = np.hypot(x - center[0], y - center[1])
     ring = (radius > 0.5 * theta_E) & (radius < 1.5 * theta_E) & (kappa > 0)
+    if ring.sum() < FEWEST:
+        return float("nan")
     return float(1 - np.polyfit(np.log(radius[ring]), np.log(kappa[ring]), 1)[0])
 
 
-def measured(design: Design, state: State, draws: Draws, pixel_scale: float) -> dict[str, Tensor]:
+def measured(
+    design: Design, state: State, draws: Draws, pixel_scale: float, frame: float
+) -> dict[str, Tensor]:
     r"""Measures the states of a batch.
 
     Arguments:
@@ -58,6 +65,8 @@ def measured(design: Design, state: State, draws: Draws, pixel_scale: float) -> 
         state: The states.
         draws: The lenses.
         pixel_scale: Side of a pixel [arcsec].
+        frame: Side of the source's frame over which its error is a mean, for all designs, each
+            wrong nowhere beyond its own [pixel].
 
     Returns:
         By name, with shape (B): ``chi2`` of the frame and ``chi2 arc`` of where the arcs exceed
@@ -73,7 +82,8 @@ def measured(design: Design, state: State, draws: Draws, pixel_scale: float) -> 
     found = image_errors(design.image(state, draws), draws)
     off = (state["source"] - truth["source"]).flatten(1)
     found["relative L2"] = off.norm(dim=1) / truth["source"].flatten(1).norm(dim=1)
-    found["RMSE"] = off.square().mean(1).sqrt() / truth["source"].amax((1, 2, 3))
+    share = design.source_side(draws) / frame
+    found["RMSE"] = off.square().mean(1).sqrt() * share / truth["source"].amax((1, 2, 3))
     region = draws["kappa_weight"] > 0.5
     square = (state["log_kappa"] - truth["log_kappa"]).square() * region
     found["kappa dex"] = (square.sum((1, 2, 3)) / region.sum((1, 2, 3))).sqrt()

@@ -25,7 +25,7 @@ from .figures import (
 )
 from .judging import Machine, judge
 from .results import added_rows, measure_rows, table_lines
-from .systems import Stock, Systems, check_data
+from .systems import Stock, Systems, check_data, own_data
 from .tuning import FineTuning
 
 SMALL = TrainConfig(
@@ -126,11 +126,12 @@ DIFFERS = (
     "masses: {masses}; the paper's are of IllustrisTNG, and of a generator that learnt them (put "
     "a file of lensrim haloes, haloes.safetensors, into the folder of --data)",
     "sources: {galaxies}; the paper's are of COSMOS, and of a generator (put stamps into the "
-    "folder galaxies of --data); no galaxy or halo is both trained and judged on",
+    "folder galaxies of --data); no name of a galaxy or halo is both trained and judged on",
     "images of {shape} pixels of {pixel:.3f} arcsec, the paper's of 128 of 0.06; Einstein radii "
     "of {low} to {high} arcsec, the paper's of 0.5 to 2.5; PSFs of {narrow} to {wide} pixels; "
     "noise of 0.001 to 0.036 of the peak, as there, but evenly in its logarithm",
-    "as published: channels of {widths}, {parameters:,} parameters against 348.5 million; trained "
+    "as published: the layout of the public code, as far as it could be told, with channels of "
+    "{widths}, {parameters:,} parameters against 348.5 million (225.9 at its widths); trained "
     "by AdamW in {steps} steps of {batch} lenses ({stocked} different ones), theirs by Adamax on "
     "2.2 million for up to 238 hours of a GPU",
     "fine-tuning: {tuned} steps at a rate of {rate:g}, chosen on nothing, theirs up to 2000 at "
@@ -140,7 +141,9 @@ DIFFERS = (
     "as fits do, and where all are judged they are searched with no look at the truth",
     "macro-models, and so our machines, have mass beyond the frame and a shear; the paper's "
     "world, which is that of all images here, has neither",
-    "errors of maps are plain, as the paper's: no mass sheet is taken off, which no image knows",
+    "errors of maps are plain, as the paper's: no mass sheet is taken off, which no image knows; "
+    "sources of our machines are compared about their own frames' middles, for no image knows a "
+    "constant deflection, the published design's on its fixed frame",
     "one seed; the errors behind the numbers are those of the {unseen} lenses alone",
 )
 
@@ -237,11 +240,11 @@ def result(
     """Makes the table and the figures of what was judged."""
     systems, added = recipe.systems, added_rows(found, minutes, sizes)
     low, high = systems.theta_E
-    own = setting.data
+    stamps, haloes = own_data(setting.data)
     told = {
-        "masses": f"{systems.halo_share:.0%} haloes ({'the halo model' if own is None else own}), "
+        "masses": f"{systems.halo_share:.0%} haloes ({haloes or 'the halo model'}), "
         "else power laws with subhalos",
-        "galaxies": "those that the packaged generator draws" if own is None else f"{own}",
+        "galaxies": f"{stamps}" if stamps else "those that the packaged generator draws",
         "shape": systems.shape,
         "pixel": systems.pixel_scale,
         "low": low,

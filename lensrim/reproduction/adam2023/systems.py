@@ -249,28 +249,33 @@ def check_data(data: Path | None) -> None:
     Raises:
         InputError: If it has neither.
     """
-    if data is not None and not ((data / GALAXIES).is_dir() or (data / HALOES).is_file()):
+    if data is not None and not any(own_data(data)):
         raise InputError(
             f"--data: must hold a folder {GALAXIES} of stamps or a file {HALOES} of lensrim "
             f"haloes, found neither in {data}; put one there"
         )
 
 
+def own_data(data: Path | None) -> tuple[Path | None, Path | None]:
+    """Returns the user's stamps and haloes, of each what is there."""
+    if data is None:
+        return None, None
+    stamps, haloes = data / GALAXIES, data / HALOES
+    return stamps if stamps.is_dir() else None, haloes if haloes.is_file() else None
+
+
 @lru_cache(maxsize=8)
 def _galaxies(data: Path | None, which: str) -> tuple[Opened | None, list[str] | None]:
     """Opens the galaxies of a set: the user's, or those that the packaged generator draws."""
-    own = None if data is None else data / GALAXIES
-    there = own is not None and own.is_dir()
-    galaxies, names, _ = DataConfig(galaxies=str(own) if there else "learnt").read(which)
+    galaxies, names, _ = DataConfig(galaxies=str(own_data(data)[0] or "learnt")).read(which)
     return galaxies, names
 
 
 @lru_cache(maxsize=8)
 def _haloes(data: Path | None, count: int, which: str) -> tuple[ScaledHaloes, tuple[str, ...]]:
     """Opens the haloes of a set: the user's, or those of the halo model."""
-    own = None if data is None else data / HALOES
-    haloes: ScaledHaloes
-    haloes = HaloBank(str(own)) if own is not None and own.is_file() else ModelHaloes(count=count)
+    own = own_data(data)[1]
+    haloes: ScaledHaloes = ModelHaloes(count=count) if own is None else HaloBank(str(own))
     return haloes, projections_of(haloes, which)
 
 

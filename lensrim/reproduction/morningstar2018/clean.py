@@ -24,8 +24,8 @@ GAIN = 0.2
 STOPS = (1.0, 2.0, 3.0, 5.0)
 """Where to stop, in units of the dirty image's noise: chosen on separate lenses."""
 
-MOST = 1500
-"""Components."""
+MOST = 10_000
+"""Components, should the noise never be reached."""
 
 
 @dataclass(frozen=True)

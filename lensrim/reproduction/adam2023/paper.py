@@ -148,12 +148,12 @@ DIFFERS = (
 )
 
 COST = {
-    "small": "measured on a busy machine, with two thirds of a core: 11 minutes of the clock for five "
-    "trainings and their lenses, about 8 to search, fine-tune and judge",
+    "small": "measured on a busy machine, with two thirds of a core: 11 minutes of the clock for "
+    "five trainings and their lenses, about 8 to search, fine-tune and judge",
     "full": "five trainings of 200 000 steps of 32 lenses; on paper, not measured: 6e12 "
     "operations a lens and step as published, 4.4 days on a GPU that makes 1e14 a second, shared "
-    "by torchrun; the lenses, 100 000 that are made once, 200 hours of a core and 90 GB; to judge, which "
-    "one process does on its CPU, too much: 2000 steps of fine-tuning for each of 1000 lenses",
+    "by torchrun; the lenses, 100 000 that are made once, 200 hours of a core and 90 GB; to judge "
+    "1000 with 2000 steps of fine-tuning each, which one process does on its CPU, too much",
 }
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_help_names_the_degeneracy_and_each_form(capsys) -> None:
         main(["reconstruct", "--help"])
     shown = capsys.readouterr().out
     assert "kappa -> lambda kappa + 1 - lambda" in shown
-    assert shown.count("$ lensrim reconstruct") == 4
+    assert shown.count("$ lensrim reconstruct") == 5
 
 
 def test_help_says_what_an_oversampled_psf_holds(capsys) -> None:
@@ -144,13 +145,13 @@ def test_reading_and_writing_are_shown_to_people(
             seen["writing"] = sys.stderr.getvalue()
             return [tmp_path / "out.fits"]
 
-    def read(*args: object):
+    def read(*args: Any, **options: Any):
         seen["reading"] = sys.stderr.getvalue()
-        return read_observation(*args)
+        return read_about(*args, **options)
 
     seen: dict[str, str] = {}
-    read_observation = command.read_observation
-    monkeypatch.setattr(command, "read_observation", read)
+    read_about = command.read_about
+    monkeypatch.setattr(command, "read_about", read)
     monkeypatch.setattr(command, "reconstruct", lambda *_, **__: Result())
     for quiet in (False, True):
         monkeypatch.setattr(sys, "stderr", Terminal())

@@ -15,7 +15,7 @@ from lensrim.reproduction.lensed.judging import MODES, PIXELS, Machine
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
 from lensrim.reproduction.morningstar2018.clean import clean, smoothed, smoothed_error
 from lensrim.reproduction.morningstar2018.coverage import LATITUDE, Array, projected
-from lensrim.reproduction.morningstar2018.judging import peaks
+from lensrim.reproduction.morningstar2018.judging import COMPONENTS, peaks
 from lensrim.reproduction.morningstar2018.paper import RECIPES, Morningstar2018
 from lensrim.reproduction.morningstar2018.readers import CLEAN, DIRTY, SKY, Readers
 from lensrim.reproduction.morningstar2018.skies import (
@@ -231,7 +231,7 @@ def test_a_paper_is_done_and_not_done_again(tmp_path: Path):
     first = paper.run(setting)
     assert first is not None and any(line.startswith("step 2") for line in said)
     assert len(first.lines) == 9
-    assert {line.rival_name for line in first.lines} <= {PIXELS, MODES, DIRTY, CLEAN}
+    assert {line.rival_name for line in first.lines} <= {PIXELS, MODES, DIRTY, CLEAN, COMPONENTS}
     said.clear()
     again = paper.run(setting)
     assert again is not None and not any(line.startswith("step") for line in said)

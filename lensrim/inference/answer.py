@@ -142,11 +142,11 @@ class SourceSystem:
             expected = torch.zeros(*view.grid.shape, dtype=torch.float64)
             if mean is not None:
                 expected = resample(mean, view.grid)
-            image = image_data(scene)
+            image = image_data(scene, subsample=view.simulator.subsample)
             there = view.see(expected[None])[0]
             image = replace(image, data=image.data - there.flatten() * image.weight)
             if tune:
-                state = view.tuned(scene, image.data, state, tune)
+                state = view.tuned(scene, image, state, tune)
             modes = SourceModes(MODES)
             core, size = state.hyper[:1, 2:].exp().flip(1).unbind(1)
             basis = modes.on_pixels(view.grid, 1 / size, core)[0]

@@ -270,7 +270,7 @@ def _axes(
     moved = directions.alpha - constant[..., None, None]
     moved = view.simulator.kappa_to_alpha.interpolate(moved)
     shifted = _shifted(view, source, moved)
-    images = view.simulator.observe(shifted[:, None])[:, 0].flatten(1) * system.image.weight
+    images = system.image.weighted(view.simulator.observe(shifted[:, None])[:, 0].flatten(1))
     cross = solution.scale * (images @ system.design.columns[0])
     half = torch.linalg.solve_triangular(solution.factor[0], cross.T, upper=False)
     curvature = images @ images.T - half.T @ half + torch.diag(directions.precision)

@@ -1,6 +1,6 @@
 """What bends the rays, and the source plane that is seen through it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
-from .inversion import TUNED, SourceModes
+from .inversion import TUNED, ImageData, SourceModes
 from .macro import MacroPrior, MacroState, mass_model
-from .search import Scene, image_data
+from .search import Scene
 
 RAYS = 2
 """Rays along each side of a pixel, each convolved for itself: more of them change no answer."""
@@ -136,13 +136,12 @@ class View:
             images.append(self.simulator.trace(chunk[:, None], rays, center)[:, 0])
         return torch.cat(images)
 
-    def tuned(self, scene: Scene, data: Tensor, state: MacroState, rounds: int) -> MacroState:
-        """Lets the source prior climb the evidence of pixels; its disc is fitted to the arcs.
+    def tuned(self, scene: Scene, image: ImageData, state: MacroState, rounds: int) -> MacroState:
+        """Lets the source prior climb the evidence of an image; its disc is fitted to the arcs.
 
-        Averages over a pixel's rays do for it, and are faster.
+        The image is one of as many rays a pixel; their averages do for it, and are faster.
         """
         grid, k = scene.frame.grid, self.simulator.subsample
-        image = replace(image_data(scene, subsample=k), data=data)
         (h, w) = grid.shape
         x, y = ray_coordinates(grid, k)
         rays = self.rays[0].reshape(2, h, k, w, k).permute(2, 4, 1, 3, 0).reshape(k * k, h * w, 2)

@@ -198,7 +198,7 @@ class PSF(nn.Module):
         if psf.ndim == 3:
             kernel = kernel.unsqueeze(1)
         self.shape, self.psf_kind, self.subsample = (shape[0], shape[1]), psf_kind, subsample
-        self.size = _padded(self.shape, kernel.shape)
+        self.size = padded_size(self.shape, kernel.shape)
         transfer = transfer_function(wrapped(kernel, self.shape, self.size))
         self.register_buffer("transfer", transfer.to(dtype), persistent=False)
 
@@ -293,7 +293,7 @@ def _clip(stamp: Tensor, shape: tuple[int, ...]) -> Tensor:
     return stamp[..., cut[0] : h - cut[0], cut[1] : w - cut[1]]
 
 
-def _padded(shape: tuple[int, int], stamp: tuple[int, ...]) -> tuple[int, int]:
+def padded_size(shape: tuple[int, int], stamp: tuple[int, ...]) -> tuple[int, int]:
     """Chooses a periodic grid on which nothing wraps around into the image."""
     reach = [min(s // 2, n - 1) for s, n in zip(stamp[-2:], shape, strict=True)]
     return fast_length(shape[0] + reach[0]), fast_length(shape[1] + reach[1])

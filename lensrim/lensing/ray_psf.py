@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fourier import convolve, correlate, fast_length, transfer_function
-from .psf import PSFKind, normalize_psf, wrapped
+from .fourier import convolve, correlate, transfer_function
+from .psf import PSFKind, normalize_psf, padded_size, wrapped
 
 ORDER = 5
 """Order of the spline between the samples of the stamp."""
@@ -115,8 +115,7 @@ class RayPSF(nn.Module):
         if psf.ndim == 2:
             kernels = kernels[0]
         self.shape, self.subsample = (shape[0], shape[1]), subsample
-        reach = [min(s // 2, n - 1) for s, n in zip(kernels.shape[-2:], shape, strict=True)]
-        self.size = fast_length(shape[0] + reach[0]), fast_length(shape[1] + reach[1])
+        self.size = padded_size(self.shape, kernels.shape)
         transfer = transfer_function(wrapped(kernels, self.shape, self.size))
         self.register_buffer(
             "transfer", transfer.to(device or psf.device, dtype), persistent=False

@@ -47,8 +47,8 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
     """Trains a machine, or goes on with it.
 
     Returns:
-        It, in the first process with its averaged weights, on the setting's device, and the
-        minutes that the training took in all sessions.
+        It, with its averaged weights, on the setting's device, and the minutes that the training
+        took in all sessions.
     """
     config = quickened(trainee.config) if setting.quick else trainee.config
     config = replace(config, seed=setting.seed)
@@ -78,7 +78,7 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
         report=report,
         group=setting.group,
     )
-    # the first process alone need see the file, but later trainings begin with this in all of them
+    # the first process alone need see the file, and a later training may use this in all of them
     averaged = setting.group.from_first(lambda: read_weights(folder / EMA)[0])
     model.load_state_dict(averaged)
     return model.eval(), history.lines[-1]["seconds"] / 60

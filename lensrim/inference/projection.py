@@ -156,7 +156,7 @@ class Fitted:
         """Returns gradient (6) and curvature (6, 6) of the loss."""
         slope, size = self.jacobian(), (1 + self.residual**2).sqrt()
         gradient = slope.T @ (self.residual / size)
-        curvature = (slope.T / size**3) @ slope
+        curvature = (slope.T / torch.where(self.residual.abs() < 3, size**3, size)) @ slope
         return gradient.numpy(), curvature.numpy()
 
 

@@ -32,7 +32,6 @@ from scipy import ndimage
 from ..grid import PixelGrid
 from ..lensing.psf import PSF, PSFKind
 from ..lensing.ray_psf import RayPSF
-from .ascent import ray_coordinates
 from .gaussians import Array, Gaussians
 from .projection import Fitted, Pixels, Whiten, descend
 
@@ -130,8 +129,7 @@ class LensLightFitter:
         self.frame = frame
         half = min(frame.grid.fov) / 2
         self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
-        x, y = ray_coordinates(frame.grid, SUBSAMPLE)
-        self.gaussians = Gaussians(self.sigmas, x, y, frame.operator(SUBSAMPLE))
+        self.gaussians = Gaussians(frame.grid, self.sigmas, frame.operator(SUBSAMPLE))
 
     def fit(
         self,

@@ -38,6 +38,9 @@ Whiten = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-4
 """Gain relative to :math:`E` at which a fit ends."""
 
+OUTLIER = 3.0
+"""Residual from which a pixel counts as an outlier in a step."""
+
 STEPS = 8
 """Steps of a fit, at most."""
 
@@ -153,10 +156,16 @@ class Fitted:
         return basis @ (basis.T @ change - moved) - change
 
     def model(self) -> tuple[Array, Array]:
-        """Returns gradient (6) and curvature (6, 6) of the loss."""
+        """Returns gradient (6) and curvature (6, 6) of the loss.
+
+        The loss of an outlier is nearly linear. There the curvature is that of the parabola which
+        touches the loss and nowhere lies below it, or the first steps, when arcs are still in the
+        image, would be far too long.
+        """
         slope, size = self.jacobian(), (1 + self.residual**2).sqrt()
+        inner = self.residual.abs() < OUTLIER
         gradient = slope.T @ (self.residual / size)
-        curvature = (slope.T / torch.where(self.residual.abs() < 3, size**3, size)) @ slope
+        curvature = (slope.T / torch.where(inner, size**3, size)) @ slope
         return gradient.numpy(), curvature.numpy()
 
 
@@ -166,11 +175,9 @@ def descend(evaluate: Callable[[Array], Fitted], start: Fitted, bounds: Array) -
     Arguments:
         evaluate: Solves for the amplitudes at a shape.
         start: Where to begin.
-        bounds: Largest and smallest shape, with shape (2, 6).
-        scale: 
+        bounds: Smallest and largest shape, with shape (2, 6).
     """
-    low, high = bounds
-    best, damping = start, 1e-3
+    (low, high), best, damping = bounds, start, 1e-3
     gradient, curvature = best.model()
     for _ in range(STEPS):
         held = ((best.shape <= low) & (gradient > 0)) | ((best.shape >= high) & (gradient < 0))
@@ -178,14 +185,15 @@ def descend(evaluate: Callable[[Array], Fitted], start: Fitted, bounds: Array) -
         matrix = curvature[np.ix_(free, free)]
         matrix = matrix + damping * np.diag(np.diag(matrix))
         shape = best.shape.copy()
+        # not a solve: where no amplitude is left, nothing depends on the shape
         shape[free] -= np.linalg.lstsq(matrix, gradient[free])[0]
         found = evaluate(np.clip(shape, low, high))
         gain = best.loss - found.loss
-        if gain > 0:
-            best, damping = found, damping / 10
-            if gain < TOLERANCE * best.loss:
-                break
-            gradient, curvature = best.model()
-        else:
+        if gain <= 0:
             damping *= 10
+            continue
+        best, damping = found, damping / 10
+        if gain < TOLERANCE * best.loss:
+            break
+        gradient, curvature = best.model()
     return best

@@ -27,15 +27,16 @@ def frame(image: np.ndarray) -> Frame:
 
 EMPTY = frame(np.zeros(GRID.shape))
 BLUR = EMPTY.operator(3).double()
+GAUSSIANS = Gaussians(GRID, SIGMAS, BLUR)
 
 
 def seen(shape: np.ndarray, image: np.ndarray, whiten=lambda columns: columns) -> Fitted:
     pixels = Pixels.of(image, EMPTY.sigma, image > -np.inf, whiten)
-    return Fitted.of(Gaussians(GRID, SIGMAS, BLUR), pixels, shape)
+    return Fitted.of(GAUSSIANS, pixels, shape)
 
 
 def galaxy(shape: np.ndarray = SHAPE) -> np.ndarray:
-    images = Gaussians(GRID, SIGMAS, BLUR).draw(shape).images()
+    images = GAUSSIANS.draw(shape).images()
     return (torch.from_numpy(TRUTH) @ images).reshape(GRID.shape).numpy()
 
 
@@ -55,7 +56,7 @@ ARC = np.exp(-((np.hypot(X, Y) - 0.6) ** 2) / 0.01) * (Y > 0.2 * X)
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["plain", "round", "edge"])
 def test_gaussians_are_those_of_all_rays(shape, monkeypatch):
-    found = Gaussians(GRID, SIGMAS, BLUR).draw(shape).images()
+    found = GAUSSIANS.draw(shape).images()
     monkeypatch.setattr(gaussians, "WIDE", np.inf)
     monkeypatch.setattr(gaussians, "REACH", 100.0)
     true = Gaussians(GRID, SIGMAS, BLUR).draw(shape).images()
@@ -122,7 +123,7 @@ def test_what_may_be_an_arc_is_not_taken_for_light():
     for whiten, good in ((without(ARC), True), (lambda columns: columns, False)):
         _, light = fitted(image + ARC + noise(), whiten=whiten)
         left = (light.image + light.sky - image)[ARC > 0.1] / 0.01
-        assert (np.sqrt((left**2).mean()) < 0.5) is good
+        assert bool(np.sqrt((left**2).mean()) < 0.5) is good
 
 
 def test_a_shape_keeps_to_its_bounds():

@@ -98,7 +98,8 @@ class Drawn:
         """Returns the derivatives of the image with amplitudes (Q), with shape (6, N)."""
         parts = amplitudes.split([len(layer.maps) for layer in self.layers])
         pairs = zip(self.layers, parts, strict=True)
-        return self._seen(sum(self._frame(layer, layer.tangent(a)) for layer, a in pairs))
+        maps = [self._frame(layer, layer.tangent(a)) for layer, a in pairs]
+        return self._seen(torch.stack(maps).sum(0))
 
     def pull(self, image: Tensor) -> Tensor:
         """Returns the products of an image (N) with all derivatives, with shape (Q, 6)."""

@@ -69,9 +69,9 @@ class Pixels:
     def of(cls, image: Array, sigma: Array, use: NDArray[np.bool_], whiten: Whiten) -> "Pixels":
         """Takes the pixels ``use`` of maps (H, W)."""
         weight = 1 / torch.from_numpy(sigma[use])
-        seen = whiten(torch.stack([torch.from_numpy(image[use]) * weight, weight], -1))
         index = torch.from_numpy(np.flatnonzero(use))
-        return cls(index, weight, whiten, *seen.unbind(-1), use.size)
+        seen, sky = whiten(torch.stack([torch.from_numpy(image[use]) * weight, weight], -1)).T
+        return cls(index, weight, whiten, seen, sky, use.size)
 
     def take(self, maps: Tensor) -> Tensor:
         """Puts maps (m, N) into whitened columns (n, m)."""

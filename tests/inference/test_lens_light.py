@@ -35,7 +35,7 @@ def seen(shape: np.ndarray, image: np.ndarray, whiten=lambda columns: columns) -
     return Fitted.of(GAUSSIANS, pixels, shape)
 
 
-def galaxy(shape: np.ndarray = SHAPE) -> np.ndarray:
+def galaxy(shape: np.ndarray = SHAPE):
     images = GAUSSIANS.draw(shape).images()
     return (torch.from_numpy(TRUTH) @ images).reshape(GRID.shape).numpy()
 
@@ -46,11 +46,11 @@ def noise(seed: int = 0) -> np.ndarray:
 
 def without(arc: np.ndarray):
     """Takes out of pixels what a source of that image could be."""
-    arc = torch.from_numpy(arc.ravel() / np.linalg.norm(arc))
-    return lambda pixels: pixels - 0.999 * torch.tensordot(arc, arc @ pixels, 0)
+    unit = torch.from_numpy(arc.ravel() / np.linalg.norm(arc))
+    return lambda pixels: pixels - 0.999 * torch.tensordot(unit, unit @ pixels, 0)
 
 
-X, Y = (c.numpy() for c in GRID.coordinates(dtype=torch.float64))
+X, Y = (np.asarray(c) for c in GRID.coordinates(dtype=torch.float64))
 ARC = np.exp(-((np.hypot(X, Y) - 0.6) ** 2) / 0.01) * (Y > 0.2 * X)
 
 

@@ -130,14 +130,9 @@ class Morningstar2018:
         recipe = replace(recipe, skies=replace(recipe.skies, galaxies=galaxies_of(setting.data)))
         machines, minutes = trained(recipe, setting)
         chosen = choices(recipe.skies, min(CHOSEN, recipe.unseen.count), setting)
-        # Readers are trained on the skies of these, which do not belong to them.
-        skies = [f"sky_{name}" for name in machines["sky"]]
-        read_off = {"stop": chosen.stop, **signs(setting.folder, skies, setting.group)}
-        make = partial(Readers, recipe.skies.shape, machines["sky"], chosen.stop)
-        told = described("readers", make, readers_loss, recipe.reading, recipe, setting)
-        told = replace(told, said={**told.said, "read off": read_off})
-        readers, minutes["readers"] = train(told, setting)
-        assert isinstance(readers, Readers)
+        readers, minutes["readers"] = trained_readers(
+            recipe, machines["sky"], chosen.stop, setting
+        )
         setting.say("judging")
         folders = [f"{sought}_{name}" for sought, own in machines.items() for name in own]
         found = kept_by_first(
@@ -166,6 +161,24 @@ def trained(
             assert isinstance(rim, RIM)
             machines[sought][name] = Machine(design, rim)
     return machines, minutes
+
+
+def trained_readers(
+    recipe: SkyRecipe, machines: Mapping[str, Machine], stop: float, setting: Setting
+) -> tuple[Readers, float]:
+    """Trains the networks that read lenses off skies: those of machines, which do not belong to
+    them and stay as they are, and CLEAN's; and in how many minutes.
+
+    Raises:
+        InputError: If they have been trained on skies of other machines, or cleaned otherwise.
+    """
+    weights = signs(setting.folder, [f"sky_{name}" for name in machines], setting.group)
+    make = partial(Readers, recipe.skies.shape, machines, stop)
+    told = described("readers", make, readers_loss, recipe.reading, recipe, setting)
+    told = replace(told, said={**told.said, "stop": stop, "weights": weights})
+    readers, minutes = train(told, setting)
+    assert isinstance(readers, Readers)
+    return readers, minutes
 
 
 def machine_loss(

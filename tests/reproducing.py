@@ -29,10 +29,17 @@ from lensrim.training.distributed import Group, joined
 
 
 def papers() -> Mapping[str, Paper]:
-    """The papers at full scale, but with small images; the machines are those of ``small``."""
+    """The papers at full scale, but with small images; the machines are those of ``small``.
+
+    Batches are made by workers for one of them alone: to start these takes most of the time.
+    """
     small, full = (putzky2017.RECIPES[scale] for scale in ("small", "full"))
     narrow = {"published": patches.Published(4, 6, 3), "ours": patches.Ours((4, 6), 4, 3)}
-    of_patches = {"small": replace(small, **narrow), "full": replace(full, size=12)}
+    configs = {kind: replace(config, workers=0) for kind, config in full.configs.items()}
+    of_patches = {
+        "small": replace(small, **narrow),
+        "full": replace(full, size=12, configs=configs),
+    }
 
     array = Array(antennas=14, times=2)
     view = {"shape": 32, "pixel_scale": 0.14, "theta_E": (0.6, 1.0)}
@@ -42,17 +49,25 @@ def papers() -> Mapping[str, Paper]:
         "small": replace(morningstar2018.RECIPES["small"], **designs),
         "full": replace(morningstar2018.RECIPES["full"], skies=skies),
     }
+    full = morningstar2019.RECIPES["full"]
     of_lenses = {
         "small": replace(morningstar2019.RECIPES["small"], **designs),
-        "full": replace(morningstar2019.RECIPES["full"], lenses=Lenses(**view)),
+        "full": replace(
+            full,
+            lenses=Lenses(**view),
+            config=replace(full.config, workers=0),
+            reading=replace(full.reading, workers=0),
+        ),
     }
 
     systems = Systems(shape=32, fov=6.4, theta_E=(0.8, 1.2), halo_share=0.0)
     whole = LensConfig(steps=2, widths=(4, 6), lift=4, embedding=8)
+    full = adam2023.RECIPES["full"]
+    config = replace(full.config, workers=0)
     joint = Joint(systems.source_side, (4, 6, 6), 1, 5, 2)
     of_both = {
         "small": replace(adam2023.RECIPES["small"], published=joint, ours=whole),
-        "full": replace(adam2023.RECIPES["full"], published=joint, systems=systems),
+        "full": replace(full, published=joint, systems=systems, config=config),
     }
     return {
         "putzky2017": putzky2017.Putzky2017(recipes=of_patches),

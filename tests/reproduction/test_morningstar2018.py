@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from judgements import assert_alike, machines_of
+from judgements import assert_alike, machines_of, shorten
 from pretend import pretended_device
 
 from lensrim.errors import InputError
@@ -17,6 +17,7 @@ from lensrim.lensing.nufft import Direct
 from lensrim.reproduction.lensed.inversion import RIDGE, invert, pixels, roughness
 from lensrim.reproduction.lensed.judging import MODES, PIXELS, Machine, together
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
+from lensrim.reproduction.morningstar2018 import judging
 from lensrim.reproduction.morningstar2018.clean import clean, smoothed, smoothed_error
 from lensrim.reproduction.morningstar2018.coverage import LATITUDE, Array, projected
 from lensrim.reproduction.morningstar2018.judging import COMPONENTS, Choices, judge_part, peaks
@@ -230,7 +231,9 @@ def test_readers_read_each_kind_of_image(draws):
     assert len(readers.state_dict()) == 5 * len(readers.readers[0].state_dict())
 
 
-def test_all_is_judged_on_a_device(draws):
+@pytest.mark.slow
+def test_all_is_judged_on_a_device(draws, monkeypatch: pytest.MonkeyPatch):
+    shorten(monkeypatch, judging)
     machines = {sought: machines_of(DESIGNS) for sought in SCENES}
     torch.manual_seed(0)
     readers, chosen = Readers(32, machines["sky"], 3.0), Choices(3.0, 30.0, 30.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from judgements import assert_alike, machines_of
+from judgements import assert_alike, machines_of, shorten
 from pretend import pretended_device
 
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
@@ -17,6 +17,7 @@ from lensrim.reproduction.lensed.lenses import lens_view, mass_of
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
 from lensrim.reproduction.lensed.reader import FLAT, Reader, reading_loss
 from lensrim.reproduction.lensed.recipe import Unseen
+from lensrim.reproduction.morningstar2019 import judging
 from lensrim.reproduction.morningstar2019.judging import judge_part
 from lensrim.reproduction.morningstar2019.lenses import Lenses, scene_of, shown
 from lensrim.reproduction.morningstar2019.paper import RECIPES, Morningstar2019
@@ -177,7 +178,9 @@ def test_d_is_that_of_a_camera(draws, scene):
         assert float(found[k]) == pytest.approx(misfit(*maps), rel=1e-4)
 
 
-def test_all_is_judged_on_a_device(draws):
+@pytest.mark.slow
+def test_all_is_judged_on_a_device(draws, monkeypatch: pytest.MonkeyPatch):
+    shorten(monkeypatch, judging)
     machines = machines_of(DESIGNS)
     torch.manual_seed(0)
     reader = Reader(32, widths=(4, 6), hidden=8)

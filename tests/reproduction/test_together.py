@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -10,6 +11,13 @@ from pathlib import Path
 import pytest
 import reproducing
 
+from lensrim.evaluation.problems.problem import TRAINING
+from lensrim.reproduction.adam2023.systems import Stock, Systems
+from lensrim.reproduction.lensed.recipe import Batches
+from lensrim.reproduction.morningstar2018.skies import Skies
+from lensrim.reproduction.morningstar2019.lenses import Lenses
+from lensrim.reproduction.putzky2017.paper import Batches as Patches
+from lensrim.reproduction.putzky2017.pictures import Leaves
 from lensrim.training.distributed import Group
 
 NAMES = list(reproducing.papers())
@@ -47,6 +55,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "table.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+DRAWS = {
+    "putzky2017": Patches("3task", Leaves(), 12, 0),
+    "morningstar2018": Batches(Skies(), 0),
+    "morningstar2019": Batches(Lenses(), 0),
+    "adam2023": Stock(Systems(), Path("stock"), 0, TRAINING, 2),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_what_draws_batches_can_be_sent_to_workers(draw: object):
+    assert pickle.loads(pickle.dumps(draw)) == draw
 
 
 @pytest.mark.slow

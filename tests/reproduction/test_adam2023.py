@@ -243,6 +243,7 @@ def test_a_folder_of_data_must_hold_some(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @every_world
 def test_machines_are_run_and_tuned_on_a_device(design: Design, lens):
     torch.manual_seed(0)

@@ -93,9 +93,9 @@ COST = {
     "full": "not run; four trainings of 100 000 steps of 32 lenses: 2.9e11 operations a lens as "
     "published and 1.0e11 ours (counted), 70 GPU-hours together at 1e13 a second (assumed); their "
     "lenses and the readers' 17 million take 0.09 s of a core each (measured), 400 core-hours, in "
-    "four workers of each process; to CLEAN the readers' as long (measured), 100 core-hours, if "
-    "the GPU did not do it. To judge 200 lenses, in parts of four, a root of a matrix of 9216 rows is taken three times a "
-    "lens in double precision, 8e11 operations and 3 GB",
+    "four workers of each process; to CLEAN the readers' takes 100 more (measured) where no GPU "
+    "does it. To judge 200 lenses, four at a time, a matrix of 9216 rows is factored three times "
+    "a lens in double precision: 8e11 operations, and 3 GB for the four",
 }
 
 SCENES: Mapping[str, Callable[[Draws], Scene]] = {

@@ -13,6 +13,7 @@ from lensrim.io.product import Product
 from lensrim.plotting import contact_sheet, plot_coverage, plot_history, plot_product
 from lensrim.plotting.coverage import Curve
 from lensrim.plotting.marks import arcsinh_norm, round_ticks
+from lensrim.plotting.thumbnails import PANELS, thumbnails
 
 
 def celestial() -> WCS:
@@ -238,3 +239,22 @@ def test_coverage_has_a_panel_for_each_quantity():
         assert band[:, 1].max() <= 1
     with pytest.raises(ValueError, match="curves must hold a quantity or more"):
         plot_coverage({})
+
+
+def test_thumbnails_show_the_arcs_without_the_lens() -> None:
+    product = make_product()
+    x, y = (c.numpy() for c in product.image_grid.coordinates())
+    light = 300 * np.exp(-np.hypot(x, y))
+    maps = {**product.image_maps, "DATA": product.image_maps["DATA"] + light}
+    brighter = replace(product, image_maps={**maps, "LENS_LIGHT": light})
+    side, (plain, lit) = 40, (thumbnails(p, side=40) for p in (product, brighter))
+    assert plain.shape == (side, len(PANELS) * side, 3)
+    panels = {
+        name: (slice(None), slice(k * side, (k + 1) * side)) for k, name in enumerate(PANELS)
+    }
+    for name in ("arcs", "model", "source", "kappa"):
+        np.testing.assert_array_equal(plain[panels[name]], lit[panels[name]])
+    assert (plain[panels["data"]] != lit[panels["data"]]).any()
+    ring = plain[panels["model"]].sum(-1)
+    assert ring.max() > 2 * np.median(ring)
+    assert len(np.unique(plain[panels["arcs"]][-1])) == 1  # row 0, which is not used, is below

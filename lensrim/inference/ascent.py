@@ -25,9 +25,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..grid import PixelGrid
@@ -114,7 +112,7 @@ class MacroProblem:
         free = self.prior.slope_width > 0
         return -deflection_jacobian(p, self.x, self.y, free_slope=free)
 
-    def marginal(self, state: MacroState) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    def marginal(self, state: MacroState) -> Callable[[Tensor], Tensor]:
         r"""Returns the square root of the image's inverse covariance, source integrated out.
 
         With the whitened source columns :math:`G = U S V^T` the covariance of the image in units
@@ -126,8 +124,8 @@ class MacroProblem:
             state: A single candidate.
 
         Returns:
-            A function of the n pixels that are used, in units of the noise, with shape (n) or
-            (n, m).
+            A symmetric function of the n pixels that are used, in units of the noise, with shape
+            (n) or (n, m), on the CPU.
         """
         system, k = self.system(state), len(self.modes)
         columns = system.columns[0, self.image.weight > 0, :k]
@@ -136,7 +134,7 @@ class MacroProblem:
         kept = values > 1e-6
         values, basis = values[kept], columns @ vectors[:, kept] / values[kept].sqrt()
         shrunk = basis * (1 - (1 + values).rsqrt())
-        left, right = shrunk.cpu().numpy(), basis.cpu().numpy()
+        left, right = shrunk.cpu(), basis.cpu()
         return lambda pixels: pixels - left @ (right.T @ pixels)
 
     def resize(self, state: MacroState) -> MacroState:

@@ -27,14 +27,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from ..grid import PixelGrid
 from ..lensing.psf import PSF, PSFKind
 from ..lensing.ray_psf import RayPSF
+from .gaussians import Array, Gaussians
+from .projection import Fitted, Pixels, Whiten, descend
 
-Array = NDArray[np.float64]
-Whiten = Callable[[Array], Array]
 SUBSAMPLE = 3
 STRUCTURE = 0.05
 """Part of the lens light that counts as noise: galaxies are not sums of Gaussians."""
@@ -109,7 +109,8 @@ class LensLight:
     @property
     def image(self) -> Array:
         """Convolved lens galaxy without the sky, with shape (H, W)."""
-        return np.tensordot(self.amplitudes[:-1], self.templates[:-1], 1)
+        # a product of matrices would wake the threads of BLAS for next to nothing
+        return np.einsum("q,qhw->hw", self.amplitudes[:-1], self.templates[:-1])
 
     @property
     def sky(self) -> float:
@@ -129,44 +130,7 @@ class LensLightFitter:
         self.frame = frame
         half = min(frame.grid.fov) / 2
         self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
-        x, y = (c.numpy() for c in frame.grid.coordinates(SUBSAMPLE, dtype=torch.float64))
-        self.x, self.y = x, y
-        self.blur = frame.operator(SUBSAMPLE)
-
-    def templates(self, shape: Array) -> Array:
-        """Returns the convolved templates (Q, H, W) for (x, y, e1, e2 inner, e1, e2 outer)."""
-        (h, w), k = self.frame.grid.shape, SUBSAMPLE
-        dx, dy = self.x - shape[0], self.y - shape[1]
-        t = np.linspace(0, 1, len(self.sigmas))[:, None, None]
-        e1 = (1 - t) * shape[2] + t * shape[4]
-        e2 = (1 - t) * shape[3] + t * shape[5]
-        wx, wy = dx - e1 * dx - e2 * dy, dy + e1 * dy - e2 * dx
-        r2 = (wx**2 + wy**2) / (1 - e1**2 - e2**2)
-        maps = np.exp(-0.5 * r2 / self.sigmas[:, None, None] ** 2)
-        maps = torch.from_numpy(maps.reshape(-1, h, k, w, k).mean(axis=(2, 4))).float()
-        convolved = self.blur(maps[:, None])[:, 0].double().numpy()
-        return np.concatenate([convolved, np.ones((1, h, w))])
-
-    def amplitudes(
-        self, templates: Array, image: Array, use: NDArray[np.bool_], whiten: Whiten
-    ) -> Array:
-        """Solves for the amplitudes: Gaussians not negative, sky free."""
-        weight = 1 / self.frame.sigma[use]
-        columns = whiten((templates[:, use] * weight).T)
-        scale = np.linalg.norm(columns, axis=0)
-        # what no used pixel sees, as under a mask on the core, stays out
-        seen = scale > 1e-6 * scale.max()
-        scale = np.where(seen, scale, 1.0)
-        columns = columns * seen
-        upper = np.full(len(templates), np.inf)
-        lower = np.zeros(len(templates))
-        lower[-1] = -np.inf
-        gram, moment = columns / scale, whiten(image[use] * weight)
-        # The normal equations' triangular factor keeps the bounded problem at Q x Q.
-        factor = np.asarray(np.linalg.qr(np.column_stack([gram, moment]), mode="r"))
-        factor = factor[: len(scale) + 1]
-        fit = optimize.lsq_linear(factor[:, :-1], factor[:, -1], (lower, upper), method="bvls")
-        return np.where(seen, fit.x / scale, 0.0)
+        self.gaussians = Gaussians(frame.grid, self.sigmas, frame.operator(SUBSAMPLE))
 
     def fit(
         self,
@@ -182,41 +146,33 @@ class LensLightFitter:
             image: The image, with shape (H, W).
             use: Pixels that are fitted.
             start: The shape's numbers to start from; guessed if ``None``.
-            whiten: Takes out of pixels (N, ...) in units of their noise what else may be there.
+            whiten: Takes out of pixels (n) or (n, m) in units of their noise what else may be
+                there; symmetric.
         """
-        weight = 1 / self.frame.sigma[use]
+        pixels = Pixels.of(image, self.frame.sigma, use, whiten)
 
-        def residual(shape: Array) -> Array:
-            templates = self.templates(shape)
-            model = np.tensordot(self.amplitudes(templates, image, use, whiten), templates, 1)
-            return whiten((image[use] - model[use]) * weight)
+        def evaluate(shape: Array) -> Fitted:
+            return Fitted.of(self.gaussians, pixels, shape)
 
-        if start is None:
-            # the brightest pixel may be in an arc, where a galaxy fits worse
-            start = min(self._guesses(image), key=lambda s: np.log1p(residual(s) ** 2).sum())
         reach = 2 * self.frame.fwhm + 2 * self.frame.grid.spacing
         bounds = np.array([reach, reach, 0.5, 0.5, 0.5, 0.5])
-        center = np.array([*start[:2], 0, 0, 0, 0])
-        result = optimize.least_squares(
-            residual,
-            np.clip(start, center - 0.99 * bounds, center + 0.99 * bounds),
-            bounds=(center - bounds, center + bounds),
-            x_scale=np.array([1, 1, 2, 2, 2, 2]) * self.frame.grid.spacing,
-            loss="soft_l1",
-            diff_step=1e-3,
-            xtol=1e-4,
-            ftol=1e-4,
-            max_nfev=6,
-        )
-        return result.x, self.at(result.x, image, use, whiten)
+        if start is None:
+            # the brightest pixel may be in an arc, where a galaxy fits worse
+            guesses = (evaluate(guess) for guess in self._guesses(image))
+            begin = min(guesses, key=lambda g: float((g.residual**2).log1p().sum()))
+            middle = begin.shape
+        else:
+            middle = np.array([*start[:2], 0, 0, 0, 0])
+            begin = evaluate(np.clip(start, middle - 0.99 * bounds, middle + 0.99 * bounds))
+        fitted = descend(evaluate, begin, middle + np.stack([-bounds, bounds]))
+        return fitted.shape, self._light(fitted)
 
-    def at(self, shape: Array, image: Array, use: NDArray[np.bool_], whiten: Whiten) -> LensLight:
-        """Solves for the amplitudes at a given shape."""
-        templates = self.templates(shape)
-        amplitudes = self.amplitudes(templates, image, use, whiten)
-        light = np.tensordot(amplitudes[:-1], templates[:-1], 1)
-        x, y = (c.numpy() for c in self.frame.grid.coordinates(dtype=torch.float64))
-        radius, spacing = np.hypot(x - shape[0], y - shape[1]), self.frame.grid.spacing
+    def _light(self, fitted: Fitted) -> LensLight:
+        shape, spacing = fitted.shape, self.frame.grid.spacing
+        templates = fitted.templates.reshape(-1, *self.frame.grid.shape).numpy()
+        amplitudes = fitted.amplitudes.numpy()
+        light = np.einsum("q,qhw->hw", amplitudes[:-1], templates[:-1])
+        radius = self.frame.distance((shape[0], shape[1]))
         rings = (np.abs(radius - min(s, radius.max() / 2)) < spacing for s in self.sigmas)
         return LensLight(
             center=(float(shape[0]), float(shape[1])),
@@ -237,8 +193,8 @@ class LensLightFitter:
         for reach in (0.25, 0.12, 0.05):
             near = np.hypot(x, y) < max(reach * min(frame.grid.fov), 1.5 * frame.grid.spacing)
             peak = np.where(near & frame.mask, smooth, -np.inf).argmax()
-            found.append(np.array([x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0]))
-        return found
+            found.append((x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0))
+        return [np.array(guess) for guess in dict.fromkeys(found)]
 
     def fit_under_arcs(
         self, *, rounds: int = 4, tick: Callable[[], None] = lambda: None

@@ -39,7 +39,7 @@ def survey_sheet(
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     lines = 1 + max(title.count("\n") for title in titles)
-    width = 5.6
+    width = 6.6
     height, gap, top = width / len(PANELS), 0.08 + 0.17 * lines, 0.28
     size = (columns * (width + 0.1) + 0.1, top + rows * (height + gap) + 0.08)
     with matplotlib.rc_context(STYLE):

@@ -10,36 +10,41 @@ from .marks import arcsinh_norm
 from .product import BRIGHTNESS, CONVERGENCE, DEVIATION, IGNORED
 
 SIDE = 72
-PANELS = ("data", "model", "residual", "source", "kappa")
+PANELS = ("data", "arcs", "model", "residual", "source", "kappa")
+"""What is shown; ``arcs`` are the data less lens light and sky, ``model`` is the arcs'."""
 
 
 def thumbnails(product: Product, *, side: int = SIDE) -> ndarray:
-    """Draws data, model, residual, source and convergence, with the stretches of the picture.
+    """Draws the ``PANELS``, with the stretches of the picture.
 
-    Data and model share one stretch; both hold the lens galaxy. Pixels that are ignored are grey.
+    Arcs and model share one stretch; the data hold the lens galaxy. Pixels that are ignored are
+    grey.
 
     Arguments:
         product: The product.
         side: Side of each panel [pixels of the screen].
 
     Returns:
-        Red, green and blue from 0 to 255, with shape :math:`(n, 5 n, 3)`, row 0 at the top.
+        Red, green and blue from 0 to 255, with shape :math:`(n, 6 n, 3)`, row 0 at the top.
     """
     maps = product.image_maps
     used = np.asarray(maps["MASK"]) != 0
     noise, sky = (float(np.median(maps[key][used])) for key in ("SIGMA", "SKY"))
-    low = sky - 2 * noise
-    brightness = arcsinh_norm(maps["DATA"][used], 2 * noise, zero=sky, low=low)
+    brightness = arcsinh_norm(maps["DATA"][used], 2 * noise, zero=sky, low=sky - 2 * noise)
+    arcs = np.where(used, maps["DATA"] - maps["LENS_LIGHT"] - maps["SKY"], np.nan)
+    # what is left of the lens galaxy's core may be brighter than all arcs
+    high = max(float(np.nanmax(maps["MODEL"])), 5 * noise)
+    of_arcs = arcsinh_norm(maps["MODEL"], 2 * noise, low=-2 * noise, high=high)
     source, kappa = product.source_maps["SOURCE"], maps["KAPPA"]
     peak = max(float(np.nanmax(source)), np.finfo(float).tiny)
     top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
     bottom = float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5))
     data = np.where(used, maps["DATA"], np.nan)
     residual = np.where(used, maps["RESIDUAL"], np.nan)
-    model = maps["LENS_LIGHT"] + maps["SKY"] + maps["MODEL"]
     panels: list[tuple[ndarray, Normalize, str]] = [
         (data, brightness, BRIGHTNESS),
-        (model, brightness, BRIGHTNESS),
+        (arcs, of_arcs, BRIGHTNESS),
+        (maps["MODEL"], of_arcs, BRIGHTNESS),
         (residual, Normalize(-4, 4), DEVIATION),
         (source, arcsinh_norm(source, 0.1 * peak, low=-0.03 * peak, high=peak), BRIGHTNESS),
         (np.clip(kappa, bottom, None), LogNorm(bottom, top), CONVERGENCE),

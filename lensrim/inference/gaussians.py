@@ -1,0 +1,194 @@
+r"""Concentric elliptical Gaussians on the pixels of a frame, and how they change with their shape.
+
+The shape is :math:`\eta = (x_0, y_0, e_1^{in}, e_2^{in}, e_1^{out}, e_2^{out})`, the centre
+[arcsec] and the ellipticities of the innermost and of the outermost Gaussian, between which they
+run linearly. The covariance of Gaussian :math:`j` is
+
+.. math:: \Sigma_j = \sigma_j^2 \begin{pmatrix} C & -B \\ -B & A \end{pmatrix} , \qquad
+          A, C = \frac{|1 \mp \epsilon|^2}{1 - |\epsilon|^2} \, , \quad
+          B = - \frac{2 \epsilon_2}{1 - |\epsilon|^2} \, ,
+
+and its peak 1. Those wider than ``WIDE`` pixels are drawn with one ray per pixel: the average over
+the :math:`k^2` rays of a pixel, of variance :math:`s^2` along each axis, adds :math:`s^2` to the
+covariance and conserves the flux,
+
+.. math:: \bar g_j = \sqrt{\frac{\det \Sigma_j}{\det(\Sigma_j + s^2)}} \;
+          e^{- \frac12 (u, v) (\Sigma_j + s^2)^{-1} (u, v)^T} \, ,
+
+to :math:`10^{-3} / \sigma^4` of the peak, with :math:`\sigma` the width along the minor axis
+[pixel]. The others are drawn with all rays, and only where they are not zero.
+
+All their derivatives are :math:`\partial g_j / \partial \eta_s = g_j \sum_k D_{jsk} b_k` with
+:math:`b = (u, v, 1, u^2, u v, v^2)` of the distance :math:`(u, v)` from the centre and few numbers
+:math:`D`. A fit needs of them only the sum over the Gaussians with given amplitudes, and the
+products with a given image, each of which is a convolution or less.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..grid import PixelGrid
+from ..lensing.psf import PSF
+from .ascent import ray_coordinates
+
+Array = NDArray[np.float64]
+
+WIDE = 2.0
+"""Width [pixel] from which one ray per pixel is enough."""
+
+REACH = 5.7
+"""Distance in standard deviations beyond which a Gaussian is zero to single precision."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Holds Gaussians that are drawn on the same rays.
+
+    Arguments:
+        maps: Gaussians, with shape (Q, R, M).
+        basis: The functions :math:`b`, with shape (6, R, M).
+        slopes: The numbers :math:`D`, with shape (Q, 6, 6).
+        place: The M pixels among the N of the frame.
+    """
+
+    maps: Tensor
+    basis: Tensor
+    slopes: Tensor
+    place: Tensor | slice
+
+    def tangent(self, amplitudes: Tensor) -> Tensor:
+        """Returns the derivatives of the sum with amplitudes (Q), with shape (6, M)."""
+        weights = (amplitudes[:, None, None] * self.slopes).movedim(0, -1)
+        change = []
+        for some in (slice(0, 2), slice(2, 6)):  # of the centre, and of the ellipticities
+            w = weights[some, some]
+            sums = (w.flatten(0, 1) @ self.maps.flatten(1)).unflatten(0, w.shape[:2])
+            change.append((sums.unflatten(2, self.maps.shape[1:]) * self.basis[some]).sum(1))
+        return torch.cat(change).mean(1)
+
+    def pull(self, image: Tensor) -> Tensor:
+        """Returns the products of an image (N) with all derivatives, with shape (Q, 6)."""
+        weighted = self.basis * (image[self.place] / self.maps.shape[1])
+        moments = self.maps.flatten(1) @ weighted.flatten(1).T
+        return torch.einsum("qsk,qk->qs", self.slopes, moments)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Holds the Gaussians of one shape.
+
+    Arguments:
+        layers: Gaussians from the narrowest to the widest.
+        blur: The convolution of averages over rays.
+    """
+
+    layers: tuple[Layer, ...]
+    blur: PSF
+
+    def images(self) -> Tensor:
+        """Returns the convolved Gaussians, with shape (Q, N)."""
+        maps = [self._frame(layer, layer.maps.mean(1)) for layer in self.layers]
+        return self._seen(torch.cat(maps))
+
+    def tangent(self, amplitudes: Tensor) -> Tensor:
+        """Returns the derivatives of the image with amplitudes (Q), with shape (6, N)."""
+        parts = amplitudes.split([len(layer.maps) for layer in self.layers])
+        pairs = zip(self.layers, parts, strict=True)
+        maps = [self._frame(layer, layer.tangent(a)) for layer, a in pairs]
+        return self._seen(torch.stack(maps).sum(0))
+
+    def pull(self, image: Tensor) -> Tensor:
+        """Returns the products of an image (N) with all derivatives, with shape (Q, 6)."""
+        pixels = image.to(self.blur.transfer).reshape(1, 1, *self.blur.shape)
+        spread = self.blur.adjoint(pixels).flatten().to(image)
+        return torch.cat([layer.pull(spread) for layer in self.layers])
+
+    def _frame(self, layer: Layer, values: Tensor) -> Tensor:
+        maps = values.new_zeros(len(values), self.blur.shape[0] * self.blur.shape[1])
+        maps[:, layer.place] = values
+        return maps
+
+    def _seen(self, maps: Tensor) -> Tensor:
+        pixels = maps.to(self.blur.transfer).reshape(-1, 1, *self.blur.shape)
+        return self.blur(pixels).flatten(1).to(maps)
+
+
+class Gaussians:
+    r"""Creates the Gaussians of a frame.
+
+    Arguments:
+        grid: The frame's pixels, N in number.
+        sigmas: Widths :math:`\sigma_j` on the intermediate axis, ascending [arcsec], (Q).
+        blur: The convolution of averages over the rays.
+    """
+
+    def __init__(self, grid: PixelGrid, sigmas: Array, blur: PSF):
+        self.grid, self.sigmas, self.blur = grid, sigmas, blur
+        self.rays, self.pixels = _rays(grid, blur.subsample), _rays(grid, 1)
+        self.narrow = int(np.searchsorted(sigmas, WIDE * grid.spacing))
+        variance = float((self.rays[0] - self.pixels[0]).square().mean())
+        self.variance = np.where(np.arange(len(sigmas)) < self.narrow, 0.0, variance)
+
+    def draw(self, shape: Array) -> Drawn:
+        """Draws the Gaussians of a shape."""
+        forms, slopes = quadratic_forms(self.sigmas, shape, self.variance)
+        n, layers = self.narrow, []
+        if n:
+            flattest = np.hypot(shape[2::2], shape[3::2]).max()
+            longest = self.sigmas[n - 1] * np.sqrt((1 + flattest) / (1 - flattest))
+            u, v = self.pixels[0, 0] - shape[0], self.pixels[1, 0] - shape[1]
+            near = (u * u + v * v < (REACH * longest + self.grid.spacing) ** 2).nonzero()[:, 0]
+            layers.append(_layer(self.rays[:, :, near], shape, forms[:n], slopes[:n], near))
+        if n < len(self.sigmas):
+            layers.append(_layer(self.pixels, shape, forms[n:], slopes[n:], slice(None)))
+        return Drawn(tuple(layers), self.blur)
+
+
+def quadratic_forms(sigmas: Array, shape: Array, variance: Array) -> tuple[Tensor, Tensor]:
+    r"""Computes the logarithms of Gaussians, :math:`f_0 + f_1 u^2 + f_2 u v + f_3 v^2`.
+
+    Arguments:
+        sigmas: Widths on the intermediate axis [arcsec], with shape (Q).
+        shape: The shape, with shape (6).
+        variance: What is added to the covariance along each axis [arcsec²], with shape (Q).
+
+    Returns:
+        The numbers :math:`f`, with shape (Q, 4), and the slopes :math:`D`, with shape (Q, 6, 6).
+    """
+    t = np.linspace(0, 1, len(sigmas))
+    e1, e2 = (1 - t) * shape[2] + t * shape[4], (1 - t) * shape[3] + t * shape[5]
+    left, s2, zero = 1 - e1**2 - e2**2, sigmas**2, np.zeros_like(t)
+    form = np.stack([(1 - e1) ** 2 + e2**2, -2 * e2, (1 + e1) ** 2 + e2**2]) / left
+    # by e1 and e2: the change of the numerator, and that of what it is divided by
+    first = 2 / left * (np.stack([e1 - 1, zero, 1 + e1]) + e1 * form)
+    second = 2 / left * (np.stack([e2, zero - 1, e2]) + e2 * form)
+    a, b, c = s2 * form + variance * np.array([1.0, 0.0, 1.0])[:, None]
+    det = a * c - b * b
+    log = np.stack([0.5 * np.log(s2**2 / det), -0.5 * a / det, -b / det, -0.5 * c / det])
+    slopes = np.zeros((6, 6, len(t)))
+    slopes[0, :2], slopes[1, :2] = (-2 * log[1], -log[2]), (-log[2], -2 * log[3])
+    for i, (d_a, d_b, d_c) in enumerate((s2 * first, s2 * second)):
+        growth = (d_a * c + a * d_c - 2 * b * d_b) / det
+        change = np.stack([-0.5 * growth, -0.5 * d_a / det, -d_b / det, -0.5 * d_c / det])
+        change[1:] -= growth * log[1:]
+        slopes[2 + i, 2:], slopes[4 + i, 2:] = (1 - t) * change, t * change
+    return torch.from_numpy(log.T.copy()), torch.from_numpy(slopes.transpose(2, 0, 1).copy())
+
+
+def _layer(
+    rays: Tensor, shape: Array, forms: Tensor, slopes: Tensor, place: Tensor | slice
+) -> Layer:
+    """Draws Gaussians on rays (2, R, M)."""
+    u, v = rays[0] - shape[0], rays[1] - shape[1]
+    basis = torch.stack([u, v, torch.ones_like(u), u * u, u * v, v * v])
+    maps = (forms @ basis[2:].flatten(1)).exp_().unflatten(1, u.shape)
+    return Layer(maps, basis, slopes, place)
+
+
+def _rays(grid: PixelGrid, k: int) -> Tensor:
+    """Returns x and y of the rays, those of a pixel together, with shape (2, k², N)."""
+    return torch.stack(ray_coordinates(grid, k))

@@ -28,6 +28,19 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         raise unreadable(path, error) from error
 
 
+def check_sum(path: str | os.PathLike[str], expected: str) -> None:
+    """Makes sure that a packaged file is the one of its card.
+
+    Raises:
+        InputError: If its SHA-256 is another, or it cannot be read.
+    """
+    if (sha := sha256_of(path)) != expected:
+        raise InputError(
+            f"{os.fspath(path)}: must have the checksum of its card, {expected[:12]}..., found "
+            f"{sha[:12]}...; install lensrim again"
+        )
+
+
 def unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
     """Returns the error to raise where a file of weights cannot be read."""
     reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error

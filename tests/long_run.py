@@ -30,8 +30,8 @@ from lensrim import zoo
 from lensrim._weights import read_weights, write_weights
 from lensrim.evaluation.mock_files import write_mock
 from lensrim.evaluation.mocks import make_mock
-from lensrim.inference import reconstruct as chain
-from lensrim.inference import search
+from lensrim.inference import fit, search
+from lensrim.inference.reconstruct import ReconstructOptions
 from lensrim.survey.catalogue import Outcome, run_survey
 from lensrim.survey.columns import DONE
 from lensrim.survey.lenses import find_lenses
@@ -58,8 +58,8 @@ def shorten(patch: Callable[[Any, str, Any], None]) -> None:
     stages = (replace(first, steps=2, keep=2), replace(fine, steps=2, keep=1))
     for name, value in {"RADII": 4, "DRAWS": 2, "SHAPES": 1, "CORES": (0.05,)}.items():
         patch(search, name, value)
-    patch(chain, "search", partial(search.search, stages=stages))
-    patch(chain, "AGAIN", float("inf"))
+    patch(fit, "search", partial(search.search, stages=stages))
+    patch(fit, "AGAIN", float("inf"))
 
 
 def write_lenses(folder: Path, count: int) -> Path:
@@ -104,7 +104,7 @@ def run(folder: Path, count: int) -> list[Row]:
     """Does the survey, and returns the rows of what failed."""
     table = write_lenses(folder / "obs", count)
     model = unlimited(folder / "unlimited.safetensors")
-    fit = chain.ReconstructOptions(stage="rim", model=str(model))
+    fit = ReconstructOptions(stage="rim", model=str(model))
     lenses = {lens.name: lens for lens in find_lenses([str(table)], fit=fit).lenses}
     out = folder / "out"
     with (folder / "held.csv").open("w", buffering=1) as file:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import InputError
+from ..inference.fit import SearchName
 from ..inference.learning import StageName
 from ..inference.refinement import RefineName
 from ..zoo import DEFAULT
@@ -30,6 +31,7 @@ class EvaluateOptions:
         model: Trained machine, as for ``lensrim reconstruct``.
         stage: Last stage of the chain, as for ``lensrim reconstruct``.
         refine: What is done to its answer, likewise.
+        search: Where the search begins, likewise.
         galaxies: Folder of FITS stamps of galaxies, or ``learnt``. By default, first-light has
             synthetic galaxies, standard half synthetic and half learnt ones; of a folder it takes
             those of the set by the hash of their names.
@@ -55,6 +57,7 @@ class EvaluateOptions:
     model: str = DEFAULT
     stage: StageName = "macro"
     refine: RefineName = "none"
+    search: SearchName = "auto"
     galaxies: str | None = None
     psfs: str | None = None
     reference: tuple[str, ...] = ()

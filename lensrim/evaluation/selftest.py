@@ -25,6 +25,7 @@ import torch
 from .. import __version__, zoo
 from ..errors import InputError
 from ..grid import PixelGrid
+from ..inference.guess.starts import packaged_guesser
 from ..inference.machine import load_machine
 from ..lensing.simulator import Simulator
 
@@ -79,6 +80,7 @@ def checks() -> list[Check]:
         Check("gradient", _gradient),
         Check("FITS", _fits),
         Check("picture", _picture, "matplotlib must draw: install it again, or unset MPLBACKEND"),
+        Check("network of the search", _guesser),
         *(Check(f"machine {name}", lambda n=name: _machine(n)) for name in zoo.cards()),
     ]
     if torch.cuda.is_available():
@@ -170,6 +172,10 @@ def _machine(name: str) -> str:
     machine = load_machine(name)
     number = sum(p.numel() for p in machine.rim.parameters())
     return f"{number:,} parameters, checksum {machine.sha256[:12]}"
+
+
+def _guesser() -> str:
+    return f"{sum(p.numel() for p in packaged_guesser().parameters()):,} parameters"
 
 
 def _small(error: float, limit: float) -> str:

@@ -180,10 +180,12 @@ def _prepare(options: EvaluateOptions) -> Path:
         settings["model"] = machine.sha256
         settings["parameters"] = sum(p.numel() for p in machine.rim.parameters())
     settings |= {"version": __version__, "side": SIDE}
-    settings["refine"] = options.refine
+    settings |= {"refine": options.refine, "search": options.search}
     path = folder / "settings.json"
-    # Folders of before there were refinements do not say that there was none.
-    if path.exists() and (found := {"refine": "none"} | json.loads(path.read_text())) != settings:
+    # Folders of before there were refinements do not say that there was none, those of before a
+    # network guessed not that all of the prior was searched.
+    old = {"refine": "none", "search": "full"}
+    if path.exists() and (found := old | json.loads(path.read_text())) != settings:
         raise InputError(
             f"{path}: an output folder holds results of one kind of mocks, found {found},"
             f" asked for {settings}; choose another --output"
@@ -195,7 +197,12 @@ def _prepare(options: EvaluateOptions) -> Path:
 def _whole_chain(options: EvaluateOptions) -> Reconstruct:
     from ..inference.reconstruct import ReconstructOptions, reconstruct
 
-    chain = ReconstructOptions(model=options.model, stage=options.stage, refine=options.refine)
+    chain = ReconstructOptions(
+        model=options.model,
+        stage=options.stage,
+        refine=options.refine,
+        search=options.search,
+    )
     chain.check()  # else every mock would fail by what no mock can mend
 
     def run_chain(observation: Observation, lens_light: bool) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._weights import read_weights, sha256_of, write_weights
+from ..datasets.galaxies.learnt import beside
 from ..datasets.galaxies.opening import Opened, open_galaxies
 from ..datasets.haloes.bank import HaloBank, projections_of
 from ..datasets.haloes.modelled import ModelHaloes
@@ -30,6 +31,9 @@ from .learnt import Batch, turned, with_start
 
 STOCK_FORMAT = 6
 """Number of the way in which batches are made: a change of it makes every stock worthless."""
+
+FOLDERS = ("galaxies", "psfs", "stock", "shards", "haloes")
+"""Settings of the data that are folders, or files."""
 
 
 def check_numbers(settings: object, **least: int) -> None:
@@ -127,6 +131,13 @@ class DataConfig:
         haloes = ModelHaloes() if self.haloes is None else HaloBank(self.haloes)
         return haloes, projections_of(haloes, which)
 
+    def beside(self, folder: Path) -> "DataConfig":
+        """Returns the same, of folders and files that are named relative to a folder."""
+        same = None if self.duplicates is None else self.duplicates.beside(folder)
+        paths = {name: getattr(self, name) for name in FOLDERS}
+        placed = {n: None if path is None else beside(path, folder) for n, path in paths.items()}
+        return replace(self, duplicates=same, **placed)
+
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Reads the pairs of names that show the same galaxy; none without a list of them."""
         return () if self.duplicates is None else self.duplicates.pairs()
@@ -167,6 +178,11 @@ class Batches:
             return {}  # it will be in the stock by then
         batch = self._draw(number)
         return batch if self.raw else self.finish(batch, index)
+
+    def pairs(self, index: int) -> Batch:
+        """Makes the lenses of batch number ``index`` without their starts."""
+        drawn = self._draw(index)
+        return _pairs(self).render(drawn) if isinstance(drawn, Drawn) else drawn
 
     def _draw(self, number: int) -> Batch | Drawn:
         """Draws the numbers of a new batch, or reads it from the shards."""

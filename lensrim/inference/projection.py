@@ -101,9 +101,17 @@ def not_negative(columns: Tensor, image: Tensor) -> Tensor:
     # Of the triangular factor with the free column first, the rows below do not know of it.
     system = torch.cat([scaled[:, -1:], scaled[:, :-1], image[:, None]], -1)
     factor = torch.linalg.qr(system, mode="r").R.numpy()
-    others, _ = optimize.nnls(factor[1:, 1:-1], factor[1:, -1], maxiter=30 * len(scale))
+    others = _positive(factor[1:, 1:-1], factor[1:, -1])
     free = (factor[0, -1] - factor[0, 1:-1] @ others) / factor[0, 0]
     return torch.from_numpy(np.append(others, free)) / scale
+
+
+def _positive(columns: Array, image: Array) -> Array:
+    """Solves a small problem for amplitudes that are not negative."""
+    try:
+        return optimize.nnls(columns, image, maxiter=30 * columns.shape[1])[0]
+    except RuntimeError:  # columns that are alike can go round in circles
+        return optimize.lsq_linear(columns, image, (0, np.inf), method="bvls").x
 
 
 @dataclass(frozen=True)

@@ -61,17 +61,13 @@ from pathlib import Path
 from typing import Any
 
 from .._toml import read_toml
-from ..datasets.galaxies.learnt import beside
 from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
 from ..training.table import from_table
-from .batches import Batches, DataConfig, check_numbers
+from .batches import FOLDERS, Batches, DataConfig, check_numbers
 from .learnt import LensConfig
 from .objective import LossConfig
-
-FOLDERS = ("galaxies", "psfs", "stock", "shards", "haloes")
-"""Settings of the data that are folders, or files."""
 
 
 @dataclass(frozen=True)
@@ -191,17 +187,8 @@ class Recipe:
             InputError: If there is a table, a key or a value that a recipe cannot have.
         """
         found = from_table(cls, content)
-        data, start = found.data, found.start
-        paths = {name: getattr(data, name) for name in FOLDERS}
-        same = data.duplicates
-        if same is not None:
-            same = same.beside(folder)
-        placed = {n: None if path is None else beside(path, folder) for n, path in paths.items()}
-        return replace(
-            found,
-            data=replace(data, duplicates=same, **placed),
-            start=None if start is None else str(folder / start),
-        )
+        start = None if found.start is None else str(folder / found.start)
+        return replace(found, data=found.data.beside(folder), start=start)
 
     def batches(self, which: str = "train", *, raw: bool = False) -> Batches:
         """Returns the sequence of batches of a set: ``train``, ``validation`` or ``test``."""

@@ -6,8 +6,7 @@ stage's numbers go into the product's JSON.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,19 +21,19 @@ from ..io.stream import one_line
 from ..lensing.cosmology import lens_scales
 from ..progress import Stages
 from ..zoo import DEFAULT
-from .answer import Answer, answer, mass_maps_of
+from .answer import Answer
 from .ascent import MacroProblem
+from .fit import Fitter, SearchName, enough_memory
 from .framing import coarsen, cut, frame_of, observe
-from .judgement import numbers_of
 from .learning import PARTS, Outcome, StageName, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
 from .neighbours import describe_neighbours
 from .refinement import Descent, Refinement, RefineName, tried
 from .report import build_product, summary_of, timed
-from .search import STAGES, Scene, search
+from .search import Scene
 from .symptoms import candidates_of
-from .together import prior_of, together
+from .together import prior_of
 from .weights import Adaptation
 
 if TYPE_CHECKING:
@@ -52,10 +51,6 @@ SHARES = {
 }
 """Stages, with the per cent of the time that they usually take."""
 
-
-AGAIN = 1.2
-"""χ² of the arcs above which the search is made once more, with other candidates. Of 200 mocks one
-had been missed (S/N 147, χ² 1.30); the second search finds it."""
 
 MOST = 1000
 """Samples of a product, at most: of frames of 64 x 64 pixels they take 64 MiB."""
@@ -116,6 +111,11 @@ class ReconstructOptions:
 
     seed: int = 0
     """Seed of the candidates that the search starts from and of the samples, 0 or more."""
+
+    search: SearchName = "auto"
+    """Where the search for the macro-model begins: auto (at what a network reads off the image,
+    and in all of the prior where that leads to no fit) or full (in all of the prior, which takes
+    twice as long)."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.
@@ -183,7 +183,7 @@ class Reconstruction:
     state: MacroState | None = None
 
     def plot(self) -> "Figure":
-        """Draws data, model, residual, source and convergence, without showing it."""
+        """Draws data, arcs, model, residual, source and convergence, without showing it."""
         from ..plotting import plot_product
 
         return plot_product(self.product)
@@ -213,17 +213,6 @@ class Reconstruction:
         return stream.getvalue()
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Holds a macro-model with its answer, and all that the search ended with."""
-
-    scene: Scene
-    problem: MacroProblem
-    state: MacroState
-    answer: Answer
-    candidates: MacroState
-
-
 def reconstruct(
     observation: Observation | str | os.PathLike[str],
     options: ReconstructOptions = ReconstructOptions(),
@@ -245,7 +234,6 @@ def reconstruct(
     has_light, device = options.lens_light != "none", options.device
     # A model that cannot be loaded is told before the work.
     machine = None if options.stage == "macro" else load_machine(options.model)
-    lines: list[str] = []
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
             with stages("reading"):
@@ -268,30 +256,9 @@ def reconstruct(
         prior = prior_of(scene, has_light)
         coarse = coarsen(scene, fitted)
 
-        def fit(seed: int) -> _Fit:
-            """Finds a macro-model, and the source that belongs to it."""
-            with enough_memory(scene), stages("search", parts=len(STAGES)) as tick:
-
-                def report(line: str) -> None:
-                    lines.append(line)
-                    tick()
-
-                current, found = search(scene, prior, coarse=coarse, seed=seed, report=report)
-            own, state = scene, found.select([0])
-            if has_light:
-                with enough_memory(scene), stages("lens light with arcs"):
-                    own, current, state = together(scene, current, state, prior)
-            with stages("source"):
-                maps = mass_maps_of(own, state)
-                first = answer(own, maps, state, source_fov=options.source_fov)
-            return _Fit(own, current, state, first, found)
-
-        fits = [best := fit(options.seed)]
-        if (chi2 := numbers_of(best.scene, best.answer)["chi2arc"]) > AGAIN:
-            fits.append(fit(options.seed + 1))
-            best = max(fits, key=lambda each: float(each.candidates.value[0]))
-            left = numbers_of(best.scene, best.answer)["chi2arc"]
-            notes.append(f"searched twice: chi2 of the arcs {chi2:.2f}, then {left:.2f}")
+        fitter = Fitter(scene, coarse, prior, has_light, options.source_fov, stages)
+        found = fitter(options.seed, full=options.search == "full")
+        best, notes = found.best, [*notes, *found.notes]
         scene, current, state, first = best.scene, best.problem, best.state, best.answer
         outcome = Outcome({"macro": first})
         if machine is not None:
@@ -321,12 +288,12 @@ def reconstruct(
                 state,
                 outcome,
                 machine,
-                notes=(*fitted.notes, *notes, *lines),
+                notes=(*fitted.notes, *notes, *found.lines),
                 settings=(*observation.options, *settings),
                 redshifts=(options.z_lens, options.z_source, options.cosmology),
                 samples=options.samples,
                 seed=options.seed,
-                candidates=[each for one in fits for each in candidates_of(one.candidates)],
+                candidates=[each for one in found.fits for each in candidates_of(one.candidates)],
             )
     product = timed(product, stages.seconds)
     said = (line for line in product.history if line.startswith(("doubtful: ", "failed: ")))
@@ -346,20 +313,3 @@ def _refinement(
     if options.refine == "weights" and machine is not None:
         return Adaptation(machine, has_light, seed=options.seed)
     return None
-
-
-@contextmanager
-def enough_memory(scene: Scene) -> Iterator[None]:
-    """Says what to do where the memory of the device does not suffice.
-
-    Raises:
-        InputError: If it does not.
-    """
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        h, w = scene.frame.grid.shape
-        raise InputError(
-            f"--device cuda: the GPU must have the memory for {w} x {h} pixels, found too little"
-            f" ({one_line(error)}): give --device cpu"
-        ) from error

@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .._weight_files import sha256_of
+from .._weight_files import check_sum
 from ..errors import InputError
 
 FOLDER = Path(__file__).parent
@@ -94,9 +94,5 @@ def card(name: str = DEFAULT) -> Card:
             "or --stage macro"
         )
     found = known[name]
-    if (sha := sha256_of(found.path)) != found.sha256:
-        raise InputError(
-            f"{found.path}: must have the checksum of its card, {found.sha256[:12]}..., found "
-            f"{sha[:12]}...; install lensrim again"
-        )
+    check_sum(found.path, found.sha256)
     return found

@@ -14,6 +14,7 @@ from lensrim import ReconstructOptions
 from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
+from lensrim.inference import fit as fitting
 from lensrim.inference import reconstruct as chain
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
@@ -100,7 +101,7 @@ def test_the_search_is_given_the_device(
         raise Given("the search")
 
     monkeypatch.setattr(chain, "check_cuda", lambda: None)
-    monkeypatch.setattr(chain, "search", search)
+    monkeypatch.setattr(fitting, "search", search)
     with pytest.raises(Given, match="the search"):
         lensrim.reconstruct(large, ReconstructOptions(device=device, lens_light="none"))
     assert {name: scene.device.type for name, scene in given.items()} == {
@@ -114,7 +115,7 @@ def test_a_gpu_without_the_memory_is_said(large: Observation, monkeypatch: pytes
         raise torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(chain, "check_cuda", lambda: None)
-    monkeypatch.setattr(chain, "search", search)
+    monkeypatch.setattr(fitting, "search", search)
     with pytest.raises(
         InputError,
         match=r"--device cuda: .* the memory for 96 x 96 pixels, found too little \(tried to"

@@ -14,7 +14,7 @@ from lensrim._weights import write_weights
 from lensrim.errors import InputError
 from lensrim.evaluation.comparison import compare_stages
 from lensrim.evaluation.mocks import Mock
-from lensrim.inference import reconstruct as chain
+from lensrim.inference import fit as fitting
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.apply import Square, apply, batch_of, measured
 from lensrim.inference.framing import frame_of, observe
@@ -141,7 +141,7 @@ def test_the_whole_chain_runs_with_a_machine(tmp_path: Path, mock: Mock, monkeyp
         replace(STAGES[0], modes=4, steps=2, keep=2),
         replace(STAGES[-1], modes=8, steps=6, keep=1),
     )
-    monkeypatch.setattr(chain, "search", partial(search, stages=quick))
+    monkeypatch.setattr(fitting, "search", partial(search, stages=quick))
     options = ReconstructOptions(lens_light="none", model=str(path), stage="final")
     result = reconstruct(mock.observation, options)
     value = result.product.value

@@ -131,3 +131,19 @@ def test_a_shape_keeps_to_its_bounds():
     shape, _ = fitted(flat + noise())
     assert np.abs(shape[2:]).max() == pytest.approx(0.5)
     assert shape[2:].max() <= 0.5
+
+
+def test_amplitudes_that_go_round_in_circles_are_solved_for_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    generator = torch.Generator().manual_seed(1)
+    columns = torch.rand(40, 6, generator=generator, dtype=torch.float64)
+    image = columns @ torch.tensor([1.0, -1.0, 0.5, -0.5, 0.2, 0.3], dtype=torch.float64)
+    usual = not_negative(columns, image)
+
+    def circles(*_: object, **__: object):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr(optimize, "nnls", circles)
+    torch.testing.assert_close(not_negative(columns, image), usual, rtol=1e-6, atol=1e-8)
+    assert bool((usual[:-1] == 0).any())  # some are held at zero

@@ -9,7 +9,7 @@ import torch
 
 from lensrim.datasets.halos import Multipole
 from lensrim.evaluation.mocks import Mock, render
-from lensrim.inference import reconstruct as chain
+from lensrim.inference import fit as fitting
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learning import Outcome
@@ -140,7 +140,7 @@ def test_the_chain_reports_what_was_refined(mock: Mock, monkeypatch: pytest.Monk
         replace(STAGES[0], modes=4, steps=2, keep=2),
         replace(STAGES[-1], modes=8, steps=6, keep=1),
     )
-    monkeypatch.setattr(chain, "search", partial(search, stages=quick))
+    monkeypatch.setattr(fitting, "search", partial(search, stages=quick))
     observation = structured(mock, 0.06).observation
     result = reconstruct(observation, ReconstructOptions(lens_light="none", refine="descent"))
     value, stages = result.product.value, result.product.stages

@@ -15,6 +15,7 @@ from lensrim import metrics
 from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
+from lensrim.inference import fit as fitting
 from lensrim.inference import reconstruct as chain
 from lensrim.inference import report
 from lensrim.inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
@@ -67,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return report.build_product(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "search", lambda *a, **k: search(*a, **k, stages=QUICK))
+        patch.setattr(fitting, "search", lambda *a, **k: search(*a, **k, stages=QUICK))
         patch.setattr(chain, "build_product", build)
         patch.setattr(sys, "stderr", Terminal())
         result = reconstruct(path, OPTIONS, quiet=False)
@@ -90,21 +91,27 @@ def test_the_seconds_are_those_of_the_stages(run: Run):
     assert f"report {spent['report']:.1f})" in run.result.summary
 
 
-def test_what_fits_badly_is_searched_for_again(run: Run, monkeypatch: pytest.MonkeyPatch):
-    seeds = []
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("auto", [(0, True), (0, False)]), ("full", [(0, False), (1, False)])],
+)
+def test_what_fits_badly_is_searched_for_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, mode: Any, expected: list
+):
+    begun = []
 
-    def missed(*args: Any, seed: int, **options: Any):
-        seeds.append(seed)
-        problem, state = search(*args, seed=seed, **options, stages=QUICK)
-        if seed == 0:
+    def missed(*args: Any, seed: int, starts: Any, **options: Any):
+        begun.append((seed, starts is not None))
+        problem, state = search(*args, seed=seed, starts=starts, **options, stages=QUICK)
+        if len(begun) == 1:
             p = state.p.clone()
             p[:, 0] += 0.5
             state = replace(state, p=p, value=state.value - 1e4)
         return problem, state
 
-    monkeypatch.setattr(chain, "search", missed)
-    again = reconstruct(run.path, OPTIONS)
-    assert seeds == [0, 1]
+    monkeypatch.setattr(fitting, "search", missed)
+    again = reconstruct(run.path, replace(OPTIONS, search=mode))
+    assert begun == expected
     before = run.result.product.value("MACROTE")
     assert again.product.value("MACROTE") == pytest.approx(before, rel=0.02)
     assert "searched twice" in again.summary

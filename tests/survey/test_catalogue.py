@@ -21,9 +21,10 @@ from astropy.table import Table
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from surveys import (
+    TABLES,
     Noted,
     Result,
-    but_for_seconds,
+    assert_same,
     lenses,
     light,
     product_of,
@@ -49,8 +50,6 @@ from lensrim.survey.sheet import write_sheet
 from lensrim.survey.tables import ecsv_of, table_of
 from lensrim.survey.workers import Workers
 
-TABLES = ("catalogue.ecsv", "failures.ecsv")
-
 
 @pytest.fixture(scope="module")
 def pattern(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -66,16 +65,6 @@ def whole(pattern: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     survey(folder, pattern)
     return folder
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Two surveys are the same but for seconds."""
-    for name in TABLES:
-        assert but_for_seconds(one / name) == but_for_seconds(other / name)
-    first, second = (Table.read(folder / "catalogue.fits") for folder in (one, other))
-    assert first.colnames == second.colnames
-    for name in set(first.colnames) - {"seconds"}:
-        assert first[name].tolist() == second[name].tolist(), name
 
 
 def test_what_is_written(whole: Path) -> None:

@@ -1,12 +1,15 @@
 """The whole chain on lens after lens: it must not hold more and more."""
 
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import long_run
 import pytest
+from surveys import assert_same
 
 COUNT = int(os.environ.get("LENSRIM_LENSES", "100"))
 """Lenses: three seconds of a core each. Of the thousand of a survey: LENSRIM_LENSES=1000."""
@@ -38,3 +41,38 @@ def test_the_whole_chain_leaves_memory_and_files_as_they_are(tmp_path: Path) -> 
     memory, files = long_run.growth(lines)
     assert memory < 0.05, f"memory grew by {100 * memory:.1f} %"
     assert files == 0
+
+
+LENSES, KILLS = 4, 20
+
+
+@pytest.mark.slow
+def test_the_whole_chain_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
+    """Kills ``lensrim catalogue`` at random moments, from its start to the writing of a row."""
+    table = long_run.write_lenses(tmp_path / "obs", LENSES)
+    path = os.pathsep.join(filter(None, sys.path))
+
+    def begun(name: str) -> subprocess.Popen:
+        words = ("catalogue", str(table), "--output", str(tmp_path / name), "--quiet")
+        return subprocess.Popen(
+            [sys.executable, "-m", "lensrim.cli", *words],
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+        )
+
+    clock = time.monotonic()
+    assert begun("at once").wait() == 0
+    seconds = (time.monotonic() - clock) / LENSES
+    rng, kept = random.Random(2), set()
+    for _ in range(KILLS):
+        process = begun("killed")
+        try:
+            assert process.wait(rng.uniform(0, 2.5 * seconds)) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        rows = set((tmp_path / "killed").glob("products/*/row.json"))
+        assert kept <= rows  # nothing is lost
+        kept = rows
+    assert begun("killed").wait() == 0
+    assert_same(tmp_path / "at once", tmp_path / "killed")

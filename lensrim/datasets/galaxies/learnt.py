@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..._weights import sha256_of
+from ..._weight_files import check_sum
 from ...errors import InputError
 from .generative import VAE, load_vae
 from .stamps import Galaxy, half_light_radius, isolate
@@ -81,11 +81,7 @@ def packaged(name: str) -> Path:
     if name not in known:
         raise InputError(f"generator {name!r}: must be one of {', '.join(known)}; change it")
     path = FOLDER / known[name]["file"]
-    if (sha := sha256_of(path)) != known[name]["sha256"]:
-        raise InputError(
-            f"{path}: must have the checksum of its card, {known[name]['sha256'][:12]}..., found "
-            f"{sha[:12]}...; install lensrim again"
-        )
+    check_sum(path, known[name]["sha256"])
     return path
 
 

@@ -6,8 +6,10 @@ python processes.py FOLDER CASE...
 import math
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from lensrim.rim import (
     to_free,
     trajectory_loss,
 )
+from lensrim.training import distributed
 from lensrim.training.config import TrainConfig
 from lensrim.training.distributed import Group, joined
 from lensrim.training.loop import fit
@@ -232,15 +235,49 @@ def dying(group: Group, folder: Path) -> dict:
     return trained(group, folder, batches=broken)
 
 
+def dealt(group: Group, folder: Path) -> dict:
+    """Makes squares, one of which takes longer than a process waits for the others elsewhere."""
+    mine: list[int] = []
+
+    def square(number: int) -> int:
+        mine.append(number)
+        if number == 4:
+            time.sleep(1.3 * distributed.TIMEOUT.total_seconds())
+        return number**2
+
+    made = group.dealt(5, square)
+    nothing = group.dealt(0, square)
+    group.asked.set()
+    try:
+        group.dealt(group.rank + 1, square)
+    except KeyboardInterrupt:
+        group.asked.clear()
+        return {"made": made, "mine": mine, "nothing": nothing}
+    raise AssertionError("nobody stopped")
+
+
 CASES: dict[str, Callable[[Group, Path], dict]] = {
     case.__name__: case
-    for case in (gradient, straight, rim, not_finite, patient, at_once, stopped, refused, dying)
+    for case in (
+        gradient,
+        straight,
+        rim,
+        not_finite,
+        patient,
+        at_once,
+        stopped,
+        refused,
+        dying,
+        dealt,
+    )
 }
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
+    if "dealt" in sys.argv:
+        distributed.TIMEOUT = timedelta(seconds=15)
     with joined() as here:
         for case in sys.argv[2:]:
             torch.save(CASES[case](here, out / case), out / f"{case}.{here.rank}.pt")

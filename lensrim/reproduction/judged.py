@@ -8,6 +8,8 @@ import torch
 
 from .._weight_files import sha256_of
 from .._weights import replacing
+from ..training.distributed import Group
+from ..training.folder import EMA
 
 
 def kept(
@@ -20,17 +22,44 @@ def kept(
         sign: What it was made of: with another sign it is made anew.
         make: Makes it: tensors, numbers and text, in dictionaries and lists to any depth.
     """
-    if path.exists():
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["sign"] == dict(sign):
-            return content["found"]
-    found = make()
+    found = _read(path, sign)
+    return _write(path, sign, make()) if found is None else found
+
+
+def kept_by_first(
+    path: Path, sign: Mapping[str, Any], make: Callable[[], dict[str, Any]], group: Group
+) -> dict[str, Any] | None:
+    """Returns what a file keeps that the first process of a group alone need see.
+
+    Arguments:
+        path, sign: See :func:`kept`.
+        make: Makes it: called by all processes, or by none.
+        group: The processes.
+
+    Returns:
+        What was kept or made; nothing in the other processes.
+    """
+    found = _read(path, sign) if group.leads else None
+    if group.from_first(lambda: found is None):
+        made = make()
+        found = _write(path, sign, made) if group.leads else None
+    return found
+
+
+def _read(path: Path, sign: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return content["found"] if content["sign"] == dict(sign) else None
+
+
+def _write(path: Path, sign: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         torch.save({"sign": dict(sign), "found": found}, file)
     return found
 
 
-def signs(folder: Path, names: list[str], file: str) -> dict[str, str]:
-    """Returns the checksums of the weights of machines, by name."""
-    return {name: sha256_of(folder / name / file) for name in names}
+def signs(folder: Path, names: list[str], group: Group) -> dict[str, str]:
+    """Returns the checksums of the weights of machines, by name, in all processes."""
+    return group.from_first(lambda: {name: sha256_of(folder / name / EMA) for name in names})

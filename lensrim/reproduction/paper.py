@@ -30,8 +30,9 @@ class Setting:
         seed: Seed of the weights and of all draws.
         data: Folder of the user's own data, such as the paper had; ``None`` for what comes with
             the package.
-        quick: Whether to try whether all works: trainings of a few steps, few draws.
-        device: Where to train.
+        quick: Whether to try whether all works: trainings of a few steps, few draws, and the
+            machines of the small scale.
+        device: Where to train, and to judge.
         group: The processes that do it together.
         report: Called with lines of text.
     """
@@ -44,6 +45,11 @@ class Setting:
     device: torch.device = torch.device("cpu")
     group: Group = field(default_factory=Group)
     report: Callable[[str], None] = print
+
+    def say(self, text: str) -> None:
+        """Reports a line of text, once for all processes."""
+        if self.group.leads:
+            self.report(text)
 
 
 @dataclass(frozen=True)

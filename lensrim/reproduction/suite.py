@@ -25,6 +25,9 @@ PAPERS: Mapping[str, Callable[[], Paper]] = {
 }
 """The papers, by name."""
 
+QUICK: Mapping[Scale, str] = {"small": "quick", "full": "quick-full"}
+"""Folders of what only shows whether all works."""
+
 
 @dataclass(frozen=True)
 class ReproduceOptions:
@@ -53,10 +56,11 @@ class ReproduceOptions:
     it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    """Where to train, and to judge."""
 
     quick: bool = False
-    """Whether to try whether all works: trainings of two steps, and few draws."""
+    """Whether to try whether all works: trainings of two steps, few draws, and, at full scale, the
+    machines of the small one."""
 
     def check(self) -> None:
         """Makes sure that the options can be used.
@@ -100,7 +104,8 @@ def run(options: ReproduceOptions) -> Result | None:
         return None
     paper = PAPERS[options.name]()
     gpu = options.device != "cpu" and torch.cuda.is_available()
-    folder = Path(options.output) / paper.name / ("quick" if options.quick else options.scale)
+    where = QUICK[options.scale] if options.quick else options.scale
+    folder = Path(options.output) / paper.name / where
     with joined("cuda" if gpu else "cpu") as group:
         setting = Setting(
             folder,

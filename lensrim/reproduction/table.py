@@ -48,8 +48,9 @@ def format_table(lines: Sequence[Line]) -> str:
 
 def in_words(paper: Paper, result: Result, setting: Setting) -> str:
     """Returns all that came of a paper as text."""
+    quick = " (quick: trainings of two steps, to see whether all works)" if setting.quick else ""
     parts = [
-        f"{paper.title}, arXiv:{paper.arxiv}, scale {setting.scale}, seed {setting.seed}",
+        f"{paper.title}, arXiv:{paper.arxiv}, scale {setting.scale}, seed {setting.seed}{quick}",
         format_table(result.lines),
         "What differs from the paper:",
         *(f"- {text}" for text in result.differs),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ class Trainee:
     Arguments:
         name: Its name, and that of its folder.
         make: Creates it untrained.
-        draw: Makes the training batch of a number and of so many samples.
+        draw: Makes the training batch of a number and of so many samples; where the configuration
+            has workers it is sent to them.
         validation: Makes the batch for validations.
         loss: Computes what the training makes small: a mean over the samples.
         config: How it is trained.
@@ -50,7 +52,8 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
         It, with its averaged weights, on the setting's device, and the minutes that the training
         took in all sessions.
     """
-    config = quickened(trainee.config) if setting.quick else trainee.config
+    config = trainee.config
+    config = quickened(config, setting.group.size) if setting.quick else config
     config = replace(config, seed=setting.seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(setting.seed)
@@ -60,14 +63,13 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
     def loss_fn(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         return trainee.loss(network, batch), {}
 
-    report = setting.report if setting.group.leads else lambda line: None
-    report(
+    setting.say(
         f"training {trainee.name}: {parameters(model):,} parameters, {config.steps} steps of "
         f"{config.batch_size}"
     )
     history = fit(
         model,
-        lambda number: trainee.draw(number, config.part_size),
+        partial(_part, trainee.draw, config.part_size),
         loss_fn,
         config,
         folder=folder,
@@ -75,7 +77,7 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
         device=setting.device,
         header={"machine": trainee.name, "seed": setting.seed, **trainee.said},
         notes={HEADER: describe(model)} if isinstance(model, RIM) else {},
-        report=report,
+        report=setting.report,
         group=setting.group,
     )
     # the first process alone need see the file, and a later training may use this in all of them
@@ -89,6 +91,17 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def quickened(config: TrainConfig) -> TrainConfig:
-    """Returns the configuration of a training that only shows whether it works."""
-    return replace(config, steps=2, warmup=1, batch_size=2 * config.parts)
+def quickened(config: TrainConfig, processes: int) -> TrainConfig:
+    """Returns the configuration of a training that only shows whether it works.
+
+    Steps have two parts, where they have more than one, or one for each of more processes; batches
+    are made by a worker, where there are workers.
+    """
+    parts = max(min(config.parts, 2), processes)
+    workers = min(config.workers, 1)
+    return replace(config, steps=2, warmup=1, batch_size=2 * parts, parts=parts, workers=workers)
+
+
+def _part(draw: Callable[[int, int], Batch], size: int, number: int) -> Batch:
+    """Makes the batch of a part; named, so that workers can be told of it."""
+    return draw(number, size)

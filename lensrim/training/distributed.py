@@ -39,6 +39,9 @@ ADDRESS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others, which may be making their first batches."""
 
+PATIENCE = timedelta(days=7)
+"""How long it waits for their shares of work that was dealt out, which may take hours longer."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -100,6 +103,34 @@ class Group:
         items: list[Any] = [None] * self.size
         dist.all_gather_object(items, item)
         return items
+
+    def dealt(self, count: int, make: Callable[[int], T]) -> list[T]:
+        r"""Returns what is made of the numbers below ``count``, in their order, in all processes.
+
+        Number :math:`n` falls to process :math:`n \bmod W`. Who is done waits for the others, for
+        as long as ``PATIENCE``: shares may take very different times.
+
+        Arguments:
+            count: How many numbers there are.
+            make: Makes something of one, on the CPU.
+
+        Raises:
+            KeyboardInterrupt: Between two numbers, if this process was asked to end.
+        """
+        # Made where all meet; the group of the training would wait for no longer than a step may.
+        patient = dist.new_group(timeout=PATIENCE, backend="gloo") if self.size > 1 else None
+        own: list[T] = []
+        for number in range(self.rank, count, self.size):
+            if self.asked.is_set():
+                raise KeyboardInterrupt("asked to end by a signal")
+            own.append(make(number))
+        if patient is None:
+            return own
+        assert isinstance(patient, dist.ProcessGroup)
+        shares: list[Any] = [None] * self.size
+        dist.all_gather_object(shares, own, group=patient)
+        dist.destroy_process_group(patient)
+        return [shares[number % self.size][number // self.size] for number in range(count)]
 
     def from_first(self, make: Callable[[], T]) -> T:
         """Returns what the first process makes, or raises in all what it raises."""

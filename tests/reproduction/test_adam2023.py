@@ -1,5 +1,6 @@
 """adam2023: its world, machines, measures and fine-tuning are right."""
 
+import copy
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pretend import pretended_device
 
 from lensrim.errors import InputError
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN
@@ -17,7 +19,7 @@ from lensrim.inference.macro import mass_model
 from lensrim.lensing.beyond import part_shear
 from lensrim.lensing.convergence import KappaToAlpha
 from lensrim.reproduction.adam2023.designs import Design, Ours, Published
-from lensrim.reproduction.adam2023.judging import MACRO, TUNED
+from lensrim.reproduction.adam2023.judging import MACRO, TUNED, Judging, Machine, judge
 from lensrim.reproduction.adam2023.measures import image_errors, measured, slope_of
 from lensrim.reproduction.adam2023.network import SharedUNet
 from lensrim.reproduction.adam2023.paper import RECIPES, Adam2023, steps_to_ours
@@ -139,9 +141,16 @@ def test_the_published_machine_sees_neither_noise_nor_start(draws):
     torch.manual_seed(0)
     rim = PUBLISHED.machine()
     fewer = {n: draws[n] for n in ("image", "sigma", "mask", "psf", "fov")}
+    # Adam's direction is the same for a score of any size, and so for any level of the noise.
+    louder = draws | {"sigma": 3 * draws["sigma"]}
     with torch.no_grad():
-        first, second = PUBLISHED.run(rim, fewer).last, PUBLISHED.run(rim, draws).last
-    torch.testing.assert_close(first["source"], second["source"], rtol=0, atol=0)
+        whole, *others = (PUBLISHED.run(rim, each).last for each in (draws, fewer, louder))
+        torch.testing.assert_close(others[0]["source"], whole["source"], rtol=0, atol=0)
+        for name in ("source", "log_kappa"):
+            torch.testing.assert_close(others[1][name], whole[name], rtol=1e-3, atol=1e-4)
+        uneven = draws | {"sigma": draws["sigma"] * (1 + 9 * draws["arc"] / draws["arc"].amax())}
+        off = PUBLISHED.run(rim, uneven).last["source"] - whole["source"]
+    assert float(off.abs().max()) > 1e-3  # which pixels are worth more it does see
 
 
 def test_the_published_machine_is_read_again_from_its_file(draws, tmp_path: Path):
@@ -232,6 +241,59 @@ def test_a_folder_of_data_must_hold_some(tmp_path: Path):
     with pytest.raises(InputError, match=r"--data: must hold a folder galaxies .* found neither"):
         Adam2023().run(setting)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@every_world
+def test_machines_are_run_and_tuned_on_a_device(design: Design, lens):
+    torch.manual_seed(0)
+    rim = design.machine().requires_grad_(False)
+    lens = lens | {"image": 1.3 * lens["image"]}
+    here = Machine(design, rim, "").states(lens)
+    tuned, steps = FineTuning(1, 3e-4, 1.0, 1)(design, rim, lens, 0)
+    with pretended_device() as device:
+        there = copy.deepcopy(rim).to(device)
+        found = Machine(design, there, "").states(lens)
+        again, more = FineTuning(1, 3e-4, 1.0, 1)(design, there, lens, 0)
+    assert steps == more
+    for name, value in here.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(again[name], tuned[name], rtol=1e-3, atol=1e-3)
+
+
+def test_the_parts_are_all_lenses_once():
+    judging = Judging(SYSTEMS, FineTuning(), unseen=11, tuned=5, together=4)
+    assert [list(judging.numbers(part)) for part in range(3)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10],
+    ]
+
+
+@pytest.mark.slow
+def test_few_are_tuned_and_all_are_judged(tmp_path: Path):
+    machines = {}
+    for name in ("published", "ours"):
+        torch.manual_seed(0)
+        machines[name] = Machine(WORLDS[name], WORLDS[name].machine().requires_grad_(False), "0")
+    setting = Setting(tmp_path, report=lambda line: None)
+    judging = Judging(SYSTEMS, FineTuning(1, samples=1), unseen=4, tuned=3, together=2)
+    found = judge(judging, machines, tmp_path / "lenses", setting)
+    assert (found["lenses"], found["tuned"]) == (4, 3)
+    sizes = {name: len(own["chi2"]) for name, own in found["measures"].items()}
+    assert sizes == {
+        MACRO: 4,
+        "published": 4,
+        TUNED.format("published"): 3,
+        "ours": 4,
+        TUNED.format("ours"): 3,
+    }
+    assert {len(steps) for steps in found["steps"].values()} == {3}
+    assert len(found["noise"]) == 4 and len(found["shown"]["image"]) == 3
+    assert len(found["unrelated"]["coherence of kappa"]) == 4
+    one = judge(replace(judging, together=4), machines, tmp_path / "lenses", setting)
+    for name, own in found["measures"].items():
+        torch.testing.assert_close(one["measures"][name]["chi2"], own["chi2"], rtol=1e-3, atol=0)
 
 
 @pytest.mark.slow

@@ -1,22 +1,32 @@
 """morningstar2018: arrays, skies, CLEAN and what is judged are right."""
 
 import math
+import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from judgements import assert_alike, machines_of, shorten
+from pretend import pretended_device
 
+from lensrim.errors import InputError
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
 from lensrim.lensing.nufft import Direct
 from lensrim.reproduction.lensed.inversion import RIDGE, invert, pixels, roughness
-from lensrim.reproduction.lensed.judging import MODES, PIXELS, Machine
+from lensrim.reproduction.lensed.judging import MODES, PIXELS, Machine, together
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
+from lensrim.reproduction.morningstar2018 import judging
 from lensrim.reproduction.morningstar2018.clean import clean, smoothed, smoothed_error
 from lensrim.reproduction.morningstar2018.coverage import LATITUDE, Array, projected
-from lensrim.reproduction.morningstar2018.judging import COMPONENTS, peaks
-from lensrim.reproduction.morningstar2018.paper import RECIPES, Morningstar2018
+from lensrim.reproduction.morningstar2018.judging import COMPONENTS, Choices, judge_part, peaks
+from lensrim.reproduction.morningstar2018.paper import (
+    RECIPES,
+    Morningstar2018,
+    trained,
+    trained_readers,
+)
 from lensrim.reproduction.morningstar2018.readers import CLEAN, DIRTY, SKY, Readers
 from lensrim.reproduction.morningstar2018.skies import (
     WIDTH,
@@ -27,6 +37,8 @@ from lensrim.reproduction.morningstar2018.skies import (
     sky_scene,
 )
 from lensrim.reproduction.paper import Setting
+from lensrim.training.feed import to_device
+from lensrim.training.folder import EMA
 
 ARRAY = Array(antennas=14, times=2)
 SKIES = Skies(
@@ -218,6 +230,36 @@ def test_readers_read_each_kind_of_image(draws):
     assert all(lens.shape == (4, 7) for lens in found.values())
     # The machines belong to somebody else: they are neither trained nor saved.
     assert len(readers.state_dict()) == 5 * len(readers.readers[0].state_dict())
+
+
+@pytest.mark.slow
+def test_all_is_judged_on_a_device(draws, monkeypatch: pytest.MonkeyPatch):
+    shorten(monkeypatch, judging)
+    machines = {sought: machines_of(DESIGNS) for sought in SCENES}
+    torch.manual_seed(0)
+    readers, chosen = Readers(32, machines["sky"], 3.0), Choices(3.0, 30.0, 30.0)
+    few = {name: value[:2] for name, value in draws.items()}
+    here = judge_part(machines, readers, chosen, few)
+    with pretended_device() as device:
+        for machine in (m for own in machines.values() for m in own.values()):
+            machine.rim.to(device)
+        there = judge_part(machines, readers.to(device), chosen, to_device(few, device))
+    assert_alike(together([there]), together([here]))
+
+
+def test_readers_are_not_gone_on_with_for_other_skies(tmp_path: Path):
+    recipe = replace(
+        RECIPES["small"], published=DESIGNS["published"], ours=DESIGNS["ours"], skies=SKIES
+    )
+    setting = Setting(tmp_path, quick=True, report=lambda line: None)
+    machines, _ = trained(recipe, setting)
+    trained_readers(recipe, machines["sky"], 3.0, setting)
+    trained_readers(recipe, machines["sky"], 3.0, setting)  # goes on, and is done
+    with pytest.raises(InputError, match="must be of what it began with"):
+        trained_readers(recipe, machines["sky"], 2.0, setting)
+    shutil.copy(tmp_path / "source_ours" / EMA, tmp_path / "sky_ours" / EMA)  # made anew
+    with pytest.raises(InputError, match="must be of what it began with"):
+        trained_readers(recipe, machines["sky"], 3.0, setting)
 
 
 @pytest.mark.slow

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from judgements import assert_alike, machines_of, shorten
+from pretend import pretended_device
 
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
+from lensrim.metrics import misfit
 from lensrim.reproduction.lensed.inversion import RIDGE, invert, pixels, refine, roughness
-from lensrim.reproduction.lensed.judging import MODES, PIXELS
+from lensrim.reproduction.lensed.judging import MODES, PIXELS, Machine, together
 from lensrim.reproduction.lensed.lenses import lens_view, mass_of
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
 from lensrim.reproduction.lensed.reader import FLAT, Reader, reading_loss
+from lensrim.reproduction.lensed.recipe import Unseen
+from lensrim.reproduction.morningstar2019 import judging
+from lensrim.reproduction.morningstar2019.judging import judge_part
 from lensrim.reproduction.morningstar2019.lenses import Lenses, scene_of, shown
 from lensrim.reproduction.morningstar2019.paper import RECIPES, Morningstar2019
 from lensrim.reproduction.paper import Setting
+from lensrim.training.feed import to_device
 
 LENSES = Lenses(shape=32, pixel_scale=0.14, theta_E=(0.6, 1.0))
 DESIGNS = {"published": Published(4, (4, 6), 3, 2), "ours": Ours((4, 6), 4, 2)}
@@ -149,6 +156,44 @@ def test_the_reader_answers_lenses_that_can_be(draws):
     loss = reading_loss(reader(shown(draws)), draws["lens"])
     loss.backward()
     assert all(p.grad is not None for p in reader.parameters())
+
+
+def test_parts_of_lenses_are_all_of_them_once():
+    unseen = Unseen(11, drawn=8, together=3)
+    assert unseen.parts == [(0, 0), (0, 3), (0, 6), (1, 0)]
+    assert [unseen.size(number) for number in (0, 1)] == [8, 3]
+    setting = Setting(Path("nowhere"))
+    parts = unseen.judged(LENSES, lambda draws: draws["lens"], setting)
+    assert [len(part) for part in parts] == [3, 3, 2, 3]
+    whole = torch.cat([LENSES.draw(8, 0, UNSEEN, 0, "test")["lens"]])
+    torch.testing.assert_close(torch.cat(parts)[:8], whole, rtol=0, atol=0)
+
+
+def test_d_is_that_of_a_camera(draws, scene):
+    source = 0.9 * scene.truth
+    model, lit = scene.view(source), scene.data.lit > 0
+    found = scene.errors(source)["D"]
+    for k in range(4):
+        maps = (each[k, 0].numpy() for each in (model, draws["clean"], draws["sigma"], lit))
+        assert float(found[k]) == pytest.approx(misfit(*maps), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_all_is_judged_on_a_device(draws, monkeypatch: pytest.MonkeyPatch):
+    shorten(monkeypatch, judging)
+    machines = machines_of(DESIGNS)
+    torch.manual_seed(0)
+    reader = Reader(32, widths=(4, 6), hidden=8)
+    few = {name: value[:2] for name, value in draws.items()}
+    here = judge_part(machines, reader, 30.0, few)
+    with pretended_device() as device:
+        there = judge_part(
+            {name: Machine(m.design, m.rim.to(device)) for name, m in machines.items()},
+            reader.to(device),
+            30.0,
+            to_device(few, device),
+        )
+    assert_alike(together([there]), together([here]))
 
 
 @pytest.mark.slow

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pretend import pretended_device
 from torch import Tensor
 
 from lensrim.errors import InputError
-from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator, psnr
+from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, Rival, generator, psnr
 from lensrim.evaluation.problems.tv import chambolle_pock, total_variation
 from lensrim.reproduction.paper import Setting
-from lensrim.reproduction.putzky2017.judging import Machine
+from lensrim.reproduction.putzky2017.judging import Machine, judge
 from lensrim.reproduction.putzky2017.machines import Ours, Published
 from lensrim.reproduction.putzky2017.operators import gaussian
 from lensrim.reproduction.putzky2017.paper import RECIPES, Putzky2017, pictures_of, trainee
@@ -111,6 +113,28 @@ def test_an_untrained_machine_of_ours_leaves_the_start():
     assert values.shape == (7, 3)
     torch.testing.assert_close(answers, torch.full_like(answers, 0.5))
     torch.testing.assert_close(values[3], values[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [gaussian, whole], ids=["projection", "noise"])
+def test_all_is_judged_on_a_device(make):
+    others = [
+        Rival("descent", "", {"": partial(descend, rate=1.0)}, 3),
+        Rival("linear", "", {"": partial(linear, mean=0.5, spectrum=torch.ones(SIZE, SIZE))}, 3),
+        Rival("total variation", "", {"": partial(smoothest, weight=0.01)}, 3, shown=True),
+    ]
+    machines = {name: Machine(design, design.machine()) for name, design in DESIGNS.items()}
+    trial, options = Trial("any", make, 0.4), {"size": SIZE, "unseen": 3, "seed": 0}
+    here = judge(trial, machines, others, **options)
+    with pretended_device() as device:
+        for machine in machines.values():
+            machine.rim.to(device)
+        there = judge(trial, machines, others, **options, device=device)
+    for one, two in zip(here["rows"], there["rows"], strict=True):
+        assert one["method"] == two["method"]
+        torch.testing.assert_close(two["psnr"], one["psnr"], rtol=1e-3, atol=1e-3)
+    for name, images in here["shown"].items():
+        torch.testing.assert_close(there["shown"][name], images, rtol=1e-3, atol=1e-3)
 
 
 def test_there_is_a_problem_of_each_kind():

@@ -140,6 +140,23 @@ def test_one_that_fails_ends_all(tmp_path: Path) -> None:
     assert all(launch(tmp_path, "dying"))
 
 
+@pytest.mark.slow
+def test_work_is_dealt_out_and_waited_for(tmp_path: Path) -> None:
+    launch(tmp_path, "dealt")
+    first, second = read(tmp_path, "dealt")
+    assert first["mine"] == [0, 2, 4] and second["mine"] == [1, 3]
+    assert first["made"] == second["made"] == [0, 1, 4, 9, 16]
+    assert first["nothing"] == second["nothing"] == []
+
+
+def test_one_process_has_all_the_work() -> None:
+    group = Group()
+    assert group.dealt(3, lambda number: 10 * number) == [0, 10, 20]
+    group.asked.set()
+    with pytest.raises(KeyboardInterrupt, match="asked to end"):
+        group.dealt(3, lambda number: number)
+
+
 def test_what_others_cannot_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):

@@ -79,15 +79,16 @@ def chi2_figure(found: Mapping[str, Any]) -> "Figure":
 
 
 def noise_figure(found: Mapping[str, Any]) -> "Figure":
-    """Draws χ² of the frame against the noise, before and after fine-tuning."""
+    """Draws χ² of the frame against the noise, before and after fine-tuning, of those lenses to
+    which machines were fine-tuned."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     panels: Any = figure.subplots(1, 2, sharey=True)
     for axes, name in zip(panels, ("published", "ours"), strict=True):
-        before = found["measures"][name]["chi2"].numpy()
         after = found["measures"][TUNED.format(name)]["chi2"].numpy()
-        noise = found["noise"].numpy()
+        before = found["measures"][name]["chi2"].numpy()[: len(after)]
+        noise = found["noise"].numpy()[: len(after)]
         axes.vlines(noise, after, before, color="0.8", lw=0.8)
         axes.plot(noise, before, "o", ms=4, color="C0", label="before")
         axes.plot(noise, after, ".", color="k", label="after fine-tuning")

@@ -19,6 +19,7 @@ from ... import metrics
 from ...grid import PixelGrid
 from ...lensing.einstein import kappa_center
 from ...rim import State
+from ..misfit import mean, noise_free
 from .designs import Design
 from .systems import Draws, kappa_of
 
@@ -95,16 +96,15 @@ def measured(
 
 def image_errors(model: Tensor, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Measures images of states: ``chi2``, ``chi2 arc`` and ``D``, each with shape (B)."""
-    arcs = (draws["clean"] > draws["sigma"]).float()
-
-    def mean(maps: Tensor, weight: Tensor) -> Tensor:
-        return (maps * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)
-
+    arcs, precision = (
+        (draws["clean"] > draws["sigma"]).float(),
+        draws["sigma"].square().reciprocal(),
+    )
     square = ((draws["image"] - model) / draws["sigma"]).square()
     return {
         "chi2": mean(square, torch.ones_like(arcs)),
         "chi2 arc": mean(square, arcs),
-        "D": mean(((draws["clean"] - model) / draws["sigma"]).square(), arcs),
+        "D": noise_free((model - draws["clean"]) * precision, precision, arcs),
     }
 
 

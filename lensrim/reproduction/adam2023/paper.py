@@ -9,8 +9,7 @@ from ...evaluation.problems.problem import TRAINING, VALIDATION
 from ...inference.learnt import LensConfig
 from ...rim import RIM
 from ...training.config import TrainConfig
-from ...training.folder import EMA
-from ..judged import kept, signs
+from ..judged import kept_by_first, signs
 from ..paper import Result, Scale, Setting
 from ..training import Trainee, parameters, train
 from .designs import Design, Ours, Published
@@ -23,7 +22,7 @@ from .figures import (
     recovered_figure,
     systems_figure,
 )
-from .judging import Machine, judge
+from .judging import Judging, Machine, judge
 from .results import added_rows, measure_rows, table_lines
 from .systems import Stock, Systems, check_data, own_data
 from .tuning import FineTuning
@@ -48,6 +47,7 @@ FULL = TrainConfig(
     weight_decay=0.0,
     validate_every=2000,
     checkpoint_every=500,
+    workers=4,
 )
 
 
@@ -73,6 +73,8 @@ class Recipe:
         stocked: Training batches that are made; further ones are these, turned and mirrored.
         validated: Lenses of the validation.
         unseen: Lenses on which all are judged.
+        tuned: The first so many of them, to which machines are fine-tuned.
+        together: Lenses that are judged at once.
     """
 
     published: Published
@@ -83,16 +85,32 @@ class Recipe:
     stocked: int
     validated: int = 16
     unseen: int = 24
+    tuned: int = 24
+    together: int = 8
 
     @property
     def designs(self) -> dict[str, Design]:
         """All designs, by name, from the published one to ours."""
         return {"published": self.published, **steps_to_ours(self.ours)}
 
-    def quickened(self) -> "Recipe":
-        """Returns the recipe that only shows whether all works."""
-        tuning = replace(self.tuning, steps=1, samples=1)
-        return replace(self, tuning=tuning, stocked=2, validated=2, unseen=2)
+    @property
+    def judging(self) -> Judging:
+        """On what machines are judged, and how."""
+        return Judging(self.systems, self.tuning, self.unseen, self.tuned, self.together)
+
+    def quickened(self, small: "Recipe") -> "Recipe":
+        """Returns the recipe that only shows whether all works, with the machines of another."""
+        return replace(
+            self,
+            published=replace(small.published, side=self.published.side),
+            ours=small.ours,
+            tuning=replace(self.tuning, steps=1, samples=1),
+            stocked=2,
+            validated=2,
+            unseen=2,
+            tuned=2,
+            together=1,
+        )
 
 
 SMALL_SYSTEMS = Systems()
@@ -117,6 +135,7 @@ RECIPES: Mapping[str, Recipe] = {
         FineTuning(steps=2000, rate=1e-6, samples=100),
         stocked=100_000,
         unseen=1000,
+        tuned=96,
     ),
 }
 
@@ -134,9 +153,9 @@ DIFFERS = (
     "{widths}, {parameters:,} parameters against 348.5 million (225.9 at its widths); trained "
     "by AdamW in {steps} steps of {batch} lenses ({stocked} different ones), theirs by Adamax on "
     "2.2 million for up to 238 hours of a GPU",
-    "fine-tuning: {tuned} steps at a rate of {rate:g}, chosen on nothing, theirs up to 2000 at "
-    "1e-6; its lenses are drawn by the packaged generator of sources and prior of perturbations, "
-    "theirs by two generators",
+    "fine-tuning, to {few} of the {unseen} lenses: {tuned} steps at a rate of {rate:g}, chosen on "
+    "nothing, theirs up to 2000 at 1e-6; lenses around an answer are drawn by the packaged "
+    "generator of sources and prior of perturbations, theirs by two generators",
     "our machines have frames, and the last one a start, from macro-models: in training these err "
     "as fits do, and where all are judged they are searched with no look at the truth",
     "macro-models, and so our machines, have mass beyond the frame and a shear; the paper's "
@@ -150,10 +169,12 @@ DIFFERS = (
 COST = {
     "small": "measured on a busy machine, with two thirds of a core: 11 minutes of the clock for "
     "five trainings and their lenses, about 8 to search, fine-tune and judge",
-    "full": "five trainings of 200 000 steps of 32 lenses; on paper, not measured: 6e12 "
-    "operations a lens and step as published, 4.4 days on a GPU that makes 1e14 a second, shared "
-    "by torchrun; the lenses, 100 000 that are made once, 200 hours of a core and 90 GB; to judge "
-    "1000 with 2000 steps of fine-tuning each, which one process does on its CPU, too much",
+    "full": "not run; five trainings of 200 000 steps of 32 lenses: 5.8e12 operations a lens as "
+    "published and 1.9e11 ours (counted), 103 and four times 3.4 GPU-hours at 1e14 a second "
+    "(assumed), shared by torchrun; 100 000 lenses, made once, 2.9 s of a core each (measured on "
+    "two), 80 core-hours, and 90 GB. To judge 1000: 59 s of a core to search one (measured on "
+    "one), 16 core-hours, or on the GPU, and 0.1 s to measure a state; to fine-tune to 96 of them "
+    "in at most 2000 steps, 1.2e16 operations a lens as published, 3 GPU-hours, ours less",
 }
 
 
@@ -184,33 +205,25 @@ class Adam2023:
     def run(self, setting: Setting) -> Result | None:
         check_data(setting.data)
         recipe = self.recipes[setting.scale]
+        recipe = recipe.quickened(self.recipes["small"]) if setting.quick else recipe
         recipe = replace(recipe, systems=replace(recipe.systems, data=setting.data))
-        recipe = recipe.quickened() if setting.quick else recipe
         machines, minutes = {}, {}
         for name, design in recipe.designs.items():
             rim, minutes[name] = train(trainee(name, design, recipe, setting), setting)
             assert isinstance(rim, RIM)
-            machines[name] = Machine(design, rim.cpu().requires_grad_(False), "")
-        if not setting.group.leads:
-            return None
-        weights = signs(setting.folder, [*machines], EMA)
+            machines[name] = Machine(design, rim.requires_grad_(False), "")
+        weights = signs(setting.folder, [*machines], setting.group)
         machines = {name: replace(m, weights=weights[name]) for name, m in machines.items()}
-        setting.report("judging")
-        found = kept(
+        setting.say("judging")
+        judging = recipe.judging
+        found = kept_by_first(
             setting.folder / "judged.pt",
-            {"unseen": recipe.unseen, "seed": setting.seed, "tuning": str(recipe.tuning)}
-            | weights,
-            partial(
-                judge,
-                recipe.systems,
-                machines,
-                recipe.tuning,
-                setting.folder / "lenses",
-                unseen=recipe.unseen,
-                seed=setting.seed,
-                report=setting.report,
-            ),
+            {"judging": str(judging), "seed": setting.seed} | weights,
+            partial(judge, judging, machines, setting.folder / "lenses", setting),
+            setting.group,
         )
+        if found is None:
+            return None
         sizes = {name: parameters(machine.rim) for name, machine in machines.items()}
         return result(found, recipe, setting, minutes, sizes)
 
@@ -224,7 +237,7 @@ def trainee(name: str, design: Design, recipe: Recipe, setting: Setting) -> Trai
         name,
         design.machine,
         training,
-        lambda: held.made(0, recipe.validated),
+        partial(held.made, 0, recipe.validated),
         design.loss,
         recipe.config,
         {"systems": str(recipe.systems), "stocked": recipe.stocked, "design": str(design)},
@@ -260,6 +273,7 @@ def result(
         "tuned": recipe.tuning.steps,
         "rate": recipe.tuning.rate,
         "unseen": found["lenses"],
+        "few": found["tuned"],
     }
     return Result(
         table_lines(found),

@@ -36,7 +36,10 @@ def table_lines(found: Mapping[str, Any]) -> list[Line]:
 
     def line(quantity: str, paper: str, number: Any, tuned: bool = False) -> Line:
         names = [TUNED.format(n) if tuned else n for n in ("published", "ours")]
-        published, ours, macro = (number(measures[n]) for n in (*names, MACRO))
+        # All in a line are of the same lenses: machines are fine-tuned to the first ones alone.
+        count = len(measures[names[0]]["chi2"])
+        of = [{k: v[:count] for k, v in measures[name].items()} for name in (*names, MACRO)]
+        published, ours, macro = map(number, of)
         return Line(quantity, paper, published, ours, macro, MACRO)
 
     lines = [

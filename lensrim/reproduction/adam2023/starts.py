@@ -1,6 +1,7 @@
 """Starts of lenses that are judged: a macro-model that is searched, with no look at the truth."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,12 +15,15 @@ from ...inference.together import prior_of
 from .systems import Draws, prepared
 
 
-def searched(raw: Mapping[str, Tensor], *, seed: int) -> Draws:
+def searched(
+    raw: Mapping[str, Tensor], *, seed: int, device: torch.device = torch.device("cpu")
+) -> Draws:
     """Prepares a raw lens, a batch of one, with the start that the package's search finds.
 
     Arguments:
         raw: From :meth:`~.systems.Systems.raw`.
         seed: Seed of the search.
+        device: Where to search; what is returned is on the CPU.
 
     Raises:
         InputError: If the search finds no arcs; the message says why.
@@ -34,7 +38,7 @@ def searched(raw: Mapping[str, Tensor], *, seed: int) -> Draws:
         "effective",
         float(raw["fwhm"]),
     )
-    scene = observe(frame, lens_light=False)
+    scene = replace(observe(frame, lens_light=False), device=device)
     _, state = search(scene, prior_of(scene, has_light=False), seed=seed)
     return prepared(raw, start_of(dict(raw), state.select([0]), 1.0, Square((n, n))))
 

@@ -27,6 +27,7 @@ from ...inference.perturbation import packaged_prior
 from ...inference.start import Start
 from ...lensing.einstein import effective_theta_E, kappa_center
 from ...rim import RIM, State
+from ...training.feed import to_device
 from .designs import Design
 from .systems import Draws, kappa_of
 
@@ -57,31 +58,36 @@ class FineTuning:
 
         Arguments:
             design: Its design.
-            rim: The machine, whose own weights stay as they are.
-            draws: The lens, a batch of one.
+            rim: The machine, whose own weights stay as they are; it works where they are.
+            draws: The lens, a batch of one, on the CPU, where lenses around it are drawn.
             seed: Seed of the lenses around the answer.
 
         Returns:
-            The state, and how many steps were made.
+            The state, on the CPU, and how many steps were made.
         """
         own = copy.deepcopy(rim).requires_grad_(True)
+        device = next(own.parameters()).device
+        here, draws = draws, to_device(draws, device)
         with torch.no_grad():
             last = design.run(own, draws).last
 
         def loss(network: nn.Module, batch: Draws) -> tuple[Tensor, dict[str, float]]:
             return design.loss(network, batch), {}
 
-        around = neighbours(design, last, draws, self.samples, seed)
-        penalty = ElasticPenalty.of(own, around, loss, strength=self.strength)
+        answer = {name: value.cpu() for name, value in last.items()}
+        around = neighbours(design, answer, here, self.samples, seed)
+        samples = (to_device(each, device) for each in around)
+        penalty = ElasticPenalty.of(own, samples, loss, strength=self.strength)
         optimiser = torch.optim.RMSprop(own.parameters(), lr=self.rate, alpha=MEMORY)
-        best, nearest = dict(last), float("inf")
+        best, nearest = answer, float("inf")
         for step in range(self.steps + 1):
             state = design.run(own, draws).last
             misfit = (draws["image"] - design.image(state, draws)) / draws["sigma"]
             chi2 = misfit.square().mean()
             value = float(chi2.detach())
             if abs(value - 1) < nearest:
-                best, nearest = {k: v.detach() for k, v in state.items()}, abs(value - 1)
+                best = {name: v.detach().cpu() for name, v in state.items()}
+                nearest = abs(value - 1)
             if value <= 1 or step == self.steps:
                 return best, step
             optimiser.zero_grad()

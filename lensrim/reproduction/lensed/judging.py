@@ -1,6 +1,6 @@
 """What judgements of machines and of linear inversion have in common."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,12 +11,9 @@ from torch import Tensor
 
 from ...rim import RIM
 from .inversion import pixels
-from .lenses import Draws
+from .lenses import NAMES
 from .machines import CALLS, Design, Ours
 from .scene import Scene
-
-TOGETHER = 8
-"""Lenses that are worked on at once."""
 
 WEIGHTS = (3.0, 10.0, 30.0, 100.0, 300.0)
 """Weights of the gradient, among which the inversion on pixels chooses by the error."""
@@ -44,12 +41,6 @@ class Machine:
         with torch.no_grad():
             trajectory = self.design.run(self.rim, scene)
         return [value["source"] for value in trajectory.values]
-
-
-def in_parts(draws: Draws) -> Iterator[Draws]:
-    """Yields a few lenses at a time."""
-    for at in range(0, len(draws["lens"]), TOGETHER):
-        yield {name: value[at : at + TOGETHER] for name, value in draws.items()}
 
 
 def last_of(scene: Scene, *, weight: float, calls: int) -> list[Tensor]:
@@ -86,12 +77,28 @@ def iterated(
 
 
 class Notes:
-    """Collects what was measured of a few lenses at a time."""
+    """Collects what was measured of a few lenses at a time, on the CPU."""
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, dict[str, list[Tensor]]]] = {}
         self.curves: dict[str, dict[str, list[Tensor]]] = {}
         self.shown: dict[str, Tensor] = {}
+
+    @classmethod
+    def together(cls, parts: Sequence["Notes"]) -> "Notes":
+        """Puts parts into one, in their order; the maps are those of the first."""
+        whole = cls()
+        for part in parts:
+            for label, methods in part.found.items():
+                for name, own in methods.items():
+                    for measure, values in own.items():
+                        for value in values:
+                            whole.add(label, name, measure, value)
+            for label, curves in part.curves.items():
+                for name, few in curves.items():
+                    whole.curves.setdefault(label, {}).setdefault(name, []).extend(few)
+            whole.shown = part.shown | whole.shown
+        return whole
 
     def take(self, label: str, scene: Scene, steps: Mapping[str, list[Tensor]]) -> None:
         """Measures what all made of a few lenses; keeps the maps of the first."""
@@ -99,15 +106,19 @@ class Notes:
             measured = [scene.errors(source) for source in sources]
             for measure, value in measured[-1].items():
                 self.add(label, name, measure, value)
-            curve = torch.stack([m["relative L2"] for m in measured], 1)
+            curve = torch.stack([m["relative L2"] for m in measured], 1).cpu()
             self.curves.setdefault(label, {}).setdefault(name, []).append(curve)
-            if f"{label}: {name}" not in self.shown:
-                self.shown[f"{label}: {name}"] = sources[-1][:KEPT].clone()
+            self.show(f"{label}: {name}", sources[-1])
 
     def add(self, label: str, name: str, measure: str, value: Tensor) -> None:
         """Takes in one more measure of what a method made of a few lenses, with shape (B)."""
         own = self.found.setdefault(label, {}).setdefault(name, {})
-        own.setdefault(measure, []).append(value)
+        own.setdefault(measure, []).append(value.cpu())
+
+    def show(self, name: str, maps: Tensor) -> None:
+        """Keeps maps of a few lenses for the figure, unless there are some."""
+        if name not in self.shown:
+            self.shown[name] = maps[:KEPT].cpu().clone()
 
     @property
     def errors(self) -> dict[str, dict[str, dict[str, Tensor]]]:
@@ -123,6 +134,46 @@ class Notes:
     def curves_of(self, label: str) -> dict[str, Tensor]:
         """Means of the relative error after each call, by method."""
         return {name: torch.cat(parts).mean(0) for name, parts in self.curves[label].items()}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Holds what was measured of a part of the lenses, on the CPU.
+
+    Arguments:
+        notes: Of what was sought.
+        off: Absolute errors of the lens, by what it was read off, with shape (B, 7).
+        snr: Signal over noise, with shape (B).
+        effective: Parameters of the modes, with shape (B).
+    """
+
+    notes: Notes
+    off: Mapping[str, Tensor]
+    snr: Tensor
+    effective: Tensor
+
+
+def together(parts: Sequence[Judged]) -> dict[str, Any]:
+    """Puts parts together.
+
+    Returns:
+        ``errors``, by what is sought, method and measure, with shape (B); ``curves``: means of the
+        relative error after each call, by what is sought and method; ``lens errors``: absolute
+        errors of the numbers, by what they were read off; ``snr`` and ``effective`` (B);
+        ``shown``: maps of a few lenses.
+    """
+    notes = Notes.together([part.notes for part in parts])
+    return {
+        "errors": notes.errors,
+        "curves": {label: notes.curves_of(label) for label in notes.curves},
+        "lens errors": {
+            kind: dict(zip(NAMES, torch.cat([p.off[kind] for p in parts]).unbind(1), strict=True))
+            for kind in parts[0].off
+        },
+        "snr": torch.cat([part.snr for part in parts]),
+        "shown": notes.shown,
+        "effective": torch.cat([part.effective for part in parts]),
+    }
 
 
 def rows_of(errors: Mapping[str, Any], first: str) -> list[dict[str, object]]:

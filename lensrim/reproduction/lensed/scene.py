@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...inference.inversion import ImageData
+from ..misfit import noise_free
 from .lenses import Draws
 
 
@@ -149,15 +150,10 @@ class Scene:
         return self.view.adjoint(self.data.moment - self.data.normal(self.view(source)))
 
     def bare(self, source: Tensor) -> Tensor:
-        r"""Computes the misfit without the noise,
-
-        .. math:: D = \langle (N (F - F^*))^2 / \mathrm{diag} N \rangle
-
-        over the lit pixels, with shape (B): one where the error is as large as the noise.
-        """
+        """Computes D of the images of sources (:mod:`lensrim.reproduction.misfit`), (B)."""
         data = self.data
         off = data.normal(self.view(source) - self.draws["clean"])
-        return mean(off.square() / data.precision.clamp(min=1e-12), data.lit)
+        return noise_free(off, data.precision, data.lit)
 
     def numbers(self) -> Tensor:
         """Describes observations by numbers of order 1, with shape (B, 3): noise, PSF and map."""
@@ -180,8 +176,3 @@ class Scene:
             **self.data.misfits(self.view(source)),
             "D": self.bare(source),
         }
-
-
-def mean(maps: Tensor, weight: Tensor) -> Tensor:
-    """Averages maps (B, 1, n, n) with weights, with shape (B)."""
-    return (maps * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)

@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...evaluation.problems.problem import CHOICE, UNSEEN
+from ...evaluation.problems.problem import CHOICE
+from ...training.feed import to_device
 from ..lensed.inversion import invert, refine
 from ..lensed.judging import (
-    KEPT,
     MODES,
+    Judged,
     Machine,
     Notes,
     chosen_weight,
-    in_parts,
     iterated,
+    together,
 )
 from ..lensed.lenses import NAMES, Draws
 from ..lensed.reader import SPREADS
+from ..lensed.recipe import Unseen
+from ..paper import Setting
 from .clean import chosen_stop, clean, smoothed, smoothed_error
 from .readers import CLEAN, DIRTY, Readers
 from .skies import Skies, lens_scene, sky_scene
@@ -49,13 +53,19 @@ class Choices:
     source: float
 
 
-def choices(skies: Skies, count: int, seed: int) -> Choices:
-    """Chooses settings of the others."""
-    draws = skies.draw(count, seed, CHOICE, 0, "validation")
-    sky = sky_scene(draws)
-    return Choices(
-        chosen_stop(sky), chosen_weight(sky), chosen_weight(lens_scene(draws, draws["lens"]))
-    )
+def choices(skies: Skies, count: int, setting: Setting) -> Choices:
+    """Chooses settings of the others on so many lenses; the first process does it for all, for two
+    might differ by their rounding."""
+    drawn = skies.draw(count, setting.seed, CHOICE, 0, "validation")
+
+    def choose(_: int) -> Choices:
+        draws = to_device(drawn, setting.device)
+        sky = sky_scene(draws)
+        return Choices(
+            chosen_stop(sky), chosen_weight(sky), chosen_weight(lens_scene(draws, draws["lens"]))
+        )
+
+    return setting.group.dealt(1, choose)[0]
 
 
 def judge(
@@ -63,56 +73,55 @@ def judge(
     machines: Mapping[str, Mapping[str, Machine]],
     readers: Readers,
     chosen: Choices,
-    *,
-    unseen: int,
-    seed: int,
+    unseen: Unseen,
+    setting: Setting,
 ) -> dict[str, Any]:
-    """Judges machines, CLEAN, inversions, and what is read of the lens.
+    """Judges machines, CLEAN, inversions, and what is read of the lens, in all processes.
 
     Arguments:
         skies: The population.
-        machines: The machines by name, for the ``sky`` and for the ``source``.
-        readers: The networks that read lenses.
+        machines: The machines by name, for the ``sky`` and for the ``source``, on the setting's
+            device.
+        readers: The networks that read lenses, likewise.
         chosen: Settings of the others.
-        unseen: Number of lenses.
-        seed: Seed of the draws.
+        unseen: The lenses on which they are judged.
+        setting: The seed, the device and the group.
 
     Returns:
-        ``errors``: by what is sought (``sky``, ``source``, and ``source, read`` with the lens that
-        was read and refined), method and measure, with shape (B); ``curves``: means of the
-        relative error after each call, by what is sought and method; ``lens errors``: absolute
-        errors of the numbers, by what they were read off; ``snr`` (B); ``shown``: maps of a few
-        lenses; ``effective`` (B), parameters of the modes.
+        What :func:`~lensrim.reproduction.lensed.judging.together` returns, of the ``sky``, the
+        ``source``, and ``source, read`` with the lens that was read and refined; and the settings:
+        ``stop`` and ``weights``.
     """
-    draws = skies.draw(unseen, seed, UNSEEN, 0, "test")
-    notes, effective = Notes(), []
-    offs: dict[str, list[Tensor]] = {}
-    for part in in_parts(draws):
-        judge_sky(part, machines["sky"], chosen, notes)
-        with torch.no_grad():
-            read = readers(part)
-        read[REFINED] = refine(lens_scene(part, read["ours"]), read["ours"])
-        for kind, lens in read.items():
-            offs.setdefault(kind, []).append((lens - part["lens"]).abs())
-        for label, lens in {"source": part["lens"], "source, read": read[REFINED]}.items():
-            scene = lens_scene(part, lens)
-            steps = iterated(scene, machines["source"], chosen.source)
-            source, count = invert(scene, lens)
-            notes.take(label, scene, steps | {MODES: [source]})
-            effective += [count] if label == "source" else []
-    return {
-        "errors": notes.errors,
-        "curves": {label: notes.curves_of(label) for label in notes.curves},
-        "lens errors": {
-            kind: dict(zip(NAMES, torch.cat(parts).unbind(1), strict=True))
-            for kind, parts in offs.items()
-        },
-        "snr": peaks(draws),
-        "shown": notes.shown | {f"sky: {DIRTY}": draws["image"][:KEPT].clone()},
-        "effective": torch.cat(effective),
+    one = partial(judge_part, machines, readers, chosen)
+    return together(unseen.judged(skies, one, setting)) | {
         "stop": chosen.stop,
         "weights": {"sky": chosen.sky, "source": chosen.source},
     }
+
+
+def judge_part(
+    machines: Mapping[str, Mapping[str, Machine]],
+    readers: Readers,
+    chosen: Choices,
+    draws: Draws,
+) -> Judged:
+    """Judges all on a few lenses, on their device."""
+    notes, effective = Notes(), {}
+    judge_sky(draws, machines["sky"], chosen, notes)
+    with torch.no_grad():
+        read = readers(draws)
+    read[REFINED] = refine(lens_scene(draws, read["ours"]), read["ours"])
+    for label, lens in {"source": draws["lens"], "source, read": read[REFINED]}.items():
+        scene = lens_scene(draws, lens)
+        steps = iterated(scene, machines["source"], chosen.source)
+        source, effective[label] = invert(scene, lens)
+        notes.take(label, scene, steps | {MODES: [source]})
+    return Judged(
+        notes,
+        {kind: (lens - draws["lens"]).abs().cpu() for kind, lens in read.items()},
+        peaks(draws).cpu(),
+        effective["source"].cpu(),
+    )
 
 
 def judge_sky(

@@ -8,22 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...evaluation.problems.problem import TRAINING, VALIDATION
 from ...rim import RIM
 from ...training.config import TrainConfig
-from ...training.folder import EMA
-from ..judged import kept, signs
+from ..judged import kept_by_first, signs
 from ..lensed.figures import curves_figure
 from ..lensed.judging import MODES, PIXELS, Machine, rows_of
 from ..lensed.lenses import Draws, galaxies_of
 from ..lensed.machines import Design, Ours, Published
 from ..lensed.reader import reading_loss
+from ..lensed.recipe import FULL, Recipe, Unseen, trainee
 from ..lensed.scene import Scene
 from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
 from ..training import Batch, Trainee, train
 from .coverage import Array
 from .figures import reading_figure, skies_figure, sources_figure
-from .judging import BLURRED, CHOSEN, COMPONENTS, REFINED, Choices, choices, in_spreads, judge
+from .judging import BLURRED, CHOSEN, COMPONENTS, REFINED, choices, in_spreads, judge
 from .readers import CLEAN, DIRTY, Readers
 from .skies import Skies, lens_scene, sky_scene
 
@@ -38,47 +37,31 @@ SMALL = TrainConfig(
     checkpoint_every=25,
 )
 READING = replace(SMALL, steps=60, batch_size=16, learning_rate=2e-3, validate_every=30)
-FULL = TrainConfig(
-    steps=100_000,
-    batch_size=32,
-    parts=8,
-    learning_rate=5e-4,
-    warmup=1000,
-    ema=0.999,
-    validate_every=1000,
-    checkpoint_every=500,
-)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SkyRecipe(Recipe):
     """Holds a scale of the recipe.
 
     Arguments:
-        published, ours: The designs.
-        config: How each machine is trained.
-        reading: How the networks that read lenses are trained.
-        skies: The population.
-        unseen: Lenses on which all are judged.
+        skies: The population; for the others see
+            :class:`~lensrim.reproduction.lensed.recipe.Recipe`.
     """
 
-    published: Published
-    ours: Ours
-    config: TrainConfig
-    reading: TrainConfig
     skies: Skies = field(default_factory=Skies)
-    unseen: int = 64
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "small": Recipe(Published(24, (32, 32), 5, 6), Ours(weight=10.0), SMALL, READING, unseen=24),
-    "full": Recipe(
+RECIPES: Mapping[str, SkyRecipe] = {
+    "small": SkyRecipe(
+        Published(24, (32, 32), 5, 6), Ours(weight=10.0), SMALL, READING, Unseen(24)
+    ),
+    "full": SkyRecipe(
         Published(),
         Ours(widths=(64, 96, 128), lift=32, steps=10, weight=10.0),
         FULL,
         replace(FULL, steps=30_000, batch_size=128),
+        Unseen(200, drawn=4, together=4),
         Skies(shape=96, pixel_scale=0.06, array=Array(times=120), theta_E=(0.5, 2.0)),
-        unseen=200,
     ),
 }
 
@@ -107,7 +90,12 @@ DIFFERS = (
 COST = {
     "small": "measured on a busy machine, with a sixth to a half of a core: 36 minutes of the "
     "clock for five trainings, 2 to judge; by the times of single steps about 8 minutes of a core",
-    "full": "not measured: trainings of 100 000 steps of 32 lenses, for GPUs, shared by torchrun",
+    "full": "not run; four trainings of 100 000 steps of 32 lenses: 2.9e11 operations a lens as "
+    "published and 1.0e11 ours (counted), 70 GPU-hours together at 1e13 a second (assumed); their "
+    "lenses and the readers' 17 million take 0.09 s of a core each (measured), 400 core-hours, in "
+    "four workers of each process; to CLEAN the readers' takes 100 more (measured) where no GPU "
+    "does it. To judge 200 lenses, four at a time, a matrix of 9216 rows is factored three times "
+    "a lens in double precision: 8e11 operations, and 3 GB for the four",
 }
 
 SCENES: Mapping[str, Callable[[Draws], Scene]] = {
@@ -132,7 +120,7 @@ class Morningstar2018:
         "convolutional neural networks (Morningstar et al.)"
     )
     arxiv: str = "1808.00011"
-    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
+    recipes: Mapping[str, SkyRecipe] = field(default_factory=lambda: RECIPES)
     reproduces: str = (
         "the sky behind the dirty beam of an array like ALMA, beside CLEAN; the lens that is read "
         "off it by a network; and the source behind a known lens, beside linear inversion"
@@ -143,28 +131,27 @@ class Morningstar2018:
 
     def run(self, setting: Setting) -> Result | None:
         recipe = self.recipes[setting.scale]
+        recipe = recipe.quickened(self.recipes["small"]) if setting.quick else recipe
         recipe = replace(recipe, skies=replace(recipe.skies, galaxies=galaxies_of(setting.data)))
-        if setting.quick:
-            recipe = replace(recipe, unseen=4)
         machines, minutes = trained(recipe, setting)
-        chosen = choices(recipe.skies, min(CHOSEN, recipe.unseen), setting.seed)
-        # Readers are trained on the skies of these, which do not belong to them.
-        for machine in machines["sky"].values():
-            machine.rim.to(setting.device)
-        make = partial(Readers, recipe.skies.shape, machines["sky"], chosen.stop)
-        told = trainee("readers", make, readers_loss, recipe.reading, recipe, setting)
-        readers, minutes["readers"] = train(told, setting)
-        for machine in machines["sky"].values():
-            machine.rim.cpu()
-        if not setting.group.leads:
-            return None
-        assert isinstance(readers, Readers)
-        found = judged(recipe, setting, machines, readers.cpu(), chosen)
-        return result(found, recipe, setting, minutes)
+        chosen = choices(recipe.skies, min(CHOSEN, recipe.unseen.count), setting)
+        readers, minutes["readers"] = trained_readers(
+            recipe, machines["sky"], chosen.stop, setting
+        )
+        setting.say("judging")
+        folders = [f"{sought}_{name}" for sought, own in machines.items() for name in own]
+        found = kept_by_first(
+            setting.folder / "judged.pt",
+            {"unseen": str(recipe.unseen), "seed": setting.seed}
+            | signs(setting.folder, [*folders, "readers"], setting.group),
+            partial(judge, recipe.skies, machines, readers, chosen, recipe.unseen, setting),
+            setting.group,
+        )
+        return result(found, recipe, setting, minutes) if found is not None else None
 
 
 def trained(
-    recipe: Recipe, setting: Setting
+    recipe: SkyRecipe, setting: Setting
 ) -> tuple[dict[str, dict[str, Machine]], dict[str, float]]:
     """Trains the machines: by what is sought and name; and in how many minutes."""
     designs: dict[str, Design] = {"published": recipe.published, "ours": recipe.ours}
@@ -174,37 +161,29 @@ def trained(
         for name, design in designs.items():
             folder = f"{sought}_{name}"
             loss = partial(machine_loss, design, SCENES[sought])
-            told = trainee(folder, design.machine, loss, recipe.config, recipe, setting)
+            told = described(folder, design.machine, loss, recipe.config, recipe, setting)
             rim, minutes[folder] = train(told, setting)
             assert isinstance(rim, RIM)
-            machines[sought][name] = Machine(design, rim.cpu())
+            machines[sought][name] = Machine(design, rim)
     return machines, minutes
 
 
-def judged(
-    recipe: Recipe,
-    setting: Setting,
-    machines: Mapping[str, Mapping[str, Machine]],
-    readers: Readers,
-    chosen: Choices,
-) -> dict[str, Any]:
-    """Judges all, or returns what was judged."""
-    setting.report("judging")
-    folders = [f"{sought}_{name}" for sought, own in machines.items() for name in own]
-    return kept(
-        setting.folder / "judged.pt",
-        {"unseen": recipe.unseen, "seed": setting.seed}
-        | signs(setting.folder, [*folders, "readers"], EMA),
-        partial(
-            judge,
-            recipe.skies,
-            machines,
-            readers,
-            chosen,
-            unseen=recipe.unseen,
-            seed=setting.seed,
-        ),
-    )
+def trained_readers(
+    recipe: SkyRecipe, machines: Mapping[str, Machine], stop: float, setting: Setting
+) -> tuple[Readers, float]:
+    """Trains the networks that read lenses off skies: those of machines, which do not belong to
+    them and stay as they are, and CLEAN's; and in how many minutes.
+
+    Raises:
+        InputError: If they have been trained on skies of other machines, or cleaned otherwise.
+    """
+    weights = signs(setting.folder, [f"sky_{name}" for name in machines], setting.group)
+    make = partial(Readers, recipe.skies.shape, machines, stop)
+    told = described("readers", make, readers_loss, recipe.reading, recipe, setting)
+    told = replace(told, said={**told.said, "stop": stop, "weights": weights})
+    readers, minutes = train(told, setting)
+    assert isinstance(readers, Readers)
+    return readers, minutes
 
 
 def machine_loss(
@@ -220,27 +199,19 @@ def readers_loss(readers: nn.Module, draws: Batch) -> Tensor:
     return torch.stack([reading_loss(lens, draws["lens"]) for lens in found.values()]).sum()
 
 
-def trainee(
-    name: str, make: Any, loss: Any, config: TrainConfig, recipe: Recipe, setting: Setting
+def described(
+    name: str, make: Any, loss: Any, config: TrainConfig, recipe: SkyRecipe, setting: Setting
 ) -> Trainee:
     """Describes the training of a machine, or of the networks that read lenses."""
-
-    def draw(number: int, batch: int) -> Draws:
-        return recipe.skies.draw(batch, setting.seed, TRAINING, number)
-
-    def validation() -> Draws:
-        return recipe.skies.draw(32, setting.seed, VALIDATION, 0, "validation")
-
     said = {
-        "galaxies": str(setting.data) if setting.data else "clumpy",
         "skies": str(replace(recipe.skies, galaxies={})),
         "design": str(recipe.published if name.endswith("published") else recipe.ours),
     }
-    return Trainee(name, make, draw, validation, loss, config, said)
+    return trainee(name, make, loss, config, recipe.skies, setting, said)
 
 
 def result(
-    found: Mapping[str, Any], recipe: Recipe, setting: Setting, minutes: Mapping[str, float]
+    found: Mapping[str, Any], recipe: SkyRecipe, setting: Setting, minutes: Mapping[str, float]
 ) -> Result:
     """Makes the table and the figures of what was judged."""
     lens_rows = [
@@ -248,22 +219,9 @@ def result(
         for kind, numbers in found["lens errors"].items()
         for number, value in numbers.items()
     ]
-    low, high = recipe.skies.theta_E
-    told = {
-        "galaxies": f"those of {setting.data}" if setting.data else "clumpy synthetic galaxies",
-        "shape": recipe.skies.shape,
-        "pixel": recipe.skies.pixel_scale,
-        "low": low,
-        "high": high,
+    told = recipe.told(recipe.skies, setting.data) | {
         "antennas": recipe.skies.array.antennas,
         "baselines": f"{recipe.skies.array.baselines:,}",
-        "features": recipe.published.features,
-        "hidden": recipe.published.hidden,
-        "kernel": recipe.published.kernel,
-        "steps": recipe.published.steps,
-        "ours": recipe.ours.steps,
-        "seen": f"{recipe.config.steps * recipe.config.batch_size:,}",
-        "unseen": recipe.unseen,
     }
     return Result(
         lines(found),

@@ -1,66 +1,81 @@
 """Judges machines and inversions: the same lenses, first with the true numbers, then as read."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...evaluation.problems.problem import CHOICE, UNSEEN
+from ...evaluation.problems.problem import CHOICE
+from ...training.feed import to_device
 from ..lensed.inversion import invert, refine
-from ..lensed.judging import KEPT, MODES, Machine, Notes, chosen_weight, in_parts, iterated
-from ..lensed.lenses import NAMES
+from ..lensed.judging import MODES, Judged, Machine, Notes, chosen_weight, iterated, together
+from ..lensed.lenses import Draws
+from ..lensed.recipe import Unseen
+from ..paper import Setting
 from .lenses import Lenses, scene_of, shown
+
+CHOSEN = 32
+"""Separate lenses on which the weight of the gradient is chosen."""
 
 
 def judge(
-    lenses: Lenses, machines: Mapping[str, Machine], reader: nn.Module, *, unseen: int, seed: int
+    lenses: Lenses,
+    machines: Mapping[str, Machine],
+    reader: nn.Module,
+    unseen: Unseen,
+    setting: Setting,
 ) -> dict[str, Any]:
-    """Judges machines, inversions and what a network reads.
+    """Judges machines, inversions and what a network reads, in all processes of a group.
 
     Arguments:
         lenses: The population.
-        machines: The machines, by name.
-        reader: The network that reads lenses.
-        unseen: Number of lenses.
-        seed: Seed of the draws.
+        machines: The machines, by name, on the setting's device.
+        reader: The network that reads lenses, likewise.
+        unseen: The lenses on which they are judged.
+        setting: The seed, the device and the group.
 
     Returns:
-        ``errors``: by lens (``known``, ``read``, ``refined``), method and measure, with shape (B);
-        ``curves``: means of the relative error after each call, by method, for known lenses;
-        ``lens errors``: absolute errors of the numbers, by lens; ``snr`` (B); ``shown``: maps of a
-        few lenses; ``weight``, of the gradient, and ``effective`` (B), parameters of the modes.
+        What :func:`~lensrim.reproduction.lensed.judging.together` returns, by lens (``known``,
+        ``read``, ``refined``), with ``curves`` of known lenses alone, the images and masks that
+        are ``shown``, and ``weight``, of the gradient.
     """
-    other = lenses.draw(min(32, unseen), seed, CHOICE, 0, "validation")
-    weight = chosen_weight(scene_of(other, other["lens"]))
-    draws = lenses.draw(unseen, seed, UNSEEN, 0, "test")
-    notes, effective = Notes(), []
-    offs: dict[str, list[Tensor]] = {}
-    for part in in_parts(draws):
-        with torch.no_grad():
-            read = reader(shown(part))
-        used = {
-            "known": part["lens"],
-            "read": read,
-            "refined": refine(scene_of(part, read), read),
-        }
-        for label, lens in used.items():
-            scene = scene_of(part, lens)
-            steps = iterated(scene, machines, weight)
-            source, count = invert(scene, lens)
-            notes.take(label, scene, steps | {MODES: [source]})
-            effective += [count] if label == "known" else []
-            offs.setdefault(label, []).append((lens - part["lens"]).abs())
-    first = {name: value[:KEPT].clone() for name, value in draws.items()}
-    return {
-        "errors": notes.errors,
-        "curves": notes.curves_of("known"),
-        "lens errors": {
-            label: dict(zip(NAMES, torch.cat(parts).unbind(1), strict=True))
-            for label, parts in offs.items()
-        },
-        "snr": 1 / draws["sigma"].flatten(1).median(1).values,
-        "shown": notes.shown | {"image": first["image"], "mask": first["mask"]},
-        "weight": weight,
-        "effective": torch.cat(effective),
+    draws = lenses.draw(min(CHOSEN, unseen.count), setting.seed, CHOICE, 0, "validation")
+
+    def choose(_: int) -> float:
+        other = to_device(draws, setting.device)
+        return chosen_weight(scene_of(other, other["lens"]))
+
+    # By one of them for all: two might differ by their rounding.
+    (weight,) = setting.group.dealt(1, choose)
+    one = partial(judge_part, machines, reader, weight)
+    found = together(unseen.judged(lenses, one, setting))
+    return found | {"curves": found["curves"]["known"], "weight": weight}
+
+
+def judge_part(
+    machines: Mapping[str, Machine], reader: nn.Module, weight: float, draws: Draws
+) -> Judged:
+    """Judges all on a few lenses, on their device."""
+    with torch.no_grad():
+        read = reader(shown(draws))
+    used = {
+        "known": draws["lens"],
+        "read": read,
+        "refined": refine(scene_of(draws, read), read),
     }
+    notes, effective = Notes(), {}
+    for name in ("image", "mask"):
+        notes.show(name, draws[name])
+    for label, lens in used.items():
+        scene = scene_of(draws, lens)
+        steps = iterated(scene, machines, weight)
+        source, effective[label] = invert(scene, lens)
+        notes.take(label, scene, steps | {MODES: [source]})
+    return Judged(
+        notes,
+        {label: (lens - draws["lens"]).abs().cpu() for label, lens in used.items()},
+        1 / draws["sigma"].flatten(1).median(1).values.cpu(),
+        effective["known"].cpu(),
+    )

@@ -15,7 +15,8 @@ from ...grid import PixelGrid
 from ...inference.inversion import ImageData
 from ...inference.start import image_of
 from ..lensed.lenses import Draws, Galaxies, lens_view, systems
-from ..lensed.scene import Scene, mean
+from ..lensed.scene import Scene
+from ..misfit import mean
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...evaluation.problems.problem import TRAINING, VALIDATION
 from ...rim import RIM
 from ...training.config import TrainConfig
-from ...training.folder import EMA
-from ..judged import kept, signs
+from ..judged import kept_by_first, signs
 from ..lensed.figures import curves_figure
 from ..lensed.judging import MODES, PIXELS, Machine, rows_of
-from ..lensed.lenses import Draws, galaxies_of
+from ..lensed.lenses import galaxies_of
 from ..lensed.machines import Design, Ours, Published
 from ..lensed.reader import Reader, reading_loss
+from ..lensed.recipe import FULL, Recipe, Unseen, trainee
 from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
 from ..training import Batch, Trainee, train
 from .figures import sources_figure, spread_figure
@@ -34,47 +33,29 @@ SMALL = TrainConfig(
     checkpoint_every=25,
 )
 READING = replace(SMALL, steps=200, batch_size=32, learning_rate=2e-3)
-FULL = TrainConfig(
-    steps=100_000,
-    batch_size=32,
-    parts=8,
-    learning_rate=5e-4,
-    warmup=1000,
-    ema=0.999,
-    validate_every=1000,
-    checkpoint_every=500,
-)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LensRecipe(Recipe):
     """Holds a scale of the recipe.
 
     Arguments:
-        published, ours: The designs.
-        config: How each machine is trained.
-        reading: How the network that reads lenses is trained.
-        lenses: The population.
-        unseen: Lenses on which all are judged.
+        lenses: The population; for the others see
+            :class:`~lensrim.reproduction.lensed.recipe.Recipe`.
     """
 
-    published: Published
-    ours: Ours
-    config: TrainConfig
-    reading: TrainConfig
     lenses: Lenses = field(default_factory=Lenses)
-    unseen: int = 64
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "small": Recipe(Published(24, (32, 32), 5, 6), Ours(), SMALL, READING),
-    "full": Recipe(
+RECIPES: Mapping[str, LensRecipe] = {
+    "small": LensRecipe(Published(24, (32, 32), 5, 6), Ours(), SMALL, READING),
+    "full": LensRecipe(
         Published(),
         Ours(widths=(64, 96, 128), lift=32, steps=10),
         FULL,
         replace(FULL, steps=30_000, batch_size=128),
+        Unseen(200, drawn=8),
         Lenses(shape=128, pixel_scale=0.05, theta_E=(0.5, 2.0), disc=(4.0, 16.0)),
-        unseen=200,
     ),
 }
 
@@ -96,8 +77,10 @@ DIFFERS = (
 COST = {
     "small": "measured: trainings of 11.6, 10.5 and 2.2 minutes of the clock, each with a fifth "
     "to a third of one core, and 5 minutes of judging; less on two cores of their own",
-    "full": "trainings of 100 000 steps of 32 lenses; on paper, not measured: 1.7e13 operations a "
-    "step as published, 46 hours on a GPU that makes 1e13 a second, shared by torchrun",
+    "full": "not run; two trainings of 100 000 steps of 32 lenses: 5.2e11 operations a lens as "
+    "published and 1.8e11 ours (counted), 62 GPU-hours together at 1e13 a second (assumed); their "
+    "lenses and the reader's, 10 million, take 0.03 s of a core each (measured), 90 core-hours, "
+    "in four workers of each process; 200 lenses are judged in parts of eight",
 }
 
 MEASURES = (("relative L2", "relative error of the source"), ("chi2 arc", "chi2 of the arcs"))
@@ -123,7 +106,7 @@ class Morningstar2019:
         "Machines (Morningstar et al.)"
     )
     arxiv: str = "1901.01359"
-    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
+    recipes: Mapping[str, LensRecipe] = field(default_factory=lambda: RECIPES)
     reproduces: str = (
         "the source behind an isothermal ellipsoid with shear, whose seven numbers are known, or "
         "read off the image by a network, through noise and masks; beside linear inversion"
@@ -134,38 +117,29 @@ class Morningstar2019:
 
     def run(self, setting: Setting) -> Result | None:
         recipe = self.recipes[setting.scale]
+        recipe = recipe.quickened(self.recipes["small"]) if setting.quick else recipe
         lenses = replace(recipe.lenses, galaxies=galaxies_of(setting.data))
         recipe = replace(recipe, lenses=lenses)
-        if setting.quick:
-            recipe = replace(recipe, unseen=4)
         designs: dict[str, Design] = {"published": recipe.published, "ours": recipe.ours}
         machines, minutes = {}, {}
         for name, design in designs.items():
             loss = partial(machine_loss, design)
-            told = trainee(name, design.machine, loss, recipe.config, recipe, setting)
+            told = described(name, design.machine, loss, recipe.config, recipe, setting)
             rim, minutes[name] = train(told, setting)
             assert isinstance(rim, RIM)
-            machines[name] = Machine(design, rim.cpu())
+            machines[name] = Machine(design, rim)
         make = partial(Reader, recipe.lenses.shape)
-        told = trainee("reader", make, reader_loss, recipe.reading, recipe, setting)
+        told = described("reader", make, reader_loss, recipe.reading, recipe, setting)
         reader, minutes["reader"] = train(told, setting)
-        if not setting.group.leads:
-            return None
-        setting.report("judging")
-        found = kept(
+        setting.say("judging")
+        found = kept_by_first(
             setting.folder / "judged.pt",
-            {"unseen": recipe.unseen, "seed": setting.seed}
-            | signs(setting.folder, [*designs, "reader"], EMA),
-            partial(
-                judge,
-                recipe.lenses,
-                machines,
-                reader.cpu(),
-                unseen=recipe.unseen,
-                seed=setting.seed,
-            ),
+            {"unseen": str(recipe.unseen), "seed": setting.seed}
+            | signs(setting.folder, [*designs, "reader"], setting.group),
+            partial(judge, recipe.lenses, machines, reader, recipe.unseen, setting),
+            setting.group,
         )
-        return result(found, recipe, setting, minutes)
+        return result(found, recipe, setting, minutes) if found is not None else None
 
 
 def machine_loss(design: Design, rim: nn.Module, draws: Batch) -> Tensor:
@@ -178,27 +152,19 @@ def reader_loss(reader: nn.Module, draws: Batch) -> Tensor:
     return reading_loss(reader(shown(draws)), draws["lens"])
 
 
-def trainee(
-    name: str, make: Any, loss: Any, config: TrainConfig, recipe: Recipe, setting: Setting
+def described(
+    name: str, make: Any, loss: Any, config: TrainConfig, recipe: LensRecipe, setting: Setting
 ) -> Trainee:
     """Describes the training of a machine, or of the network that reads lenses."""
-
-    def draw(number: int, batch: int) -> Draws:
-        return recipe.lenses.draw(batch, setting.seed, TRAINING, number)
-
-    def validation() -> Draws:
-        return recipe.lenses.draw(32, setting.seed, VALIDATION, 0, "validation")
-
     said = {
-        "galaxies": str(setting.data) if setting.data else "clumpy",
         "lenses": str(replace(recipe.lenses, galaxies={})),
         "design": str(recipe.published if name == "published" else recipe.ours),
     }
-    return Trainee(name, make, draw, validation, loss, config, said)
+    return trainee(name, make, loss, config, recipe.lenses, setting, said)
 
 
 def result(
-    found: Mapping[str, Any], recipe: Recipe, setting: Setting, minutes: Mapping[str, float]
+    found: Mapping[str, Any], recipe: LensRecipe, setting: Setting, minutes: Mapping[str, float]
 ) -> Result:
     """Makes the table and the figures of what was judged."""
     lines = [
@@ -213,21 +179,7 @@ def result(
         if label != "known"
         for number, value in numbers.items()
     ]
-    low, high = recipe.lenses.theta_E
-    told = {
-        "galaxies": f"those of {setting.data}" if setting.data else "clumpy synthetic galaxies",
-        "shape": recipe.lenses.shape,
-        "pixel": recipe.lenses.pixel_scale,
-        "low": low,
-        "high": high,
-        "features": recipe.published.features,
-        "hidden": recipe.published.hidden,
-        "kernel": recipe.published.kernel,
-        "steps": recipe.published.steps,
-        "ours": recipe.ours.steps,
-        "seen": f"{recipe.config.steps * recipe.config.batch_size:,}",
-        "unseen": recipe.unseen,
-    }
+    told = recipe.told(recipe.lenses, setting.data)
     return Result(
         lines,
         {

@@ -35,13 +35,13 @@ class Machine:
     rim: RIM
 
     def psnr(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Runs it.
+        """Runs it, where it is, on draws that are there too.
 
         Returns:
-            The PSNR at the start and after each step, with shape (steps + 1, B), and the
-            estimates after as many steps as it was trained with.
+            The PSNR at the start and after each step, with shape (steps + 1, B), and the estimates
+            after as many steps as it was trained with, on the CPU.
         """
-        values, answers, device = [], [], next(self.rim.parameters()).device
+        values, answers = [], []
         for at in range(0, len(draws["truth"]), TOGETHER):
             part = {
                 name: value[at : at + TOGETHER] if isinstance(value, Tensor) else value
@@ -49,10 +49,10 @@ class Machine:
             }
             with torch.no_grad():
                 steps = LONGER * self.rim.steps
-                trajectory = self.design.run(self.rim, to_device(part, device), steps=steps)
-                states = [value["x"].cpu() for value in trajectory.values]
-            values.append(torch.stack([-minus_psnr(x, part["truth"]) for x in states]))
-            answers.append(states[self.rim.steps])
+                trajectory = self.design.run(self.rim, part, steps=steps)
+                states = [value["x"] for value in trajectory.values]
+            values.append(torch.stack([-minus_psnr(x, part["truth"]) for x in states]).cpu())
+            answers.append(states[self.rim.steps].cpu())
         return torch.cat(values, 1), torch.cat(answers)
 
 
@@ -65,6 +65,7 @@ def judge(
     unseen: int,
     seed: int,
     most: int | None = None,
+    device: torch.device = torch.device("cpu"),
 ) -> dict[str, Any]:
     """Judges machines and rivals on a problem.
 
@@ -76,13 +77,15 @@ def judge(
         unseen: Number of images.
         seed: Seed of the draws.
         most: Calls that no rival goes beyond.
+        device: Where all work; what is returned is on the CPU.
 
     Returns:
         ``curves``, the mean PSNR [dB] after each call, by method; ``rows``, by method, calls and
         setting, with the PSNR of each image; and ``shown``, a few images.
     """
-    draws = trial.draw(unseen, size, generator(seed, UNSEEN))
+    draws = to_device(trial.draw(unseen, size, generator(seed, UNSEEN)), device)
     choice = trial.draw(min(CHOSEN_ON, unseen), size, generator(seed, CHOICE))
+    choice = to_device(choice, device)
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[Tensor]] = {}
     shown = {"truth": draws["truth"], "data": draws["operator"].adjoint(draws["y"])}
@@ -106,8 +109,5 @@ def judge(
         )
     curves |= {name: [-curve for curve in each] for name, each in found.curves.items()}
     shown |= found.estimates
-    return {
-        "rows": rows,
-        "curves": curves,
-        "shown": {name: images[:EXAMPLES].clone() for name, images in shown.items()},
-    }
+    few = {name: images[:EXAMPLES].clone() for name, images in shown.items()}
+    return to_device({"rows": rows, "curves": curves, "shown": few}, torch.device("cpu"))

@@ -63,8 +63,8 @@ def descend(draws: Draws, *, rate: float) -> Iterator[Tensor]:
 
 def linear(draws: Draws, *, mean: float, spectrum: Tensor) -> Iterator[Tensor]:
     """Iterates to the best linear estimate."""
-    operator, y, root = draws["operator"], draws["y"], spectrum.sqrt()
-    shape = draws["truth"].shape
+    operator, y, grey = draws["operator"], draws["y"], torch.full_like(draws["truth"], mean)
+    shape, root = grey.shape, spectrum.sqrt().to(grey)
     variance = draws["sigma"].square()[:, None, None, None]
 
     def back(seen: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def linear(draws: Draws, *, mean: float, spectrum: Tensor) -> Iterator[Tensor]:
     def product(z: Tensor) -> Tensor:
         return z + back(operator(coloured(z.reshape(shape), root)))
 
-    right = back(y - operator(torch.full(shape, mean)))
+    right = back(y - operator(grey))
     for z in conjugate_gradients(product, right):
         yield mean + coloured(z.reshape(shape), root)
 

@@ -1,0 +1,93 @@
+"""Two processes find what one finds, for each paper at its full scale, in a small way."""
+
+import csv
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import reproducing
+
+from lensrim.evaluation.problems.problem import TRAINING
+from lensrim.reproduction.adam2023.systems import Stock, Systems
+from lensrim.reproduction.lensed.recipe import Batches
+from lensrim.reproduction.morningstar2018.skies import Skies
+from lensrim.reproduction.morningstar2019.lenses import Lenses
+from lensrim.reproduction.putzky2017.paper import Batches as Patches
+from lensrim.reproduction.putzky2017.pictures import Leaves
+from lensrim.training.distributed import Group
+
+NAMES = list(reproducing.papers())
+NUMBERS = ("as published", "ours", "others, same calls", "others, at their end")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have left what came of the papers; torchrun says what these are told."""
+    path = tmp_path_factory.mktemp("together")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    said = path / "said"
+    with said.open("w") as file:
+        started = [
+            subprocess.Popen(
+                [sys.executable, reproducing.__file__, str(path), *NAMES],
+                env=os.environ | shared | {"RANK": str(rank)},
+                stderr=file,
+            )
+            for rank in range(2)
+        ]
+    try:
+        assert not any(process.wait(timeout=1200) for process in started), said.read_text()
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    return path
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+DRAWS = {
+    "putzky2017": Patches("3task", Leaves(), 12, 0),
+    "morningstar2018": Batches(Skies(), 0),
+    "morningstar2019": Batches(Lenses(), 0),
+    "adam2023": Stock(Systems(), Path("stock"), 0, TRAINING, 2),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_what_draws_batches_can_be_sent_to_workers(draw: object):
+    assert pickle.loads(pickle.dumps(draw)) == draw
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_find_what_one_finds(name: str, folder: Path, tmp_path: Path):
+    reproducing.reproduced(name, tmp_path, Group())
+    alone, both = table(tmp_path / name), table(folder / name)
+    assert len(alone) == len(both) > 0
+    for one, two in zip(alone, both, strict=True):
+        for column in NUMBERS:
+            first, second = (row[column].split(" ± ")[0] for row in (one, two))
+            assert bool(first) == bool(second)
+            # Gradients are added up in another order.
+            assert not first or float(second) == pytest.approx(float(first), rel=1e-2, nan_ok=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_both_have_judged(name: str, folder: Path):
+    said = [(folder / f"{name}.{rank}.txt").read_text() for rank in range(2)]
+    assert "training" in said[0] and "training" not in said[1]
+    if name in ("putzky2017", "adam2023"):  # who tell of each part
+        assert all("judg" in text for text in said)

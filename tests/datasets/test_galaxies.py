@@ -1,5 +1,6 @@
 """Collections of galaxies: the layout of GalSim, cleaned stamps, and what headers tell."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from lensrim.datasets.galaxies.cosmos import GalSimCatalogue, find_catalogue
 from lensrim.datasets.galaxies.folder import GalaxyFolder, write_galaxy
 from lensrim.datasets.galaxies.many_images import read_image
 from lensrim.datasets.galaxies.opening import open_galaxies
-from lensrim.datasets.galaxies.stamps import THOROUGH, Cleaning, galaxy_of
+from lensrim.datasets.galaxies.stamps import THOROUGH, Cleaning, Stamp, galaxy_of
 from lensrim.datasets.presets import Population
 from lensrim.datasets.priors import Galaxies, draw_system
 from lensrim.datasets.shards.samples import Samples
@@ -228,3 +229,22 @@ def test_a_cleaned_stamp_is_taken_as_it_is(tmp_path: Path) -> None:
     pairs += [(read.half_light_radius, made.half_light_radius)]
     assert all(a == pytest.approx(b, rel=1e-5) for a, b in pairs)
     assert fits.getheader(tmp_path / "clean" / "a.fits")["VERDICT"] == "good"
+
+
+@pytest.mark.parametrize("kind", ["catalogue", "folder", "learnt"])
+def test_a_collection_that_was_used_can_be_sent_to_workers(
+    kind: str, catalogue: Path, tmp_path: Path
+):
+    if kind == "folder":
+        write_galaxy(
+            tmp_path / "a.fits", galaxy_of("a", Stamp(gaussian(61, 4), 0.03)), provenance={}
+        )
+    where = {"catalogue": catalogue, "folder": tmp_path, "learnt": "learnt"}[kind]
+    collection = open_galaxies(where)
+    name = collection.names[0]
+    first = collection.load(name)
+    assert collection.load(name) is first
+    again = pickle.loads(pickle.dumps(collection))
+    assert again.names == collection.names
+    np.testing.assert_array_equal(again.load(name).image, first.image)
+    assert again.load(name) is again.load(name) is not first

@@ -6,18 +6,29 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import reproducing
+import torch
+from PIL import Image
+from torch import Tensor
 
+from lensrim.datasets.galaxies.clumpy import synthetic_galaxy
+from lensrim.datasets.galaxies.folder import write_galaxy
 from lensrim.evaluation.problems.problem import TRAINING
+from lensrim.lensing.nufft import Direct
 from lensrim.reproduction.adam2023.systems import Stock, Systems
+from lensrim.reproduction.lensed.lenses import galaxies_of
 from lensrim.reproduction.lensed.recipe import Batches
+from lensrim.reproduction.morningstar2018.coverage import Array
 from lensrim.reproduction.morningstar2018.skies import Skies
 from lensrim.reproduction.morningstar2019.lenses import Lenses
 from lensrim.reproduction.putzky2017.paper import Batches as Patches
-from lensrim.reproduction.putzky2017.pictures import Leaves
+from lensrim.reproduction.putzky2017.pictures import Leaves, Photographs
 from lensrim.training.distributed import Group
 
 NAMES = list(reproducing.papers())
@@ -68,6 +79,36 @@ DRAWS = {
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_what_draws_batches_can_be_sent_to_workers(draw: object):
     assert pickle.loads(pickle.dumps(draw)) == draw
+
+
+VIEW = {"shape": 32, "pixel_scale": 0.14, "theta_E": (0.6, 1.0)}
+OWN: dict[str, Callable[[Path], Callable[[int, int], dict[str, Any]]]] = {
+    "putzky2017": lambda data: Patches("3task", Photographs.of(data, 12), 12, 0),
+    "morningstar2018": lambda data: Batches(
+        Skies(**VIEW, array=Array(14, 2), transform=Direct(), galaxies=galaxies_of(data)), 0
+    ),
+    "morningstar2019": lambda data: Batches(Lenses(**VIEW, galaxies=galaxies_of(data)), 0),
+    "adam2023": lambda data: Stock(
+        Systems(shape=32, fov=6.4, theta_E=(0.8, 1.2), halo_share=0.0, data=data),
+        data / "stock",
+        *(0, TRAINING, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_so_can_what_draws_them_of_the_user_s_data(name: str, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "galaxies").mkdir()
+    for number in range(4):
+        galaxy = synthetic_galaxy(rng)
+        write_galaxy(tmp_path / "galaxies" / f"{number}.fits", galaxy, provenance={})
+        Image.fromarray((255 * galaxy.image).astype(np.uint8)).save(tmp_path / f"{number}.png")
+    draw = OWN[name](tmp_path)
+    first = draw(0, 1)  # what was loaded is not in the way
+    again = pickle.loads(pickle.dumps(draw))(0, 1)
+    for key, value in ((k, v) for k, v in first.items() if isinstance(v, Tensor)):
+        torch.testing.assert_close(again[key], value, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.slow

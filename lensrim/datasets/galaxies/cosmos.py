@@ -9,7 +9,6 @@ Mandelbaum et al. 2019, doi:10.5281/zenodo.3242143). GalSim itself is not needed
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...lensing.psf import measure_fwhm
 from .many_images import read_image
+from .remembered import Remembered
 from .stamps import THOROUGH, Cleaning, Galaxy, Stamp, galaxy_of
 
 Exclusion = Literal["none", "bad_stamp", "bad_fits", "marginal"]
@@ -78,7 +78,7 @@ class GalSimCatalogue:
                 f"{self.path}: expected galaxies, found none of {len(ident)} that pass "
                 f"exclusion={exclusion!r}; exclude fewer"
             )
-        self.load = lru_cache(maxsize=REMEMBERED)(self._load)
+        self.load = Remembered(self._load, REMEMBERED)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ already: it says so (``CLEANED``), and is taken as it is.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..._weights import replacing
 from ...errors import InputError
+from .remembered import Remembered
 from .stamps import Cleaning, Galaxy, Stamp, galaxy_of, half_light_radius
 
 SCALE = 0.05
@@ -60,7 +60,7 @@ class GalaxyFolder:
         self.cleaning = cleaning
         if not self._paths:
             raise InputError(f"{self.root}: expected FITS stamps (*.fits, *.fits.gz), found none")
-        self.load = lru_cache(maxsize=None)(self._load)
+        self.load = Remembered(self._load)
 
     @property
     def names(self) -> tuple[str, ...]:

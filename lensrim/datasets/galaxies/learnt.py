@@ -20,6 +20,7 @@ import torch
 from ..._weight_files import check_sum
 from ...errors import InputError
 from .generative import VAE, load_vae
+from .remembered import Remembered
 from .stamps import Galaxy, half_light_radius, isolate
 
 FOLDER = Path(__file__).parents[1] / "learnt"
@@ -106,7 +107,7 @@ class LearntGalaxies:
         self.names = tuple(f"vae-{number:06d}" for number in range(count))
         self._vae = load_vae(self.weights)
         self._seed = seed
-        self.load = lru_cache(maxsize=None)(self._load)
+        self.load = Remembered(self._load)
 
     def __len__(self) -> int:
         return len(self.names)

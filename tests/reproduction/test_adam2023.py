@@ -2,9 +2,10 @@
 
 import copy
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,16 @@ from lensrim.inference.learnt import LensConfig, start_state, turned
 from lensrim.inference.macro import mass_model
 from lensrim.lensing.beyond import part_shear
 from lensrim.lensing.convergence import KappaToAlpha
+from lensrim.reproduction.adam2023 import judging
 from lensrim.reproduction.adam2023.designs import Design, Ours, Published
-from lensrim.reproduction.adam2023.judging import MACRO, TUNED, Judging, Machine, judge
+from lensrim.reproduction.adam2023.judging import (
+    MACRO,
+    TUNED,
+    Judging,
+    Machine,
+    judge,
+    to_compare,
+)
 from lensrim.reproduction.adam2023.measures import image_errors, measured, slope_of
 from lensrim.reproduction.adam2023.network import SharedUNet
 from lensrim.reproduction.adam2023.paper import RECIPES, Adam2023, steps_to_ours
@@ -268,6 +277,55 @@ def test_the_parts_are_all_lenses_once():
         [4, 5, 6, 7],
         [8, 9, 10],
     ]
+
+
+def test_the_first_that_are_found_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draws
+):
+    counts = [1, 0, 2, 3]
+
+    def judged_part(judging, machines, folder, setting, part):
+        lens = {
+            name: value[:1].repeat_interleave(counts[part], 0) for name, value in draws.items()
+        }
+        own = to_compare(PUBLISHED, PUBLISHED.truth(lens), lens)
+        found = {"lenses": counts[part], "tuned": counts[part] * (part < 2), "noise": lens["fov"]}
+        return found | {"measures": {}, "steps": {}, "shown": {}}, own
+
+    monkeypatch.setattr(judging, "judge_part", judged_part)
+    monkeypatch.setattr(judging, "COMPARED", 2)
+    of = Judging(SYSTEMS, FineTuning(), unseen=12, tuned=6, together=3)
+    setting = Setting(tmp_path, report=lambda line: None)
+    found = judge(of, {}, tmp_path, setting)
+    assert found["lenses"] == 6
+    assert len(found["unrelated"]["coherence of kappa"]) == 2
+    counts[2:] = [0, 0]
+    with pytest.raises(InputError, match=r"seed: must give two lenses .* found 1; change it"):
+        judge(of, {}, tmp_path, setting)
+    counts[0] = 0
+    with pytest.raises(InputError, match="none of the first 6, to which machines are fine-tuned"):
+        judge(of, {}, tmp_path, setting)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """In the place of a fine-tuning: gives the start back."""
+
+    calls: list[int] = field(default_factory=list, repr=False)
+
+    def __call__(self, design, rim, lens, seed):
+        self.calls.append(seed)
+        return {"source": lens["source"]}, 1
+
+
+def test_a_fine_tuning_belongs_to_its_start(tmp_path: Path, lens):
+    tuning: Any = Counted()
+    machine = Machine(PUBLISHED, PUBLISHED.machine(), "0")
+    setting = Setting(tmp_path, report=lambda line: None)
+    lenses = [lens, lens, *(lens | {n: lens[n] + 0.1} for n in ("image", "log_kappa", "shear"))]
+    for each in lenses:
+        judging.fine_tuned(machine, {0: each}, tuning, tmp_path, setting)
+    assert len(tuning.calls) == 4
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ measured of maps is measured on the CPU. A search and a fine-tuning are of one l
 made is kept by the lens, in the folder of the process that made it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,11 @@ SHOWN = 5
 """Lenses whose maps are kept for the figure."""
 
 COMPARED = 64
-"""The first lenses, whose maps are compared with those of others: maps are brought together."""
+"""The first lenses that were found, whose maps are compared with those of others: they are brought
+together."""
+
+DECIDE = ("image", "source", "log_kappa", "shear")
+"""Of a lens what decides on a fine-tuning to it: the image, and the start that was searched."""
 
 States = Mapping[str, Tensor]
 
@@ -101,20 +105,33 @@ def judge(
         ``measures``: by machine (or ``macro-model``) and measure, of
         :func:`~.measures.measured`; those of fine-tuned ones are of the first lenses alone;
         ``steps`` of the fine-tunings, by machine; ``noise`` (B), that of the brightest pixel's;
-        ``unrelated``: coherences of answers with the truths of other lenses, of the first of
-        them; ``shown``: maps of a few lenses; ``lenses`` and ``tuned``, their numbers.
+        ``unrelated``: coherences of answers with the truths of other lenses, of the first
+        :data:`COMPARED` of them; ``shown``: maps of a few lenses; ``lenses`` and ``tuned``, their
+        numbers.
 
     Raises:
-        InputError: If the search finds arcs in no lens, or in none of those to fine-tune to.
+        InputError: If the search finds arcs in none of the first lenses, to which machines are
+            fine-tuned, or in fewer than two of all.
     """
     count = -(-judging.unseen // judging.together)
-    one = partial(judge_part, judging, machines, folder, setting)
-    parts = [part for part in setting.group.dealt(count, one) if part["lenses"]]
+    own: dict[int, dict[str, Tensor]] = {}
+
+    def one(part: int) -> dict[str, Any]:
+        found, own[part] = judge_part(judging, machines, folder, setting, part)
+        return found
+
+    dealt = setting.group.dealt(count, one)
+    parts = [part for part in dealt if part["lenses"]]
     first = [part for part in parts if part["tuned"]]
     if not first:
         raise InputError(
-            f"seed: must give lenses with arcs, found none of {judging.tuned}; change it"
+            f"seed: must give lenses with arcs, found none of the first {judging.tuned}, to which "
+            "machines are fine-tuned; change it"
         )
+    # Which are the first that were found is known when all were searched; each is asked of the
+    # process whose part it is.
+    wanted = first_parts([part["lenses"] for part in dealt], COMPARED)
+    compared = setting.group.dealt(count, lambda part: own[part] if part in wanted else {})
     names = [TUNED.format(name) for name in first[0]["steps"]]
     return {
         "measures": {
@@ -124,7 +141,7 @@ def judge(
         "steps": joined([part["steps"] for part in first]),
         "noise": torch.cat([part["noise"] for part in parts]),
         "unrelated": unrelated(
-            joined([part["compared"] for part in parts if part["compared"]]),
+            {k: v[:COMPARED] for k, v in joined(part for part in compared if part).items()},
             judging.systems.pixel_scale,
         ),
         "shown": {k: v[:SHOWN] for k, v in joined([part["shown"] for part in first]).items()},
@@ -139,13 +156,23 @@ def joined(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
+def first_parts(counts: Sequence[int], most: int) -> list[int]:
+    """Returns the numbers of the parts that hold the first so many lenses; empty ones do not."""
+    before = [sum(counts[:part]) for part in range(len(counts))]
+    return [part for part, n in enumerate(before) if counts[part] and n < most]
+
+
 def judge_part(
     judging: Judging, machines: Mapping[str, Machine], folder: Path, setting: Setting, part: int
-) -> dict[str, Any]:
-    """Judges all on the lenses of a part; no lenses, if the search refuses them all."""
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Judges all on the lenses of a part; no lenses, if the search refuses them all.
+
+    Returns:
+        What was found, and what :func:`unrelated` needs of these lenses.
+    """
     lenses = unseen_lenses(judging, judging.numbers(part), folder / "starts", setting)
     if not lenses:
-        return {"lenses": 0}
+        return {"lenses": 0}, {}
     draws, numbers = together([*lenses.values()]), [*lenses]
     few = sum(number < judging.tuned for number in numbers)
     states: dict[str, tuple[Design, dict[str, Tensor]]] = {
@@ -169,17 +196,16 @@ def judge_part(
     for name, (design, state) in states.items():
         own = {key: value[: len(state["source"])] for key, value in draws.items()}
         measures[name] = measured(design, state, own, scale, side)
-    comparing = -(-COMPARED // judging.together)
     setting.report(f"judged lenses {numbers[0]} to {numbers[-1]} of {judging.unseen}")
-    return {
+    found = {
         "measures": measures,
         "steps": steps,
         "noise": noise_of(draws),
-        "compared": to_compare(*states["published"], draws) if part < comparing else {},
         "shown": shown(states, draws) if few else {},
         "lenses": len(numbers),
         "tuned": few,
     }
+    return found, to_compare(*states["published"], draws)
 
 
 def unseen_lenses(
@@ -227,7 +253,7 @@ def fine_tuned(
     found = [
         kept(
             folder / f"{number:05d}.pt",
-            sign | {"image": float(lens["image"].double().sum())},
+            sign | {name: float(lens[name].double().sum()) for name in DECIDE},
             partial(one, number),
         )
         for number, lens in lenses.items()
@@ -245,7 +271,16 @@ def to_compare(design: Design, state: States, draws: Draws) -> dict[str, Tensor]
 
 
 def unrelated(found: Mapping[str, Tensor], pixel_scale: float) -> dict[str, Tensor]:
-    """Compares states with the truths of other lenses, of which they know nothing."""
+    """Compares states with the truths of other lenses, of which they know nothing.
+
+    Raises:
+        InputError: If there is no other.
+    """
+    if len(found["side"]) < 2:
+        raise InputError(
+            "seed: must give two lenses with arcs or more, for each to be compared with another, "
+            f"found {len(found['side'])}; change it"
+        )
     maps = ("source", "log_kappa")
     state = {name: found[name] for name in maps}
     other = {name: found[f"true {name}"].roll(1, 0) for name in maps}

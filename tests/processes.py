@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lensrim.reproduction.judged import kept_by_first
 from lensrim.rim import (
     RIM,
     Adam,
@@ -211,6 +212,12 @@ def refused(group: Group, folder: Path) -> dict:
         )  # fmt: skip
     except ValueError as error:
         found["unused"] = str(error)
+    if group.leads:
+        (folder / "judged.pt").write_bytes(b"nothing that was kept")
+    try:
+        kept_by_first(folder / "judged.pt", {}, dict, group)
+    except ValueError as error:
+        found["kept"] = str(error)
     return found
 
 
@@ -256,6 +263,18 @@ def dealt(group: Group, folder: Path) -> dict:
     raise AssertionError("nobody stopped")
 
 
+def alone(group: Group, folder: Path) -> dict:
+    """Has work dealt out, to which the other process does not come."""
+    if not group.leads:
+        time.sleep(2 * distributed.TIMEOUT.total_seconds())
+        return {"ended": False}
+    try:
+        group.dealt(2, lambda number: number)
+    except RuntimeError:
+        return {"ended": True}
+    raise AssertionError("was not left alone")
+
+
 CASES: dict[str, Callable[[Group, Path], dict]] = {
     case.__name__: case
     for case in (
@@ -269,6 +288,7 @@ CASES: dict[str, Callable[[Group, Path], dict]] = {
         refused,
         dying,
         dealt,
+        alone,
     )
 }
 
@@ -276,7 +296,7 @@ CASES: dict[str, Callable[[Group, Path], dict]] = {
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
-    if "dealt" in sys.argv:
+    if {"dealt", "alone"} & set(sys.argv):
         distributed.TIMEOUT = timedelta(seconds=15)
     with joined() as here:
         for case in sys.argv[2:]:

@@ -1,15 +1,21 @@
 """What was judged, kept in files, so that a run that was ended goes on where it was."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from .._weight_files import sha256_of
 from .._weights import replacing
+from ..errors import InputError
 from ..training.distributed import Group
 from ..training.folder import EMA
+
+UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError)
+"""What PyTorch raises of a file that is not whole, or is another."""
 
 
 def kept(
@@ -21,6 +27,9 @@ def kept(
         path: The file; its folder is made.
         sign: What it was made of: with another sign it is made anew.
         make: Makes it: tensors, numbers and text, in dictionaries and lists to any depth.
+
+    Raises:
+        InputError: If the file cannot be read.
     """
     found = _read(path, sign)
     return _write(path, sign, make()) if found is None else found
@@ -38,19 +47,36 @@ def kept_by_first(
 
     Returns:
         What was kept or made; nothing in the other processes.
+
+    Raises:
+        InputError: In all processes, if the file cannot be read.
     """
-    found = _read(path, sign) if group.leads else None
-    if group.from_first(lambda: found is None):
+    found: list[dict[str, Any] | None] = []
+
+    def lacks() -> bool:
+        found.append(_read(path, sign))
+        return found[-1] is None
+
+    # What cannot be read is an error of all: the others would wait for a first that is no more.
+    if group.from_first(lacks):
         made = make()
-        found = _write(path, sign, made) if group.leads else None
-    return found
+        return _write(path, sign, made) if group.leads else None
+    return found[-1] if group.leads else None
 
 
 def _read(path: Path, sign: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return content["found"] if content["sign"] == dict(sign) else None
+    try:
+        with warnings.catch_warnings():  # of what kind of pickle it is, which is refused
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        return content["found"] if content["sign"] == dict(sign) else None
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path}: must be what was kept here, found a damaged file or one of another kind; "
+            "remove it to make it anew"
+        ) from error
 
 
 def _write(path: Path, sign: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:

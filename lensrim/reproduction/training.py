@@ -19,6 +19,9 @@ from .paper import Setting
 
 Batch = Any
 
+QUICK_PARTS = 8
+"""Parts of a step of a training that only shows whether it works, at most."""
+
 
 @dataclass(frozen=True)
 class Trainee:
@@ -53,7 +56,7 @@ def train(trainee: Trainee, setting: Setting) -> tuple[nn.Module, float]:
         took in all sessions.
     """
     config = trainee.config
-    config = quickened(config, setting.group.size) if setting.quick else config
+    config = quickened(config) if setting.quick else config
     config = replace(config, seed=setting.seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(setting.seed)
@@ -91,13 +94,14 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def quickened(config: TrainConfig, processes: int) -> TrainConfig:
+def quickened(config: TrainConfig) -> TrainConfig:
     """Returns the configuration of a training that only shows whether it works.
 
-    Steps have two parts, where they have more than one, or one for each of more processes; batches
-    are made by a worker, where there are workers.
+    Parts have two samples, and steps as many parts as they have otherwise, but for at most
+    :data:`QUICK_PARTS`, which does not depend on the number of processes: these may change before
+    the training goes on. Batches are made by a worker, where there are workers.
     """
-    parts = max(min(config.parts, 2), processes)
+    parts = min(config.parts, QUICK_PARTS)
     workers = min(config.workers, 1)
     return replace(config, steps=2, warmup=1, batch_size=2 * parts, parts=parts, workers=workers)
 

@@ -107,17 +107,22 @@ class Group:
     def dealt(self, count: int, make: Callable[[int], T]) -> list[T]:
         r"""Returns what is made of the numbers below ``count``, in their order, in all processes.
 
-        Number :math:`n` falls to process :math:`n \bmod W`. Who is done waits for the others, for
-        as long as ``PATIENCE``: shares may take very different times.
+        Number :math:`n` falls to process :math:`n \bmod W`. Before it all meet, and wait for
+        one another for ``TIMEOUT``; who is done waits for the others, for as long as ``PATIENCE``:
+        shares may take very different times.
 
         Arguments:
             count: How many numbers there are.
             make: Makes something of one, on the CPU.
 
         Raises:
-            KeyboardInterrupt: Between two numbers, if this process was asked to end.
+            KeyboardInterrupt: In all processes, if one had been asked to end before. Between two
+                numbers only in the process that was asked: the others go on until torchrun ends
+                them, or until they find it gone.
         """
-        # Made where all meet; the group of the training would wait for no longer than a step may.
+        # All meet here, and wait for one another no longer than for a step; to make the group that
+        # waits longer they would meet with its patience.
+        self.heed()
         patient = dist.new_group(timeout=PATIENCE, backend="gloo") if self.size > 1 else None
         own: list[T] = []
         for number in range(self.rank, count, self.size):
@@ -167,9 +172,9 @@ class Group:
         """
         if parts % self.size:
             raise InputError(
-                f"parts: must be a multiple of the {self.size} processes, found {parts}; set "
-                f"parts = {self.size * max(1, round(parts / self.size))} in the recipe, or start "
-                "another number of processes"
+                f"parts: must be a multiple of the {self.size} processes, found {parts}; start as "
+                f"many as divide {parts}, or, where the recipe is your own, set parts = "
+                f"{self.size * max(1, round(parts / self.size))}"
             )
 
     def check_used(self, model: nn.Module) -> None:

@@ -9,11 +9,14 @@ import torch
 from lensrim.cli import main
 from lensrim.cli.reproduce import parse
 from lensrim.errors import InputError
-from lensrim.reproduction.judged import kept
+from lensrim.reproduction.judged import kept, kept_by_first, signs
 from lensrim.reproduction.paper import Line, Number, Paper, Result, Setting
 from lensrim.reproduction.published import Recurrent
 from lensrim.reproduction.suite import PAPERS, ReproduceOptions, listing, run
 from lensrim.reproduction.table import COLUMNS, format_table, in_words, write
+from lensrim.reproduction.training import quickened
+from lensrim.training.config import TrainConfig
+from lensrim.training.distributed import Group
 
 NETWORKS = {
     "one unit": {"hidden": (6,)},
@@ -119,6 +122,28 @@ def test_what_was_judged_is_kept_until_it_is_of_something_else(tmp_path: Path):
     torch.testing.assert_close(again["errors"], first["errors"])
     kept(path, {"weights": "2"}, make)
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing that was kept", None])
+def test_what_was_kept_must_be_whole(content: bytes | None, tmp_path: Path):
+    path = tmp_path / "judged.pt"
+    if content is None:
+        torch.save([1], path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"judged.pt: must be what was kept here, .*; remove it"):
+        kept_by_first(path, {}, dict, Group())
+    with pytest.raises(InputError, match=r"ema.safetensors"):
+        signs(tmp_path, ["gone"], Group())
+
+
+def test_a_quick_training_is_the_same_for_any_number_of_processes():
+    config = TrainConfig(steps=100, warmup=10, batch_size=64, parts=32, workers=4)
+    quick = quickened(config)
+    assert (quick.steps, quick.parts, quick.part_size, quick.workers) == (2, 8, 2, 1)
+    for size in (1, 2, 4, 8):
+        Group(0, size).check(quick.parts)
+    assert quickened(TrainConfig(steps=100, warmup=10, batch_size=8)).parts == 1
 
 
 def test_the_papers_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[str]):

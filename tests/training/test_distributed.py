@@ -129,7 +129,9 @@ def test_there_is_one_history(folder: Path) -> None:
 
 def test_all_are_told_why(folder: Path) -> None:
     for result in read(folder, "refused"):
-        assert "must be a multiple of the 2 processes, found 3; set parts = 4" in result["parts"]
+        assert "must be a multiple of the 2 processes, found 3; start as many" in result["parts"]
+        assert "divide 3, or, where the recipe is your own, set parts = 4" in result["parts"]
+        assert "must be what was kept here, found a damaged file" in result["kept"]
         assert "checkpoint must be whole" in result["damaged"]
         assert "found no gradient of network.idle" in result["unused"]
         assert "or train in one process" in result["unused"]
@@ -149,12 +151,26 @@ def test_work_is_dealt_out_and_waited_for(tmp_path: Path) -> None:
     assert first["nothing"] == second["nothing"] == []
 
 
+@pytest.mark.slow
+def test_one_that_does_not_come_is_not_waited_for_with_patience(tmp_path: Path) -> None:
+    launch(tmp_path, "alone")
+    first, second = read(tmp_path, "alone")
+    assert first["ended"] and not second["ended"]
+
+
 def test_one_process_has_all_the_work() -> None:
     group = Group()
     assert group.dealt(3, lambda number: 10 * number) == [0, 10, 20]
-    group.asked.set()
-    with pytest.raises(KeyboardInterrupt, match="asked to end"):
-        group.dealt(3, lambda number: number)
+    made: list[int] = []
+
+    def asking(number: int) -> None:
+        made.append(number)
+        group.asked.set()
+
+    for _ in range(2):  # between two numbers, and before the first
+        with pytest.raises(KeyboardInterrupt, match="asked to end"):
+            group.dealt(3, asking)
+    assert made == [0]
 
 
 def test_what_others_cannot_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:

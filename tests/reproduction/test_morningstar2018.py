@@ -247,6 +247,17 @@ def test_all_is_judged_on_a_device(draws, monkeypatch: pytest.MonkeyPatch):
     assert_alike(together([there]), together([here]))
 
 
+def test_what_is_chosen_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = iter([2.0, 3.0, 4.0])
+    monkeypatch.setattr(judging, "chosen_stop", lambda scene: next(found))
+    monkeypatch.setattr(judging, "chosen_weight", lambda scene: 10.0)
+    setting = Setting(tmp_path, report=lambda line: None)
+    first, again = (judging.choices(SKIES, 1, setting) for _ in range(2))
+    assert first == again == Choices(2.0, 10.0, 10.0)
+    assert judging.choices(SKIES, 1, replace(setting, seed=1)).stop == 3.0
+    assert judging.choices(replace(SKIES, snr=(20, 40)), 1, setting).stop == 4.0
+
+
 def test_readers_are_not_gone_on_with_for_other_skies(tmp_path: Path):
     recipe = replace(
         RECIPES["small"], published=DESIGNS["published"], ours=DESIGNS["ours"], skies=SKIES

@@ -12,7 +12,7 @@ from pretend import pretended_device
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN, generator
 from lensrim.metrics import misfit
 from lensrim.reproduction.lensed.inversion import RIDGE, invert, pixels, refine, roughness
-from lensrim.reproduction.lensed.judging import MODES, PIXELS, Machine, together
+from lensrim.reproduction.lensed.judging import MODES, PIXELS, Judged, Machine, Notes, together
 from lensrim.reproduction.lensed.lenses import lens_view, mass_of
 from lensrim.reproduction.lensed.machines import Ours, Published, full_score, plain_score
 from lensrim.reproduction.lensed.reader import FLAT, Reader, reading_loss
@@ -158,13 +158,32 @@ def test_the_reader_answers_lenses_that_can_be(draws):
     assert all(p.grad is not None for p in reader.parameters())
 
 
-def test_parts_of_lenses_are_all_of_them_once():
+def test_parts_of_lenses_are_all_of_them_once(tmp_path: Path):
     unseen = Unseen(11, drawn=8, together=3)
     assert unseen.parts == [(0, 0), (0, 3), (0, 6), (1, 0)]
     assert [unseen.size(number) for number in (0, 1)] == [8, 3]
-    setting = Setting(Path("nowhere"))
-    parts = unseen.judged(LENSES, lambda draws: draws["lens"], setting)
+    said: list[str] = []
+    setting = Setting(tmp_path, report=said.append)
+
+    def one(draws) -> Judged:
+        notes = Notes()
+        notes.add("lens", "any", "error", draws["lens"])
+        notes.show("image", draws["image"])
+        return Judged(notes, {"read": draws["lens"]}, draws["lens"][:, 0], draws["lens"][:, 1])
+
+    found = unseen.judged(LENSES, one, {"weights": "1"}, setting)
+    parts = [part.off["read"] for part in found]
     assert [len(part) for part in parts] == [3, 3, 2, 3]
+    assert said == [f"judged part {part} of 4" for part in (1, 2, 3, 4)]
+    said.clear()
+    (tmp_path / "judged" / "00001.pt").unlink()  # where it was interrupted
+    again = unseen.judged(LENSES, one, {"weights": "1"}, setting)
+    assert said == ["judged part 2 of 4"]
+    for one_part, other in zip(found, again, strict=True):
+        assert str(one_part.plain()) == str(other.plain())
+    said.clear()
+    unseen.judged(LENSES, one, {"weights": "2"}, setting)
+    assert len(said) == 4
     whole = torch.cat([LENSES.draw(8, 0, UNSEEN, 0, "test")["lens"]])
     torch.testing.assert_close(torch.cat(parts)[:8], whole, rtol=0, atol=0)
 

@@ -171,7 +171,8 @@ COST = {
     "five trainings and their lenses, about 8 to search, fine-tune and judge",
     "full": "not run; five trainings of 200 000 steps of 32 lenses: 5.8e12 operations a lens as "
     "published and 1.9e11 ours (counted), 103 and four times 3.4 GPU-hours at 1e14 a second "
-    "(assumed), shared by torchrun; 100 000 lenses, made once, 2.9 s of a core each (measured on "
+    "(assumed), shared by torchrun among 32 processes at most, a divisor of 32; "
+    "100 000 lenses, made once, 2.9 s of a core each (measured on "
     "two), 80 core-hours, and 90 GB. To judge 1000: 59 s of a core to search one (measured on "
     "one), 16 core-hours, or on the GPU, and 0.1 s to measure a state; to fine-tune to 96 of them "
     "in at most 2000 steps, 1.2e16 operations a lens as published, 3 GPU-hours, ours less",

@@ -152,6 +152,24 @@ class Judged:
     snr: Tensor
     effective: Tensor
 
+    def plain(self) -> dict[str, Any]:
+        """Returns what is in it as dictionaries, lists and tensors, which can be kept."""
+        return {
+            "notes": vars(self.notes),
+            "off": dict(self.off),
+            "snr": self.snr,
+            "effective": self.effective,
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "Judged":
+        """Makes it again of what :meth:`plain` returned."""
+        notes = Notes()
+        notes.found, notes.curves, notes.shown = (
+            plain["notes"][name] for name in ("found", "curves", "shown")
+        )
+        return cls(notes, plain["off"], plain["snr"], plain["effective"])
+
 
 def together(parts: Sequence[Judged]) -> dict[str, Any]:
     """Puts parts together.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -10,12 +11,13 @@ from torch import Tensor, nn
 from ...evaluation.problems.problem import TRAINING, UNSEEN, VALIDATION
 from ...training.config import TrainConfig
 from ...training.feed import MadeOnce, to_device
+from ..judged import kept
 from ..paper import Setting
 from ..training import Batch, Trainee
+from .judging import Judged
 from .lenses import Draws, Galaxies
 from .machines import Ours, Published
 
-T = TypeVar("T")
 R = TypeVar("R", bound="Recipe")
 
 FULL = TrainConfig(
@@ -89,30 +91,43 @@ class Unseen:
         return min(self.drawn, self.count - number * self.drawn)
 
     def judged(
-        self, population: Population, one: Callable[[Draws], T], setting: Setting
-    ) -> list[T]:
-        """Judges all, each process of the group its parts.
+        self,
+        population: Population,
+        one: Callable[[Draws], Judged],
+        sign: Mapping[str, Any],
+        setting: Setting,
+    ) -> list[Judged]:
+        """Judges all, each process of the group its parts, or reads what it has kept of them.
 
         Arguments:
             population: What the lenses are drawn from.
             one: Judges a part, which is on the setting's device; returns what is on the CPU.
-            setting: The seed, the device and the group.
+            sign: What decides on it beside the seed and the lenses: parts that were judged with
+                another are judged anew.
+            setting: The folder, the seed, the device and the group.
 
         Returns:
             What was made of each part, in all processes.
         """
+        sign = {"unseen": str(self), "seed": setting.seed} | dict(sign)
 
         def draw(number: int) -> Draws:
             return population.draw(self.size(number), setting.seed, UNSEEN, number, "test")
 
         parts, draws = self.parts, MadeOnce(draw, -(-self.count // self.drawn))
 
-        def judge(part: int) -> T:
+        def judge(part: int) -> dict[str, Any]:
             number, at = parts[part]
             few = {name: v[at : at + self.together] for name, v in draws[number].items()}
-            return one(to_device(few, setting.device))
+            found = one(to_device(few, setting.device))
+            setting.report(f"judged part {part + 1} of {len(parts)}")
+            return found.plain()
 
-        return setting.group.dealt(len(parts), judge)
+        def found(part: int) -> Judged:
+            path = setting.folder / "judged" / f"{part:05d}.pt"
+            return Judged.of(kept(path, sign, partial(judge, part)))
+
+        return setting.group.dealt(len(parts), found)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Judges all on the same unseen observations: of the sky, of the lens, and of the source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...evaluation.problems.problem import CHOICE
 from ...training.feed import to_device
+from ..judged import kept_by_first
 from ..lensed.inversion import invert, refine
 from ..lensed.judging import (
     MODES,
@@ -55,17 +56,28 @@ class Choices:
 
 def choices(skies: Skies, count: int, setting: Setting) -> Choices:
     """Chooses settings of the others on so many lenses; the first process does it for all, for two
-    might differ by their rounding."""
-    drawn = skies.draw(count, setting.seed, CHOICE, 0, "validation")
+    might differ by their rounding, and so might two sessions: what was chosen is kept."""
 
     def choose(_: int) -> Choices:
+        drawn = skies.draw(count, setting.seed, CHOICE, 0, "validation")
         draws = to_device(drawn, setting.device)
         sky = sky_scene(draws)
         return Choices(
             chosen_stop(sky), chosen_weight(sky), chosen_weight(lens_scene(draws, draws["lens"]))
         )
 
-    return setting.group.dealt(1, choose)[0]
+    found = kept_by_first(
+        setting.folder / "chosen.pt",
+        {
+            "skies": str(replace(skies, galaxies={})),
+            "galaxies": str(setting.data),
+            "count": count,
+            "seed": setting.seed,
+        },
+        lambda: asdict(setting.group.dealt(1, choose)[0]),
+        setting.group,
+    )
+    return setting.group.from_first(lambda: Choices(**(found or {})))
 
 
 def judge(
@@ -74,6 +86,7 @@ def judge(
     readers: Readers,
     chosen: Choices,
     unseen: Unseen,
+    sign: Mapping[str, Any],
     setting: Setting,
 ) -> dict[str, Any]:
     """Judges machines, CLEAN, inversions, and what is read of the lens, in all processes.
@@ -85,7 +98,8 @@ def judge(
         readers: The networks that read lenses, likewise.
         chosen: Settings of the others.
         unseen: The lenses on which they are judged.
-        setting: The seed, the device and the group.
+        sign: The checksums of the weights, by which it is told what was judged before.
+        setting: The folder, the seed, the device and the group.
 
     Returns:
         What :func:`~lensrim.reproduction.lensed.judging.together` returns, of the ``sky``, the
@@ -93,7 +107,8 @@ def judge(
         ``stop`` and ``weights``.
     """
     one = partial(judge_part, machines, readers, chosen)
-    return together(unseen.judged(skies, one, setting)) | {
+    parts = unseen.judged(skies, one, {**asdict(chosen), **sign}, setting)
+    return together(parts) | {
         "stop": chosen.stop,
         "weights": {"sky": chosen.sky, "source": chosen.source},
     }

@@ -91,7 +91,8 @@ COST = {
     "small": "measured on a busy machine, with a sixth to a half of a core: 36 minutes of the "
     "clock for five trainings, 2 to judge; by the times of single steps about 8 minutes of a core",
     "full": "not run; four trainings of 100 000 steps of 32 lenses: 2.9e11 operations a lens as "
-    "published and 1.0e11 ours (counted), 70 GPU-hours together at 1e13 a second (assumed); their "
+    "published and 1.0e11 ours (counted), 70 GPU-hours together at 1e13 a second (assumed), "
+    "shared by torchrun among 8 processes at most, a divisor of 8; their "
     "lenses and the readers' 17 million take 0.09 s of a core each (measured), 400 core-hours, in "
     "four workers of each process; to CLEAN the readers' takes 100 more (measured) where no GPU "
     "does it. To judge 200 lenses, four at a time, a matrix of 9216 rows is factored three times "
@@ -140,11 +141,13 @@ class Morningstar2018:
         )
         setting.say("judging")
         folders = [f"{sought}_{name}" for sought, own in machines.items() for name in own]
+        weights = signs(setting.folder, [*folders, "readers"], setting.group)
         found = kept_by_first(
             setting.folder / "judged.pt",
-            {"unseen": str(recipe.unseen), "seed": setting.seed}
-            | signs(setting.folder, [*folders, "readers"], setting.group),
-            partial(judge, recipe.skies, machines, readers, chosen, recipe.unseen, setting),
+            {"unseen": str(recipe.unseen), "seed": setting.seed} | weights,
+            partial(
+                judge, recipe.skies, machines, readers, chosen, recipe.unseen, weights, setting
+            ),
             setting.group,
         )
         return result(found, recipe, setting, minutes) if found is not None else None

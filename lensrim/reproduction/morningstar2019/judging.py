@@ -25,6 +25,7 @@ def judge(
     machines: Mapping[str, Machine],
     reader: nn.Module,
     unseen: Unseen,
+    sign: Mapping[str, Any],
     setting: Setting,
 ) -> dict[str, Any]:
     """Judges machines, inversions and what a network reads, in all processes of a group.
@@ -34,7 +35,8 @@ def judge(
         machines: The machines, by name, on the setting's device.
         reader: The network that reads lenses, likewise.
         unseen: The lenses on which they are judged.
-        setting: The seed, the device and the group.
+        sign: The checksums of the weights, by which it is told what was judged before.
+        setting: The folder, the seed, the device and the group.
 
     Returns:
         What :func:`~lensrim.reproduction.lensed.judging.together` returns, by lens (``known``,
@@ -50,7 +52,8 @@ def judge(
     # By one of them for all: two might differ by their rounding.
     (weight,) = setting.group.dealt(1, choose)
     one = partial(judge_part, machines, reader, weight)
-    found = together(unseen.judged(lenses, one, setting))
+    parts = unseen.judged(lenses, one, {"weight": weight, **sign}, setting)
+    found = together(parts)
     return found | {"curves": found["curves"]["known"], "weight": weight}
 
 

@@ -78,7 +78,8 @@ COST = {
     "small": "measured: trainings of 11.6, 10.5 and 2.2 minutes of the clock, each with a fifth "
     "to a third of one core, and 5 minutes of judging; less on two cores of their own",
     "full": "not run; two trainings of 100 000 steps of 32 lenses: 5.2e11 operations a lens as "
-    "published and 1.8e11 ours (counted), 62 GPU-hours together at 1e13 a second (assumed); their "
+    "published and 1.8e11 ours (counted), 62 GPU-hours together at 1e13 a second (assumed), "
+    "shared by torchrun among 8 processes at most, a divisor of 8; their "
     "lenses and the reader's, 10 million, take 0.03 s of a core each (measured), 90 core-hours, "
     "in four workers of each process; 200 lenses are judged in parts of eight",
 }
@@ -132,11 +133,11 @@ class Morningstar2019:
         told = described("reader", make, reader_loss, recipe.reading, recipe, setting)
         reader, minutes["reader"] = train(told, setting)
         setting.say("judging")
+        weights = signs(setting.folder, [*designs, "reader"], setting.group)
         found = kept_by_first(
             setting.folder / "judged.pt",
-            {"unseen": str(recipe.unseen), "seed": setting.seed}
-            | signs(setting.folder, [*designs, "reader"], setting.group),
-            partial(judge, recipe.lenses, machines, reader, recipe.unseen, setting),
+            {"unseen": str(recipe.unseen), "seed": setting.seed} | weights,
+            partial(judge, recipe.lenses, machines, reader, recipe.unseen, weights, setting),
             setting.group,
         )
         return result(found, recipe, setting, minutes) if found is not None else None

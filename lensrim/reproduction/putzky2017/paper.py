@@ -246,7 +246,8 @@ COST = {
     "small": "measured: trainings of 13.7, 20.3, 3.8 and 4.0 minutes of the clock, each with a "
     "fifth to a third of one core, and 17 minutes of judging; less on two cores of their own",
     "full": "not run; four trainings of 50 000 steps of 16 patches: 7.3e10 operations a patch as "
-    "published and 2.2e10 ours (counted), 4 GPU-hours together at 1e13 a second (assumed); "
+    "published and 2.2e10 ours (counted), 4 GPU-hours together at 1e13 a second (assumed), shared "
+    "by torchrun among 8 processes at most, a divisor of 8; "
     "each of nine problems is judged by one process, on 1000 patches eight times the work of the "
     "small scale",
 }

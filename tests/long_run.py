@@ -56,10 +56,10 @@ def shorten(patch: Callable[[Any, str, Any], None]) -> None:
     """Lets the search be of two stages, with a few candidates and steps."""
     first, fine = search.STAGES[0], search.STAGES[3]
     stages = (replace(first, steps=2, keep=2), replace(fine, steps=2, keep=1))
-    for name, value in {"RADII": 4, "DRAWS": 2, "SHAPES": 1, "CORES": (0.05,)}.items():
-        patch(search, name, value)
+    patch(search, "CORES", (0.05,))
     patch(fit, "search", partial(search.search, stages=stages))
-    patch(fit, "AGAIN", float("inf"))
+    for name in ("AGAIN", "SURPRISE"):  # nothing is searched for twice
+        patch(fit, name, float("inf"))
 
 
 def write_lenses(folder: Path, count: int) -> Path:

@@ -110,7 +110,7 @@ def _positive(columns: Array, image: Array) -> Array:
     """Solves a small problem for amplitudes that are not negative."""
     try:
         return optimize.nnls(columns, image, maxiter=30 * columns.shape[1])[0]
-    except RuntimeError:  # columns that are alike can go round in circles
+    except (RuntimeError, np.linalg.LinAlgError):  # columns that are alike can go round in circles
         return optimize.lsq_linear(columns, image, (0, np.inf), method="bvls").x
 
 
@@ -194,7 +194,7 @@ def descend(evaluate: Callable[[Array], Fitted], start: Fitted, bounds: Array) -
         matrix = matrix + damping * np.diag(np.diag(matrix))
         shape = best.shape.copy()
         # not a solve: where no amplitude is left, nothing depends on the shape
-        shape[free] -= np.linalg.lstsq(matrix, gradient[free])[0]
+        shape[free] -= np.linalg.lstsq(matrix, gradient[free], rcond=None)[0]
         found = evaluate(np.clip(shape, low, high))
         gain = best.loss - found.loss
         if gain <= 0:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -25,6 +25,7 @@ from .answer import Answer
 from .ascent import MacroProblem
 from .fit import Fitter, SearchName, enough_memory
 from .framing import coarsen, cut, frame_of, observe
+from .guess.starts import packaged_guesser
 from .learning import PARTS, Outcome, StageName, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
@@ -132,6 +133,11 @@ class ReconstructOptions:
                 "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
                 "rim or final, or --refine descent"
             )
+        if self.search not in get_args(SearchName):
+            raise InputError(
+                f"--search: must be one of {', '.join(get_args(SearchName))}, found "
+                f"{self.search!r}; change it"
+            )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
         if not 0 <= self.samples <= MOST:
@@ -234,6 +240,8 @@ def reconstruct(
     has_light, device = options.lens_light != "none", options.device
     # A model that cannot be loaded is told before the work.
     machine = None if options.stage == "macro" else load_machine(options.model)
+    if options.search == "auto":
+        packaged_guesser()
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
             with stages("reading"):

@@ -257,6 +257,17 @@ def test_a_folder_is_of_one_refinement(tmp_path: Path) -> None:
         run(options(tmp_path, n=1, refine="descent"), Method())
 
 
+@pytest.mark.usefixtures("_small")
+def test_a_folder_of_before_the_network_is_of_the_full_search(tmp_path: Path) -> None:
+    run(options(tmp_path, n=1, search="full"), Method())
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings.pop("search") == "full"
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    run(options(tmp_path, n=1, search="full"), Method())
+    with pytest.raises(InputError, match="an output folder holds results of one kind of mocks"):
+        run(options(tmp_path, n=1), Method())
+
+
 def test_the_chain_refines_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -10,6 +10,8 @@ from scipy.stats import multivariate_t
 
 from lensrim.datasets.pairs.pairs import Pairs
 from lensrim.errors import InputError
+from lensrim.inference.guess import starts
+from lensrim.inference.guess.__main__ import main
 from lensrim.inference.guess.fitting import (
     GuessRecipe,
     loss_fn,
@@ -19,7 +21,7 @@ from lensrim.inference.guess.fitting import (
 )
 from lensrim.inference.guess.look import SIDE, SLOPE, Look
 from lensrim.inference.guess.network import COUNT, FREEDOM, SPREADS, Guess, Guesser
-from lensrim.inference.guess.starts import DRAWS, TURNS, guesses_of
+from lensrim.inference.guess.starts import DRAWS, TURNS, guesses_of, packaged_guesser
 from lensrim.inference.macro import mass_model
 from lensrim.inference.search import FLATTEST
 from lensrim.inference.together import prior_of
@@ -194,3 +196,28 @@ def test_starts_are_near_the_lens_and_within_the_prior(scene, state):
     far = state.p[0].clone()
     far[0] -= 1.0
     assert guesses.distance(state.p[0]) < guesses.distance(far)
+
+
+def test_bad_settings_are_one_line(tmp_path, capsys):
+    path = tmp_path / "guess.toml"
+    for text, said in (("views = 0", "views"), ("validation = -5", "validation")):
+        path.write_text(text)
+        assert main([str(path), "--output", str(tmp_path / "run")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("lensrim: error: ") and error.count("\n") == 1 and said in error
+    assert main([str(tmp_path / "none.toml")]) == 2
+    path.write_text("")
+    assert main([str(path), "--output", str(tmp_path / "run"), "--max-minutes", "-1"]) == 2
+    assert "--max-minutes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_is_not_that_of_its_card_is_refused(tmp_path, monkeypatch):
+    card = tmp_path / "card.toml"
+    card.write_text(f'file = "a.safetensors"\nsha256 = "{"0" * 64}"\n')
+    (tmp_path / "a.safetensors").write_bytes(b"damaged")
+    monkeypatch.setattr(starts, "CARD", card)
+    packaged_guesser.cache_clear()
+    with pytest.raises(InputError, match="must have the checksum of its card, 000000000000"):
+        packaged_guesser()
+    packaged_guesser.cache_clear()

@@ -63,7 +63,7 @@ def test_the_whole_chain_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     clock = time.monotonic()
     assert begun("at once").wait() == 0
     seconds = (time.monotonic() - clock) / LENSES
-    rng, kept = random.Random(2), set()
+    rng, kept, between = random.Random(2), set(), 0
     for _ in range(KILLS):
         process = begun("killed")
         try:
@@ -71,8 +71,10 @@ def test_the_whole_chain_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            between += len(kept) < LENSES
         rows = set((tmp_path / "killed").glob("products/*/row.json"))
         assert kept <= rows  # nothing is lost
         kept = rows
+    assert between > 2  # killed while there was work left
     assert begun("killed").wait() == 0
     assert_same(tmp_path / "at once", tmp_path / "killed")

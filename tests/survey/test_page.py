@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from surveys import survey, write_observation
 
+from lensrim.plotting.thumbnails import PANELS, SIDE
 from lensrim.survey.columns import COLUMNS, FLAGS
 from lensrim.survey.page import MARK, embedded, page_of
 from lensrim.survey.rows import Row
@@ -80,6 +81,16 @@ def test_the_page_of_a_survey(tmp_path: Path) -> None:
     name = row[columns["name"]]
     for file in (f"{name}_lensrim.fits", "thumbnails.png"):
         assert (tmp_path / "out" / "products" / name / file).is_file()
+
+
+def test_the_thumbnails_have_their_column() -> None:
+    template = resources.files("lensrim.survey").joinpath("page.html").read_text(encoding="utf-8")
+    size = re.search(r"#rows img { width: (\d+)px; height: (\d+)px", template)
+    column = re.search(r"grid-template-columns: (\d+)px", template)
+    assert size is not None and column is not None
+    width, height = map(int, size.groups())
+    assert (width, height) == (len(PANELS) * SIDE, SIDE)
+    assert width < int(column[1]) < width + 10
 
 
 def test_the_page_needs_no_network() -> None:

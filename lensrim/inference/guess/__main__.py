@@ -1,5 +1,7 @@
 """``python -m lensrim.inference.guess RECIPE``: train the network that guesses macro-models."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..._weights import write_weights
+from ...errors import InputError
 from .fitting import identity, read_guess_recipe, train
 
 WEIGHTS = "guess.safetensors"
@@ -30,7 +33,11 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Trains, and writes the weights."""
+    """Trains, and writes the weights.
+
+    Raises:
+        InputError: If recipe, data or folder cannot be used.
+    """
     recipe = read_guess_recipe(options.recipe)
     network, done = train(
         recipe, options.output, max_minutes=options.max_minutes, quiet=options.quiet
@@ -40,5 +47,15 @@ def run(options: Options) -> None:
     print(f"{'trained' if done else 'stopped (time): call again to go on'}: {path}")
 
 
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command and returns the exit status."""
+    try:
+        run(tyro.cli(Options, prog="python -m lensrim.inference.guess", args=args))
+    except InputError as error:
+        print("lensrim: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    run(tyro.cli(Options, prog="python -m lensrim.inference.guess"))
+    sys.exit(main())

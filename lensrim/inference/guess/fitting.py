@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ..._toml import read_toml
 from ..._weights import read_weights
+from ...datasets.splits import pairs_digest
 from ...errors import InputError
 from ...training.config import TrainConfig
 from ...training.feed import MadeOnce
 from ...training.folder import EMA
 from ...training.loop import fit
 from ...training.table import from_table
-from ..batches import Batches, DataConfig
+from ..batches import Batches, DataConfig, check_numbers
 from .look import Look
 from .network import Guesser
 
@@ -45,6 +46,9 @@ class GuessRecipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     views: int = 2
     validation: int = 512
+
+    def __post_init__(self) -> None:
+        check_numbers(self, views=1, validation=1)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def train(
         InputError: If data or folder cannot be used.
     """
     config, data = recipe.train, recipe.data
+    if max_minutes is not None and not max_minutes >= 0:
+        raise InputError(f"--max-minutes: must be 0 or more, found {max_minutes}")
     if config.parts != 1 or data.stock is not None or data.shards is not None:
         raise InputError("[data], [train]: a guess is trained without parts, stock and shards")
     torch.manual_seed(config.seed)
@@ -136,6 +142,7 @@ def identity(recipe: GuessRecipe) -> dict[str, Any]:
     """Returns what must not change while a training goes on; of folders, whether they are."""
     data = asdict(recipe.data)
     said = {key: data[key] for key in ("shape", "seed", "halo_share")}
+    said["duplicates"] = pairs_digest(recipe.data.pairs())
     said |= {key: data[key] is not None for key in ("galaxies", "psfs", "haloes")}
     return {"guess": {"views": recipe.views, "validation": recipe.validation, "data": said}}
 

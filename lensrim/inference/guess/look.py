@@ -85,7 +85,7 @@ class Look:
         r"""Tells macro-models (B, 8) as the squares show them.
 
         Returns:
-            :math:`\\log(\\theta_E / s)`, ellipticity, centre and shear, with shape (B, 7).
+            :math:`\log(\theta_E / s)`, ellipticity, centre and shear, with shape (B, 7).
         """
         center = (p[:, 3:5] - self.center) / self.half[:, None]
         return torch.cat(

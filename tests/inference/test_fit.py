@@ -1,0 +1,125 @@
+"""The fit of the macro-model: where it begins, and when it is made once more."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lensrim.evaluation.mocks import Mock
+from lensrim.inference import fit as fitting
+from lensrim.inference.fit import AGAIN, ROUNDS, STEADY, SURPRISE, Fit, Fitted, Fitter, is_steady
+from lensrim.inference.guess.starts import Guesses
+from lensrim.inference.macro import MacroState
+from lensrim.inference.search import CORES, STAGES, STARTS, Scene, best_of_starts, problem
+from lensrim.inference.search import search as whole_search
+from lensrim.inference.together import prior_of
+from lensrim.progress import Stages
+
+QUICK = (
+    replace(STAGES[0], modes=4, steps=2, keep=2),
+    replace(STAGES[-1], modes=6, steps=2, keep=1),
+)
+
+
+def fitter(scene: Scene, has_light: bool = False) -> Fitter:
+    prior = prior_of(scene, has_light=False)
+    stages = Stages({"search": 1, "lens light with arcs": 1, "source": 1}, enabled=False)
+    return Fitter(scene, None, prior, has_light, None, stages)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """A search of two stages, which notes whether it was told where to start."""
+    calls: list[bool] = []
+
+    def search(*args: Any, starts: Any, **options: Any):
+        calls.append(starts is not None)
+        return whole_search(*args, starts=starts, **options, stages=QUICK)
+
+    monkeypatch.setattr(fitting, "search", search)
+    return calls
+
+
+def test_what_the_network_expects_is_searched_for_once(scene: Scene, begun: list[bool]):
+    found = fitter(scene)(0, full=False)
+    assert begun == [True] and not found.notes and len(found.fits) == 1
+    assert len(found.lines) == len(QUICK) - 1
+
+
+def test_what_surprises_the_network_is_searched_for_in_all_of_the_prior(
+    scene: Scene, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Guesses, "distance", lambda *_: SURPRISE + 1)
+    found = fitter(scene)(0, full=False)
+    assert begun == [True, False] and len(found.fits) == 2
+    assert "not what the network expected" in found.notes[0]
+    kept = "first" if found.best is found.fits[0] else "second"
+    assert f"the {kept} is kept" in found.notes[0]
+
+
+def test_chi2_is_that_in_the_noise_of_the_sky(scene: Scene, begun: list[bool]):
+    found = fitter(scene)(0, full=False).best
+    other = replace(found, scene=replace(found.scene, noise_scale=2 * found.scene.noise_scale))
+    assert other.chi2 == pytest.approx(found.chi2 / 4)
+    assert found.chi2 < AGAIN
+
+
+def test_the_best_is_of_the_highest_evidence_and_a_number(scene: Scene, begun: list[bool]):
+    one = fitter(scene)(0, full=False).best
+
+    def worth(value: float) -> Fit:
+        values = torch.full_like(one.candidates.value, value)
+        return replace(one, candidates=replace(one.candidates, value=values))
+
+    fits = tuple(worth(v) for v in (np.nan, -5.0, -3.0))
+    assert Fitted(fits, (), ()).best is fits[2]
+    assert Fitted(fits[:2], (), ()).best is fits[1]
+
+
+def test_light_and_arcs_are_fitted_in_turn_until_the_mass_is_steady(
+    mock: Mock, scene: Scene, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+):
+    moves = [0.05, -0.02, 0.001, 0.0]
+
+    def together(scene: Scene, current: Any, state: MacroState, _: Any):
+        p = state.p.clone()
+        p[:, 0] += moves[len(made)]
+        made.append(float(p[0, 0]))
+        return scene, current, replace(state, p=p)
+
+    made: list[float] = []
+    monkeypatch.setattr(fitting, "together", together)
+    monkeypatch.setattr(fitting, "AGAIN", np.inf)
+    monkeypatch.setattr(fitting, "SURPRISE", np.inf)
+    fitter(scene, has_light=True)(0, full=False)
+    assert len(made) == 3  # the third round moved it by less than is seen
+    made.clear()
+    moves[:] = [0.05, -0.05, 0.05, -0.05, 0.05]
+    fitter(scene, has_light=True)(0, full=False)
+    assert len(made) == ROUNDS
+
+
+def test_steady_is_what_neither_radius_nor_slope_leave():
+    p = torch.zeros(8)
+    for k, most in zip((0, 7), STEADY, strict=True):
+        moved = p.clone()
+        moved[k] = 0.9 * most
+        assert is_steady(p, moved)
+        moved[k] = 1.1 * most
+        assert not is_steady(p, moved)
+
+
+def test_starts_are_kept_of_both_cores(scene: Scene, state: MacroState):
+    prior = prior_of(scene, has_light=False)
+    current = problem(scene, prior, replace(STAGES[0], coarse=False))
+    p = state.p.repeat(6, 1)
+    p[:, 0] += torch.tensor([0.0, 0.001, 0.1, 0.0, 0.001, 0.1])
+    hyper = state.hyper.repeat(6, 1)
+    hyper[:, 3] = torch.tensor(CORES).log().repeat_interleave(3)
+    zeros = torch.zeros(6, dtype=torch.float64)
+    kept = best_of_starts(current, MacroState(p, hyper, zeros, zeros + 0.1))
+    assert len(kept.p) == STARTS * len(CORES)  # the second of each is the first again
+    np.testing.assert_allclose(kept.hyper[:, 3].exp(), np.repeat(CORES, STARTS), rtol=1e-6)
+    assert bool(((kept.p[:, 0] - p[0, 0]).abs() < 0.05).sum() == len(CORES))

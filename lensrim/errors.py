@@ -1,6 +1,8 @@
 """Errors that speak to the user of the package rather than to its developer."""
 
 import errno
+import sys
+from collections.abc import Callable
 
 # EDQUOT is not everywhere.
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -22,3 +24,17 @@ class InstallationError(RuntimeError):
     The message is one line: what fails, what was found, and what to do. The command line prints
     it as it is and exits with status 1.
     """
+
+
+def status_of(command: Callable[[], object]) -> int:
+    """Runs a command of a module; input that cannot be used is told in one line.
+
+    Returns:
+        Its exit status: 0, or 2 where an :class:`InputError` was raised.
+    """
+    try:
+        command()
+    except InputError as error:
+        print("lensrim: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from ..errors import InputError
+from ..errors import InputError, status_of
 from ..inference.batches import DataConfig
 from ..inference.learnt import AUX, LensConfig, build
 from ..inference.objective import LossConfig, loss_of
@@ -359,7 +359,5 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
 
 
 if __name__ == "__main__":
-    try:
-        run(tyro.cli(AblationOptions, prog="python -m lensrim.evaluation.ablations"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    prog = "python -m lensrim.evaluation.ablations"
+    sys.exit(status_of(lambda: run(tyro.cli(AblationOptions, prog=prog))))

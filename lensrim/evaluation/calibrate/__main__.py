@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 from ... import __version__
-from ...errors import InputError
+from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, write_calibration
 from ...inference.reconstruct import ReconstructOptions, reconstruct
 from ...plotting.coverage import plot_coverage
@@ -102,4 +103,4 @@ def run(options: CalibrateOptions) -> Calibration:
 if __name__ == "__main__":
     import tyro
 
-    run(tyro.cli(CalibrateOptions, description=ABOUT))
+    sys.exit(status_of(lambda: run(tyro.cli(CalibrateOptions, description=ABOUT))))

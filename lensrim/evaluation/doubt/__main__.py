@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from ...errors import InputError
+from ...errors import InputError, status_of
 from ...progress import progress
 from .cases import cases_of, left, read_cases, write_case
 from .report import figure_of, report_of, score_of
@@ -68,12 +68,8 @@ def main(args: Sequence[str] | None = None) -> int:
         Annotated[Cases, tyro.conf.subcommand("cases")]
         | Annotated[Fit, tyro.conf.subcommand("fit")]
     )
-    try:
-        run(tyro.cli(commands, prog="python -m lensrim.evaluation.doubt", args=args))
-    except InputError as error:
-        print("lensrim: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    prog = "python -m lensrim.evaluation.doubt"
+    return status_of(lambda: run(tyro.cli(commands, prog=prog, args=args)))
 
 
 if __name__ == "__main__":

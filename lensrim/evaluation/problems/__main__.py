@@ -2,11 +2,7 @@
 
 import sys
 
-from ...errors import InputError
+from ...errors import status_of
 from .suite import parse, run
 
-try:
-    run(parse())
-except InputError as error:
-    print("lensrim: error:", " ".join(str(error).split()), file=sys.stderr)
-    sys.exit(2)
+sys.exit(status_of(lambda: run(parse())))

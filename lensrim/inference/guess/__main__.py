@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..._weights import write_weights
-from ...errors import InputError
+from ...errors import status_of
 from .fitting import identity, read_guess_recipe, train
 
 WEIGHTS = "guess.safetensors"
@@ -49,12 +49,8 @@ def run(options: Options) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit status."""
-    try:
-        run(tyro.cli(Options, prog="python -m lensrim.inference.guess", args=args))
-    except InputError as error:
-        print("lensrim: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    prog = "python -m lensrim.inference.guess"
+    return status_of(lambda: run(tyro.cli(Options, prog=prog, args=args)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -11,11 +10,9 @@ import torch
 from .._weight_files import sha256_of
 from .._weights import replacing
 from ..errors import InputError
+from ..training.checkpoint import DAMAGED
 from ..training.distributed import Group
 from ..training.folder import EMA
-
-UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError)
-"""What PyTorch raises of a file that is not whole, or is another."""
 
 
 def kept(
@@ -72,7 +69,7 @@ def _read(path: Path, sign: Mapping[str, Any]) -> dict[str, Any] | None:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
         return content["found"] if content["sign"] == dict(sign) else None
-    except UNREADABLE as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path}: must be what was kept here, found a damaged file or one of another kind; "
             "remove it to make it anew"

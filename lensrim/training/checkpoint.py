@@ -39,7 +39,7 @@ FORMAT = "lensrim training 2"
 KEPT = ("step", "lines", "best", "bad", "seconds", "waited", "recent", "skipped", "barren")
 """Fields of a run that a checkpoint holds beside the weights."""
 
-_DAMAGED = (
+DAMAGED = (
     *(EOFError, LookupError, OSError, RuntimeError, ValueError, TypeError, AttributeError),
     *(AssertionError, struct.error, pickle.UnpicklingError),
 )
@@ -211,7 +211,7 @@ def _content(path: Path, data: bytes) -> dict[str, Any]:
         with warnings.catch_warnings():  # of what kind of pickle it is, which is refused
             warnings.simplefilter("ignore")
             content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path}: checkpoint must be whole, found a damaged file or one of another kind; "
             "remove it to begin anew, or choose another folder"

@@ -66,7 +66,7 @@ STAGES = (
     Stage(modes=18, steps=8, keep=2, softening=0.0, hope=50.0, free_slope=True, on_rays=True),
 )
 
-STARTS = 2
+STARTS = 4
 """Of candidates that are given, those that are climbed from with each core."""
 
 LEEWAY = 0.5

@@ -12,7 +12,7 @@ from lensrim.inference import fit as fitting
 from lensrim.inference.fit import AGAIN, ROUNDS, STEADY, SURPRISE, Fit, Fitted, Fitter, is_steady
 from lensrim.inference.guess.starts import Guesses
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import CORES, STAGES, STARTS, Scene, best_of_starts, problem
+from lensrim.inference.search import CORES, STAGES, Scene, best_of_starts, problem
 from lensrim.inference.search import search as whole_search
 from lensrim.inference.together import prior_of
 from lensrim.progress import Stages
@@ -120,6 +120,6 @@ def test_starts_are_kept_of_both_cores(scene: Scene, state: MacroState):
     hyper[:, 3] = torch.tensor(CORES).log().repeat_interleave(3)
     zeros = torch.zeros(6, dtype=torch.float64)
     kept = best_of_starts(current, MacroState(p, hyper, zeros, zeros + 0.1))
-    assert len(kept.p) == STARTS * len(CORES)  # the second of each is the first again
-    np.testing.assert_allclose(kept.hyper[:, 3].exp(), np.repeat(CORES, STARTS), rtol=1e-6)
+    assert len(kept.p) == 2 * len(CORES)  # the second of each is the first again
+    np.testing.assert_allclose(kept.hyper[:, 3].exp(), np.repeat(CORES, 2), rtol=1e-6)
     assert bool(((kept.p[:, 0] - p[0, 0]).abs() < 0.05).sum() == len(CORES))

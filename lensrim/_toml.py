@@ -1,10 +1,13 @@
 """Recipes as files: the one reader of TOML."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import InputError
+
+T = TypeVar("T")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -19,3 +22,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
+
+
+def recipe_of(path: Path, make: Callable[[dict[str, Any], Path], T]) -> T:
+    """Reads a recipe, and makes of it what it describes.
+
+    Arguments:
+        path: The file.
+        make: Makes it of the tables, and of the folder that paths are relative to.
+
+    Raises:
+        InputError: With the name of the file, if it is no TOML, or ``make`` refuses it.
+    """
+    content = read_toml(path)
+    try:
+        return make(content, path.parent)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -10,10 +10,10 @@ import tyro
 
 from .._weights import replacing
 from ..datasets.galaxies.generative import load_vae
-from ..errors import InputError
 from ..generation.fitting import GENERATOR, train_generator
 from ..generation.quality import quality, shown_beside
 from ..generation.recipe import read_generator_recipe
+from ..training.config import check_max_minutes
 
 SHEET, NUMBERS = "sheet.png", "quality.json"
 """What is in the folder beside the files of the training and the generator."""
@@ -77,8 +77,7 @@ def run(options: GeneratorOptions) -> None:
         InputError: If the recipe or the folder cannot be used.
     """
     recipe, folder = read_generator_recipe(options.recipe), Path(options.output)
-    if options.max_minutes is not None and not options.max_minutes >= 0:
-        raise InputError(f"--max-minutes: must be 0 or more, found {options.max_minutes}")
+    check_max_minutes(options.max_minutes)
     say = (lambda line: None) if options.quiet else print
     history = train_generator(
         recipe, folder, max_minutes=options.max_minutes, report=say, quiet=options.quiet

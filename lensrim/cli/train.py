@@ -26,6 +26,7 @@ from ..inference.objective import loss_of
 from ..inference.recipe import Recipe, read_recipe
 from ..inference.reconstruct import check_cuda
 from ..training.board import board
+from ..training.config import check_max_minutes
 from ..training.distributed import Group, joined
 from ..training.feed import MadeOnce, to_device
 from ..training.folder import LAST
@@ -80,8 +81,7 @@ def run(options: TrainOptions) -> None:
         InputError: If the recipe, the folder or the device cannot be used.
     """
     recipe = read_recipe(options.recipe)
-    if options.max_minutes is not None and not options.max_minutes >= 0:
-        raise InputError(f"--max-minutes: must be 0 or more, found {options.max_minutes}")
+    check_max_minutes(options.max_minutes)
     if options.device == "cuda":
         check_cuda()
     gpu = options.device != "cpu" and torch.cuda.is_available()

@@ -40,7 +40,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .._toml import read_toml
+from .._toml import recipe_of
 from ..errors import InputError
 from .contaminants import NONE, Contaminants
 from .galaxies.learnt import beside, is_learnt, weights_of
@@ -239,15 +239,16 @@ def read_population(name: str) -> Population:
         raise InputError(
             f"{name}: must be a preset ({', '.join(PRESETS)}) or a recipe (*.toml), found neither"
         )
-    content = read_toml(path)
+    return recipe_of(path, _placed)
+
+
+def _placed(content: dict[str, Any], folder: Path) -> Population:
+    """Makes the population of a recipe's tables, whose paths are relative to its folder."""
     for place in PLACES:
         if isinstance(content.get(place), str):
-            content[place] = beside(content[place], path.parent)
-    try:
-        same = _duplicates(content.pop("duplicates", None), path.parent)
-        return replace(population_of(content), duplicates=same)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+            content[place] = beside(content[place], folder)
+    same = _duplicates(content.pop("duplicates", None), folder)
+    return replace(population_of(content), duplicates=same)
 
 
 def _duplicates(table: Any, folder: Path) -> tuple[tuple[str, str], ...]:

@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .._toml import read_toml
+from .._toml import recipe_of
 from ..datasets.galaxies.generative import VAEConfig
 from ..datasets.galaxies.learnt import beside, is_learnt
 from ..errors import InputError
@@ -130,9 +130,4 @@ def read_generator_recipe(path: str | Path) -> GeneratorRecipe:
     Raises:
         InputError: If the file is no TOML, or has a table, a key or a value that it cannot have.
     """
-    path = Path(path)
-    content = read_toml(path)
-    try:
-        return GeneratorRecipe.from_dict(content, path.parent)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return recipe_of(Path(path), GeneratorRecipe.from_dict)

@@ -60,7 +60,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .._toml import read_toml
+from .._toml import recipe_of
 from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
@@ -205,9 +205,4 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         InputError: If the file is no TOML, or has a table, a key or a value that it cannot have.
     """
-    path = Path(path)
-    content = read_toml(path)
-    try:
-        return Recipe.from_dict(content, path.parent)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return recipe_of(Path(path), Recipe.from_dict)

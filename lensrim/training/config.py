@@ -20,6 +20,16 @@ MAY_CHANGE = frozenset(
 ``steps``, to which the learning rate's curve is stretched."""
 
 
+def check_max_minutes(minutes: float | None) -> None:
+    """Checks the option ``--max-minutes`` of a command that trains.
+
+    Raises:
+        InputError: If it is negative, or no number.
+    """
+    if minutes is not None and not minutes >= 0:
+        raise InputError(f"--max-minutes: must be 0 or more, found {minutes}")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train."""

@@ -10,6 +10,7 @@ import tyro
 
 from ..._weights import write_weights
 from ...errors import status_of
+from ...training.config import check_max_minutes
 from .fitting import identity, read_guess_recipe, train
 
 WEIGHTS = "guess.safetensors"
@@ -39,6 +40,7 @@ def run(options: Options) -> None:
         InputError: If recipe, data or folder cannot be used.
     """
     recipe = read_guess_recipe(options.recipe)
+    check_max_minutes(options.max_minutes)
     network, done = train(
         recipe, options.output, max_minutes=options.max_minutes, quiet=options.quiet
     )

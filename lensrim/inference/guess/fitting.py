@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._toml import read_toml
+from ..._toml import recipe_of
 from ..._weights import read_weights
 from ...datasets.splits import pairs_digest
 from ...errors import InputError
@@ -114,8 +114,6 @@ def train(
         InputError: If data or folder cannot be used.
     """
     config, data = recipe.train, recipe.data
-    if max_minutes is not None and not max_minutes >= 0:
-        raise InputError(f"--max-minutes: must be 0 or more, found {max_minutes}")
     if config.parts != 1 or data.stock is not None or data.shards is not None:
         raise InputError("[data], [train]: a guess is trained without parts, stock and shards")
     torch.manual_seed(config.seed)
@@ -153,9 +151,9 @@ def read_guess_recipe(path: Path) -> GuessRecipe:
     Raises:
         InputError: If the file is no TOML, or has what a recipe cannot have.
     """
-    content = read_toml(path)
-    try:
+
+    def placed(content: Mapping[str, Any], folder: Path) -> GuessRecipe:
         found = from_table(GuessRecipe, content)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return replace(found, data=found.data.beside(path.parent))
+        return replace(found, data=found.data.beside(folder))
+
+    return recipe_of(path, placed)

@@ -1,6 +1,5 @@
 """What was judged, kept in files, so that a run that was ended goes on where it was."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ import torch
 
 from .._weight_files import sha256_of
 from .._weights import replacing
-from ..errors import InputError
-from ..training.checkpoint import DAMAGED
+from ..training.checkpoint import refusing_damaged
 from ..training.distributed import Group
 from ..training.folder import EMA
 
@@ -64,16 +62,12 @@ def kept_by_first(
 def _read(path: Path, sign: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        with warnings.catch_warnings():  # of what kind of pickle it is, which is refused
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+    with refusing_damaged(
+        f"{path}: must be what was kept here, found a damaged file or one of another kind; "
+        "remove it to make it anew"
+    ):
+        content = torch.load(path, map_location="cpu", weights_only=True)
         return content["found"] if content["sign"] == dict(sign) else None
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: must be what was kept here, found a damaged file or one of another kind; "
-            "remove it to make it anew"
-        ) from error
 
 
 def _write(path: Path, sign: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:

@@ -39,11 +39,26 @@ FORMAT = "lensrim training 2"
 KEPT = ("step", "lines", "best", "bad", "seconds", "waited", "recent", "skipped", "barren")
 """Fields of a run that a checkpoint holds beside the weights."""
 
-DAMAGED = (
+_DAMAGED = (
     *(EOFError, LookupError, OSError, RuntimeError, ValueError, TypeError, AttributeError),
     *(AssertionError, struct.error, pickle.UnpicklingError),
 )
 """What torch raises for a file that is not, or no longer, one of its own."""
+
+
+@contextmanager
+def refusing_damaged(message: str) -> Iterator[None]:
+    """Says a message where torch cannot read a file, in the place of what it raises.
+
+    Raises:
+        InputError: With the message.
+    """
+    try:
+        with warnings.catch_warnings():  # of what kind of pickle it is, which is refused
+            warnings.simplefilter("ignore")
+            yield
+    except _DAMAGED as error:
+        raise InputError(message) from error
 
 
 @dataclass
@@ -207,15 +222,11 @@ def stored(path: Path) -> bytes:
 
 def _content(path: Path, data: bytes) -> dict[str, Any]:
     """Returns what is in a checkpoint, whatever device it was made on, on the CPU."""
-    try:
-        with warnings.catch_warnings():  # of what kind of pickle it is, which is refused
-            warnings.simplefilter("ignore")
-            content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: checkpoint must be whole, found a damaged file or one of another kind; "
-            "remove it to begin anew, or choose another folder"
-        ) from error
+    with refusing_damaged(
+        f"{path}: checkpoint must be whole, found a damaged file or one of another kind; "
+        "remove it to begin anew, or choose another folder"
+    ):
+        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     wanted = {"config", "header", "model", "average", "optimiser", *KEPT}
     if (
         not isinstance(content, dict)

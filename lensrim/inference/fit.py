@@ -31,8 +31,8 @@ SearchName = Literal["auto", "full"]
 
 AGAIN = 1.2
 """χ² of the arcs, in the noise that the sky shows, above which the search is made once more, with
-other candidates. Of 200 mocks one
-had been missed (S/N 147, χ² 1.30); the second search finds it."""
+other candidates. Of 200 mocks one had been missed (S/N 147, χ² 1.30); the second search finds
+it."""
 
 SURPRISE = 6.0
 """Widths between a macro-model and the network's guesses above which all of the prior is

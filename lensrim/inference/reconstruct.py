@@ -116,7 +116,7 @@ class ReconstructOptions:
     search: SearchName = "auto"
     """Where the search for the macro-model begins: auto (at what a network reads off the image,
     and in all of the prior where that leads to no fit) or full (in all of the prior, which takes
-    twice as long)."""
+    longer)."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.

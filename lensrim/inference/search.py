@@ -6,8 +6,8 @@ and wide. Each stage keeps the best candidates of the one before, and the last o
 by the evidence at full resolution and with the true noise, each with the size of source that its
 own arcs need.
 
-The first stage, with candidates from all of the prior, takes half of the time. It is left out
-where candidates are given, such as those of a network (:mod:`lensrim.inference.guess`).
+The first stage, with candidates from all of the prior, is left out where candidates are given,
+such as those of a network (:mod:`lensrim.inference.guess`).
 """
 
 from collections.abc import Callable, Sequence

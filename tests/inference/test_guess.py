@@ -84,7 +84,8 @@ def test_maps_hold_signal_brightness_and_mask():
     image = torch.full((1, 1, 32, 32), 3.0)
     mask = torch.ones_like(image)
     mask[..., :16] = 0
-    look = Look.straight(torch.zeros(1, 2), torch.tensor([32.0]))  # twice the frame
+    one = torch.ones(1)
+    look = Look(torch.zeros(1, 2), 32 * one, 0 * one, one)  # twice the frame
     signal, light, used = look.maps(image, image / 10, mask, torch.tensor([6.0]), spacing=1.0)[0]
     outside = torch.ones(SIDE, SIDE, dtype=torch.bool)
     outside[SIDE // 4 : -SIDE // 4, SIDE // 2 : -SIDE // 4] = False

@@ -43,11 +43,6 @@ class Look:
     angle: Tensor
     mirror: Tensor
 
-    @classmethod
-    def straight(cls, center: Tensor, half: Tensor) -> "Look":
-        """Creates squares that are neither turned nor mirrored."""
-        return cls(center, half, torch.zeros_like(half), torch.ones_like(half))
-
     def repeated(self, times: int) -> "Look":
         """Returns each of the squares so many times, one after the other."""
         names = ("center", "half", "angle", "mirror")

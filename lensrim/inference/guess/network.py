@@ -14,12 +14,12 @@ badly does not rule its training.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from ...rim.cells import conv, group_norm
+from ...rim.networks.layers import halvings
 from .look import SIDE
 
 COUNT = 7
@@ -93,10 +93,8 @@ class Guesser(nn.Module):
     ):
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(pairwise((3, *widths))):
-            layers += [conv(2, inputs, outputs, 5 if i == 0 else 3, stride=2)]
-            layers += [group_norm(outputs), nn.SiLU()]
-            layers += [_Block(outputs) for _ in range(blocks[i])]
+        for halving, width, count in zip(halvings(3, widths), widths, blocks, strict=True):
+            layers += [*halving, *(_Block(width) for _ in range(count))]
         side = SIDE // 2 ** len(widths)
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.hidden = nn.Sequential(nn.Linear(side**2 * widths[-1], hidden), nn.SiLU())

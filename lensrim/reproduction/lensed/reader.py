@@ -1,13 +1,12 @@
 """The network that reads a lens off its image, with neither start nor search."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...rim.cells import conv, group_norm
+from ...rim.networks.layers import halvings
 
 MEANS = (2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SPREADS = (0.3, 0.12, 0.12, 0.6, 0.6, 0.04, 0.04)
@@ -39,10 +38,8 @@ class Reader(nn.Module):
         hidden: int = 128,
     ):
         super().__init__()
-        layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(pairwise((maps, *widths))):
-            layers += [conv(2, inputs, outputs, 5 if i == 0 else 3, stride=2)]
-            layers += [group_norm(outputs), nn.SiLU()]
+        layers = [layer for halving in halvings(maps, widths) for layer in halving]
+        for _ in widths:
             size = -(-size // 2)
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Sequential(

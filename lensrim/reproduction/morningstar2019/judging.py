@@ -43,10 +43,10 @@ def judge(
         ``read``, ``refined``), with ``curves`` of known lenses alone, the images and masks that
         are ``shown``, and ``weight``, of the gradient.
     """
-    draws = lenses.draw(min(CHOSEN, unseen.count), setting.seed, CHOICE, 0, "validation")
 
     def choose(_: int) -> float:
-        other = to_device(draws, setting.device)
+        drawn = lenses.draw(min(CHOSEN, unseen.count), setting.seed, CHOICE, 0, "validation")
+        other = to_device(drawn, setting.device)
         return chosen_weight(scene_of(other, other["lens"]))
 
     # By one of them for all: two might differ by their rounding.

@@ -1,6 +1,7 @@
 """Layers that the networks share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,26 @@ class Block(nn.Module):
         shape = (*x.shape[:2], *[1] * (x.ndim - 2))
         scale, shift = (part.reshape(shape) for part in self.film(context).chunk(2, 1))
         return self.activation(torch.addcmul(shift + x, scale, x))
+
+
+def halvings(maps: int, widths: Sequence[int]) -> Iterator[list[nn.Module]]:
+    """Creates strided convolutions in two dimensions, each with normalisation and activation.
+
+    Arguments:
+        maps: Channels of the input.
+        widths: Channels of the convolutions, each at half the size of the one before; the kernels
+            of the first are of 5 pixels, the others of 3.
+
+    Returns:
+        The layers of each, made when they are asked for: so what a network has between them begins
+        with random numbers in its order.
+    """
+    for i, (inputs, outputs) in enumerate(pairwise((maps, *widths))):
+        yield [
+            conv(2, inputs, outputs, 5 if i == 0 else 3, stride=2),
+            group_norm(outputs),
+            nn.SiLU(),
+        ]
 
 
 def embedder(vectors: int, embedding: int, activation: ActivationMaker) -> nn.Sequential:

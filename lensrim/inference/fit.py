@@ -36,8 +36,7 @@ it."""
 
 SURPRISE = 6.0
 """Widths between a macro-model and the network's guesses above which all of the prior is
-searched. Of 120 validation mocks 2 are searched for again, one for its χ²: the second fit was the
-first."""
+searched. Of 120 validation mocks 5 are searched for again."""
 
 ROUNDS = 4
 """Rounds of the lens light jointly with the arcs, at most. Where much light of the lens had been

@@ -114,9 +114,9 @@ class ReconstructOptions:
     """Seed of the candidates that the search starts from and of the samples, 0 or more."""
 
     search: SearchName = "auto"
-    """Where the search for the macro-model begins: auto (at what a network reads off the image,
-    and in all of the prior where that leads to no fit) or full (in all of the prior, which takes
-    longer)."""
+    """How the macro-model is searched: auto (from many guesses of what a network reads off the
+    image), quick (from a few, by the shortest way, in a third of the time), both in all of the
+    prior where that leads to no fit; or full (in all of the prior at once, which takes longer)."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.
@@ -240,7 +240,7 @@ def reconstruct(
     has_light, device = options.lens_light != "none", options.device
     # A model that cannot be loaded is told before the work.
     machine = None if options.stage == "macro" else load_machine(options.model)
-    if options.search == "auto":
+    if options.search != "full":
         packaged_guesser()
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
@@ -265,7 +265,7 @@ def reconstruct(
         coarse = coarsen(scene, fitted)
 
         fitter = Fitter(scene, coarse, prior, has_light, options.source_fov, stages)
-        found = fitter(options.seed, full=options.search == "full")
+        found = fitter(options.seed, how=options.search)
         best, notes = found.best, [*notes, *found.notes]
         scene, current, state, first = best.scene, best.problem, best.state, best.answer
         outcome = Outcome({"macro": first})

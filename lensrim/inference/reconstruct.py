@@ -195,15 +195,24 @@ class Reconstruction:
         return plot_product(self.product)
 
     def write(
-        self, path: str | os.PathLike[str] = "results", *, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str] = "results",
+        *,
+        overwrite: bool = False,
+        picture: bool = True,
     ) -> list[Path]:
         """Writes FITS, JSON, PNG and DS9 regions into a folder, all or none.
+
+        Arguments:
+            path: The folder, or the FITS file itself.
+            overwrite: Whether an existing product is replaced.
+            picture: Whether the PNG is drawn, which takes a second.
 
         Raises:
             InputError: If the product exists and ``overwrite`` is false, or cannot be written, or
                 would replace the observation.
         """
-        figure = self.plot()
+        figure = self.plot() if picture else None
         return write_product(
             self.product, path, figure=figure, overwrite=overwrite, inputs=self.files
         )

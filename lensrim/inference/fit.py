@@ -83,6 +83,7 @@ class Fit:
         problem, state: The last problem, and the macro-model.
         answer: Its maps.
         candidates: What the search ended with, the best first.
+        notes: What the user should know of it, a line each.
     """
 
     scene: Scene
@@ -90,6 +91,7 @@ class Fit:
     state: MacroState
     answer: Answer
     candidates: MacroState
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def chi2(self) -> float:
@@ -200,25 +202,37 @@ class Fitter:
                 seed=seed,
                 report=report,
             )
-        scene, state = self.scene, found.select([0])
+        scene, state, notes = self.scene, found.select([0]), ()
         if self.has_light:
             with enough_memory(scene), self.stages("lens light with arcs", parts=ROUNDS) as tick:
                 for _ in range(ROUNDS):
-                    before = state.p
+                    before = state.p[0]
                     scene, current, state = together(scene, current, state, self.prior, stages[-1])
                     tick()
-                    if is_steady(before[0], state.p[0]):
+                    if is_steady(before, state.p[0]):
                         break
+                else:
+                    notes = (unsettled(before, state.p[0]),)
         with self.stages("source"):
             maps = mass_maps_of(scene, state)
             result = answer(scene, maps, state, source_fov=self.source_fov)
-        return Fit(scene, current, state, result, found)
+        return Fit(scene, current, state, result, found, notes)
 
 
 def is_steady(before: Tensor, after: Tensor) -> bool:
     """Whether a round has left a macro-model (8) as it was."""
     moved = (after - before).abs()
     return bool(moved[0] < STEADY[0] and moved[7] < STEADY[1])
+
+
+def unsettled(before: Tensor, after: Tensor) -> str:
+    """Says that the last round has still moved a macro-model (8)."""
+    radius = 100 * float((after[0] - before[0]).exp() - 1)
+    slope = float(after[7] - before[7])
+    return (
+        f"lens light and arcs were fitted in turn {ROUNDS} times, and the last changed theta_E by "
+        f"{radius:+.1f} % and the slope by {slope:+.2f}: errors may be larger than stated"
+    )
 
 
 @contextmanager

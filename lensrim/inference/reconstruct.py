@@ -275,7 +275,8 @@ def reconstruct(
 
         fitter = Fitter(scene, coarse, prior, has_light, options.source_fov, stages)
         found = fitter(options.seed, how=options.search)
-        best, notes = found.best, [*notes, *found.notes]
+        best = found.best
+        notes = [*notes, *found.notes, *best.notes]
         scene, current, state, first = best.scene, best.problem, best.state, best.answer
         outcome = Outcome({"macro": first})
         if machine is not None:

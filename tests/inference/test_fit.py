@@ -109,12 +109,14 @@ def test_light_and_arcs_are_fitted_in_turn_until_the_mass_is_steady(
     monkeypatch.setattr(fitting, "together", together)
     monkeypatch.setattr(fitting, "AGAIN", np.inf)
     monkeypatch.setattr(fitting, "SURPRISE", np.inf)
-    fitter(scene, has_light=True)(0)
+    found = fitter(scene, has_light=True)(0)
     assert len(made) == 3  # the third round moved it by less than is seen
+    assert found.best.notes == ()
     made.clear()
     moves[:] = [0.05, -0.05, 0.05, -0.05, 0.05]
-    fitter(scene, has_light=True)(0)
+    found = fitter(scene, has_light=True)(0)
     assert len(made) == ROUNDS
+    assert "changed theta_E by -4.9 % and the slope by +0.00" in found.best.notes[0]
 
 
 def test_steady_is_what_neither_radius_nor_slope_leave():

@@ -42,8 +42,8 @@ class Catalogue:
     z_lens, z_source, center_x, center_y or pixel_scale; they come before what is given here:
     $ lensrim catalogue lenses.ecsv --stage rim
 
-    Many, in about half of the time: the shortest search, and no pictures but thumbnails:
-    $ lensrim catalogue 'obs/*.fits' --search quick --no-pictures --workers 16
+    Many, with no pictures but thumbnails, which saves a second of a core a lens:
+    $ lensrim catalogue 'obs/*.fits' --no-pictures --workers 16
 
     In pieces, by the jobs of a SLURM array (1 to 16), into one folder:
     $ lensrim catalogue 'obs/**/*.fits' --output survey --shard $SLURM_ARRAY_TASK_ID/16

@@ -23,12 +23,11 @@ from .ascent import MacroProblem
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
-from .search import LATER, QUICK, STAGES, Scene, Stage, Starts, search
+from .search import SHORT, STAGES, Scene, Stage, Starts, search
 from .together import together
 
-SearchName = Literal["quick", "auto", "full"]
-"""How the search is made: by the shortest way from the network's guesses, from many of them, or in
-all of the prior."""
+SearchName = Literal["auto", "full"]
+"""Where the search begins: at the network's guesses, or in all of the prior."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,7 @@ class Way:
 
 
 WAYS: dict[SearchName, Way] = {
-    "quick": Way(QUICK, draws=1, kept=1),
-    # With 3 draws, and 2 of a core climbed from, the better of two minima of one Einstein radius
-    # was missed (a standard mock of S/N 39, by 11 in log-evidence).
-    "auto": Way(LATER, draws=7, kept=4),
+    "auto": Way(SHORT, draws=1, kept=1),
     "full": Way(STAGES),
 }
 """The ways of the search."""

@@ -114,9 +114,9 @@ class ReconstructOptions:
     """Seed of the candidates that the search starts from and of the samples, 0 or more."""
 
     search: SearchName = "auto"
-    """How the macro-model is searched: auto (from many guesses of what a network reads off the
-    image), quick (from a few, by the shortest way, in a third of the time), both in all of the
-    prior where that leads to no fit; or full (in all of the prior at once, which takes longer)."""
+    """Where the search for the macro-model begins: auto (at what a network reads off the image,
+    and in all of the prior where that leads to no fit) or full (in all of the prior, which takes
+    longer)."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.

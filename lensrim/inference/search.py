@@ -6,9 +6,8 @@ and wide. Each stage keeps the best candidates of the one before, and the last o
 by the evidence at full resolution and with the true noise, each with the size of source that its
 own arcs need.
 
-The first stage is for candidates from all of the prior. Where candidates are given, such as those
-of a network (:mod:`lensrim.inference.guess`), ``LATER`` begins with the second; and ``QUICK`` goes
-the shortest way from good ones, of which two are climbed from, one with each core.
+From good candidates, such as those of a network (:mod:`lensrim.inference.guess`), a shorter way
+leads to as good an answer: ``SHORT``, in which the best of them is climbed from, with each core.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,12 +66,13 @@ STAGES = (
     Stage(modes=18, steps=8, keep=2, softening=0.0, hope=50.0, free_slope=True, on_rays=True),
 )
 
-LATER = STAGES[1:]
-
-QUICK = (
+SHORT = (
     replace(_FIRST, modes=10, steps=6, keep=2, softening=0.03),
     Stage(modes=14, steps=6, keep=1, softening=0.0, free_slope=True, on_rays=True),
 )
+"""From candidates that are good. A longer way, of eight candidates, four stages and 18 modes, ends
+with more evidence and with a worse mass: of 57 validation mocks log10 kappa was 0.010 +- 0.005
+worse in the mean (20 better, 37 worse; of 30 power laws 7 and 23), in twice the time."""
 
 LEEWAY = 0.5
 """Change of the lens light that the prior allows at every radius, relative to the light itself."""

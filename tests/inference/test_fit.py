@@ -19,7 +19,6 @@ from lensrim.inference.fit import (
     Fit,
     Fitted,
     Fitter,
-    SearchName,
     is_steady,
 )
 from lensrim.inference.guess.starts import TURNS, Guesses
@@ -52,22 +51,18 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-@pytest.mark.parametrize("how", ["quick", "auto"])
-def test_what_the_network_expects_is_searched_for_once(
-    scene: Scene, begun: list[int], how: SearchName
-):
-    found = fitter(scene)(0, how=how)
-    assert begun == [TURNS * (1 + (WAYS[how].draws or 0))]
+def test_what_the_network_expects_is_searched_for_once(scene: Scene, begun: list[int]):
+    found = fitter(scene)(0)
+    assert begun == [TURNS * (1 + (WAYS["auto"].draws or 0))]
     assert not found.notes and len(found.fits) == 1
     assert len(found.lines) == len(TINY) - 1
 
 
-@pytest.mark.parametrize("how", ["quick", "auto"])
 def test_what_surprises_the_network_is_searched_for_in_all_of_the_prior(
-    scene: Scene, begun: list[int], monkeypatch: pytest.MonkeyPatch, how: SearchName
+    scene: Scene, begun: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(Guesses, "distance", lambda *_: SURPRISE + 1)
-    found = fitter(scene)(0, how=how)
+    found = fitter(scene)(0)
     assert begun[0] > 0 and begun[1:] == [0] and len(found.fits) == 2
     assert "not what the network expected" in found.notes[0]
     kept = "first" if found.best is found.fits[0] else "second"

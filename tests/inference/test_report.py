@@ -91,7 +91,6 @@ def test_the_seconds_are_those_of_the_stages(run: Run):
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
-        ("quick", [(0, True), (0, False)]),
         ("auto", [(0, True), (0, False)]),
         ("full", [(0, False), (1, False)]),
     ],

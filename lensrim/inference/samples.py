@@ -68,7 +68,7 @@ def draw(uncertainty: Uncertainty, number: int, *, seed: int = 0) -> Samples:
     source = factor("kappa") * moved(along, posterior.source_axes)
     source = source + moved(beside, posterior.scatter)
     changes = {
-        name: factor(name) * (moved(along, each.axes) + moved(beside, each.scatter))
+        name: uncertainty.widening(name) * (moved(along, each.axes) + moved(beside, each.scatter))
         for name, each in posterior.numbers.items()
     }
     # an axis that is turned by half a circle is the same

@@ -72,10 +72,16 @@ class Uncertainty:
         own = self.posterior.scatter.square().sum(0)
         return (by_mass + own).sqrt().numpy() * self.factor("source")
 
+    def widening(self, name: str) -> float:
+        """Returns the stated error of a number over the posterior's, the floor included."""
+        number = self.posterior.numbers[name]
+        error = self.calibration.error(name, number.std, number.value, self.snr)
+        return error / number.std if number.std > 0 else self.factor(name)
+
     @property
     def errors(self) -> dict[str, float]:
         """Errors of the numbers, by name."""
-        return {n: each.std * self.factor(n) for n, each in self.posterior.numbers.items()}
+        return {n: each.std * self.widening(n) for n, each in self.posterior.numbers.items()}
 
 
 def uncertainty_of(

@@ -199,7 +199,8 @@ def test_a_mass_that_is_compared_nowhere_has_no_macro_model(macro: Directions):
 
 @pytest.mark.parametrize("dof", [3.0, math.inf])
 def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
-    scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5)}
+    scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1, 0.05), "source": Scale(0.5)}
+    scales["slope"] = Scale(1.2, floor=0.1)
     stated = replace(wide, calibration=Calibration(scales, dof))
     drawn = draw(stated, 600, seed=4)
     bright = wide.posterior.source > 0.2 * wide.posterior.source.max()

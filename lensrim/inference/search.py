@@ -71,9 +71,9 @@ SHORT = (
     Stage(modes=14, steps=6, keep=1, softening=0.0, free_slope=True, on_rays=True),
 )
 """From candidates that are good. A longer way, of eight candidates, four stages and 18 modes, takes
-twice the time and ends with more evidence, but not with a better mass: of 57 validation mocks
-log10 kappa was 0.010 +- 0.005 worse in the mean, of 120 others the slope's rms error 0.111 in the
-place of 0.114."""
+twice the time and ends with more evidence, but not with a better mass: log10 kappa was in the mean
+0.010 +- 0.005 worse on 57 validation mocks, and the slope's rms error 0.111 in the place of 0.114
+on 120 others. Now and then it finds a better minimum, or a worse one."""
 
 LEEWAY = 0.5
 """Change of the lens light that the prior allows at every radius, relative to the light itself."""

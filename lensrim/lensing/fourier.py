@@ -68,7 +68,9 @@ def convolve(
         The maps :math:`y`, with shape :math:`(*, H', W')`. Differentiable, to any order and in
         forward mode, with respect to ``image`` and ``transfer``.
     """
-    lead = _broadcast(image.shape[:-2], transfer.shape[:-3])
+    lead = image.shape[:-2]
+    if transfer.ndim > 3:
+        lead = _broadcast(lead, transfer.shape[:-3])
     if components is not None:
         lead = (*lead[:-1], components)
     return _apply(image, transfer, size, lead, shape, False)

@@ -21,6 +21,7 @@ from .convergence import KappaToAlpha
 from .interpolation import Bilinear, Interpolation
 from .jacobian import Deflector
 from .light import Light, PointPSF, PointSource
+from .mass import stacked_deflection
 from .operation import Operation, only_plain
 from .psf import PSF, PSFKind
 from .ray_psf import RayPSF
@@ -175,7 +176,7 @@ class Simulator(nn.Module):
             Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.
         """
         x, y = self.theta[0]
-        alpha = torch.stack(mass.deflection(x, y), -3)
+        alpha = stacked_deflection(mass, x, y)
         return self.theta - alpha.reshape(-1, 2, *x.shape)
 
     def trace(self, source: Tensor, beta: Tensor, source_center: Tensor | None = None) -> Tensor:

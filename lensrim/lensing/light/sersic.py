@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..mass import CORE, Parameter, _maps, single
-from ..operation import shortcut_is_open
+from ..mass import CORE, Parameter, _maps
+from ..shortcut import sum_of
 from .base import radius2
-from .brightness import SersicBrightness, brightness, is_regular, sersic_b
+from .brightness import SersicBrightness, brightness, sersic_b
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ class Sersic:
         """Computes the surface brightness, with the shape of the coordinates."""
         profile = (self.amp, self.R_sersic, self.n_sersic)
         place = (self.e1, self.e2, self.center_x, self.center_y)
-        if shortcut_is_open(x, y):
-            given = single(x, y, *profile, *place)
-            if given is not None and is_regular(given[2]):
-                return SersicBrightness.of(*given)
+        quick = sum_of([(SersicBrightness, profile + place)], x, y)
+        if quick is not None:
+            return quick
         return brightness(radius2(x, y, *place), *_maps(x, *profile))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Mass
+from .base import Deflector, Mass, quick_deflection
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Sum:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
+        quick = quick_deflection(self.components, x, y)
+        if quick is not None:
+            return quick[0], quick[1]
         return _added([c.deflection(x, y) for c in self.components])
 
     def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,6 +41,15 @@ class Sum:
         return torch.stack(
             torch.broadcast_tensors(*(c.potential(x, y) for c in self.components))
         ).sum(0)
+
+
+def stacked_deflection(mass: Deflector, x: Tensor, y: Tensor) -> Tensor:
+    """Computes both components of a deflection in one tensor, with shape (*, 2, H, W) [arcsec]."""
+    components = mass.components if isinstance(mass, Sum) else (mass,)
+    quick = quick_deflection(components, x, y)
+    if quick is not None:
+        return quick.movedim(0, -3)
+    return torch.stack(mass.deflection(x, y), -3)
 
 
 def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,9 @@ batch go the plain way, and so does whatever is differentiated in another way th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +28,7 @@ class Shortcut(ABC):
     """Computes a function of positions for given numbers, and its first derivative.
 
     Arguments:
+        dtype: Type of the maps.
         numbers: The parameters, the last two of which are the coordinates of a centre.
 
     Positions are relative to an origin, with shape (2, N), and values have shape (*lead, N).
@@ -36,7 +39,7 @@ class Shortcut(ABC):
     linear: ClassVar[bool] = False
     """Whether positions may be relative to any origin, which saves maps of others."""
 
-    def __init__(self, *numbers: float) -> None:
+    def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
         self.centre, self.count = numbers[-2:], len(numbers)
 
     @staticmethod
@@ -72,50 +75,113 @@ Member = tuple[type[Shortcut], tuple[Parameter, ...]]
 """A kind of function and its parameters."""
 
 
-def sum_of(members: Sequence[Member], x: Tensor, y: Tensor) -> Tensor | None:
-    """Computes the sum of functions of one kind of value, where a shortcut is open.
+class Quick(ABC):
+    """What has a shortcut, or is a sum of what may have one."""
+
+    @abstractmethod
+    def shortcuts(self) -> list[Member]:
+        """Returns the functions that are added up; none if one of them has no shortcut."""
+
+
+def members_of(model: object) -> list[Member]:
+    """Returns the functions that a model adds up; none if there is no shortcut to it."""
+    return model.shortcuts() if isinstance(model, Quick) else []
+
+
+def all_members(models: Iterable[object]) -> list[Member]:
+    """Returns the functions that models add up together; none if one has no shortcut."""
+    each = [members_of(m) for m in models]
+    return [member for members in each for member in members] if all(each) else []
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Holds functions of one kind of value that are added up, ready for their numbers.
+
+    Attributes:
+        each: The functions.
+        parameters: The parameters of all, one after the other.
+        batch: Whether one of them has the shape (1), of a batch of one.
+    """
+
+    each: Sequence[Shortcut]
+    parameters: Sequence[Parameter]
+    batch: bool
+
+    @classmethod
+    def of(cls, members: Sequence[Member], dtype: torch.dtype) -> "Rules | None":
+        """Looks at the parameters; ``None`` if the functions are to be computed the plain way."""
+        rules, parameters, batch = [], [], False
+        for kind, given in members:
+            for p in given:
+                if isinstance(p, Tensor) and p.ndim:
+                    if p.ndim > 1 or p.numel() != 1:
+                        return None
+                    batch = True
+            numbers = [p.item() if isinstance(p, Tensor) else p for p in given]
+            if not kind.takes(dtype, *numbers):
+                return None
+            rules.append(kind(dtype, *numbers))
+            parameters += given
+        return cls(rules, parameters, batch)
+
+    def values(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensors]]:
+        """Computes the sum, with shape (*lead, *), and what each function keeps of it."""
+        lead, origin = self.each[0].lead, self.each[0].centre
+        total = x.new_empty(*lead, *x.shape)
+        flat = total.view(*lead, -1)
+        shared, kept = _relative(x, y, *origin), []
+        for i, rule in enumerate(self.each):
+            apart = rule.centre != origin and not rule.linear
+            z = _relative(x, y, *rule.centre) if apart else shared
+            kept.append((z, *rule.add(flat, z, origin, first=i == 0)))
+        return total, kept
+
+    def slopes(
+        self, grad: Tensor, kept: Sequence[Tensors], needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, list[float]]:
+        """Turns the gradient in the sum into those in the positions and all parameters."""
+        lead, origin = self.each[0].lead, self.each[0].centre
+        flat, to_z, numbers = grad.reshape(*lead, -1), None, []
+        for rule, (z, *rest) in zip(self.each, kept, strict=True):
+            part, slopes = rule.slopes(flat, z, origin, tuple(rest), needed)
+            to_z = part if to_z is None or part is None else to_z.add_(part)
+            numbers += slopes
+        return to_z, numbers
+
+    def plain(self, x: Tensor, y: Tensor, parameters: Iterable[Parameter]) -> Tensor:
+        """Computes the sum in operations of torch's, for any parameters."""
+        every = (
+            p.to(x.dtype).reshape(()) if isinstance(p, Tensor) else x.new_tensor(p)
+            for p in parameters
+        )
+        parts = [r.plain(x, y, *islice(every, r.count)) for r in self.each]
+        return sum(parts[1:], parts[0])
+
+
+def shortcut_to(model: Quick, x: Tensor, y: Tensor) -> Tensor | None:
+    """Computes the values of a model, where a shortcut to them is open.
 
     It is on a CPU, which may look at numbers without waiting for them, and where torch follows no
     other derivative than that of the backward pass.
 
     Arguments:
-        members: The functions.
+        model: The model.
         x, y: Coordinates with shape (*, H, W).
 
     Returns:
-        The sum, with shape (*lead, *, H, W), and a batch of one where a parameter has one;
+        The values, with shape (*lead, *, H, W), and a batch of one where a parameter has one;
         ``None`` if it is to be computed the plain way.
     """
-    if not shortcut_is_open(x, y):
+    members = model.shortcuts() if shortcut_is_open(x, y) else []
+    rules = Rules.of(members, x.dtype) if members else None
+    if rules is None:
         return None
-    rules, parameters, batch = [], [], False
-    for kind, given in members:
-        for p in given:
-            if isinstance(p, Tensor) and p.ndim:
-                if p.ndim > 1 or p.numel() != 1:
-                    return None
-                batch = True
-        numbers = [p.item() if isinstance(p, Tensor) else p for p in given]
-        if not kind.takes(x.dtype, *numbers):
-            return None
-        rules.append(kind(*numbers))
-        parameters += given
-    if batch and x.ndim == 2:
+    if rules.batch and x.ndim == 2:
         x, y = x[None], y[None]
     if torch.is_grad_enabled():
-        return _Sum.apply(x, y, rules, *parameters)
-    return _values(rules, x, y)[0]
-
-
-def _values(rules: Sequence[Shortcut], x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensors]]:
-    lead = rules[0].lead
-    total = x.new_empty(*lead, *x.shape)
-    flat, origin = total.view(*lead, -1), rules[0].centre
-    first, kept = _relative(x, y, *origin), []
-    for i, rule in enumerate(rules):
-        z = first if rule.linear or rule.centre == origin else _relative(x, y, *rule.centre)
-        kept.append((z, *rule.add(flat, z, origin, first=i == 0)))
-    return total, kept
+        return _Sum.apply(x, y, rules, *rules.parameters)
+    return rules.values(x, y)[0]
 
 
 def _relative(x: Tensor, y: Tensor, center_x: float, center_y: float) -> Tensor:
@@ -128,73 +194,66 @@ def _relative(x: Tensor, y: Tensor, center_x: float, center_y: float) -> Tensor:
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, y: Tensor, rules: Sequence[Shortcut], *parameters: Parameter
-    ) -> Tensor:
-        total, kept = _values(rules, x, y)
+    def forward(ctx: Any, x: Tensor, y: Tensor, rules: Rules, *parameters: Parameter) -> Tensor:
+        total, kept = rules.values(x, y)
         # Coordinates of which no gradient is wanted may be changed after the call, or be made in
         # inference mode; those relative to a centre stand for them.
         ctx.moving = any(ctx.needs_input_grad[:2])
-        tensors = [p for p in parameters if isinstance(p, Tensor)]
-        ctx.rules, ctx.shape, ctx.lengths = rules, x.shape, [len(k) for k in kept]
-        ctx.numbers = [None if isinstance(p, Tensor) else p for p in parameters]
-        moved = [x, y] if ctx.moving else []
-        ctx.save_for_backward(*tensors, *moved, *(t for k in kept for t in k))
+        ctx.rules, ctx.shape = rules, x.shape
+        save(ctx, parameters, (x, y) if ctx.moving else (), *kept)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        saved = iter(ctx.saved_tensors)  # once: a checkpoint hands them out no more
-        parameters = [next(saved) if n is None else n for n in ctx.numbers]
-        moved = (next(saved), next(saved)) if ctx.moving else None
-        kept = [tuple(next(saved) for _ in range(n)) for n in ctx.lengths]
-        if _wants_plain(grads[0]):
-            return _plain_slopes(ctx, grads[0], moved, kept[0][0], parameters)
-        flat = grads[0].reshape(*ctx.rules[0].lead, -1)
-        origin = ctx.rules[0].centre
+        rules: Rules = ctx.rules
+        parameters, moved, *kept = saved(ctx)
+        if wants_plain(grads[0]):
+            z, centre = kept[0][0], rules.each[0].centre
+            x, y = moved or (z + z.new_tensor(centre)[:, None]).view(2, *ctx.shape)
+            return plain_slopes(
+                lambda x, y, _, *p: rules.plain(x, y, p), (x, y, None, *parameters), grads[0]
+            )
         needed = ctx.moving, any(ctx.needs_input_grad[3:])
-        to_z, numbers = None, []
-        for rule, (z, *rest) in zip(ctx.rules, kept, strict=True):
-            part, slopes = rule.slopes(flat, z, origin, tuple(rest), needed)
-            to_z = part if to_z is None or part is None else to_z.add_(part)
-            numbers += slopes
+        to_z, numbers = rules.slopes(grads[0], kept, needed)
         to_x, to_y = (None, None) if to_z is None else to_z.view(2, *ctx.shape)
-        return to_x, to_y, None, *_like(parameters, flat.new_tensor(numbers))
+        return to_x, to_y, None, *like(parameters, numbers, grads[0])
 
 
-def _like(parameters: Sequence[Parameter], slopes: Tensor) -> list[Tensor | None]:
-    """Gives each slope the shape of its parameter, if that is a tensor."""
+def save(ctx: Any, *groups: Sequence[Any]) -> None:
+    """Saves groups of tensors and numbers for the backward pass."""
+    ctx.saved = [[None if isinstance(v, Tensor) else v for v in group] for group in groups]
+    ctx.save_for_backward(*(v for group in groups for v in group if isinstance(v, Tensor)))
+
+
+def saved(ctx: Any) -> list[tuple[Any, ...]]:
+    """Returns what was saved, once: a checkpoint hands it out no more."""
+    tensors = iter(ctx.saved_tensors)
+    return [tuple(next(tensors) if v is None else v for v in group) for group in ctx.saved]
+
+
+def like(
+    parameters: Sequence[Parameter], numbers: Sequence[float], maps: Tensor
+) -> list[Tensor | None]:
+    """Turns slopes into tensors of the shapes of their parameters, if these are tensors."""
     return [
         (s if p.ndim == 0 else s.reshape(p.shape)) if isinstance(p, Tensor) else None
-        for p, s in zip(parameters, slopes.unbind(), strict=True)
+        for p, s in zip(parameters, maps.new_tensor(numbers).unbind(), strict=True)
     ]
 
 
-def _plain_slopes(
-    ctx: Any,
-    grad: Tensor,
-    moved: tuple[Tensor, Tensor] | None,
-    z: Tensor,
-    parameters: Sequence[Parameter],
+def plain_slopes(
+    function: Callable[..., Tensor], given: Sequence[Any], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    rules: Sequence[Shortcut] = ctx.rules
-    if moved is None:
-        moved = tuple((z + z.new_tensor(rules[0].centre)[:, None]).view(2, *ctx.shape))
-    varied = [i for i, p in enumerate(parameters) if isinstance(p, Tensor)]
+    """Differentiates a function in those of its arguments that are tensors, by torch's means."""
+    varied = [i for i, v in enumerate(given) if isinstance(v, Tensor)]
 
-    def total(x: Tensor, y: Tensor, *tensors: Tensor) -> Tensor:
-        given = dict(zip(varied, tensors, strict=True))
-        every = iter(
-            given[i].to(x.dtype).reshape(()) if i in given else x.new_tensor(p)
-            for i, p in enumerate(parameters)
-        )
-        sums = [r.plain(x, y, *(next(every) for _ in range(r.count))) for r in rules]
-        return sum(sums[1:], sums[0])
+    def of_tensors(*tensors: Tensor) -> Tensor:
+        found = dict(zip(varied, tensors, strict=True))
+        return function(*(found.get(i, v) for i, v in enumerate(given)))
 
-    back = torch.func.vjp(total, *moved, *(parameters[i] for i in varied))[1]
-    to_x, to_y, *rest = back(grad)
-    found = dict(zip(varied, rest, strict=True))
-    return to_x, to_y, None, *(found.get(i) for i in range(len(parameters)))
+    slopes = torch.func.vjp(of_tensors, *(given[i] for i in varied))[1](grad)
+    found = dict(zip(varied, slopes, strict=True))
+    return tuple(found.get(i) for i in range(len(given)))
 
 
 def add_product(total: Tensor, matrix: Tensor, maps: Tensor, *, first: bool) -> None:
@@ -213,7 +272,7 @@ def products(a: Tensor, b: Tensor) -> list[list[float]]:
     return (a[:, None] * b).sum(-1).tolist()
 
 
-def _wants_plain(grad: Tensor) -> bool:
+def wants_plain(grad: Tensor) -> bool:
     """Returns whether a gradient is to be taken by torch's operations.
 
     It is to be differentiated once more, or is one of many at once, or something looks on.

@@ -83,7 +83,7 @@ def _image(sim: Simulator) -> Callable[[Mapping[str, Tensor]], Tensor]:
             return {k.split()[1]: v for k, v in p.items() if k.startswith(what)}
 
         mass = Sum([SIE(**of("lens")), Shear(**of("shear"))])
-        return sim.render(Sersic(**of("galaxy")), sim.rays(mass))
+        return sim.lensed(Sersic(**of("galaxy")), mass)
 
     return image
 

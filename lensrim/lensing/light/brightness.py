@@ -57,12 +57,14 @@ class SersicBrightness(Shortcut):
     Single numbers are Python's: they take torch ten times as long.
     """
 
-    def __init__(self, *numbers: float) -> None:
-        super().__init__(*numbers)
+    def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
+        super().__init__(dtype, *numbers)
         self.amp, self.scale, self.n, self.e1, self.e2, *_ = numbers
         self.b, self.norm = sersic_b(self.n), (1 - self.e1**2 - self.e2**2) ** -0.5
-        rows = (1 - self.e1, -self.e2), (-self.e2, 1 + self.e1)
-        self.W = [[self.norm / self.scale * each for each in row] for row in rows]
+        unit = self.norm / self.scale
+        self.w = unit * (1 - self.e1), -unit * self.e2, unit * (1 + self.e1)
+        xx, xy, yy = self.w
+        self.W = torch.tensor((xx, xy, xy, yy), dtype=dtype).view(2, 2)
 
     @staticmethod
     def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class SersicBrightness(Shortcut):
         return sized and e1**2 + e2**2 < 1
 
     def add(self, total: Tensor, z: Tensor, origin: Point, *, first: bool) -> Tensors:
-        w = z.new_tensor(self.W) @ z
+        w = self.W @ z
         wx, wy = w.unbind()
         r2 = wx.square().addcmul_(wy, wy).add_((CORE / self.scale) ** 2)
         log = r2.log()
@@ -97,12 +99,11 @@ class SersicBrightness(Shortcut):
         weight, falling, steep = parts
         torch.mul(torch.mul(grad, unit, out=weight), ratio, out=falling)
         to_w = w * (falling / r2).mul_(-self.amp * self.b / self.n)
-        W = z.new_tensor(self.W)
-        to_z = W.mT @ to_w if needed[0] else None
+        to_z = self.W @ to_w if needed[0] else None
         if not needed[1]:
             return to_z, [0.0] * self.count
         torch.mul(log, falling, out=steep)
-        to_centre = (-(W.mT @ to_w.sum(1))).tolist()
+        to_centre = (self.W @ to_w.sum(1)).neg_().tolist()
         return to_z, [*self._to_shape(parts.sum(1).tolist(), products(to_w, z)), *to_centre]
 
     def _to_shape(self, sums: list[float], to_W: list[list[float]]) -> tuple[float, ...]:
@@ -115,7 +116,7 @@ class SersicBrightness(Shortcut):
         """
         weight, falling, steep = sums
         (xx, xy), (yx, yy) = to_W
-        (wxx, wxy), (_, wyy) = self.W
+        wxx, wxy, wyy = self.w
         to_norm = self.norm**2 * (xx * wxx + (xy + yx) * wxy + yy * wyy)
         unit = self.norm / self.scale
         to_n = _slope_of_b(self.n) * (falling - weight) - self.b * steep / (2 * self.n**2)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..shortcut import Member
-from .base import CORE, Parameter, Quick, _maps, _times, quick_deflection
+from ..shortcut import Member, Quick, shortcut_to
+from .base import CORE, Parameter, _maps, _times
 from .linear import ShearDeflection
 
 
@@ -24,8 +24,9 @@ class Shear(Quick):
     center_x: Parameter = 0.0
     center_y: Parameter = 0.0
 
-    def shortcut(self) -> Member:
-        return ShearDeflection, (self.gamma1, self.gamma2, self.center_x, self.center_y)
+    def shortcuts(self) -> list[Member]:
+        place = self.center_x, self.center_y
+        return [(ShearDeflection, (self.gamma1, self.gamma2, *place))]
 
     def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         g1, g2, cx, cy = _maps(x, self.gamma1, self.gamma2, self.center_x, self.center_y)
@@ -38,7 +39,7 @@ class Shear(Quick):
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        quick = quick_deflection([self], x, y)
+        quick = shortcut_to(self, x, y)
         if quick is not None:
             return quick[0], quick[1]
         g1, g2, x, y = self._frame(x, y)

@@ -1,13 +1,11 @@
 """What the mass models share: their interface, the geometry of round ones, complex arithmetic."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..shortcut import Member, Parameter, sum_of
+from ..shortcut import Parameter
 
 CORE = 1e-6
 """Softening of the singular centre [arcsec]."""
@@ -31,20 +29,6 @@ class Mass(Protocol):
     def convergence(self, x: Tensor, y: Tensor) -> Tensor: ...
 
     def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
-class Quick(ABC):
-    """A mass model with a shortcut to its deflection."""
-
-    @abstractmethod
-    def shortcut(self) -> Member:
-        """Returns the kind of the shortcut and its parameters."""
-
-
-def quick_deflection(components: Sequence[Deflector], x: Tensor, y: Tensor) -> Tensor | None:
-    """Computes the deflection of a sum, if there is an open shortcut to it: shape (2, *, H, W)."""
-    members = [c.shortcut() for c in components if isinstance(c, Quick)]
-    return sum_of(members, x, y) if len(members) == len(components) else None
 
 
 class Circular:

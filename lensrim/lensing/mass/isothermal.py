@@ -13,7 +13,6 @@ positions to :math:`X` and :math:`Y`, and :math:`C`, which turns the result back
 """
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -35,18 +34,19 @@ class IsothermalDeflection(Shortcut):
 
     lead = (2,)
 
-    def __init__(self, *numbers: float) -> None:
-        super().__init__(*numbers)
+    def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
+        super().__init__(dtype, *numbers)
         theta_E, e1, e2, *_ = numbers
         self.size = size = math.hypot(e1, e2)
         self.axis, self.k = (complex(e1, e2) / size) ** 0.5, 2 * size**0.5
         self.factors = self.k / (1 - size), self.k / (1 + size)
         self.root = (1 - size**2) ** 0.5 / self.k
         self.scale = theta_E * self.root
-        # Twice the inverse hyperbolic tangent is computed, hence its half here.
-        self.C = _pairs((self.axis * self.scale, 0.5j * self.axis * self.scale))
         self.stretch = 1 - size, 1j * (1 + size)
-        self.M = _pairs(self.axis * s for s in self.stretch)
+        # Twice the inverse hyperbolic tangent is computed, hence its half here.
+        rows = *self.stretch, self.scale, 0.5j * self.scale
+        pairs = [part for r in rows for part in _pair(self.axis * r)]
+        self.M, self.Ct = torch.tensor(pairs, dtype=dtype).view(2, 2, 2).unbind()
 
     @staticmethod
     def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class IsothermalDeflection(Shortcut):
 
     def add(self, total: Tensor, z: Tensor, origin: Point, *, first: bool) -> Tensors:
         f0, f1 = self.factors
-        stretched = z.new_tensor(self.M) @ z
+        stretched = self.M @ z
         u, v = stretched.unbind()
         inverse = u.square().addcmul_(v, v).add_(CORE**2).rsqrt_()
         unit = stretched.mul_(inverse)
@@ -70,7 +70,7 @@ class IsothermalDeflection(Shortcut):
         torch.mul(u, f0, out=along).atan_()
         # Twice the inverse hyperbolic tangent, which torch is slow to compute.
         torch.div(v, torch.rsub(v, 0.5 / f1, alpha=0.5), out=across).log1p_()
-        add_product(total, z.new_tensor(self.C).mT, angles, first=first)
+        add_product(total, self.Ct.mT, angles, first=first)
         return inverse, unit, angles
 
     def slopes(
@@ -82,15 +82,14 @@ class IsothermalDeflection(Shortcut):
         along, across = slope.unbind()
         along.mul_(f0).add_(1 / f0)
         across.mul_(-0.5 * f1).add_(0.5 / f1)
-        to_unit = torch.div(grad.new_tensor(self.C) @ grad, slope, out=slope)
+        to_unit = torch.div(self.Ct @ grad, slope, out=slope)
         parts = unit * to_unit
         to_factors = parts.sum(1).tolist() if needed[1] else []
         to_stretched = to_unit.addcmul_(unit, parts.sum(0), value=-1).mul_(inverse)
-        M = z.new_tensor(self.M)
-        to_z = M.mT @ to_stretched if needed[0] else None
+        to_z = self.M.mT @ to_stretched if needed[0] else None
         if not needed[1]:
             return to_z, [0.0] * self.count
-        to_centre = (-(M.mT @ to_stretched.sum(1))).tolist()
+        to_centre = (self.M.mT @ to_stretched.sum(1)).neg_().tolist()
         to_M, to_C = products(to_stretched, z), products(angles, grad)
         return to_z, [*self._to_shape(to_M, to_C, to_factors), *to_centre]
 
@@ -120,8 +119,8 @@ def edge_of(dtype: torch.dtype) -> float:
     return 1e-4 if dtype == torch.float64 else 1e-2
 
 
-def _pairs(numbers: Iterable[complex]) -> list[tuple[float, float]]:
-    return [(n.real, n.imag) for n in numbers]
+def _pair(number: complex) -> tuple[float, float]:
+    return number.real, number.imag
 
 
 def along_axes(x: Tensor, y: Tensor, e1: Tensor, e2: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,10 @@ class ShearDeflection(Shortcut):
     lead = (2,)
     linear = True
 
-    def __init__(self, *numbers: float) -> None:
-        super().__init__(*numbers)
-        g1, g2, *_ = numbers
-        self.matrix = (g1, g2), (g2, -g1)
+    def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
+        super().__init__(dtype, *numbers)
+        self.shear = g1, g2 = numbers[:2]
+        self.matrix = torch.tensor((g1, g2, g2, -g1), dtype=dtype).view(2, 2)
 
     @staticmethod
     def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
@@ -28,8 +28,8 @@ class ShearDeflection(Shortcut):
         return torch.stack((g1 * x + g2 * y, g2 * x - g1 * y))
 
     def add(self, total: Tensor, z: Tensor, origin: Point, *, first: bool) -> Tensors:
-        (g1, g2), (dx, dy) = self.matrix[0], self._shift(origin)
-        add_product(total, z.new_tensor(self.matrix), z, first=first)
+        (g1, g2), (dx, dy) = self.shear, self._shift(origin)
+        add_product(total, self.matrix, z, first=first)
         if dx or dy:
             total.add_(z.new_tensor([[g1 * dx + g2 * dy], [g2 * dx - g1 * dy]]))
         return ()
@@ -37,13 +37,12 @@ class ShearDeflection(Shortcut):
     def slopes(
         self, grad: Tensor, z: Tensor, origin: Point, kept: Tensors, needed: tuple[bool, bool]
     ) -> tuple[Tensor | None, list[float]]:
-        matrix = z.new_tensor(self.matrix)  # symmetric
-        to_z = matrix @ grad if needed[0] else None
+        to_z = self.matrix @ grad if needed[0] else None  # the matrix is symmetric
         if not needed[1]:
             return to_z, [0.0] * self.count
         (xx, xy), (yx, yy) = products(grad, z)
         (sx, sy), (dx, dy) = grad.sum(1).tolist(), self._shift(origin)
-        (g1, g2) = self.matrix[0]
+        g1, g2 = self.shear
         to_shear = xx - yy + sx * dx - sy * dy, xy + yx + sx * dy + sy * dx
         return to_z, [*to_shear, -g1 * sx - g2 * sy, g1 * sy - g2 * sx]
 

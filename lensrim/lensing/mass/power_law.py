@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..shortcut import Member
-from .base import CORE, Circular, Parameter, Quick, _maps, _times, quick_deflection
+from ..shortcut import Member, Quick, shortcut_to
+from .base import CORE, Circular, Parameter, _maps, _times
 from .isothermal import IsothermalDeflection, along_axes, edge_of
 from .series import power_series
 
@@ -130,9 +130,9 @@ class SIE(Quick):
         )
         return x - cx, y - cy, theta_E * (1 - e1**2 - e2**2).sqrt(), e1, e2
 
-    def shortcut(self) -> Member:
+    def shortcuts(self) -> list[Member]:
         place = self.center_x, self.center_y
-        return IsothermalDeflection, (self.theta_E, self.e1, self.e2, *place)
+        return [(IsothermalDeflection, (self.theta_E, self.e1, self.e2, *place))]
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\kappa`, dimensionless."""
@@ -141,7 +141,7 @@ class SIE(Quick):
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        quick = quick_deflection([self], x, y)
+        quick = shortcut_to(self, x, y)
         if quick is not None:
             return quick[0], quick[1]
         edge = edge_of(x.dtype)

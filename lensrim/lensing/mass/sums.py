@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Deflector, Mass, quick_deflection
+from ..shortcut import Member, Quick, all_members, shortcut_to
+from .base import Deflector, Mass
 
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Quick):
     """Creates the sum of mass models.
 
     Arguments:
@@ -18,6 +19,9 @@ class Sum:
     """
 
     components: Sequence[Mass]
+
+    def shortcuts(self) -> list[Member]:
+        return all_members(self.components)
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\kappa`, dimensionless."""
@@ -27,7 +31,7 @@ class Sum:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        quick = quick_deflection(self.components, x, y)
+        quick = shortcut_to(self, x, y)
         if quick is not None:
             return quick[0], quick[1]
         return _added([c.deflection(x, y) for c in self.components])
@@ -45,11 +49,8 @@ class Sum:
 
 def stacked_deflection(mass: Deflector, x: Tensor, y: Tensor) -> Tensor:
     """Computes both components of a deflection in one tensor, with shape (*, 2, H, W) [arcsec]."""
-    components = mass.components if isinstance(mass, Sum) else (mass,)
-    quick = quick_deflection(components, x, y)
-    if quick is not None:
-        return quick.movedim(0, -3)
-    return torch.stack(mass.deflection(x, y), -3)
+    quick = shortcut_to(mass, x, y) if isinstance(mass, Quick) else None
+    return torch.stack(mass.deflection(x, y), -3) if quick is None else quick.movedim(0, -3)
 
 
 def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

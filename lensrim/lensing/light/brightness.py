@@ -134,4 +134,3 @@ def brightness(r2: Tensor, amp: Tensor, scale: Tensor, n: Tensor) -> Tensor:
     # A power of its own takes several times as long, with its gradients even more so.
     ratio = torch.exp((r2 / scale**2).log() / (2 * n))
     return amp * torch.exp(-sersic_b(n) * (ratio - 1))
-

@@ -1,4 +1,4 @@
-"""Functions on maps with a first derivative that is written out, alone or added up, for quick calls.
+"""Functions on maps, added up, with a first derivative that is written out, for quick calls.
 
 On a CPU a step of torch costs as much as what it computes of a map of 128 pixels a side, and so
 does what autograd does for each. Profiles whose parameters are of one object, numbers or with
@@ -110,7 +110,9 @@ class Rules:
 
     @classmethod
     def of(cls, members: Sequence[Member], dtype: torch.dtype) -> "Rules | None":
-        """Looks at the parameters; ``None`` if the functions are to be computed the plain way."""
+        """Looks at the parameters; ``None`` if there are no functions, or it is no shortcut."""
+        if not members:
+            return None
         rules, parameters, batch = [], [], False
         for kind, given in members:
             for p in given:
@@ -173,8 +175,7 @@ def shortcut_to(model: Quick, x: Tensor, y: Tensor) -> Tensor | None:
         The values, with shape (*lead, *, H, W), and a batch of one where a parameter has one;
         ``None`` if it is to be computed the plain way.
     """
-    members = model.shortcuts() if shortcut_is_open(x, y) else []
-    rules = Rules.of(members, x.dtype) if members else None
+    rules = Rules.of(model.shortcuts(), x.dtype) if shortcut_is_open(x, y) else None
     if rules is None:
         return None
     if rules.batch and x.ndim == 2:

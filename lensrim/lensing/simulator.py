@@ -236,14 +236,12 @@ class Simulator(nn.Module):
         constant = self.psf is None or not self.psf.transfer.requires_grad
         if not (constant and torch.is_grad_enabled() and shortcut_is_open(*theta)):
             return None
-        members = members_of(mass), members_of(light)
-        if not all(members):
+        deflection, brightness = (Rules.of(members_of(m), theta.dtype) for m in (mass, light))
+        if deflection is None or brightness is None:
             return None
-        rules = [Rules.of(m, theta.dtype) for m in members]
-        if None in rules:
-            return None
-        parameters = [p for r in rules for p in r.parameters]
-        return Lensed.apply(theta, self.observe, self._transpose, *rules, *parameters)
+        parameters = *deflection.parameters, *brightness.parameters
+        operators = self.observe, self._transpose
+        return Lensed.apply(theta, *operators, deflection, brightness, *parameters)
 
     def _transpose(self, image: Tensor) -> Tensor:
         r"""Applies :math:`A^T B^T` to images with shape :math:`(B, 1, H, W)`."""

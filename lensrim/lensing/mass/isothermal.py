@@ -103,7 +103,8 @@ class IsothermalDeflection(Shortcut):
         rows, columns = ([back * complex(*pair) for pair in pairs] for pairs in (to_M, to_C))
         to_scale = columns[0].real + 0.5 * columns[1].imag
         turn = self.scale * (columns[0].imag - 0.5 * columns[1].real)
-        turn += sum((r * complex(s).conjugate()).imag for r, s in zip(rows, self.stretch))
+        along, across = (complex(s).conjugate() for s in self.stretch)
+        turn += (rows[0] * along).imag + (rows[1] * across).imag
         size = self.size
         to_size = rows[1].imag - rows[0].real
         to_size -= to_scale * self.scale * (size / (1 - size**2) + 0.5 / size)

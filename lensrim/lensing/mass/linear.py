@@ -7,7 +7,7 @@ from ..shortcut import Point, Shortcut, Tensors, add_product, products
 
 
 class ShearDeflection(Shortcut):
-    r"""Computes :math:`\alpha_x = \gamma_1 x + \gamma_2 y`, :math:`\alpha_y = \gamma_2 x - \gamma_1 y`.
+    r"""Computes :math:`(\gamma_1 x + \gamma_2 y, \, \gamma_2 x - \gamma_1 y)`.
 
     Arguments:
         gamma1, gamma2, center_x, center_y: The parameters.

@@ -103,7 +103,8 @@ class SersicBrightness(Shortcut):
         if not needed[1]:
             return to_z, [0.0] * self.count
         torch.mul(log, falling, out=steep)
-        to_centre = (self.W @ to_w.sum(1)).neg_().tolist()
+        (xx, xy, yy), (sx, sy) = self.w, to_w.sum(1).tolist()
+        to_centre = -xx * sx - xy * sy, -xy * sx - yy * sy
         return to_z, [*self._to_shape(parts.sum(1).tolist(), products(to_w, z)), *to_centre]
 
     def _to_shape(self, sums: list[float], to_W: list[list[float]]) -> tuple[float, ...]:

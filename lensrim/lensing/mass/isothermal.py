@@ -45,8 +45,11 @@ class IsothermalDeflection(Shortcut):
         self.stretch = 1 - size, 1j * (1 + size)
         # Twice the inverse hyperbolic tangent is computed, hence its half here.
         rows = *self.stretch, self.scale, 0.5j * self.scale
-        pairs = [part for r in rows for part in _pair(self.axis * r)]
-        self.M, self.Ct = torch.tensor(pairs, dtype=dtype).view(2, 2, 2).unbind()
+        self.numbers = [part for r in rows for part in _pair(self.axis * r)]
+        f0, f1 = self.factors
+        table = torch.tensor([*self.numbers, f0, -0.5 * f1, 1 / f0, 0.5 / f1], dtype=dtype)
+        self.M, self.Ct, slopes = table.view(3, 2, 2).unbind()
+        self.steep, self.flat = slopes.unsqueeze(-1)
 
     @staticmethod
     def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
@@ -77,11 +80,7 @@ class IsothermalDeflection(Shortcut):
         self, grad: Tensor, z: Tensor, origin: Point, kept: Tensors, needed: tuple[bool, bool]
     ) -> tuple[Tensor | None, list[float]]:
         inverse, unit, angles = kept
-        f0, f1 = self.factors
-        slope = unit.square()
-        along, across = slope.unbind()
-        along.mul_(f0).add_(1 / f0)
-        across.mul_(-0.5 * f1).add_(0.5 / f1)
+        slope = unit.square().mul_(self.steep).add_(self.flat)  # one over that of the functions
         to_unit = torch.div(self.Ct @ grad, slope, out=slope)
         parts = unit * to_unit
         to_factors = parts.sum(1).tolist() if needed[1] else []
@@ -89,7 +88,8 @@ class IsothermalDeflection(Shortcut):
         to_z = self.M.mT @ to_stretched if needed[0] else None
         if not needed[1]:
             return to_z, [0.0] * self.count
-        to_centre = (self.M.mT @ to_stretched.sum(1)).neg_().tolist()
+        (xx, xy, yx, yy), (sx, sy) = self.numbers[:4], to_stretched.sum(1).tolist()
+        to_centre = -xx * sx - yx * sy, -xy * sx - yy * sy
         to_M, to_C = products(to_stretched, z), products(angles, grad)
         return to_z, [*self._to_shape(to_M, to_C, to_factors), *to_centre]
 

@@ -97,9 +97,9 @@ def _apply(
     shape: tuple[int, int],
     adjoint: bool,
 ) -> Tensor:
-    if torch.compiler.is_compiling():
-        return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
     if only_plain():
+        if torch.compiler.is_compiling():
+            return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
         # A part of a larger map would keep all of its memory, and has no ``view``.
         return _in_parts(image, _factor(transfer, adjoint), size, lead, shape).contiguous()
     return _ConvolveForwardMode.apply(image, transfer, size, lead, shape, adjoint)
@@ -224,7 +224,7 @@ def _samples_at_once(image: Tensor, factor: Tensor) -> int:
     On a CPU a spectrum of the whole batch is written to fresh memory and read from it again, which
     takes as long as the transforms; a few megabytes are used over and over.
     """
-    if image.ndim != 4 or len(image) == 1 or image.device.type != "cpu":
+    if len(image) == 1 or image.ndim != 4 or image.device.type != "cpu":
         return 0
     maps = max(image.shape[1], factor.shape[-3] if factor.ndim > 2 else 1)
     per = max(1, AT_ONCE // (maps * factor.shape[-2:].numel()))

@@ -115,12 +115,15 @@ class Rules:
             return None
         rules, parameters, batch = [], [], False
         for kind, given in members:
+            numbers = []
             for p in given:
-                if isinstance(p, Tensor) and p.ndim:
-                    if p.ndim > 1 or p.numel() != 1:
-                        return None
-                    batch = True
-            numbers = [p.item() if isinstance(p, Tensor) else p for p in given]
+                if isinstance(p, Tensor):
+                    if p.ndim:
+                        if p.ndim > 1 or p.numel() != 1:
+                            return None
+                        batch = True
+                    p = p.item()
+                numbers.append(p)
             if not kind.takes(dtype, *numbers):
                 return None
             rules.append(kind(dtype, *numbers))

@@ -176,7 +176,7 @@ def _in_parts(
 ) -> Tensor:
     """Computes the product of a batch, as many samples at once as are best."""
     result = (*lead, *shape)
-    per = _samples_at_once(image, factor)
+    per = 0 if len(image) == 1 else _samples_at_once(image, factor)
     # Samples stay apart only where all dimensions do: the others are summed over.
     if per == 0 or len(lead) != image.ndim - 2 or lead[:1] != image.shape[:1]:
         return _product(image, factor, size, result)
@@ -204,6 +204,8 @@ def _product(image: Tensor, factor: Tensor, size: tuple[int, int], shape: Shape)
 
 def _multiplied(spectrum: Tensor, factor: Tensor, lead: Shape) -> Tensor:
     """Multiplies a spectrum by a factor, and sums the product to the leading dimensions."""
+    if spectrum.shape[:-2] == lead and factor.ndim == 2:
+        return spectrum * factor
     components = spectrum.shape[-3:-2]
     if lead[-1:] == (1,) != components == factor.shape[-3:-2]:
         # A sum over components, which torch is slow to take of complex numbers.
@@ -214,8 +216,7 @@ def _multiplied(spectrum: Tensor, factor: Tensor, lead: Shape) -> Tensor:
         product = total.unsqueeze(-3)
     else:
         product = spectrum * factor
-    total = (*lead, *product.shape[-2:])
-    return product if product.shape == total else product.sum_to_size(total)
+    return product.sum_to_size((*lead, *product.shape[-2:]))
 
 
 def _samples_at_once(image: Tensor, factor: Tensor) -> int:
@@ -224,7 +225,7 @@ def _samples_at_once(image: Tensor, factor: Tensor) -> int:
     On a CPU a spectrum of the whole batch is written to fresh memory and read from it again, which
     takes as long as the transforms; a few megabytes are used over and over.
     """
-    if len(image) == 1 or image.ndim != 4 or image.device.type != "cpu":
+    if image.device.type != "cpu" or image.ndim != 4:
         return 0
     maps = max(image.shape[1], factor.shape[-3] if factor.ndim > 2 else 1)
     per = max(1, AT_ONCE // (maps * factor.shape[-2:].numel()))

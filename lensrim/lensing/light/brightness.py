@@ -64,7 +64,7 @@ class SersicBrightness(Shortcut):
         unit = self.norm / self.scale
         self.w = unit * (1 - self.e1), -unit * self.e2, unit * (1 + self.e1)
         xx, xy, yy = self.w
-        self.W = torch.tensor((xx, xy, xy, yy), dtype=dtype).view(2, 2)
+        self.W = torch.tensor((xx, xy, xy, yy), dtype=dtype, device="cpu").view(2, 2)
 
     @staticmethod
     def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
@@ -73,9 +73,9 @@ class SersicBrightness(Shortcut):
 
     @staticmethod
     def takes(dtype: torch.dtype, *numbers: float) -> bool:
-        _, scale, n, e1, e2, *_ = numbers
-        # Beyond the bounds, far outside of what is seen, powers of Python's numbers raise.
-        sized = 1e-100 < abs(scale) < 1e100 and 1e-30 < n < 1e30
+        amp, scale, n, e1, e2, *_ = numbers
+        # Far outside of what is seen, numbers are too large for single precision on the way.
+        sized = abs(amp) < 1e30 and 1e-15 < abs(scale) < 1e15 and 1e-2 < n < 1e4
         return sized and e1**2 + e2**2 < 1
 
     def add(self, total: Tensor, z: Tensor, origin: Point, *, first: bool) -> Tensors:

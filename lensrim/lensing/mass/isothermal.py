@@ -47,7 +47,8 @@ class IsothermalDeflection(Shortcut):
         rows = *self.stretch, self.scale, 0.5j * self.scale
         self.numbers = [part for r in rows for part in _pair(self.axis * r)]
         f0, f1 = self.factors
-        table = torch.tensor([*self.numbers, f0, -0.5 * f1, 1 / f0, 0.5 / f1], dtype=dtype)
+        rest = f0, -0.5 * f1, 1 / f0, 0.5 / f1
+        table = torch.tensor((*self.numbers, *rest), dtype=dtype, device="cpu")
         self.M, self.Ct, slopes = table.view(3, 2, 2).unbind()
         self.steep, self.flat = slopes.unsqueeze(-1)
 

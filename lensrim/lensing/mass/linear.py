@@ -19,7 +19,7 @@ class ShearDeflection(Shortcut):
     def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
         super().__init__(dtype, *numbers)
         self.shear = g1, g2 = numbers[:2]
-        self.matrix = torch.tensor((g1, g2, g2, -g1), dtype=dtype).view(2, 2)
+        self.matrix = torch.tensor((g1, g2, g2, -g1), dtype=dtype, device="cpu").view(2, 2)
 
     @staticmethod
     def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:

@@ -19,12 +19,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from ways import short
 
 from lensrim import zoo
 from lensrim._weights import read_weights, write_weights
@@ -57,7 +57,7 @@ def shorten(patch: Callable[[Any, str, Any], None]) -> None:
     first, fine = search.STAGES[0], search.STAGES[3]
     stages = (replace(first, steps=2, keep=2), replace(fine, steps=2, keep=1))
     patch(search, "CORES", (0.05,))
-    patch(fit, "search", partial(search.search, stages=stages))
+    patch(fit, "WAYS", short(stages))
     for name in ("AGAIN", "SURPRISE"):  # nothing is searched for twice
         patch(fit, name, float("inf"))
 

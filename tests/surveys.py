@@ -63,7 +63,7 @@ class Result:
 
     product: Product
 
-    def write(self, path: Path, *, overwrite: bool) -> list[Path]:
+    def write(self, path: Path, *, overwrite: bool, picture: bool) -> list[Path]:
         return write_product(self.product, path, overwrite=overwrite)
 
 
@@ -73,7 +73,7 @@ class LightResult:
 
     product: Product
 
-    def write(self, path: Path, *, overwrite: bool) -> list[Path]:
+    def write(self, path: Path, *, overwrite: bool, picture: bool) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(str(self.product.value("THETAE")).encode())

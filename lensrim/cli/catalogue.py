@@ -42,6 +42,9 @@ class Catalogue:
     z_lens, z_source, center_x, center_y or pixel_scale; they come before what is given here:
     $ lensrim catalogue lenses.ecsv --stage rim
 
+    Many, with no pictures but thumbnails, which saves a second of a core a lens:
+    $ lensrim catalogue 'obs/*.fits' --no-pictures --workers 16
+
     In pieces, by the jobs of a SLURM array (1 to 16), into one folder:
     $ lensrim catalogue 'obs/**/*.fits' --output survey --shard $SLURM_ARRAY_TASK_ID/16
 
@@ -66,6 +69,9 @@ class Catalogue:
     """Address of a Dask scheduler whose workers do the lenses, in place of processes."""
     retry: bool = False
     """Try those lenses again that failed before."""
+    pictures: bool = True
+    """Draw the picture of each product, which takes a second of a core a lens. The page shows
+    thumbnails also without."""
     sheet: bool = False
     """Write sheet.png, too: the thumbnails of the lenses that are doubted most, 60 at most."""
     overwrite: bool = False
@@ -117,6 +123,7 @@ def run(options: Catalogue) -> int:
                 found.lenses,
                 part=part,
                 crew=crew,
+                pictures=options.pictures,
                 overwrite=options.overwrite,
                 retry=options.retry,
                 begin=begin,

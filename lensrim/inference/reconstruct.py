@@ -195,15 +195,24 @@ class Reconstruction:
         return plot_product(self.product)
 
     def write(
-        self, path: str | os.PathLike[str] = "results", *, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str] = "results",
+        *,
+        overwrite: bool = False,
+        picture: bool = True,
     ) -> list[Path]:
         """Writes FITS, JSON, PNG and DS9 regions into a folder, all or none.
+
+        Arguments:
+            path: The folder, or the FITS file itself.
+            overwrite: Whether an existing product is replaced.
+            picture: Whether the PNG is drawn, which takes a second.
 
         Raises:
             InputError: If the product exists and ``overwrite`` is false, or cannot be written, or
                 would replace the observation.
         """
-        figure = self.plot()
+        figure = self.plot() if picture else None
         return write_product(
             self.product, path, figure=figure, overwrite=overwrite, inputs=self.files
         )
@@ -240,7 +249,7 @@ def reconstruct(
     has_light, device = options.lens_light != "none", options.device
     # A model that cannot be loaded is told before the work.
     machine = None if options.stage == "macro" else load_machine(options.model)
-    if options.search == "auto":
+    if options.search != "full":
         packaged_guesser()
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
@@ -265,8 +274,9 @@ def reconstruct(
         coarse = coarsen(scene, fitted)
 
         fitter = Fitter(scene, coarse, prior, has_light, options.source_fov, stages)
-        found = fitter(options.seed, full=options.search == "full")
-        best, notes = found.best, [*notes, *found.notes]
+        found = fitter(options.seed, how=options.search)
+        best = found.best
+        notes = [*notes, *found.notes, *best.notes]
         scene, current, state, first = best.scene, best.problem, best.state, best.answer
         outcome = Outcome({"macro": first})
         if machine is not None:

@@ -6,8 +6,8 @@ and wide. Each stage keeps the best candidates of the one before, and the last o
 by the evidence at full resolution and with the true noise, each with the size of source that its
 own arcs need.
 
-The first stage, with candidates from all of the prior, is left out where candidates are given,
-such as those of a network (:mod:`lensrim.inference.guess`).
+From good candidates, such as those of a network (:mod:`lensrim.inference.guess`), a shorter way
+leads to as good an answer: ``SHORT``, in which the best of them is climbed from, with each core.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,8 +66,13 @@ STAGES = (
     Stage(modes=18, steps=8, keep=2, softening=0.0, hope=50.0, free_slope=True, on_rays=True),
 )
 
-STARTS = 4
-"""Of candidates that are given, those that are climbed from with each core."""
+SHORT = (
+    replace(_FIRST, modes=10, steps=6, keep=2, softening=0.03),
+    Stage(modes=14, steps=6, keep=1, softening=0.0, free_slope=True, on_rays=True),
+)
+"""From candidates that are good. A longer way, of eight candidates, four stages and 18 modes, ends
+with more evidence and with a worse mass: of 57 validation mocks log10 kappa was 0.010 +- 0.005
+worse in the mean (20 better, 37 worse; of 30 power laws 7 and 23), in twice the time."""
 
 LEEWAY = 0.5
 """Change of the lens light that the prior allows at every radius, relative to the light itself."""
@@ -240,11 +245,24 @@ def best_of_bins(current: MacroProblem, state: MacroState) -> MacroState:
     return joined(kept)
 
 
-def best_of_starts(current: MacroProblem, state: MacroState) -> MacroState:
-    """Keeps the ``STARTS`` best candidates of each core that differ, their source prior tuned."""
+def best_of_starts(current: MacroProblem, state: MacroState, kept: int) -> MacroState:
+    """Keeps the best candidates of each core that differ, ``kept`` of it, source prior tuned."""
     tuned, count = current.tune(state, rounds=4), len(state.p) // len(CORES)
     parts = (slice(i * count, (i + 1) * count) for i in range(len(CORES)))
-    return joined([distinct(tuned.select(part), STARTS, np.inf) for part in parts])
+    return joined([distinct(tuned.select(part), kept, np.inf) for part in parts])
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Creates what a search starts from, in place of candidates of all of the prior.
+
+    Arguments:
+        p: Parameters, with shape (N, 8).
+        kept: Of them, those that are climbed from with each core.
+    """
+
+    p: Tensor
+    kept: int
 
 
 def joined(states: Sequence[MacroState]) -> MacroState:
@@ -278,7 +296,7 @@ def search(
     *,
     coarse: Scene | None = None,
     stages: tuple[Stage, ...] = STAGES,
-    starts: Tensor | None = None,
+    starts: Starts | None = None,
     seed: int = 0,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[MacroProblem, MacroState]:
@@ -289,8 +307,7 @@ def search(
         prior: Prior of the parameters.
         coarse: The same on larger pixels, for the first stages.
         stages: What to do.
-        starts: Parameters to start from, with shape (N, 8); without them candidates are drawn from
-            the prior, and climb a stage more.
+        starts: What to start from; candidates that are drawn from the prior by default.
         seed: Seed of the candidates that are drawn.
         report: Called with a line after every stage.
 
@@ -301,16 +318,19 @@ def search(
     first = {"amplitude": scene.arc_light.max(), "size": 0.3 * min(scene.frame.grid.fov)}
     if starts is None:
         state = draw(prior, scene.light.ellipticity.mean(0), **first, seed=seed)
-        select = best_of_bins
     else:
-        cores = torch.tensor(CORES, dtype=torch.float64).repeat_interleave(len(starts))
-        state = unclimbed(starts.repeat(len(CORES), 1), cores, **first)
-        select, stages = best_of_starts, stages[1:]
+        cores = torch.tensor(CORES, dtype=torch.float64).repeat_interleave(len(starts.p))
+        state = unclimbed(starts.p.repeat(len(CORES), 1), cores, **first)
     state = state.to(scene.device)
     current = None
     for i, stage in enumerate(stages):
         current = problem(coarse if coarse and stage.coarse else scene, prior, stage)
-        state = distinct(state, stage.keep, stage.hope) if i else select(current, state)
+        if i:
+            state = distinct(state, stage.keep, stage.hope)
+        elif starts is None:
+            state = best_of_bins(current, state)
+        else:
+            state = best_of_starts(current, state, starts.kept)
         state = replace(state, damping=torch.full_like(state.damping, 0.03))
         state = climb(current, current.tune(state, rounds=6), stage.steps)
         report(describe(stage, state))

@@ -10,7 +10,7 @@ from .ascent import MacroProblem
 from .framing import structure_noise
 from .lens_light import LensLightFitter
 from .macro import MacroPrior, MacroState
-from .search import STAGES, Scene, climb, problem
+from .search import Scene, Stage, climb, problem
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
@@ -27,9 +27,16 @@ def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
 
 
 def together(
-    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior
+    scene: Scene, current: MacroProblem, state: MacroState, prior: MacroPrior, stage: Stage
 ) -> tuple[Scene, MacroProblem, MacroState]:
-    """Refits the lens light jointly with the source, then the macro-model with it."""
+    """Refits the lens light jointly with the source, then the macro-model with it.
+
+    Arguments:
+        scene: The observation.
+        current, state: The problem of the search's end, and its only candidate.
+        prior: The macro-model's prior.
+        stage: How the macro-model is fitted: as in that stage of the search.
+    """
     frame = scene.frame
     fitter = LensLightFitter(replace(frame, sigma=scene.sigma))
     start = np.array([*scene.light.center, *scene.light.ellipticity.ravel()])
@@ -41,6 +48,6 @@ def together(
     scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
     structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))
     scene = replace(scene, structure=structure)
-    current = problem(scene, prior, STAGES[-1])
+    current = problem(scene, prior, stage)
     state = replace(state, damping=torch.full_like(state.damping, 0.03))
     return scene, current, climb(current, current.tune(state, rounds=2), 4)

@@ -65,8 +65,8 @@ class Result(Protocol):
         """Maps and numbers."""
         ...
 
-    def write(self, path: Path, *, overwrite: bool) -> list[Path]:
-        """Writes the product."""
+    def write(self, path: Path, *, overwrite: bool, picture: bool) -> list[Path]:
+        """Writes the product, with its picture or without."""
         ...
 
 
@@ -106,10 +106,12 @@ class DoLens:
     Arguments:
         folder: Output folder, as an absolute path.
         reconstruct: The chain.
+        pictures: Whether the picture of each product is drawn.
     """
 
     folder: Path
     reconstruct: Reconstruct = reconstruct
+    pictures: bool = True
 
     def __call__(self, lens: Lens) -> Outcome:
         """Does a lens, and returns what came of it.
@@ -135,7 +137,8 @@ class DoLens:
         for left in place.glob(".lensrim-*"):
             rmtree(left, ignore_errors=True)
         try:
-            files = result.write(planned(place, lens)[0], overwrite=True)
+            file = planned(place, lens)[0]
+            files = result.write(file, overwrite=True, picture=self.pictures)
             small = _write_thumbnails(place / THUMBNAILS, result.product)
         except (InputError, OSError):
             raise
@@ -197,6 +200,7 @@ def run_survey(
     part: tuple[int, int] = (1, 1),
     crew: Crew = Alone(),
     reconstruct: Reconstruct = reconstruct,
+    pictures: bool = True,
     overwrite: bool = False,
     retry: bool = False,
     begin: Callable[[int], object] = lambda there: None,
@@ -210,6 +214,8 @@ def run_survey(
         part: Which part of them, (i, n) with i from 1: every n-th.
         crew: Who does the work.
         reconstruct: The chain; it can be pickled, if the crew is of other processes.
+        pictures: Whether the picture of each product is drawn. Products that are there stay as
+            they are.
         overwrite: Whether to replace products made with other options, by another version, or of
             files that have changed.
         retry: Whether to try those again that failed.
@@ -232,7 +238,7 @@ def run_survey(
     left = _left(folder, mine, overwrite=overwrite, retry=retry)
     begin(len(mine) - len(left))
     pace = Pace()
-    for done in crew.run(DoLens(folder, reconstruct), left):
+    for done in crew.run(DoLens(folder, reconstruct, pictures), left):
         outcome = done.result
         if done.lost:
             outcome = Outcome(done.job.name, done.lost)

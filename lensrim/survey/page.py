@@ -33,9 +33,18 @@ def page_of(rows: Sequence[Row]) -> str:
         "columns": [
             {"name": c.name, "unit": c.unit, "about": c.description, "kind": c.kind} for c in shown
         ],
-        "rows": [[_short(row.values.get(c.name)) for c in shown] for row in rows],
+        # a number more than there are columns: whether there is a picture
+        "rows": [
+            [*(_short(row.values.get(c.name)) for c in shown), int(has_picture(row))]
+            for row in rows
+        ],
     }
     return _template().replace(MARK, embedded(content), 1)
+
+
+def has_picture(row: Row) -> bool:
+    """Whether the picture of a product was drawn, beside its thumbnails."""
+    return any(file.endswith("_lensrim.png") for file in row.files)
 
 
 def embedded(content: Any) -> str:

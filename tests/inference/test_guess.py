@@ -21,7 +21,7 @@ from lensrim.inference.guess.fitting import (
 )
 from lensrim.inference.guess.look import SIDE, SLOPE, Look
 from lensrim.inference.guess.network import COUNT, FREEDOM, SPREADS, Guess, Guesser
-from lensrim.inference.guess.starts import DRAWS, TURNS, guesses_of, packaged_guesser
+from lensrim.inference.guess.starts import TURNS, guesses_of, packaged_guesser
 from lensrim.inference.macro import mass_model
 from lensrim.inference.search import FLATTEST
 from lensrim.inference.together import prior_of
@@ -186,14 +186,14 @@ def test_a_recipe_is_read_beside_its_folder(tmp_path):
 def test_starts_are_near_the_lens_and_within_the_prior(scene, state):
     prior = prior_of(scene, has_light=False)
     guesses = guesses_of(scene, prior)
-    starts = guesses.starts(seed=1)
-    assert starts.shape == (TURNS * (1 + DRAWS), 8)
+    starts = guesses.starts(seed=1, draws=3)
+    assert starts.shape == (TURNS * 4, 8)
     assert bool(torch.isfinite(prior.log_density(starts)).all())
     assert float(starts[:, 1:3].norm(dim=1).max()) < FLATTEST + 1e-6
-    means = starts[:: 1 + DRAWS]
+    means = starts[::4]
     assert float((means[:, 0] - state.p[0, 0]).abs().max()) < 0.1
-    assert torch.equal(starts, guesses.starts(seed=1))
-    assert not torch.equal(starts, guesses.starts(seed=2))
+    assert torch.equal(starts, guesses.starts(seed=1, draws=3))
+    assert not torch.equal(starts, guesses.starts(seed=2, draws=3))
     far = state.p[0].clone()
     far[0] -= 1.0
     assert guesses.distance(state.p[0]) < guesses.distance(far)

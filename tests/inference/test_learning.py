@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ways import few_stages, short
 
 from lensrim import zoo
 from lensrim._weights import write_weights
@@ -24,7 +24,7 @@ from lensrim.inference.learnt import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
-from lensrim.inference.search import STAGES, Scene, search
+from lensrim.inference.search import Scene
 from lensrim.rim.core import RIM
 
 SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)
@@ -137,11 +137,7 @@ def test_the_whole_chain_runs_with_a_machine(tmp_path: Path, mock: Mock, monkeyp
     path = tmp_path / "mine.safetensors"
     header = {"model": {"steps": 2, "widths": [8, 12], "lift": 6, "embedding": 16}}
     sha = write_weights(path, build(SMALL).state_dict(), header)
-    quick = (
-        replace(STAGES[0], modes=4, steps=2, keep=2),
-        replace(STAGES[-1], modes=8, steps=6, keep=1),
-    )
-    monkeypatch.setattr(fitting, "search", partial(search, stages=quick))
+    monkeypatch.setattr(fitting, "WAYS", short(few_stages(8, 6)))
     options = ReconstructOptions(lens_light="none", model=str(path), stage="final")
     result = reconstruct(mock.observation, options)
     value = result.product.value

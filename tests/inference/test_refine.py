@@ -1,11 +1,11 @@
 """The descent: its gradient, what it finds, and when it changes nothing."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from ways import few_stages, short
 
 from lensrim.datasets.halos import Multipole
 from lensrim.evaluation.mocks import Mock, render
@@ -18,7 +18,7 @@ from lensrim.inference.perturbation import MACRO, Perturbations, packaged_prior
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
 from lensrim.inference.refinement import Descent, kept, maps_of, tried
-from lensrim.inference.search import STAGES, Scene, problem, search
+from lensrim.inference.search import STAGES, Scene, problem
 from lensrim.inference.together import prior_of
 from lensrim.inference.view import macro_maps
 from lensrim.metrics import misfit
@@ -136,11 +136,7 @@ def test_no_scale_changes_nothing(case):
 
 
 def test_the_chain_reports_what_was_refined(mock: Mock, monkeypatch: pytest.MonkeyPatch):
-    quick = (
-        replace(STAGES[0], modes=4, steps=2, keep=2),
-        replace(STAGES[-1], modes=8, steps=6, keep=1),
-    )
-    monkeypatch.setattr(fitting, "search", partial(search, stages=quick))
+    monkeypatch.setattr(fitting, "WAYS", short(few_stages(8, 6)))
     observation = structured(mock, 0.06).observation
     result = reconstruct(observation, ReconstructOptions(lens_light="none", refine="descent"))
     value, stages = result.product.value, result.product.stages

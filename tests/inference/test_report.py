@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from ways import short
 
 from lensrim import metrics
 from lensrim.datasets.priors import SystemPrior
@@ -20,13 +21,9 @@ from lensrim.inference import reconstruct as chain
 from lensrim.inference import report
 from lensrim.inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
 from lensrim.inference.report import summary_of
-from lensrim.inference.search import STAGES, search
+from lensrim.inference.search import search
 
 OPTIONS = ReconstructOptions(lens_light="none", z_lens=0.3, z_source=1.5)
-QUICK = (
-    replace(STAGES[0], modes=4, steps=2, keep=2),
-    replace(STAGES[-1], modes=6, steps=2, keep=1),
-)
 
 
 class Terminal(StringIO):
@@ -68,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return report.build_product(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "search", lambda *a, **k: search(*a, **k, stages=QUICK))
+        patch.setattr(fitting, "WAYS", short())
         patch.setattr(chain, "build_product", build)
         patch.setattr(sys, "stderr", Terminal())
         result = reconstruct(path, OPTIONS, quiet=False)
@@ -93,7 +90,10 @@ def test_the_seconds_are_those_of_the_stages(run: Run):
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("auto", [(0, True), (0, False)]), ("full", [(0, False), (1, False)])],
+    [
+        ("auto", [(0, True), (0, False)]),
+        ("full", [(0, False), (1, False)]),
+    ],
 )
 def test_what_fits_badly_is_searched_for_again(
     run: Run, monkeypatch: pytest.MonkeyPatch, mode: Any, expected: list
@@ -102,7 +102,7 @@ def test_what_fits_badly_is_searched_for_again(
 
     def missed(*args: Any, seed: int, starts: Any, **options: Any):
         begun.append((seed, starts is not None))
-        problem, state = search(*args, seed=seed, starts=starts, **options, stages=QUICK)
+        problem, state = search(*args, seed=seed, starts=starts, **options)
         if len(begun) == 1:
             p = state.p.clone()
             p[:, 0] += 0.5
@@ -110,6 +110,7 @@ def test_what_fits_badly_is_searched_for_again(
         return problem, state
 
     monkeypatch.setattr(fitting, "search", missed)
+    monkeypatch.setattr(fitting, "WAYS", short())
     again = reconstruct(run.path, replace(OPTIONS, search=mode))
     assert begun == expected
     before = run.result.product.value("MACROTE")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from lensrim.errors import InputError
 from lensrim.inference.reasons import REASONS
 from lensrim.inference.reconstruct import ReconstructOptions
 from lensrim.io.observation import Observation
-from lensrim.io.product import read_product
+from lensrim.io.product import Product, read_product, write_product
 from lensrim.io.read import read_observation
 from lensrim.io.window import Window
 from lensrim.plotting.survey import survey_sheet
@@ -77,6 +77,30 @@ def test_what_is_written(whole: Path) -> None:
         *(f"lens0003_lensrim.{end}" for end in ("fits", "json", "reg")),
     }
     assert {path.name for path in (whole / "products" / "bad").iterdir()} == {"row.json"}
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_pictures_are_drawn_where_they_are_wanted(tmp_path: Path, pictures: bool) -> None:
+    @dataclass(frozen=True)
+    class Drawn:
+        product: Product
+
+        def write(self, path: Path, *, overwrite: bool, picture: bool) -> list[Path]:
+            figure = Figure((1, 1)) if picture else None
+            return write_product(self.product, path, figure=figure, overwrite=overwrite)
+
+    def chain(observation: Observation, options: ReconstructOptions) -> Drawn:
+        return Drawn(product_of(observation, options))
+
+    pattern, out = write_observations(tmp_path / "obs", 1), tmp_path / "out"
+    survey(out, pattern, reconstruct=chain, pictures=pictures)
+    found = {path.name for path in (out / "products" / "lens0000").iterdir()}
+    assert ("lens0000_lensrim.png" in found) is pictures
+    assert {"lens0000_lensrim.fits", "thumbnails.png"} < found
+    script = re.search(r'id="data">(.*?)</script>', (out / "index.html").read_text())
+    assert script is not None
+    content = json.loads(script[1])
+    assert [row[len(content["columns"])] for row in content["rows"]] == [int(pictures)]
 
 
 def test_the_tables_hold_the_products(whole: Path) -> None:
@@ -273,7 +297,7 @@ def test_an_output_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
         def __init__(self, observation):
             self.product = product_of(observation, lenses("a.fits")[0].fit)
 
-        def write(self, path: Path, *, overwrite: bool) -> list[Path]:
+        def write(self, path: Path, *, overwrite: bool, picture: bool) -> list[Path]:
             raise InputError(f"{path}: the product cannot be written (no space); make room")
 
     pattern = write_observations(tmp_path / "obs", 2)

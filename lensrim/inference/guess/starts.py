@@ -22,11 +22,6 @@ CARD = Path(__file__).with_name("card.toml")
 TURNS = 4
 """Squares of a scene, a right angle apart: the network guesses from each of them."""
 
-DRAWS = 7
-"""Draws from each guess, beside its mean. With 3 of them, and 2 of a core climbed from in place of
-4, the better of two minima of one Einstein radius was missed (a standard mock of S/N 39, by 11 in
-log-evidence)."""
-
 
 @lru_cache(maxsize=1)
 def packaged_guesser() -> Guesser:
@@ -57,12 +52,17 @@ class Guesses:
     guess: Guess
     prior: MacroPrior
 
-    def starts(self, seed: int) -> Tensor:
-        """Returns parameters to start from, each guess's mean and draws, with shape (N, 8)."""
+    def starts(self, seed: int, *, draws: int) -> Tensor:
+        """Returns parameters to start from, each guess's mean and draws, with shape (N, 8).
+
+        Arguments:
+            seed: Seed of the draws.
+            draws: Draws from each guess, beside its mean.
+        """
         generator = torch.Generator().manual_seed(seed)
-        drawn = self.guess.draw(DRAWS, generator)
+        drawn = self.guess.draw(draws, generator)
         numbers = torch.cat([self.guess.mean[:, None], drawn], 1).flatten(0, 1)
-        look = self.look.repeated(1 + DRAWS)
+        look = self.look.repeated(1 + draws)
         return self._allowed(look.told(numbers).double())
 
     def distance(self, p: Tensor) -> float:

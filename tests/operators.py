@@ -216,6 +216,9 @@ MAPS = {
     "simulator, analytic": simulated(
         lambda sim, to: lambda *p: sim.render(Sersic(1.0, p[0], p[1]), sim.rays(EPL(*p))), *LENS
     ),
+    "simulator, lensed": simulated(
+        lambda sim, to: lambda *p: sim.lensed(Sersic(1.0, p[0], p[1]), SIE(p[0], *p[2:])), *LENS
+    ),
     "likelihood": simulated(
         lambda sim, to: (
             lambda source, log_kappa: likelihood.log_likelihood(

@@ -208,7 +208,9 @@ class PSF(nn.Module):
 
     def adjoint(self, image: Tensor) -> Tensor:
         r"""Applies :math:`B^T` to images with shape :math:`(B, 1, H, W)`."""
-        lead = torch.broadcast_shapes(image.shape[:-2], self.transfer.shape[:-3])
+        lead = image.shape[:-2]
+        if self.transfer.ndim > 3:
+            lead = torch.broadcast_shapes(lead, self.transfer.shape[:-3])
         return correlate(image, self.transfer, self.size, (*lead, *self.shape))
 
 

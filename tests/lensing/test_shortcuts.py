@@ -11,21 +11,65 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
+from lensrim.grid import PixelGrid
+from lensrim.lensing import light, mass
+from lensrim.lensing.lensed import Lensed
 from lensrim.lensing.light import Sersic
 from lensrim.lensing.light.brightness import SersicBrightness
-from lensrim.lensing.mass import SIE
+from lensrim.lensing.mass import SIE, SIS, Shear
 from lensrim.lensing.mass.isothermal import IsothermalDeflection
-from lensrim.lensing.operation import Shortcut, shortcut_is_open
+from lensrim.lensing.mass.linear import ShearDeflection
+from lensrim.lensing.psf import gaussian_psf
+from lensrim.lensing.shortcut import Rules, Shortcut, _Sum, shortcut_is_open
+from lensrim.lensing.simulator import Simulator
 
 LENS = (1.2, 0.1, -0.25, 0.02, -0.03)
+SHEAR = (0.05, -0.08, 0.4, 0.1)
 GALAXY = (2.0, 0.6, 1.7, -0.2, 0.15, 0.05, 0.08)
-SHORTCUTS: list[tuple[type[Shortcut], tuple[float, ...]]] = [
-    (IsothermalDeflection, LENS),
-    (IsothermalDeflection, (0.8, -0.4, 0.0, 0.0, 0.0)),
-    (IsothermalDeflection, (0.8, 0.0, 0.02, 0.3, 0.0)),
-    (SersicBrightness, GALAXY),
-    (SersicBrightness, (-0.5, 0.3, 4.0, 0.0, 0.0, 0.0, 0.1)),
-]
+DISK = (-0.5, 0.3, 4.0, 0.0, 0.0, 0.0, 0.1)
+
+
+class Function:
+    """A sum of functions of positions and all their parameters in one tensor, both ways."""
+
+    def __init__(self, *kinds: type[Shortcut]) -> None:
+        self.kinds = kinds
+
+    def members(self, parameters: Tensor):
+        each, start = parameters.unbind(), 0
+        for kind in self.kinds:
+            count = COUNTS[kind]
+            yield kind, each[start : start + count]
+            start += count
+
+    def of(self, x: Tensor, y: Tensor, parameters: Tensor) -> Tensor:
+        rules = Rules.of(list(self.members(parameters)), x.dtype)
+        assert rules is not None
+        if not torch.is_grad_enabled():
+            return rules.values(x, y)[0]
+        return _Sum.apply(x, y, rules, *rules.parameters)
+
+    def plain(self, x: Tensor, y: Tensor, parameters: Tensor) -> Tensor:
+        parts = [kind.plain(x, y, *given) for kind, given in self.members(parameters)]
+        return sum(parts[1:], parts[0])
+
+
+COUNTS: dict[type[Shortcut], int] = {
+    IsothermalDeflection: 5,
+    ShearDeflection: 4,
+    SersicBrightness: 7,
+}
+SHORTCUTS: list[tuple[Function, tuple[float, ...]]] = [
+    (Function(IsothermalDeflection), LENS),
+    (Function(IsothermalDeflection), (0.8, -0.4, 0.0, 0.0, 0.0)),
+    (Function(IsothermalDeflection), (0.8, 0.0, 0.02, 0.3, 0.0)),
+    (Function(ShearDeflection), SHEAR),
+    (Function(ShearDeflection, IsothermalDeflection, IsothermalDeflection),
+     (*SHEAR, *LENS, 0.8, 0.0, 0.02, 0.3, 0.0)),
+    (Function(IsothermalDeflection, ShearDeflection), (*LENS, *SHEAR)),
+    (Function(SersicBrightness), GALAXY),
+    (Function(SersicBrightness, SersicBrightness), (*DISK, *GALAXY)),
+]  # fmt: skip
 EVERY = pytest.mark.parametrize(("shortcut", "numbers"), SHORTCUTS)
 
 
@@ -45,7 +89,7 @@ def joined(function: Callable, *given: Tensor) -> Tensor:
 
 @EVERY
 @pytest.mark.parametrize("shape", [(5, 6), (2, 3, 4)])
-def test_it_is_the_plain_function(shortcut: type[Shortcut], numbers, shape):
+def test_it_is_the_plain_function(shortcut: Function, numbers, shape):
     given = inputs(numbers, shape)
     quick, plain = (joined(f, *given) for f in (shortcut.of, shortcut.plain))
     torch.testing.assert_close(quick, plain, rtol=1e-12, atol=1e-13)
@@ -57,13 +101,13 @@ def test_it_is_the_plain_function(shortcut: type[Shortcut], numbers, shape):
 
 
 @EVERY
-def test_derivatives_of_both_orders(shortcut: type[Shortcut], numbers):
+def test_derivatives_of_both_orders(shortcut: Function, numbers):
     assert torch.autograd.gradcheck(shortcut.of, inputs(numbers, (1, 3)))
     assert torch.autograd.gradgradcheck(shortcut.of, inputs(numbers, (1, 3)))
 
 
 @EVERY
-def test_many_gradients_at_once(shortcut: type[Shortcut], numbers):
+def test_many_gradients_at_once(shortcut: Function, numbers):
     given = inputs(numbers, (1, 3))
     value = joined(shortcut.of, *given)
     each = torch.eye(value.numel(), dtype=torch.float64).view(-1, *value.shape)
@@ -78,7 +122,7 @@ def test_many_gradients_at_once(shortcut: type[Shortcut], numbers):
 
 @EVERY
 @pytest.mark.parametrize("chosen", [0, 1, 2])
-def test_what_is_not_asked_for_is_not_needed(shortcut: type[Shortcut], numbers, chosen: int):
+def test_what_is_not_asked_for_is_not_needed(shortcut: Function, numbers, chosen: int):
     given = [t.detach() for t in inputs(numbers)]
     given[chosen].requires_grad_()
     slopes = [
@@ -89,33 +133,41 @@ def test_what_is_not_asked_for_is_not_needed(shortcut: type[Shortcut], numbers, 
 
 
 def test_an_input_made_of_another_counts_each_way_once():
+    lens = Function(IsothermalDeflection)
     x, y, parameters = inputs(LENS)
     moved = x + parameters[3]  # with the centre: nothing is changed by it
     (slope,) = torch.autograd.grad(
-        joined(IsothermalDeflection.of, moved, y, parameters).sum(), parameters, create_graph=True
+        lens.of(moved, y, parameters).sum(), parameters, create_graph=True
     )
     assert abs(slope[3].item()) < 1e-10
     first = torch.autograd.grad(slope.sum(), parameters)
-    again = joined(IsothermalDeflection.plain, x + parameters[3], y, parameters).sum()
+    again = lens.plain(x + parameters[3], y, parameters).sum()
     (plain,) = torch.autograd.grad(again, parameters, create_graph=True)
     torch.testing.assert_close(first, torch.autograd.grad(plain.sum(), parameters))
 
 
-KINDS = pytest.mark.parametrize(("kind", "method", "numbers", "shortcut"), [
-    (SIE, "deflection", LENS, IsothermalDeflection),
-    (Sersic, "surface_brightness", GALAXY, SersicBrightness),
+KINDS = pytest.mark.parametrize(("kind", "method", "numbers"), [
+    (SIE, "deflection", LENS),
+    (Shear, "deflection", SHEAR),
+    (Sersic, "surface_brightness", GALAXY),
 ])  # fmt: skip
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for every time that a shortcut is taken."""
+    taken: list[int] = []
+    values: Callable = Rules.values
+    monkeypatch.setattr(
+        Rules, "values", lambda self, *given: taken.append(1) or values(self, *given)
+    )
+    return taken
 
 
 @KINDS
 def test_single_numbers_take_it_and_all_else_does_not(
-    monkeypatch: pytest.MonkeyPatch, kind, method: str, numbers, shortcut: type[Shortcut]
+    monkeypatch: pytest.MonkeyPatch, kind, method: str, numbers
 ):
-    taken: list[int] = []
-    values: Callable = shortcut.values
-    monkeypatch.setattr(
-        shortcut, "values", staticmethod(lambda *given: taken.append(1) or values(*given))
-    )
+    taken = count_calls(monkeypatch)
     x, y, _ = (t.detach() for t in inputs(numbers, (3, 4)))
 
     def value(x: Tensor, *parameters) -> Tensor:
@@ -128,7 +180,8 @@ def test_single_numbers_take_it_and_all_else_does_not(
     both = torch.stack((right, right))
     torch.testing.assert_close(value(x, *batch), both)
     torch.testing.assert_close(torch.func.vmap(lambda *p: value(x, *p))(*batch), both)
-    torch.testing.assert_close(torch.func.jvp(lambda x: value(x, *numbers), (x,), (x,))[0], right)
+    tangent = torch.func.jvp(lambda x: value(x, *numbers), (x,), (x,))[0]
+    torch.testing.assert_close(tangent, right)
     with torch.autocast("cpu"):
         torch.testing.assert_close(value(x, *numbers), right)
     traced = make_fx(lambda *p: value(x, *p))(*[torch.tensor(n).double() for n in numbers])
@@ -137,7 +190,7 @@ def test_single_numbers_take_it_and_all_else_does_not(
 
 
 @KINDS
-def test_a_batch_of_one_takes_it(monkeypatch: pytest.MonkeyPatch, kind, method, numbers, shortcut):
+def test_a_batch_of_one_takes_it(monkeypatch: pytest.MonkeyPatch, kind, method, numbers):
     x, y, _ = (t.detach() for t in inputs(numbers, (3, 4)))
     one = [torch.tensor([n], dtype=torch.float64) for n in numbers]
 
@@ -150,21 +203,110 @@ def test_a_batch_of_one_takes_it(monkeypatch: pytest.MonkeyPatch, kind, method, 
         return [values(x, y), values(x[None], y[None]), values(x[None, None], y[None, None])]
 
     with monkeypatch.context() as closed:
-        module = "lensrim.lensing." + ("mass.power_law" if kind is SIE else "light.sersic")
-        closed.setattr(module + ".shortcut_is_open", lambda x, y: False)
+        closed.setattr("lensrim.lensing.shortcut.shortcut_is_open", lambda x, y: False)
         plain = all_shapes()
-    taken: list[int] = []
-    quick: Callable = shortcut.values
-    monkeypatch.setattr(
-        shortcut, "values", staticmethod(lambda *given: taken.append(1) or quick(*given))
-    )
+    taken = count_calls(monkeypatch)
     torch.testing.assert_close(all_shapes(), plain)
     assert len(taken) == 6
 
 
+def test_a_sum_takes_it_where_all_of_it_does(monkeypatch: pytest.MonkeyPatch):
+    x, y, _ = (t.detach() for t in inputs(LENS, (3, 4)))
+    taken = count_calls(monkeypatch)
+    lens, shear = SIE(*LENS), Shear(*SHEAR)
+    found = torch.stack(mass.Sum([mass.Sum([lens]), shear]).deflection(x, y))
+    assert taken == [1]
+    alone = torch.stack([torch.stack(m.deflection(x, y)) for m in (lens, shear)]).sum(0)
+    torch.testing.assert_close(found, alone)
+    taken.clear()
+    with_sis = torch.stack(mass.Sum([lens, SIS(1.0)]).deflection(x, y))
+    assert taken == [1]  # the ellipsoid's alone
+    torch.testing.assert_close(
+        with_sis, torch.stack(lens.deflection(x, y)) + torch.stack(SIS(1.0).deflection(x, y))
+    )
+
+
+def scene(dtype: torch.dtype = torch.float64, **options) -> tuple[Simulator, list[Tensor]]:
+    grid = PixelGrid((5, 4), 0.4)
+    simulator = Simulator(grid, grid, gaussian_psf(0.8, 0.4, 3), dtype=dtype, **options)
+    numbers = [*LENS, *SHEAR, *GALAXY]
+    return simulator, [torch.tensor(n, dtype=dtype, requires_grad=True) for n in numbers]
+
+
+def models(p) -> tuple[light.Sum, mass.Sum]:
+    return light.Sum([Sersic(*p[9:16])]), mass.Sum([SIE(*p[:5]), Shear(*p[5:9])])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"subsample": 1}, {"psf_on_rays": True}, {"psf_kind": "optical"}]
+)
+def test_an_image_has_a_shortcut_all_the_way(options):
+    simulator, parameters = scene(**options)
+
+    def image(*p: Tensor) -> Tensor:
+        return simulator.lensed(*models(p))
+
+    found = image(*parameters)
+    assert type(found.grad_fn).__name__ == f"{Lensed.__name__}Backward"
+    galaxy, lens = models(parameters)
+    torch.testing.assert_close(found, simulator.render(galaxy, simulator.rays(lens)))
+    assert torch.autograd.gradcheck(image, parameters)
+    assert torch.autograd.gradgradcheck(image, parameters, fast_mode=True)
+
+
+@pytest.mark.parametrize("change", ["batch", "no gradient", "other mass", "round", "psf"])
+def test_an_image_without_it_is_the_same(change: str):
+    simulator, parameters = scene()
+    galaxy, lens = models(parameters)
+    if change == "batch":
+        galaxy, lens = models([torch.stack((p, p)) for p in parameters])
+    if change == "other mass":
+        lens = mass.Sum([lens, SIS(0.1)])
+    if change == "round":
+        lens = SIE(1.0, 0.0, 0.0)
+    if change == "psf":
+        assert simulator.psf is not None
+        simulator.psf.transfer = simulator.psf.transfer.clone().requires_grad_()
+    with torch.set_grad_enabled(change != "no gradient"):
+        found = simulator.lensed(galaxy, lens)
+        right = simulator.render(galaxy, simulator.rays(lens))
+    assert "Lensed" not in type(found.grad_fn).__name__
+    torch.testing.assert_close(found, right)
+
+
+def test_an_image_of_a_batch_of_one_and_of_numbers():
+    simulator, parameters = scene()
+    some = [p[None] if i % 2 else p.item() for i, p in enumerate(parameters)]
+    found = simulator.lensed(*models(some))
+    torch.testing.assert_close(found, simulator.lensed(*models(parameters)))
+    leaves = [p for i, p in enumerate(parameters) if i % 2]
+    slopes = torch.autograd.grad(found.sum(), leaves)
+    other = simulator.lensed(*models(parameters)).sum()
+    torch.testing.assert_close(slopes, torch.autograd.grad(other, leaves))
+
+
+def test_an_image_under_the_transforms_of_functions():
+    simulator, parameters = scene()
+    numbers = [p.detach() for p in parameters]
+
+    def value(*p: Tensor) -> Tensor:
+        return simulator.lensed(*models(p)).square().sum()
+
+    right = torch.autograd.grad(value(*parameters), parameters)
+    every = tuple(range(len(numbers)))
+    torch.testing.assert_close(torch.func.grad(value, every)(*numbers), right)
+    many = torch.func.vmap(torch.func.grad(value, every))(*[n[None] for n in numbers])
+    torch.testing.assert_close(tuple(m[0] for m in many), right)
+    tangent = torch.func.jvp(value, tuple(numbers), tuple(numbers))[1]
+    expected = sum((n * r).sum() for n, r in zip(numbers, right, strict=True))
+    torch.testing.assert_close(tangent, expected)
+    again = checkpoint(value, *parameters, use_reentrant=False)
+    torch.testing.assert_close(torch.autograd.grad(again, parameters), right)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.cpu.amp.autocast:FutureWarning")
 @EVERY
-def test_it_works_where_torch_saves_and_runs_it_again(shortcut: type[Shortcut], numbers):
+def test_it_works_where_torch_saves_and_runs_it_again(shortcut: Function, numbers):
     given = inputs(numbers)
     direct = torch.autograd.grad(joined(shortcut.of, *given).square().sum(), given)
     again = checkpoint(lambda *g: joined(shortcut.of, *g), *given, use_reentrant=False)
@@ -172,7 +314,7 @@ def test_it_works_where_torch_saves_and_runs_it_again(shortcut: type[Shortcut], 
 
 
 @EVERY
-def test_gradients_under_a_cast_and_of_a_dual_number(shortcut: type[Shortcut], numbers):
+def test_gradients_under_a_cast_and_of_a_dual_number(shortcut: Function, numbers):
     given = [t.detach().float().requires_grad_() for t in inputs(numbers)]
     value = joined(shortcut.of, *given)
     direct = torch.autograd.grad(value.sum(), given, retain_graph=True)
@@ -189,7 +331,7 @@ def test_gradients_under_a_cast_and_of_a_dual_number(shortcut: type[Shortcut], n
 
 
 @KINDS
-def test_coordinates_and_values_may_be_changed_afterwards(kind, method, numbers, shortcut):
+def test_coordinates_and_values_may_be_changed_afterwards(kind, method, numbers):
     _, _, parameters = inputs(numbers)
     with torch.inference_mode():
         unknown = [t.clone() for t in inputs(numbers)[:2]]
@@ -226,12 +368,14 @@ def test_in_single_precision_it_is_as_exact_as_the_plain_function(shortcut, numb
 NUMBERS = [(1e-170, 1.0), (1e200, 1.0), (0.5, 1e-90), (0.5, 1e80), (float("inf"), 1.0)]
 
 
-@pytest.mark.parametrize(("radius", "n"), NUMBERS)
-def test_numbers_out_of_range_go_the_plain_way(radius: float, n: float):
-    x, y, _ = (t.detach() for t in inputs(GALAXY, (3, 4)))
-    two = torch.tensor([radius, radius], dtype=torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("radius", "n"), [*NUMBERS, (1e-25, 1.0), (0.5, 1e-10)])
+def test_numbers_out_of_range_go_the_plain_way(radius: float, n: float, dtype: torch.dtype):
+    x, y, _ = (t.detach().to(dtype) for t in inputs(GALAXY, (3, 4)))
+    two = torch.tensor([radius, radius], dtype=dtype)
     alone = Sersic(2.0, radius, n).surface_brightness(x, y)
-    assert torch.equal(alone, Sersic(2.0, two, n).surface_brightness(x, y)[0])
+    batch = Sersic(2.0, two, n).surface_brightness(x, y)[0]
+    torch.testing.assert_close(alone, batch, rtol=0, atol=0, equal_nan=True)
 
 
 def test_nothing_is_traced_but_the_plain_way():
@@ -239,9 +383,9 @@ def test_nothing_is_traced_but_the_plain_way():
     with FakeTensorMode(allow_non_fake_inputs=True):
         ax, _ = SIE(*parameters.detach().unbind()).deflection(x.detach(), y.detach())
     assert ax.shape == x.shape
-    value = joined(IsothermalDeflection.of, x, y, parameters)
+    value = Function(IsothermalDeflection).of(x, y, parameters)
     # Compiled autograd takes functions alone.
-    for each in (IsothermalDeflection.forward, IsothermalDeflection.backward):
+    for each in (_Sum.forward, _Sum.backward, Lensed.forward, Lensed.backward):
         assert isinstance(each, FunctionType)
     traced = make_fx(lambda g: torch.autograd.grad(value, parameters, g, retain_graph=True)[0])
     grad = torch.ones_like(value)

@@ -79,11 +79,11 @@ def parameters(dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
 
 def _image(sim: Simulator) -> Callable[[Mapping[str, Tensor]], Tensor]:
     def image(p: Mapping[str, Tensor]) -> Tensor:
-        def of(what: str) -> dict[str, Tensor]:
-            return {k.split()[1]: v for k, v in p.items() if k.startswith(what)}
-
-        mass = Sum([SIE(**of("lens")), Shear(**of("shear"))])
-        return sim.render(Sersic(**of("galaxy")), sim.rays(mass))
+        lens, shear, galaxy = (
+            {k: p[f"{what} {k}"] for k in names}
+            for what, names in (("lens", LENS), ("shear", SHEAR), ("galaxy", GALAXY))
+        )
+        return sim.lensed(Sersic(**galaxy), Sum([SIE(**lens), Shear(**shear)]))
 
     return image
 

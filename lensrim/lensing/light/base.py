@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from ..mass import CORE, Parameter, _maps
+from ..shortcut import Member, Quick, all_members, shortcut_to
 
 
 @runtime_checkable
@@ -17,7 +18,7 @@ class Light(Protocol):
 
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Quick):
     """Creates the sum of lights.
 
     Arguments:
@@ -26,8 +27,14 @@ class Sum:
 
     components: Sequence[Light]
 
+    def shortcuts(self) -> list[Member]:
+        return all_members(self.components)
+
     def surface_brightness(self, x: Tensor, y: Tensor) -> Tensor:
         """Computes the surface brightness, with the shape of the coordinates."""
+        quick = shortcut_to(self, x, y)
+        if quick is not None:
+            return quick
         first, *others = (c.surface_brightness(x, y) for c in self.components)
         return sum(others, first)
 

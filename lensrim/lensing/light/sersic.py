@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..mass import CORE, Parameter, _maps, single
-from ..operation import shortcut_is_open
+from ..mass import CORE, Parameter, _maps
+from ..shortcut import Member, Quick, shortcut_to
 from .base import radius2
-from .brightness import SersicBrightness, brightness, is_regular, sersic_b
+from .brightness import SersicBrightness, brightness, sersic_b
 
 
 @dataclass(frozen=True)
-class Sersic:
+class Sersic(Quick):
     r"""Creates a Sersic profile, :math:`I = I_R \exp(-b_n ((R / R_\mathrm{sersic})^{1/n} - 1))`.
 
     The cusp at the centre is softened within 1e-6 arcsec.
@@ -34,15 +34,19 @@ class Sersic:
     center_x: Parameter = 0.0
     center_y: Parameter = 0.0
 
+    def shortcuts(self) -> list[Member]:
+        profile = self.amp, self.R_sersic, self.n_sersic
+        place = self.e1, self.e2, self.center_x, self.center_y
+        return [(SersicBrightness, profile + place)]
+
     def surface_brightness(self, x: Tensor, y: Tensor) -> Tensor:
         """Computes the surface brightness, with the shape of the coordinates."""
-        profile = (self.amp, self.R_sersic, self.n_sersic)
-        place = (self.e1, self.e2, self.center_x, self.center_y)
-        if shortcut_is_open(x, y):
-            given = single(x, y, *profile, *place)
-            if given is not None and is_regular(given[2]):
-                return SersicBrightness.of(*given)
-        return brightness(radius2(x, y, *place), *_maps(x, *profile))
+        quick = shortcut_to(self, x, y)
+        if quick is not None:
+            return quick
+        place = self.e1, self.e2, self.center_x, self.center_y
+        profile = _maps(x, self.amp, self.R_sersic, self.n_sersic)
+        return brightness(radius2(x, y, *place), *profile)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ compiled.
 """
 
 from .angular import Flexion, MassSheet, Multipole, Shear
-from .base import CORE, Circular, Mass, Parameter, _maps, offsets, single
+from .base import CORE, Circular, Mass, Parameter, _maps
 from .cored import DPIE, NIE
 from .halo import NFW, TNFW, Hernquist, PointMass
 from .many import Many
@@ -26,13 +26,13 @@ from .pixelated import PixelatedPotential
 from .pixels import flux_average, pixel_average
 from .power_law import EPL, SIE, SIS
 from .sersic import SersicMass
-from .sums import Sum
+from .sums import Sum, stacked_deflection
 
 __all__ = [
     "Mass", "Circular", "Parameter", "CORE",
     "EPL", "SIE", "SIS", "NIE", "DPIE", "SersicMass",
     "NFW", "TNFW", "Hernquist", "PointMass",
     "Multipole", "Shear", "Flexion", "MassSheet",
-    "PixelatedPotential", "Sum", "Many", "pixel_average", "flux_average",
-    "_maps", "single", "offsets",
+    "PixelatedPotential", "Sum", "stacked_deflection", "Many", "pixel_average", "flux_average",
+    "_maps",
 ]  # fmt: skip

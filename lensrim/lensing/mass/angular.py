@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..shortcut import Member, Quick, shortcut_to
 from .base import CORE, Parameter, _maps, _times
+from .linear import ShearDeflection
 
 
 @dataclass(frozen=True)
-class Shear:
+class Shear(Quick):
     r"""Creates an external shear, :math:`\psi = \gamma_1 (x^2 - y^2) / 2 + \gamma_2 x y`.
 
     Arguments:
@@ -22,6 +24,10 @@ class Shear:
     center_x: Parameter = 0.0
     center_y: Parameter = 0.0
 
+    def shortcuts(self) -> list[Member]:
+        place = self.center_x, self.center_y
+        return [(ShearDeflection, (self.gamma1, self.gamma2, *place))]
+
     def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         g1, g2, cx, cy = _maps(x, self.gamma1, self.gamma2, self.center_x, self.center_y)
         return g1, g2, x - cx, y - cy
@@ -33,6 +39,9 @@ class Shear:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
+        quick = shortcut_to(self, x, y)
+        if quick is not None:
+            return quick[0], quick[1]
         g1, g2, x, y = self._frame(x, y)
         return g1 * x + g2 * y, g2 * x - g1 * y
 

@@ -5,10 +5,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..shortcut import Parameter
+
 CORE = 1e-6
 """Softening of the singular centre [arcsec]."""
-
-Parameter = float | Tensor
 
 
 @runtime_checkable
@@ -87,33 +87,6 @@ def _maps(like: Tensor, *parameters: Parameter) -> tuple[Tensor, ...]:
         torch.as_tensor(p, dtype=like.dtype, device=like.device)[..., None, None]
         for p in parameters
     )
-
-
-def single(x: Tensor, y: Tensor, *parameters: Parameter) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Puts n parameters into one tensor, with shape (n), if each is of one object alone.
-
-    That is a number, a tensor with shape () or one with shape (1): a batch of one.
-
-    Returns:
-        The coordinates, with the shape that maps of these parameters have, and the parameters.
-    """
-    tensors = [torch.as_tensor(p, dtype=x.dtype, device=x.device) for p in parameters]
-    ranks = {t.ndim for t in tensors}
-    if ranks == {0}:
-        return x, y, torch.stack(tensors)
-    if max(ranks) > 1 or any(t.numel() != 1 for t in tensors):
-        return None
-    if x.ndim == 2:
-        x, y = x[None], y[None]
-    return x, y, torch.cat([t.reshape(1) for t in tensors])
-
-
-def offsets(x: Tensor, y: Tensor, center_x: float, center_y: float) -> Tensor:
-    """Returns positions relative to a centre, with shape (2, N), where nothing is recorded."""
-    both = x.new_empty(2, *x.shape)
-    torch.sub(x, center_x, out=both[0])
-    torch.sub(y, center_y, out=both[1])
-    return both.flatten(1)
 
 
 def _times(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..operation import shortcut_is_open
-from .base import CORE, Circular, Parameter, _maps, _times, single
-from .isothermal import IsothermalDeflection, along_axes, are_elongated
+from ..shortcut import Member, Quick, shortcut_to
+from .base import CORE, Circular, Parameter, _maps, _times
+from .isothermal import IsothermalDeflection, along_axes, edge_of
 from .series import power_series
 
 
@@ -96,7 +96,7 @@ class EPL:
 
 
 @dataclass(frozen=True)
-class SIE:
+class SIE(Quick):
     r"""Creates a singular isothermal ellipsoid.
 
     .. math::
@@ -130,6 +130,10 @@ class SIE:
         )
         return x - cx, y - cy, theta_E * (1 - e1**2 - e2**2).sqrt(), e1, e2
 
+    def shortcuts(self) -> list[Member]:
+        place = self.center_x, self.center_y
+        return [(IsothermalDeflection, (self.theta_E, self.e1, self.e2, *place))]
+
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\kappa`, dimensionless."""
         x, y, b, e1, e2 = self._frame(x, y)
@@ -137,13 +141,10 @@ class SIE:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
-        # Where the functions' derivatives by the ellipticity keep half of the digits.
-        edge = 1e-4 if x.dtype == torch.float64 else 1e-2
-        if shortcut_is_open(x, y):
-            place = self.center_x, self.center_y
-            given = single(x, y, self.theta_E, self.e1, self.e2, *place)
-            if given is not None and are_elongated(given[2], edge):
-                return IsothermalDeflection.of(*given)
+        quick = shortcut_to(self, x, y)
+        if quick is not None:
+            return quick[0], quick[1]
+        edge = edge_of(x.dtype)
         x, y, b, e1, e2 = self._frame(x, y)
         is_round = e1**2 + e2**2 < edge**2
         ax, ay = along_axes(x, y, torch.where(is_round, edge, e1), torch.where(is_round, 0.0, e2))

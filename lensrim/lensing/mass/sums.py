@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Mass
+from ..shortcut import Member, Quick, all_members, shortcut_to
+from .base import Deflector, Mass
 
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Quick):
     """Creates the sum of mass models.
 
     Arguments:
@@ -18,6 +19,9 @@ class Sum:
     """
 
     components: Sequence[Mass]
+
+    def shortcuts(self) -> list[Member]:
+        return all_members(self.components)
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\kappa`, dimensionless."""
@@ -27,6 +31,9 @@ class Sum:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         r"""Computes :math:`\alpha = \nabla \psi` [arcsec]."""
+        quick = shortcut_to(self, x, y)
+        if quick is not None:
+            return quick[0], quick[1]
         return _added([c.deflection(x, y) for c in self.components])
 
     def shear(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,6 +45,12 @@ class Sum:
         return torch.stack(
             torch.broadcast_tensors(*(c.potential(x, y) for c in self.components))
         ).sum(0)
+
+
+def stacked_deflection(mass: Deflector, x: Tensor, y: Tensor) -> Tensor:
+    """Computes both components of a deflection in one tensor, with shape (*, 2, H, W) [arcsec]."""
+    quick = shortcut_to(mass, x, y) if isinstance(mass, Quick) else None
+    return torch.stack(mass.deflection(x, y), -3) if quick is None else quick.movedim(0, -3)
 
 
 def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,301 @@
+"""Functions on maps, added up, with a first derivative that is written out, for quick calls.
+
+On a CPU a step of torch costs as much as what it computes of a map of 128 pixels a side, and so
+does what autograd does for each. Profiles whose parameters are of one object, numbers or with
+shape (1), are therefore computed together, in few steps, as one function of autograd; several in a
+batch go the plain way, and so does whatever is differentiated in another way than backwards, once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor  # pyright: ignore
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from .operation import forward_mode
+
+Parameter = float | Tensor
+Tensors = tuple[Tensor, ...]
+Point = tuple[float, ...]
+
+
+class Shortcut(ABC):
+    """Computes a function of positions for given numbers, and its first derivative.
+
+    Arguments:
+        dtype: Type of the maps.
+        numbers: The parameters, the last two of which are the coordinates of a centre.
+
+    Positions are relative to an origin, with shape (2, N), and values have shape (*lead, N).
+    """
+
+    lead: ClassVar[tuple[int, ...]] = ()
+    """Shape of a value at one position."""
+    linear: ClassVar[bool] = False
+    """Whether positions may be relative to any origin, which saves maps of others."""
+
+    def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
+        self.centre, self.count = numbers[-2:], len(numbers)
+
+    @staticmethod
+    @abstractmethod
+    def plain(x: Tensor, y: Tensor, *parameters: Tensor) -> Tensor:
+        """Computes the function in operations of torch's, with shape (*lead, *)."""
+
+    @staticmethod
+    def takes(dtype: torch.dtype, *numbers: float) -> bool:
+        """Returns whether the numbers are those of a profile, and none of the steps fails."""
+        return True
+
+    @abstractmethod
+    def add(self, total: Tensor, z: Tensor, origin: Point, *, first: bool) -> Tensors:
+        """Adds values to a total, which holds nothing yet for the first; returns what is kept."""
+
+    @abstractmethod
+    def slopes(
+        self, grad: Tensor, z: Tensor, origin: Point, kept: Tensors, needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, list[float]]:
+        """Turns the gradient in the values into those in the positions and the parameters.
+
+        Arguments:
+            grad: The gradient, with shape (*lead, N).
+            z: The positions.
+            origin: What they are relative to: the centre, but for what is linear.
+            kept: What :meth:`add` has kept.
+            needed: Which of the two are asked for; in place of another there may be anything.
+        """
+
+
+Member = tuple[type[Shortcut], tuple[Parameter, ...]]
+"""A kind of function and its parameters."""
+
+
+class Quick(ABC):
+    """What has a shortcut, or is a sum of what may have one."""
+
+    @abstractmethod
+    def shortcuts(self) -> list[Member]:
+        """Returns the functions that are added up; none if one of them has no shortcut."""
+
+
+def members_of(model: object) -> list[Member]:
+    """Returns the functions that a model adds up; none if there is no shortcut to it."""
+    return model.shortcuts() if isinstance(model, Quick) else []
+
+
+def all_members(models: Iterable[object]) -> list[Member]:
+    """Returns the functions that models add up together; none if one has no shortcut."""
+    each = [members_of(m) for m in models]
+    return [member for members in each for member in members] if all(each) else []
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Holds functions of one kind of value that are added up, ready for their numbers.
+
+    Attributes:
+        each: The functions.
+        parameters: The parameters of all, one after the other.
+        batch: Whether one of them has the shape (1), of a batch of one.
+    """
+
+    each: Sequence[Shortcut]
+    parameters: Sequence[Parameter]
+    batch: bool
+
+    @classmethod
+    def of(cls, members: Sequence[Member], dtype: torch.dtype) -> "Rules | None":
+        """Looks at the parameters; ``None`` if there are no functions, or it is no shortcut."""
+        if not members:
+            return None
+        rules, parameters, batch = [], [], False
+        for kind, given in members:
+            numbers = []
+            for p in given:
+                if isinstance(p, Tensor):
+                    if p.ndim:
+                        if p.ndim > 1 or p.numel() != 1:
+                            return None
+                        batch = True
+                    p = p.item()
+                numbers.append(p)
+            if not kind.takes(dtype, *numbers):
+                return None
+            rules.append(kind(dtype, *numbers))
+            parameters += given
+        return cls(rules, parameters, batch)
+
+    def values(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensors]]:
+        """Computes the sum, with shape (*lead, *), and what each function keeps of it."""
+        lead, origin = self.each[0].lead, self.each[0].centre
+        total = x.new_empty(*lead, *x.shape)
+        flat = total.view(*lead, -1)
+        shared, kept = _relative(x, y, *origin), []
+        for i, rule in enumerate(self.each):
+            apart = rule.centre != origin and not rule.linear
+            z = _relative(x, y, *rule.centre) if apart else shared
+            kept.append((z, *rule.add(flat, z, origin, first=i == 0)))
+        return total, kept
+
+    def slopes(
+        self, grad: Tensor, kept: Sequence[Tensors], needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, list[float]]:
+        """Turns the gradient in the sum into those in the positions and all parameters."""
+        lead, origin = self.each[0].lead, self.each[0].centre
+        flat, to_z, numbers = grad.reshape(*lead, -1), None, []
+        for rule, (z, *rest) in zip(self.each, kept, strict=True):
+            part, slopes = rule.slopes(flat, z, origin, tuple(rest), needed)
+            to_z = part if to_z is None or part is None else to_z.add_(part)
+            numbers += slopes
+        return to_z, numbers
+
+    def plain(self, x: Tensor, y: Tensor, parameters: Iterable[Parameter]) -> Tensor:
+        """Computes the sum in operations of torch's, for any parameters."""
+        every = (
+            p.to(x.dtype).reshape(()) if isinstance(p, Tensor) else x.new_tensor(p)
+            for p in parameters
+        )
+        parts = [r.plain(x, y, *islice(every, r.count)) for r in self.each]
+        return sum(parts[1:], parts[0])
+
+
+def shortcut_to(model: Quick, x: Tensor, y: Tensor) -> Tensor | None:
+    """Computes the values of a model, where a shortcut to them is open.
+
+    It is on a CPU, which may look at numbers without waiting for them, and where torch follows no
+    other derivative than that of the backward pass.
+
+    Arguments:
+        model: The model.
+        x, y: Coordinates with shape (*, H, W).
+
+    Returns:
+        The values, with shape (*lead, *, H, W), and a batch of one where a parameter has one;
+        ``None`` if it is to be computed the plain way.
+    """
+    rules = Rules.of(model.shortcuts(), x.dtype) if shortcut_is_open(x, y) else None
+    if rules is None:
+        return None
+    if rules.batch and x.ndim == 2:
+        x, y = x[None], y[None]
+    if torch.is_grad_enabled():
+        return _Sum.apply(x, y, rules, *rules.parameters)
+    return rules.values(x, y)[0]
+
+
+def _relative(x: Tensor, y: Tensor, center_x: float, center_y: float) -> Tensor:
+    both = x.new_empty(2, *x.shape)
+    at_x, at_y = both.unbind()
+    torch.sub(x, center_x, out=at_x)
+    torch.sub(y, center_y, out=at_y)
+    return both.view(2, -1)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, rules: Rules, *parameters: Parameter) -> Tensor:
+        total, kept = rules.values(x, y)
+        # Coordinates of which no gradient is wanted may be changed after the call, or be made in
+        # inference mode; those relative to a centre stand for them.
+        ctx.moving = any(ctx.needs_input_grad[:2])
+        ctx.rules, ctx.shape = rules, x.shape
+        save(ctx, parameters, (x, y) if ctx.moving else (), *kept)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        rules: Rules = ctx.rules
+        parameters, moved, *kept = saved(ctx)
+        if wants_plain(grads[0]):
+            z, centre = kept[0][0], rules.each[0].centre
+            x, y = moved or (z + z.new_tensor(centre)[:, None]).view(2, *ctx.shape)
+            return plain_slopes(
+                lambda x, y, _, *p: rules.plain(x, y, p), (x, y, None, *parameters), grads[0]
+            )
+        needed = ctx.moving, any(ctx.needs_input_grad[3:])
+        to_z, numbers = rules.slopes(grads[0], kept, needed)
+        to_x, to_y = (None, None) if to_z is None else to_z.view(2, *ctx.shape)
+        return to_x, to_y, None, *like(parameters, numbers, grads[0])
+
+
+def save(ctx: Any, *groups: Sequence[Any]) -> None:
+    """Saves groups of tensors and numbers for the backward pass."""
+    ctx.saved = [[None if isinstance(v, Tensor) else v for v in group] for group in groups]
+    ctx.save_for_backward(*(v for group in groups for v in group if isinstance(v, Tensor)))
+
+
+def saved(ctx: Any) -> list[tuple[Any, ...]]:
+    """Returns what was saved, once: a checkpoint hands it out no more."""
+    tensors = iter(ctx.saved_tensors)
+    return [tuple(next(tensors) if v is None else v for v in group) for group in ctx.saved]
+
+
+def like(
+    parameters: Sequence[Parameter], numbers: Sequence[float], maps: Tensor
+) -> list[Tensor | None]:
+    """Turns slopes into tensors of the shapes of their parameters, if these are tensors."""
+    return [
+        (s if p.ndim == 0 else s.reshape(p.shape)) if isinstance(p, Tensor) else None
+        for p, s in zip(parameters, maps.new_tensor(numbers).unbind(), strict=True)
+    ]
+
+
+def plain_slopes(
+    function: Callable[..., Tensor], given: Sequence[Any], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Differentiates a function in those of its arguments that are tensors, by torch's means."""
+    varied = [i for i, v in enumerate(given) if isinstance(v, Tensor)]
+
+    def of_tensors(*tensors: Tensor) -> Tensor:
+        found = dict(zip(varied, tensors, strict=True))
+        return function(*(found.get(i, v) for i, v in enumerate(given)))
+
+    slopes = torch.func.vjp(of_tensors, *(given[i] for i in varied))[1](grad)
+    found = dict(zip(varied, slopes, strict=True))
+    return tuple(found.get(i) for i in range(len(given)))
+
+
+def add_product(total: Tensor, matrix: Tensor, maps: Tensor, *, first: bool) -> None:
+    """Adds the product of a matrix and maps to a total, or puts it there for the first."""
+    if first:
+        torch.mm(matrix, maps, out=total)
+    else:
+        total.addmm_(matrix, maps)
+
+
+def products(a: Tensor, b: Tensor) -> list[list[float]]:
+    """Sums the products of each row of one matrix with each of another.
+
+    As exact as sums of maps are, which the product of the matrices is not in single precision.
+    """
+    return (a[:, None] * b).sum(-1).tolist()
+
+
+def wants_plain(grad: Tensor) -> bool:
+    """Returns whether a gradient is to be taken by torch's operations.
+
+    It is to be differentiated once more, or is one of many at once, or something looks on.
+    """
+    if _looks_on() or torch.is_grad_enabled() or forward_mode():
+        return True
+    return is_legacy_batchedtensor(grad)
+
+
+def _looks_on() -> bool:
+    """Returns whether torch does other than it is told: records, casts, or computes no numbers."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return True
+    return _get_current_dispatch_mode() is not None
+
+
+def shortcut_is_open(x: Tensor, y: Tensor) -> bool:
+    """Returns whether a shortcut is worth while for maps at the coordinates."""
+    if _looks_on() or forward_mode():
+        return False
+    alike = x.shape == y.shape and x.dtype == y.dtype
+    return alike and x.device.type == "cpu" and x.ndim >= 2

@@ -1,61 +1,86 @@
-r"""The image of analytic light behind analytic mass, as one function of autograd.
+r"""The surface brightness of analytic light behind analytic mass, as one function of autograd.
 
-.. math:: I = B \, A \; S(\theta - \alpha(\theta)) \, ,
+.. math:: I = S(\theta - \alpha(\theta)) \, ,
 
 with :math:`\alpha` a sum of deflections and :math:`S` a sum of lights, all of which have a
-shortcut (:mod:`~lensrim.lensing.shortcut`). What autograd does between them would take a fifth of
-the time of the gradient at 128 pixels a side.
+shortcut (:mod:`~lensrim.lensing.shortcut`). Observing is left to autograd, so that the PSF may be
+one per sample, be changed, or be differentiated.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .shortcut import Parameter, Rules, like, plain_slopes, save, saved, wants_plain
+from .shortcut import (
+    Parameter,
+    Rules,
+    like,
+    members_of,
+    plain_slopes,
+    save,
+    saved,
+    shortcut_is_open,
+    wants_plain,
+)
 
-Linear = Callable[[Tensor], Tensor]
+
+def lensed_brightness(light: object, mass: object, theta: Tensor) -> Tensor | None:
+    r"""Computes :math:`I` where there is a shortcut all the way, and a gradient may be wanted.
+
+    Arguments:
+        light: Light profile.
+        mass: Mass model.
+        theta: Positions of the rays [arcsec], with shape :math:`(2, kH, kW)`.
+
+    Returns:
+        The surface brightness, with shape :math:`(kH, kW)`; ``None`` if it is to be computed the
+        plain way, as it is where the rays themselves are differentiated.
+    """
+    if theta.requires_grad or not torch.is_grad_enabled() or not shortcut_is_open(*theta):
+        return None
+    deflection, brightness = (Rules.of(members_of(m), theta.dtype) for m in (mass, light))
+    if deflection is None or brightness is None:
+        return None
+    parameters = *deflection.parameters, *brightness.parameters
+    return Lensed.apply(theta, deflection, brightness, *parameters)
 
 
 class Lensed(torch.autograd.Function):
-    r"""Computes :math:`I`, with shape :math:`(1, 1, H, W)`.
+    r"""Computes :math:`I`, with shape :math:`(kH, kW)`.
 
     Its inputs are the rays :math:`\theta`, with shape :math:`(2, kH, kW)`, that are constant; the
-    operator :math:`B A` and its transpose; the functions of the deflection and of the light; and
-    their parameters, those of the deflection first.
+    functions of the deflection and of the light; and their parameters, those of the deflection
+    first.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        theta: Tensor,
-        observe: Linear,
-        transpose: Linear,
-        mass: Rules,
-        light: Rules,
-        *parameters: Parameter,
+        ctx: Any, theta: Tensor, mass: Rules, light: Rules, *parameters: Parameter
     ) -> Tensor:
         alpha, kept = mass.values(*theta.unbind())
         brightness, kept_light = light.values(*torch.sub(theta, alpha, out=alpha).unbind())
-        ctx.fixed, ctx.count = (theta, observe, transpose, mass, light), len(kept)
+        # The rays may be changed after the call; those relative to a centre stand for them.
+        ctx.rules, ctx.shape, ctx.count = (mass, light), theta.shape, len(kept)
         save(ctx, parameters, *kept, *kept_light)
-        return observe(brightness[None, None])
+        return brightness
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        theta, observe, transpose, mass, light = ctx.fixed
+        mass, light = ctx.rules
         parameters, *kept = saved(ctx)
-        nothing, first = (None,) * 5, len(mass.parameters)
+        nothing, first = (None,) * 3, len(mass.parameters)
         if wants_plain(grads[0]):
+            theta = mass.positions(kept[0], ctx.shape)
 
             def image(*given: Parameter) -> Tensor:
                 beta = theta - mass.plain(*theta, given[:first])
-                return observe(light.plain(*beta, given[first:])[None, None])
+                return light.plain(*beta, given[first:])
 
-            return *nothing, *plain_slopes(image, parameters, grads[0])
-        to_beta, of_light = light.slopes(transpose(grads[0]), kept[ctx.count :], (True, True))
+            needed = ctx.needs_input_grad[3:]
+            return *nothing, *plain_slopes(image, parameters, grads[0], needed)
+        to_beta, of_light = light.slopes(grads[0], kept[ctx.count :], (True, True))
         assert to_beta is not None
         _, of_mass = mass.slopes(to_beta, kept[: ctx.count], (False, True))
         numbers = [-n for n in of_mass] + of_light
-        return *nothing, *like(parameters, numbers, theta)
+        return *nothing, *like(parameters, numbers, to_beta)

@@ -142,6 +142,10 @@ class Rules:
             kept.append((z, *rule.add(flat, z, origin, first=i == 0)))
         return total, kept
 
+    def positions(self, kept: Tensors, shape: Sequence[int]) -> Tensor:
+        """Returns the coordinates, with shape (2, *), from what the first function keeps."""
+        return (kept[0] + kept[0].new_tensor(self.each[0].centre)[:, None]).view(*shape)
+
     def slopes(
         self, grad: Tensor, kept: Sequence[Tensors], needed: tuple[bool, bool]
     ) -> tuple[Tensor | None, list[float]]:
@@ -212,11 +216,9 @@ class _Sum(torch.autograd.Function):
         rules: Rules = ctx.rules
         parameters, moved, *kept = saved(ctx)
         if wants_plain(grads[0]):
-            z, centre = kept[0][0], rules.each[0].centre
-            x, y = moved or (z + z.new_tensor(centre)[:, None]).view(2, *ctx.shape)
-            return plain_slopes(
-                lambda x, y, _, *p: rules.plain(x, y, p), (x, y, None, *parameters), grads[0]
-            )
+            x, y = moved or rules.positions(kept[0], (2, *ctx.shape))
+            given, needed = (x, y, None, *parameters), ctx.needs_input_grad
+            return plain_slopes(lambda x, y, _, *p: rules.plain(x, y, p), given, grads[0], needed)
         needed = ctx.moving, any(ctx.needs_input_grad[3:])
         to_z, numbers = rules.slopes(grads[0], kept, needed)
         to_x, to_y = (None, None) if to_z is None else to_z.view(2, *ctx.shape)
@@ -246,18 +248,21 @@ def like(
 
 
 def plain_slopes(
-    function: Callable[..., Tensor], given: Sequence[Any], grad: Tensor
+    function: Callable[..., Tensor], given: Sequence[Any], grad: Tensor, needed: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
-    """Differentiates a function in those of its arguments that are tensors, by torch's means."""
-    varied = [i for i, v in enumerate(given) if isinstance(v, Tensor)]
+    """Differentiates a function in those of its arguments that are needed, by torch's means.
 
-    def of_tensors(*tensors: Tensor) -> Tensor:
-        found = dict(zip(varied, tensors, strict=True))
-        return function(*(found.get(i, v) for i, v in enumerate(given)))
-
-    slopes = torch.func.vjp(of_tensors, *(given[i] for i in varied))[1](grad)
-    found = dict(zip(varied, slopes, strict=True))
-    return tuple(found.get(i) for i in range(len(given)))
+    Not by ``torch.func``, which refuses to work where torch is told how to save tensors.
+    """
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # An alias of each: one may be made of another, of which the way to it is no part.
+        taken = [v.view_as(v) if n else v for v, n in zip(given, needed, strict=True)]
+        value = function(*taken)
+        varied = [v for v, n in zip(taken, needed, strict=True) if n]
+        found = torch.autograd.grad(value, varied, grad, create_graph=again, allow_unused=True)
+    slopes = iter(found)
+    return tuple(next(slopes) if n else None for n in needed)
 
 
 def add_product(total: Tensor, matrix: Tensor, maps: Tensor, *, first: bool) -> None:

@@ -20,13 +20,12 @@ from ..grid import PixelGrid
 from .convergence import KappaToAlpha
 from .interpolation import Bilinear, Interpolation
 from .jacobian import Deflector
-from .lensed import Lensed
+from .lensed import lensed_brightness
 from .light import Light, PointPSF, PointSource
 from .mass import stacked_deflection
 from .operation import Operation, only_plain
 from .psf import PSF, PSFKind
 from .ray_psf import RayPSF
-from .shortcut import Rules, members_of, shortcut_is_open
 from .source import PixelatedSource
 
 
@@ -209,8 +208,11 @@ class Simulator(nn.Module):
 
         Arguments:
             light: Light profile, its parameters numbers or of shape :math:`(B)`.
-            beta: Rays at which it is seen; the unlensed ones (light of the lens galaxy) if
-                ``None``.
+            beta: Rays at which it is seen [arcsec], with shape :math:`(B, 2, kH, kW)`; the
+                unlensed ones (light of the lens galaxy) if ``None``.
+
+        Returns:
+            The noise-free images, with shape :math:`(B, 1, H, W)`.
         """
         beta = self.theta if beta is None else beta
         # Parameters have the batch as their only dimension, maps a channel after it.
@@ -226,22 +228,14 @@ class Simulator(nn.Module):
         Arguments:
             light: Light profile, its parameters numbers or of shape :math:`(B)`.
             mass: Mass model, likewise, or many planes of them.
-        """
-        quick = self._quick(light, mass)
-        return self.render(light, self.rays(mass)) if quick is None else quick
 
-    def _quick(self, light: Light, mass: Deflector) -> Tensor | None:
-        """Computes the image as one function of autograd, if there is a shortcut all the way."""
-        theta = self.theta[0]
-        constant = self.psf is None or not self.psf.transfer.requires_grad
-        if not (constant and torch.is_grad_enabled() and shortcut_is_open(*theta)):
-            return None
-        deflection, brightness = (Rules.of(members_of(m), theta.dtype) for m in (mass, light))
-        if deflection is None or brightness is None:
-            return None
-        parameters = *deflection.parameters, *brightness.parameters
-        operators = self.observe, self._transpose
-        return Lensed.apply(theta, *operators, deflection, brightness, *parameters)
+        Returns:
+            The noise-free images, with shape :math:`(B, 1, H, W)`.
+        """
+        brightness = lensed_brightness(light, mass, self.theta[0])
+        if brightness is None:
+            return self.render(light, self.rays(mass))
+        return self.observe(brightness[None, None])
 
     def _transpose(self, image: Tensor) -> Tensor:
         r"""Applies :math:`A^T B^T` to images with shape :math:`(B, 1, H, W)`."""

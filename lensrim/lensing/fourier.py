@@ -176,7 +176,7 @@ def _in_parts(
 ) -> Tensor:
     """Computes the product of a batch, as many samples at once as are best."""
     result = (*lead, *shape)
-    per = 0 if len(image) == 1 else _samples_at_once(image, factor)
+    per = _samples_at_once(image, factor)
     # Samples stay apart only where all dimensions do: the others are summed over.
     if per == 0 or len(lead) != image.ndim - 2 or lead[:1] != image.shape[:1]:
         return _product(image, factor, size, result)
@@ -196,7 +196,7 @@ def _product(image: Tensor, factor: Tensor, size: tuple[int, int], shape: Shape)
     spectrum = _multiplied(_rfft(image, size), factor, shape[:-2])
     columns = torch.fft.ifft(spectrum)
     if size[0] % 64 == 0 and image.device.type == "cpu":
-        # Read across columns that are a power of two apart, a cache keeps few of them at a time.
+        # Read across columns that are a multiple of 64 apart, a cache keeps few of them at a time.
         columns = columns.narrow(-1, 0, min(shape[-2] | 1, size[0])).contiguous()
     rows = columns.narrow(-1, 0, shape[-2]).mT
     return torch.fft.irfft(rows, n=size[1]).narrow(-1, 0, shape[-1])

@@ -21,7 +21,7 @@ from .operation import forward_mode
 
 Parameter = float | Tensor
 Tensors = tuple[Tensor, ...]
-Point = tuple[float, ...]
+Point = tuple[float, float]
 
 
 class Shortcut(ABC):
@@ -40,7 +40,8 @@ class Shortcut(ABC):
     """Whether positions may be relative to any origin, which saves maps of others."""
 
     def __init__(self, dtype: torch.dtype, *numbers: float) -> None:
-        self.centre, self.count = numbers[-2:], len(numbers)
+        self.centre: Point = (numbers[-2], numbers[-1])
+        self.count = len(numbers)
 
     @staticmethod
     @abstractmethod
@@ -67,7 +68,8 @@ class Shortcut(ABC):
             z: The positions.
             origin: What they are relative to: the centre, but for what is linear.
             kept: What :meth:`add` has kept.
-            needed: Which of the two are asked for; in place of another there may be anything.
+            needed: Which of the two are asked for; in place of the first there may be ``None``,
+                in place of the second any numbers, one for each parameter.
         """
 
 
@@ -84,8 +86,13 @@ class Quick(ABC):
 
 
 def members_of(model: object) -> list[Member]:
-    """Returns the functions that a model adds up; none if there is no shortcut to it."""
-    return model.shortcuts() if isinstance(model, Quick) else []
+    """Returns the functions that a model adds up; none if there is no shortcut to it.
+
+    There is none to what inherits it: a subclass may compute something else.
+    """
+    if not isinstance(model, Quick) or "shortcuts" not in vars(type(model)):
+        return []
+    return model.shortcuts()
 
 
 def all_members(models: Iterable[object]) -> list[Member]:
@@ -110,7 +117,12 @@ class Rules:
 
     @classmethod
     def of(cls, members: Sequence[Member], dtype: torch.dtype) -> "Rules | None":
-        """Looks at the parameters; ``None`` if there are no functions, or it is no shortcut."""
+        """Looks at the parameters, numbers or tensors with shape () or (1), on a CPU.
+
+        Returns:
+            What is ready; ``None`` if there are no functions, or it is no shortcut, as with
+            parameters of several objects, in other places, or of other kinds.
+        """
         if not members:
             return None
         rules, parameters, batch = [], [], False
@@ -122,7 +134,11 @@ class Rules:
                         if p.ndim > 1 or p.numel() != 1:
                             return None
                         batch = True
+                    if p.device.type != "cpu" or p.is_complex():
+                        return None
                     p = p.item()
+                elif not isinstance(p, int | float):
+                    return None
                 numbers.append(p)
             if not kind.takes(dtype, *numbers):
                 return None
@@ -131,7 +147,15 @@ class Rules:
         return cls(rules, parameters, batch)
 
     def values(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensors]]:
-        """Computes the sum, with shape (*lead, *), and what each function keeps of it."""
+        """Computes the sum.
+
+        Arguments:
+            x, y: Coordinates with shape (*).
+
+        Returns:
+            The sum, with shape (*lead, *), and what each function keeps of it, the positions with
+            shape (2, N) first.
+        """
         lead, origin = self.each[0].lead, self.each[0].centre
         total = x.new_empty(*lead, *x.shape)
         flat = total.view(*lead, -1)
@@ -149,7 +173,16 @@ class Rules:
     def slopes(
         self, grad: Tensor, kept: Sequence[Tensors], needed: tuple[bool, bool]
     ) -> tuple[Tensor | None, list[float]]:
-        """Turns the gradient in the sum into those in the positions and all parameters."""
+        """Turns the gradient in the sum into those in the positions and all parameters.
+
+        Arguments:
+            grad: The gradient, with shape (*lead, *).
+            kept: What :meth:`values` has kept.
+            needed: Which of the two are asked for.
+
+        Returns:
+            The gradients, with shape (2, N), and a number for each parameter.
+        """
         lead, origin = self.each[0].lead, self.each[0].centre
         flat, to_z, numbers = grad.reshape(*lead, -1), None, []
         for rule, (z, *rest) in zip(self.each, kept, strict=True):
@@ -159,7 +192,12 @@ class Rules:
         return to_z, numbers
 
     def plain(self, x: Tensor, y: Tensor, parameters: Iterable[Parameter]) -> Tensor:
-        """Computes the sum in operations of torch's, for any parameters."""
+        """Computes the sum in operations of torch's, with shape (*lead, *), for any parameters.
+
+        Arguments:
+            x, y: Coordinates with shape (*).
+            parameters: Numbers, or tensors with shape () or (1).
+        """
         every = (
             p.to(x.dtype).reshape(()) if isinstance(p, Tensor) else x.new_tensor(p)
             for p in parameters
@@ -182,7 +220,7 @@ def shortcut_to(model: Quick, x: Tensor, y: Tensor) -> Tensor | None:
         The values, with shape (*lead, *, H, W), and a batch of one where a parameter has one;
         ``None`` if it is to be computed the plain way.
     """
-    rules = Rules.of(model.shortcuts(), x.dtype) if shortcut_is_open(x, y) else None
+    rules = Rules.of(members_of(model), x.dtype) if shortcut_is_open(x, y) else None
     if rules is None:
         return None
     if rules.batch and x.ndim == 2:
@@ -221,8 +259,13 @@ class _Sum(torch.autograd.Function):
             return plain_slopes(lambda x, y, _, *p: rules.plain(x, y, p), given, grads[0], needed)
         needed = ctx.moving, any(ctx.needs_input_grad[3:])
         to_z, numbers = rules.slopes(grads[0], kept, needed)
-        to_x, to_y = (None, None) if to_z is None else to_z.view(2, *ctx.shape)
+        to_x, to_y = (None, None) if to_z is None else _apart(to_z.view(2, *ctx.shape))
         return to_x, to_y, None, *like(parameters, numbers, grads[0])
+
+
+def _apart(both: Tensor) -> Iterable[Tensor]:
+    # Of gradients that share their memory, to change one is to have changed the other.
+    return (each.clone() for each in both.unbind())
 
 
 def save(ctx: Any, *groups: Sequence[Any]) -> None:
@@ -243,7 +286,7 @@ def like(
     """Turns slopes into tensors of the shapes of their parameters, if these are tensors."""
     return [
         (s if p.ndim == 0 else s.reshape(p.shape)) if isinstance(p, Tensor) else None
-        for p, s in zip(parameters, maps.new_tensor(numbers).unbind(), strict=True)
+        for p, s in zip(parameters, _apart(maps.new_tensor(numbers)), strict=True)
     ]
 
 
@@ -293,7 +336,9 @@ def wants_plain(grad: Tensor) -> bool:
 
 def _looks_on() -> bool:
     """Returns whether torch does other than it is told: records, casts, or computes no numbers."""
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    if torch.is_autocast_enabled("cpu"):
         return True
     return _get_current_dispatch_mode() is not None
 
@@ -302,5 +347,5 @@ def shortcut_is_open(x: Tensor, y: Tensor) -> bool:
     """Returns whether a shortcut is worth while for maps at the coordinates."""
     if _looks_on() or forward_mode():
         return False
-    alike = x.shape == y.shape and x.dtype == y.dtype
-    return alike and x.device.type == "cpu" and x.ndim >= 2
+    alike = x.shape == y.shape and x.dtype == y.dtype and x.device == y.device
+    return alike and x.is_floating_point() and x.device.type == "cpu" and x.ndim >= 2

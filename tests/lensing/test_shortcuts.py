@@ -20,6 +20,7 @@ from lensrim.lensing.light.brightness import SersicBrightness
 from lensrim.lensing.mass import SIE, SIS, Shear
 from lensrim.lensing.mass.isothermal import IsothermalDeflection
 from lensrim.lensing.mass.linear import ShearDeflection
+from lensrim.lensing.mass.sums import stacked_deflection
 from lensrim.lensing.psf import PSF
 from lensrim.lensing.shortcut import Rules, Shortcut, _Sum, shortcut_is_open
 from lensrim.lensing.simulator import Simulator
@@ -490,12 +491,88 @@ def test_nothing_is_traced_but_the_plain_way():
     torch.testing.assert_close(traced(grad)(2 * grad), 2 * traced(grad)(grad))
 
 
+class Doubled(Shear):
+    """A shear of twice the deflection."""
+
+    def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        ax, ay = super().deflection(x, y)
+        return 2 * ax, 2 * ay
+
+
+class Fewer(mass.Sum):
+    """A sum without what comes first."""
+
+    def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return mass.Sum(self.components[1:]).deflection(x, y)
+
+
+def test_a_subclass_computes_what_it_says():
+    x, y, _ = (t.detach() for t in inputs(LENS, (3, 4)))
+    lens, shear = SIE(*LENS), Shear(*SHEAR)
+    with_double = torch.stack(mass.Sum([lens, Doubled(*SHEAR)]).deflection(x, y))
+    right = torch.stack(mass.Sum([lens, shear, shear]).deflection(x, y))
+    torch.testing.assert_close(with_double, right)
+    torch.testing.assert_close(
+        stacked_deflection(Doubled(*SHEAR), x, y), right - torch.stack(lens.deflection(x, y))
+    )
+    fewer = stacked_deflection(Fewer([lens, shear]), x, y)
+    torch.testing.assert_close(fewer, torch.stack(shear.deflection(x, y)))
+
+
+@EVERY
+def test_each_gradient_may_be_changed_without_the_others(shortcut: Function, numbers):
+    x, y, parameters = inputs(numbers)
+    each = [p.detach().requires_grad_() for p in parameters]
+    rules = Rules.of(list(shortcut.members(parameters.detach())), x.dtype)
+    assert rules is not None
+    value = _Sum.apply(x, y, rules, *each)
+    slopes = torch.autograd.grad(value.sum(), [x, y, *each])
+    weight = torch.tensor(3.0, dtype=x.dtype, requires_grad=True)
+    kept = [s.clone() for s in slopes[::2]]
+    products = [weight * s for s in slopes[::2]]  # torch keeps them for the gradient
+    for slope in slopes[1::2]:
+        slope.mul_(2)
+    torch.testing.assert_close(list(slopes[::2]), kept)
+    found = torch.autograd.grad(sum((p.sum() for p in products), weight), weight)[0]
+    torch.testing.assert_close(found, 1 + sum((k.sum() for k in kept), torch.zeros_like(weight)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@KINDS
+def test_a_traced_function_takes_other_numbers(kind, method, numbers):
+    x, y, parameters = (t.detach() for t in inputs(numbers, (3, 4)))
+
+    def value(p: Tensor) -> Tensor:
+        return joined(getattr(kind(*p.unbind()), method), x, y)
+
+    traced = torch.jit.trace(value, (parameters,), check_trace=False)
+    torch.testing.assert_close(traced(1.1 * parameters), value(1.1 * parameters))
+
+
+def test_parameters_elsewhere_go_the_plain_way():
+    elsewhere = torch.ones((), device="meta")
+    assert Rules.of([(ShearDeflection, (0.1, 0.1, elsewhere, 0.0))], torch.float64) is None
+
+
+def test_whole_numbers_are_parameters_without_a_gradient():
+    x, y, parameters = inputs(LENS, (3, 4))
+    x, y, one = x.detach(), y.detach(), torch.tensor(1)
+
+    def second(theta_E: Tensor) -> tuple[Tensor, ...]:
+        total = torch.stack(SIE(theta_E, *parameters[1:]).deflection(x, y)).square().sum()
+        (slope,) = torch.autograd.grad(total, parameters, create_graph=True)
+        return slope, *torch.autograd.grad(slope.sum(), parameters)
+
+    torch.testing.assert_close(second(one), second(one.double()))
+
+
 def test_it_is_closed_to_positions_without_maps():
     x = torch.ones(3)
     assert not shortcut_is_open(x, x)
     assert shortcut_is_open(x[None], x[None])
     assert not shortcut_is_open(x[None], x[None].mT)
     assert not shortcut_is_open(x[None], x[None].double())
+    assert not shortcut_is_open(x[None].int(), x[None].int())
 
 
 @pytest.mark.parametrize("e1", [0.0, 1.0, 1.3, float("nan")])

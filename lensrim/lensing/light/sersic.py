@@ -40,7 +40,15 @@ class Sersic(Quick):
         return [(SersicBrightness, profile + place)]
 
     def surface_brightness(self, x: Tensor, y: Tensor) -> Tensor:
-        """Computes the surface brightness, with the shape of the coordinates."""
+        """Computes the surface brightness.
+
+        Arguments:
+            x, y: Coordinates [arcsec], with shape :math:`(*, H, W)`.
+
+        Returns:
+            The profile, with the shape of the coordinates, and the batch of the parameters before
+            it.
+        """
         quick = shortcut_to(self, x, y)
         if quick is not None:
             return quick

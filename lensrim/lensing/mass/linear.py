@@ -47,4 +47,4 @@ class ShearDeflection(Shortcut):
         return to_z, [*to_shear, -g1 * sx - g2 * sy, g1 * sy - g2 * sx]
 
     def _shift(self, origin: Point) -> Point:
-        return tuple(o - c for o, c in zip(origin, self.centre, strict=True))
+        return origin[0] - self.centre[0], origin[1] - self.centre[1]

@@ -12,17 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .shortcut import (
-    Parameter,
-    Rules,
-    like,
-    members_of,
-    plain_slopes,
-    save,
-    saved,
-    shortcut_is_open,
-    wants_plain,
-)
+from .by_hand import like, plain_slopes, save, saved, shortcut_is_open, wants_plain
+from .shortcut import Parameter, Rules, members_of
 
 
 def lensed_brightness(light: object, mass: object, theta: Tensor) -> Tensor | None:

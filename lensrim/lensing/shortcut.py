@@ -7,17 +7,15 @@ batch go the plain way, and so does whatever is differentiated in another way th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_legacy_batchedtensor  # pyright: ignore
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from .operation import forward_mode
+from .by_hand import apart, like, plain_slopes, save, saved, shortcut_is_open, wants_plain
 
 Parameter = float | Tensor
 Tensors = tuple[Tensor, ...]
@@ -259,53 +257,8 @@ class _Sum(torch.autograd.Function):
             return plain_slopes(lambda x, y, _, *p: rules.plain(x, y, p), given, grads[0], needed)
         needed = ctx.moving, any(ctx.needs_input_grad[3:])
         to_z, numbers = rules.slopes(grads[0], kept, needed)
-        to_x, to_y = (None, None) if to_z is None else _apart(to_z.view(2, *ctx.shape))
+        to_x, to_y = (None, None) if to_z is None else apart(to_z.view(2, *ctx.shape))
         return to_x, to_y, None, *like(parameters, numbers, grads[0])
-
-
-def _apart(both: Tensor) -> Iterable[Tensor]:
-    # Of gradients that share their memory, to change one is to have changed the other.
-    return (each.clone() for each in both.unbind())
-
-
-def save(ctx: Any, *groups: Sequence[Any]) -> None:
-    """Saves groups of tensors and numbers for the backward pass."""
-    ctx.saved = [[None if isinstance(v, Tensor) else v for v in group] for group in groups]
-    ctx.save_for_backward(*(v for group in groups for v in group if isinstance(v, Tensor)))
-
-
-def saved(ctx: Any) -> list[tuple[Any, ...]]:
-    """Returns what was saved, once: a checkpoint hands it out no more."""
-    tensors = iter(ctx.saved_tensors)
-    return [tuple(next(tensors) if v is None else v for v in group) for group in ctx.saved]
-
-
-def like(
-    parameters: Sequence[Parameter], numbers: Sequence[float], maps: Tensor
-) -> list[Tensor | None]:
-    """Turns slopes into tensors of the shapes of their parameters, if these are tensors."""
-    return [
-        (s if p.ndim == 0 else s.reshape(p.shape)) if isinstance(p, Tensor) else None
-        for p, s in zip(parameters, _apart(maps.new_tensor(numbers)), strict=True)
-    ]
-
-
-def plain_slopes(
-    function: Callable[..., Tensor], given: Sequence[Any], grad: Tensor, needed: Sequence[bool]
-) -> tuple[Tensor | None, ...]:
-    """Differentiates a function in those of its arguments that are needed, by torch's means.
-
-    Not by ``torch.func``, which refuses to work where torch is told how to save tensors.
-    """
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # An alias of each: one may be made of another, of which the way to it is no part.
-        taken = [v.view_as(v) if n else v for v, n in zip(given, needed, strict=True)]
-        value = function(*taken)
-        varied = [v for v, n in zip(taken, needed, strict=True) if n]
-        found = torch.autograd.grad(value, varied, grad, create_graph=again, allow_unused=True)
-    slopes = iter(found)
-    return tuple(next(slopes) if n else None for n in needed)
 
 
 def add_product(total: Tensor, matrix: Tensor, maps: Tensor, *, first: bool) -> None:
@@ -322,30 +275,3 @@ def products(a: Tensor, b: Tensor) -> list[list[float]]:
     As exact as sums of maps are, which the product of the matrices is not in single precision.
     """
     return (a[:, None] * b).sum(-1).tolist()
-
-
-def wants_plain(grad: Tensor) -> bool:
-    """Returns whether a gradient is to be taken by torch's operations.
-
-    It is to be differentiated once more, or is one of many at once, or something looks on.
-    """
-    if _looks_on() or torch.is_grad_enabled() or forward_mode():
-        return True
-    return is_legacy_batchedtensor(grad)
-
-
-def _looks_on() -> bool:
-    """Returns whether torch does other than it is told: records, casts, or computes no numbers."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    if torch.is_autocast_enabled("cpu"):
-        return True
-    return _get_current_dispatch_mode() is not None
-
-
-def shortcut_is_open(x: Tensor, y: Tensor) -> bool:
-    """Returns whether a shortcut is worth while for maps at the coordinates."""
-    if _looks_on() or forward_mode():
-        return False
-    alike = x.shape == y.shape and x.dtype == y.dtype and x.device == y.device
-    return alike and x.is_floating_point() and x.device.type == "cpu" and x.ndim >= 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from types import FunctionType
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lensrim.grid import PixelGrid
 from lensrim.lensing import light, mass
+from lensrim.lensing.by_hand import shortcut_is_open
 from lensrim.lensing.lensed import Lensed
 from lensrim.lensing.light import Sersic
 from lensrim.lensing.light.brightness import SersicBrightness
@@ -22,7 +24,7 @@ from lensrim.lensing.mass.isothermal import IsothermalDeflection
 from lensrim.lensing.mass.linear import ShearDeflection
 from lensrim.lensing.mass.sums import stacked_deflection
 from lensrim.lensing.psf import PSF
-from lensrim.lensing.shortcut import Rules, Shortcut, _Sum, shortcut_is_open
+from lensrim.lensing.shortcut import Rules, Shortcut, _Sum
 from lensrim.lensing.simulator import Simulator
 
 LENS = (1.2, 0.1, -0.25, 0.02, -0.03)
@@ -545,7 +547,7 @@ def test_a_traced_function_takes_other_numbers(kind, method, numbers):
     def value(p: Tensor) -> Tensor:
         return joined(getattr(kind(*p.unbind()), method), x, y)
 
-    traced = torch.jit.trace(value, (parameters,), check_trace=False)
+    traced: Any = torch.jit.trace(value, (parameters,), check_trace=False)
     torch.testing.assert_close(traced(1.1 * parameters), value(1.1 * parameters))
 
 

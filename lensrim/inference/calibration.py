@@ -63,7 +63,6 @@ KINDS = {
 }
 """The kind of each quantity of a posterior: those of one kind share their numbers."""
 
-
 FLOORED = {"slope": False, "flux": True, "magnification": True}
 """Kinds that have a floor, and whether it is relative to the number."""
 
@@ -113,6 +112,11 @@ class Calibration:
                     f"calibration: scales must be positive and of {sorted(set(KINDS.values()))}, "
                     f"found {found.scale} of {kind}; make the file anew"
                 )
+            if not math.isfinite(found.exponent):
+                raise InputError(
+                    f"calibration: exponents must be finite, found {found.exponent} of {kind}; "
+                    "make the file anew"
+                )
             if not 0 <= found.floor < math.inf or (found.floor and kind not in FLOORED):
                 raise InputError(
                     f"calibration: floors must be 0 or more and of {sorted(FLOORED)}, found "
@@ -160,7 +164,10 @@ def read_calibration(text: str) -> Calibration:
     """
     try:
         held = json.loads(text)
-        scales = {k: Scale(*map(float, each)) for k, each in held.pop("scales").items()}
+        scales = {
+            k: Scale(float(s), float(b), *(float(f) for f in rest))
+            for k, (s, b, *rest) in held.pop("scales").items()
+        }
         low, high = map(float, held.pop("range"))
         return Calibration(scales, float(held.pop("dof")), (low, high), held)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -23,7 +23,7 @@ from .ascent import MacroProblem
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
-from .search import SHORT, STAGES, Scene, Stage, Starts, search
+from .search import SHORT, STAGES, Scene, Stage, Starts, climb, problem, search
 from .together import together
 
 SearchName = Literal["auto", "full"]
@@ -79,6 +79,7 @@ class Fit:
         problem, state: The last problem, and the macro-model.
         answer: Its maps.
         candidates: What the search ended with, the best first.
+        stage: The last stage of the search.
         notes: What the user should know of it, a line each.
     """
 
@@ -87,6 +88,7 @@ class Fit:
     state: MacroState
     answer: Answer
     candidates: MacroState
+    stage: Stage
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -118,7 +120,7 @@ class Fitted:
 
     @property
     def best(self) -> Fit:
-        """The one whose search ended with the highest evidence: with one and the same light."""
+        """The one whose search ended with the highest evidence, of one light and one stage."""
         return max(self.fits, key=lambda each: each.evidence)
 
 
@@ -161,12 +163,28 @@ class Fitter:
             return Fitted((first,), (), tuple(lines))
         # other candidates than before
         second = self.fit(seed + (way is full), lines, full.stages)
+        first = replace(first, candidates=self.compared(first, second.stage))
         found = Fitted((first, second), (), tuple(lines))
         kept = "first" if found.best is first else "second"
         said = f"chi2 of the arcs {first.chi2:.2f}, then {second.chi2:.2f}; the {kept} is kept"
         if first.chi2 <= AGAIN:
             said = f"{said}; the first was not what the network expected"
         return replace(found, notes=(f"searched twice: {said}",))
+
+    def compared(self, fit: Fit, stage: Stage) -> MacroState:
+        """Climbs from what a search ended with in another one's last stage.
+
+        Evidences of sources with more or fewer modes cannot be compared: of bright arcs they
+        differ by tens.
+        """
+        if fit.stage == stage:
+            return fit.candidates
+        with enough_memory(self.scene), self.stages("search", parts=1) as tick:
+            current = problem(self.scene, self.prior, stage)
+            begun = replace(fit.candidates, damping=torch.full_like(fit.candidates.damping, 0.03))
+            found = climb(current, current.tune(begun, rounds=6), stage.steps)
+            tick()
+        return found.select(found.value.argsort(descending=True))
 
     def fit(
         self,
@@ -212,7 +230,7 @@ class Fitter:
         with self.stages("source"):
             maps = mass_maps_of(scene, state)
             result = answer(scene, maps, state, source_fov=self.source_fov)
-        return Fit(scene, current, state, result, found, notes)
+        return Fit(scene, current, state, result, found, stages[-1], notes)
 
 
 def is_steady(before: Tensor, after: Tensor) -> bool:

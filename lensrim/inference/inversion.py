@@ -50,7 +50,8 @@ TINY = 1e-12
 """Softening of the squared radius of the warp, in units of the disc."""
 
 MODES, TUNED = 22, 18
-"""Highest orders of the source modes: of an answer, and where a source prior climbs."""
+"""Highest orders of the source modes: of an answer, and where the source prior of a machine's
+start, or of an answer, climbs."""
 
 NU = 1.0
 """Smoothness of the source prior: spectral index 2 (nu + 1) = 4."""

@@ -22,8 +22,7 @@ from ..lensing.cosmology import lens_scales
 from ..progress import Stages
 from ..zoo import DEFAULT
 from .answer import Answer
-from .ascent import MacroProblem
-from .fit import Fitter, SearchName, enough_memory
+from .fit import WAYS, Fit, Fitter, SearchName, enough_memory
 from .framing import coarsen, cut, frame_of, observe
 from .guess.starts import packaged_guesser
 from .learning import PARTS, Outcome, StageName, learn
@@ -42,13 +41,13 @@ if TYPE_CHECKING:
 
 SHARES = {
     "reading": 1,
-    "lens light": 29,
-    "search": 50,
-    "lens light with arcs": 10,
-    "source": 2,
-    "machine": 5,
-    "refinement": 5,
-    "report": 3,
+    "lens light": 5,
+    "search": 40,
+    "lens light with arcs": 25,
+    "source": 9,
+    "machine": 10,
+    "refinement": 10,
+    "report": 10,
 }
 """Stages, with the per cent of the time that they usually take."""
 
@@ -249,7 +248,7 @@ def reconstruct(
     has_light, device = options.lens_light != "none", options.device
     # A model that cannot be loaded is told before the work.
     machine = None if options.stage == "macro" else load_machine(options.model)
-    if options.search != "full":
+    if WAYS[options.search].draws is not None:
         packaged_guesser()
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
@@ -293,7 +292,7 @@ def reconstruct(
                     source_fov=options.source_fov,
                     tick=tick,
                 )
-        if (refinement := _refinement(options, machine, current, has_light)) is not None:
+        if (refinement := _refinement(options, machine, best, has_light)) is not None:
             with enough_memory(scene), stages("refinement"):
                 outcome = tried(refinement, options.refine, outcome, scene, state)
         notes = [*notes, *outcome.notes]
@@ -322,12 +321,12 @@ def reconstruct(
 def _refinement(
     options: ReconstructOptions,
     machine: Machine | None,
-    current: MacroProblem,
+    fit: Fit,
     has_light: bool,
 ) -> Refinement | None:
     """Returns the refinement that was asked for."""
     if options.refine == "descent":
-        return Descent(current.prior)
+        return Descent(fit.problem.prior, fit.stage)
     if options.refine == "weights" and machine is not None:
         return Adaptation(machine, has_light, seed=options.seed)
     return None

@@ -35,7 +35,7 @@ from .perturbation import (
     at_rays,
     packaged_prior,
 )
-from .search import STAGES, Scene, problem
+from .search import STAGES, Scene, Stage, problem
 from .view import MassMaps, macro_maps
 
 SCALES = (0.4, 0.85, 1.5, 2.1, 3.2)
@@ -135,6 +135,7 @@ def refine(
     perturbations: PerturbationPrior | None = None,
     scales: Sequence[float] = SCALES,
     steps: int = STEPS,
+    stage: Stage = STAGES[-1],
 ) -> Refined:
     """Refines a mass.
 
@@ -148,6 +149,8 @@ def refine(
             1: an image does not tell a change of the rings from a mass sheet.
         scales: Scales of that prior that are tried.
         steps: Steps of the ascent.
+        stage: The stage of the search that the macro-model is the best of: what it gains in
+            another, with other modes, would be counted as the perturbations' gain.
     """
     host = torch.device("cpu")
     scene, state = replace(scene, device=host), state.to(host)
@@ -156,7 +159,7 @@ def refine(
     if start is not None:
         offset = MassMaps(start.kappa - base.kappa, start.alpha - base.alpha)
         base = start
-    plain = perturbed(problem(scene, prior, STAGES[-1]), offset=offset, grid=grid)
+    plain = perturbed(problem(scene, prior, stage), offset=offset, grid=grid)
     # the same modes, and so the same evidence, with and without
     state = plain.tune(state, rounds=1, step=0.25)
     unit = Perturbations.of(shape, base.kappa, state.p[0], grid, subsample=plain.image.subsample)

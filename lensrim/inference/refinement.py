@@ -21,7 +21,7 @@ from .learning import ROUNDS, WORSE, Outcome
 from .macro import MacroPrior, MacroState
 from .perturbation import MACRO
 from .refine import refine
-from .search import Scene
+from .search import Scene, Stage
 from .view import MassMaps
 
 RefineName = Literal["none", "descent", "weights"]
@@ -42,9 +42,11 @@ class Descent:
 
     Arguments:
         prior: Prior of the macro-model.
+        stage: The last stage of its search.
     """
 
     prior: MacroPrior
+    stage: Stage
 
     def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
         """Refines the mass of the last answer.
@@ -53,7 +55,7 @@ class Descent:
         """
         last = outcome.last
         begun = None if outcome.begun == "macro" else maps_of(last)
-        refined = refine(scene, state, self.prior, start=begun)
+        refined = refine(scene, state, self.prior, start=begun, stage=self.stage)
         outcome = replace(outcome, refined=refined)
         if refined.scale == 0:
             note = "descent: the evidence prefers the mass unchanged"

@@ -6,8 +6,9 @@ of the source by :math:`e`, all standard normal, times one number that makes the
 .. math:: \sqrt{\nu / \chi^2_\nu} \, / \, t_\nu(0.8413) ,
 
 so that 68.27 % of the samples of a quantity are within its stated error. Maps and numbers of a
-sample belong together, up to the factors of the calibration, which differ among them. What is not
-guaranteed: that a convergence stays positive.
+sample belong together, up to the factors and the floors of the calibration, which differ among
+them: the flux of a sample's map may scatter by less than its number. What is not guaranteed: that
+a convergence stays positive.
 """
 
 import math

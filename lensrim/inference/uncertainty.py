@@ -73,15 +73,15 @@ class Uncertainty:
         return (by_mass + own).sqrt().numpy() * self.factor("source")
 
     def widening(self, name: str) -> float:
-        """Returns the stated error of a number over the posterior's, the floor included."""
-        number = self.posterior.numbers[name]
-        error = self.calibration.error(name, number.std, number.value, self.snr)
-        return error / number.std if number.std > 0 else self.factor(name)
+        """Returns the stated error of a number over the posterior's, 1 where that is zero."""
+        std = self.posterior.numbers[name].std
+        return self.errors[name] / std if std > 0 else 1.0
 
     @property
     def errors(self) -> dict[str, float]:
-        """Errors of the numbers, by name."""
-        return {n: each.std * self.widening(n) for n, each in self.posterior.numbers.items()}
+        """Errors of the numbers, by name; not less than their floors."""
+        numbers, error_of = self.posterior.numbers.items(), self.calibration.error
+        return {name: error_of(name, each.std, each.value, self.snr) for name, each in numbers}
 
 
 def uncertainty_of(

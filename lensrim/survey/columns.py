@@ -129,6 +129,7 @@ FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
     "machine not used": _doubted("RANGE"),
     "neighbours masked": lambda lens, product: (product.value("NNEIGH") or 0) > 0,
     "done on the CPU for want of memory": _said(ON_THE_CPU),
+    "light and arcs not settled": _said("lens light and arcs were fitted in turn"),
     "arcs fitted badly": _doubted("CHI2"),
     "pattern in the residual": _doubted("PATTERN"),
     "peak in the residual": _doubted("PEAK"),

@@ -38,7 +38,7 @@ def run(scene: Scene) -> tuple[Scene, MacroState, Answer, Tensor]:
         replace(STAGES[-1], modes=6, steps=2, keep=1),
     )
     problem, state = search(scene, prior, stages=stages)
-    scene, problem, state = together(scene, problem, state, prior)
+    scene, problem, state = together(scene, problem, state, prior, stages[-1])
     return (
         scene,
         state,

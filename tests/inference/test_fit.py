@@ -69,6 +69,17 @@ def test_what_surprises_the_network_is_searched_for_in_all_of_the_prior(
     assert f"the {kept} is kept" in found.notes[0]
 
 
+def test_evidences_are_compared_in_one_stage(scene: Scene, begun: list[int]):
+    own = fitter(scene)
+    fit = own(0).best
+    assert own.compared(fit, fit.stage) is fit.candidates
+    finer = replace(fit.stage, modes=9, steps=4)
+    found = own.compared(fit, finer)
+    current = problem(scene, own.prior, finer)
+    torch.testing.assert_close(found.value, current.evaluate(found.p, found))
+    assert float(found.value[0]) != float(fit.candidates.value[0])
+
+
 def test_chi2_is_that_in_the_noise_of_the_sky(scene: Scene, begun: list[int]):
     found = fitter(scene)(0).best
     other = replace(found, scene=replace(found.scene, noise_scale=2 * found.scene.noise_scale))

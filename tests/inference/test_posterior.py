@@ -217,6 +217,17 @@ def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
         assert (np.abs(change) < half * error).mean() == pytest.approx(0.95, abs=0.03), name
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+def test_an_error_is_not_less_than_its_floor(wide: Uncertainty, floor: float):
+    stated = replace(wide, calibration=Calibration({"slope": Scale(1.2, floor=floor)}))
+    std = wide.posterior.numbers["slope"].std
+    assert stated.errors["slope"] == pytest.approx(math.hypot(1.2 * std, floor))
+    sure = replace(wide.posterior.numbers["slope"], axes=torch.zeros(1), scatter=torch.zeros(1))
+    numbers = {**wide.posterior.numbers, "slope": sure}
+    stated = replace(stated, posterior=replace(wide.posterior, numbers=numbers))
+    assert (stated.errors["slope"], stated.widening("slope")) == (floor, 1.0)
+
+
 def test_maps_and_numbers_of_a_sample_belong_together(
     wide: Uncertainty, result: Answer, scene: Scene
 ):

@@ -60,7 +60,7 @@ def first(case: tuple[Mock, Scene, MacroState]) -> Answer:
 @pytest.fixture(scope="module")
 def outcome(case: tuple[Mock, Scene, MacroState], first: Answer) -> Outcome:
     _, scene, state = case
-    return Descent(prior_of(scene, False))(Outcome({"macro": first}), scene, state)
+    return Descent(prior_of(scene, False), STAGES[-1])(Outcome({"macro": first}), scene, state)
 
 
 @pytest.fixture(scope="module")

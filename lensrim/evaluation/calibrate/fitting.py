@@ -106,7 +106,8 @@ def _floored(deviations: Deviations, dof: float) -> tuple[Scale, float]:
         return Scale(math.exp(x[0]), floor=math.exp(x[1]))
 
     # a standard deviation of the median lens: where the two parts are told from each other
-    start = [0.0, -math.log(float(np.median(deviations.unit)))]
+    unit = deviations.unit[deviations.unit > 0]
+    start = [0.0, -math.log(float(np.median(unit)))]
     limits = [(start[0] - 3, start[0] + 3), (start[1] - 7, start[1] + 5)]
     best = minimize(lambda x: deviations.loss(scale_of(x), dof), start, bounds=limits)
     return scale_of(best.x), float(best.fun)

@@ -223,7 +223,8 @@ class Simulator(nn.Module):
 
         It is ``render(light, rays(mass))``. For one lens on a CPU, of models that have shortcuts
         (:class:`~lensrim.lensing.mass.SIE`, :class:`~lensrim.lensing.mass.Shear` and
-        :class:`~lensrim.lensing.light.Sersic` and their sums), its gradient takes about a tenth less time.
+        :class:`~lensrim.lensing.light.Sersic` and their sums), its gradient takes about a
+        tenth less time.
 
         Arguments:
             light: Light profile, its parameters numbers or of shape :math:`(B)`.

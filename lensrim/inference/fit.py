@@ -23,7 +23,7 @@ from .ascent import MacroProblem
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
-from .search import SHORT, STAGES, Scene, Stage, Starts, climb, problem, search
+from .search import SHORT, STAGES, Scene, Stage, climb_anew, problem, search
 from .together import together
 
 SearchName = Literal["auto", "full"]
@@ -38,16 +38,14 @@ class Way:
         stages: Its stages.
         draws: Draws from each guess of the network, beside its mean, to start from; without the
             network if ``None``.
-        kept: Starts that are climbed from, of each core.
     """
 
     stages: tuple[Stage, ...]
     draws: int | None = None
-    kept: int = 0
 
 
 WAYS: dict[SearchName, Way] = {
-    "auto": Way(SHORT, draws=1, kept=1),
+    "auto": Way(SHORT, draws=1),
     "full": Way(STAGES),
 }
 """The ways of the search."""
@@ -59,7 +57,7 @@ it."""
 
 SURPRISE = 6.0
 """Widths between a macro-model and the network's guesses above which all of the prior is
-searched. Of 120 validation mocks 5 are searched for again."""
+searched. Of 57 validation mocks one is searched for again."""
 
 ROUNDS = 4
 """Rounds of the lens light jointly with the arcs, at most. Where much light of the lens had been
@@ -156,7 +154,7 @@ class Fitter:
         guesses, starts = None, None
         if way.draws is not None:
             guesses = guesses_of(self.coarse or self.scene, self.prior)
-            starts = Starts(guesses.starts(seed, draws=way.draws), way.kept)
+            starts = guesses.starts(seed, draws=way.draws)
         first = self.fit(seed, lines, way.stages, starts)
         surprise = guesses.distance(first.state.p[0].cpu()) if guesses else 0.0
         if first.chi2 <= AGAIN and surprise <= SURPRISE:
@@ -181,8 +179,7 @@ class Fitter:
             return fit.candidates
         with enough_memory(self.scene), self.stages("search", parts=1) as tick:
             current = problem(self.scene, self.prior, stage)
-            begun = replace(fit.candidates, damping=torch.full_like(fit.candidates.damping, 0.03))
-            found = climb(current, current.tune(begun, rounds=6), stage.steps)
+            found = climb_anew(current, fit.candidates, stage.steps)
             tick()
         return found.select(found.value.argsort(descending=True))
 
@@ -191,7 +188,7 @@ class Fitter:
         seed: int,
         lines: list[str],
         stages: tuple[Stage, ...],
-        starts: Starts | None = None,
+        starts: Tensor | None = None,
     ) -> Fit:
         """Finds a macro-model, and the source that belongs to it.
 

@@ -32,7 +32,8 @@ class Stage:
     Arguments:
         modes: Highest order of the source modes.
         steps: Levenberg-Marquardt steps.
-        keep: Candidates that enter it, if there are as many; of a first stage it does not count.
+        keep: Candidates that enter it, if there are as many; of given ones as many
+            with each core, and of those that are drawn ``SHAPES`` of each bin of the radius.
         softening: Extra noise, relative to the peak of the arcs.
         hope: Loss of log-evidence in the stage before, against the best candidate, beyond which a
             candidate does not enter.
@@ -254,19 +255,6 @@ def best_of_starts(current: MacroProblem, state: MacroState, kept: int) -> Macro
     return joined([distinct(tuned.select(part), kept, np.inf) for part in parts])
 
 
-@dataclass(frozen=True)
-class Starts:
-    """Creates what a search starts from, in place of candidates of all of the prior.
-
-    Arguments:
-        p: Parameters, with shape (N, 8).
-        kept: Of them, those that are climbed from with each core.
-    """
-
-    p: Tensor
-    kept: int
-
-
 def joined(states: Sequence[MacroState]) -> MacroState:
     """Puts candidates after each other."""
     return MacroState(*(torch.cat([getattr(s, f) for s in states]) for f in FIELDS))
@@ -298,7 +286,7 @@ def search(
     *,
     coarse: Scene | None = None,
     stages: tuple[Stage, ...] = STAGES,
-    starts: Starts | None = None,
+    starts: Tensor | None = None,
     seed: int = 0,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[MacroProblem, MacroState]:
@@ -309,7 +297,8 @@ def search(
         prior: Prior of the parameters.
         coarse: The same on larger pixels, for the first stages.
         stages: What to do.
-        starts: What to start from; candidates that are drawn from the prior by default.
+        starts: Parameters to start from, with shape (N, 8); candidates that are drawn from the
+            prior by default.
         seed: Seed of the candidates that are drawn.
         report: Called with a line after every stage.
 
@@ -321,8 +310,8 @@ def search(
     if starts is None:
         state = draw(prior, scene.light.ellipticity.mean(0), **first, seed=seed)
     else:
-        cores = torch.tensor(CORES, dtype=torch.float64).repeat_interleave(len(starts.p))
-        state = unclimbed(starts.p.repeat(len(CORES), 1), cores, **first)
+        cores = torch.tensor(CORES, dtype=torch.float64).repeat_interleave(len(starts))
+        state = unclimbed(starts.repeat(len(CORES), 1), cores, **first)
     state = state.to(scene.device)
     current = None
     for i, stage in enumerate(stages):
@@ -332,12 +321,19 @@ def search(
         elif starts is None:
             state = best_of_bins(current, state)
         else:
-            state = best_of_starts(current, state, starts.kept)
-        state = replace(state, damping=torch.full_like(state.damping, 0.03))
-        state = climb(current, current.tune(state, rounds=6), stage.steps)
+            state = best_of_starts(current, state, max(1, stage.keep // len(CORES)))
+        state = climb_anew(current, state, stage.steps)
         report(describe(stage, state))
     assert current is not None
     return current, state.select(state.value.argsort(descending=True))
+
+
+def climb_anew(
+    current: MacroProblem, state: MacroState, steps: int, *, rounds: int = 6
+) -> MacroState:
+    """Climbs in another problem than before: the source prior first, and with little damping."""
+    state = replace(state, damping=torch.full_like(state.damping, 0.03))
+    return climb(current, current.tune(state, rounds=rounds), steps)
 
 
 def climb(

@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from .answer import answer, mass_maps_of
 from .ascent import MacroProblem
 from .framing import structure_noise
 from .lens_light import LensLightFitter
 from .macro import MacroPrior, MacroState
-from .search import Scene, Stage, climb, problem
+from .search import Scene, Stage, climb_anew, problem
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
@@ -49,5 +48,4 @@ def together(
     structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))
     scene = replace(scene, structure=structure)
     current = problem(scene, prior, stage)
-    state = replace(state, damping=torch.full_like(state.damping, 0.03))
-    return scene, current, climb(current, current.tune(state, rounds=2), 4)
+    return scene, current, climb_anew(current, state, 4, rounds=2)

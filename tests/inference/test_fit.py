@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from ways import few_stages, short
 
 from lensrim.evaluation.mocks import Mock
@@ -23,7 +24,7 @@ from lensrim.inference.fit import (
 )
 from lensrim.inference.guess.starts import TURNS, Guesses
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import CORES, STAGES, Scene, Stage, Starts, best_of_starts, problem
+from lensrim.inference.search import CORES, STAGES, Scene, Stage, best_of_starts, problem
 from lensrim.inference.search import search as whole_search
 from lensrim.inference.together import prior_of
 from lensrim.progress import Stages
@@ -42,8 +43,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Searches of two stages, which note from how many starts they were told to climb."""
     calls: list[int] = []
 
-    def search(*args: Any, starts: Starts | None, **options: Any):
-        calls.append(0 if starts is None else len(starts.p))
+    def search(*args: Any, starts: Tensor | None, **options: Any):
+        calls.append(0 if starts is None else len(starts))
         return whole_search(*args, starts=starts, **options)
 
     monkeypatch.setattr(fitting, "search", search)

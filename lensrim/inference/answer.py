@@ -13,7 +13,6 @@ is already known, and is then one of what that source lacks.
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,7 +167,7 @@ def _solved(
     system = SourceSystem.of(scene, state, view, mean, tune)
     solution, k = system.solution, len(system.basis)
     z = solution.mean[0, :k]
-    lens_light, sky = _lights(scene, solution.mean[0, k:].numpy())
+    lens_light, sky = scene.lights(solution.mean[0, k:].numpy())
     alpha_x, alpha_y = view.alpha
     return Answer(
         kappa=deflector.kappa.numpy(),
@@ -216,10 +215,3 @@ def whitened(solution: Solution, basis: Tensor) -> Tensor:
     padded = torch.cat([modes, modes.new_zeros(total - k, modes.shape[1])])
     half = torch.linalg.solve_triangular(solution.factor[0], padded, upper=False)
     return half.reshape(total, *basis.shape[1:])
-
-
-def _lights(scene: Scene, amplitudes: Array) -> tuple[Array, float]:
-    """Adds the change of the templates to the expectation they were given."""
-    light = scene.light
-    total = light.amplitudes + amplitudes * scene.template_spread
-    return np.tensordot(total[:-1], light.templates[:-1], 1), float(total[-1])

@@ -2,19 +2,19 @@ r"""Lens light: concentric elliptical Gaussians plus a constant sky, convolved w
 
 .. math:: I(\theta) = B \sum_j a_j \exp\left(- \frac{|w_j|^2}{2 \sigma_j^2 (1 -
 |\epsilon_j|^2)}\right) + \mathrm{sky} ,
-          \qquad w_j = z - \epsilon_j \bar z \, , \quad a_j \geq 0 \, ,
+          \qquad w_j = z - \epsilon_j \bar z \, , \quad a_j > 0 \, ,
 
 with fixed, logarithmically spaced :math:`\sigma_j` (intermediate axis) and an ellipticity that
 runs linearly in :math:`\log\sigma` from an inner to an outer value, which follows twists.
-Amplitudes that are not negative make the profile fall monotonically with radius, so that a ring
-of arcs cannot be absorbed; the amplitudes are solved for (they are linear), the centre and the
-two ellipticities are searched.
+Positive amplitudes make the profile fall monotonically with radius, and a prior makes it smooth
+(:mod:`~.light_profile`), so that a ring of arcs cannot be absorbed; the amplitudes are solved for,
+the centre and the two ellipticities are searched.
 
 The arcs are unknown when the light is first fitted. They are only ever *brighter* than the lens,
 so pixels in connected, positive residuals are left out, round after round, until the set of
 pixels is stable. With the arcs' model at hand the light is fitted once more jointly with it
-(``whiten``), and in every solve for the source its amplitudes are free about the fit, of either
-sign.
+(``whiten``), and in every solve for the source its amplitudes are free about the fit, under the
+same prior to first order.
 
 References:
     Emsellem+ 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400 (multi-Gaussian expansion).
@@ -33,6 +33,7 @@ from ..grid import PixelGrid
 from ..lensing.psf import PSF, PSFKind
 from ..lensing.ray_psf import RayPSF
 from .gaussians import Array, Gaussians
+from .light_profile import roughness
 from .projection import Fitted, Pixels, Whiten, descend
 
 SUBSAMPLE = 3
@@ -97,14 +98,15 @@ class LensLight:
         ellipticity: Inner and outer (e1, e2), with shape (2, 2).
         templates: Convolved Gaussians with amplitude 1, then the sky, with shape (Q, H, W).
         amplitudes: Their amplitudes, with shape (Q).
-        level: Light at the radius of each Gaussian's width, zero for the sky, with shape (Q).
+        precision: Prior precision of the logarithms of those of the Gaussians, with shape
+            (Q - 1, Q - 1).
     """
 
     center: tuple[float, float]
     ellipticity: Array
     templates: Array
     amplitudes: Array
-    level: Array
+    precision: Array
 
     @property
     def image(self) -> Array:
@@ -116,6 +118,11 @@ class LensLight:
     def sky(self) -> float:
         """Constant sky, in the data's units."""
         return float(self.amplitudes[-1])
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether there is no lens galaxy, but sky alone."""
+        return len(self.templates) == 1
 
 
 class LensLightFitter:
@@ -130,7 +137,9 @@ class LensLightFitter:
         self.frame = frame
         half = min(frame.grid.fov) / 2
         self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
-        self.gaussians = Gaussians(frame.grid, self.sigmas, frame.operator(SUBSAMPLE))
+        blurs = frame.operator(SUBSAMPLE), frame.ray_operator(SUBSAMPLE)
+        self.gaussians = Gaussians(frame.grid, self.sigmas, *blurs)
+        self.precision = roughness(self.sigmas)
 
     def fit(
         self,
@@ -152,7 +161,7 @@ class LensLightFitter:
         pixels = Pixels.of(image, self.frame.sigma, use, whiten)
 
         def evaluate(shape: Array) -> Fitted:
-            return Fitted.of(self.gaussians, pixels, shape)
+            return Fitted.of(self.gaussians, pixels, shape, self.precision)
 
         reach = 2 * self.frame.fwhm + 2 * self.frame.grid.spacing
         bounds = np.array([reach, reach, 0.5, 0.5, 0.5, 0.5])
@@ -168,18 +177,13 @@ class LensLightFitter:
         return fitted.shape, self._light(fitted)
 
     def _light(self, fitted: Fitted) -> LensLight:
-        shape, spacing = fitted.shape, self.frame.grid.spacing
-        templates = fitted.templates.reshape(-1, *self.frame.grid.shape).numpy()
-        amplitudes = fitted.amplitudes.numpy()
-        light = np.einsum("q,qhw->hw", amplitudes[:-1], templates[:-1])
-        radius = self.frame.distance((shape[0], shape[1]))
-        rings = (np.abs(radius - min(s, radius.max() / 2)) < spacing for s in self.sigmas)
+        shape = fitted.shape
         return LensLight(
             center=(float(shape[0]), float(shape[1])),
             ellipticity=shape[2:].reshape(2, 2),
-            templates=templates,
-            amplitudes=amplitudes,
-            level=np.array([*(light[ring].mean() for ring in rings), 0.0]),
+            templates=fitted.templates.reshape(-1, *self.frame.grid.shape).numpy(),
+            amplitudes=fitted.amplitudes.numpy(),
+            precision=self.precision,
         )
 
     def _guesses(self, image: Array) -> list[Array]:

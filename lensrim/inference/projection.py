@@ -1,24 +1,23 @@
 r"""Fit of a shape whose amplitudes are solved for: variable projection with a robust loss.
 
 For a shape :math:`\eta` the image in units of its noise is :math:`d = T(\eta) a + r`. The
-amplitudes :math:`a` minimise :math:`|r|^2`, none of them negative but the last, that of the sky;
-the shape minimises
+amplitudes :math:`a` are those of the highest posterior under the prior of a smooth profile
+(:mod:`~.light_profile`), all positive but the last, that of the sky; the shape minimises
 
 .. math:: E(\eta) = \sum_i \left(\sqrt{1 + r_i^2} - 1\right) \, ,
 
-by Levenberg-Marquardt steps. With :math:`T` now the columns whose amplitudes are free (not held at
-zero), :math:`P` the projection off them and :math:`T^+` their pseudo-inverse, the residual changes
-by
+by Levenberg-Marquardt steps. With :math:`u` the logarithms of the positive amplitudes, and the
+amplitude of the sky, :math:`J = \partial (T a) / \partial u`, :math:`W` the prior precision and
+:math:`\partial T` the derivative by the shape, that the posterior stays at its highest means
 
-.. math:: \frac{\partial r}{\partial \eta} = - P \frac{\partial T}{\partial \eta} a
-          - (T^+)^T \frac{\partial T^T}{\partial \eta} r \, ,
+.. math:: H \, \partial u = \frac{\partial a}{\partial u} \, \partial T^T r
+          - J^T \partial T \, a \, , \qquad H = J^T J + W - \mathrm{diag}(a \, T^T r) \, ,
+          \qquad \partial r = - \partial T \, a - J \, \partial u \, ,
 
-which takes no further solve for amplitudes. What is not guaranteed: the set of free columns
-changes along the way, and there the derivative jumps.
+which takes no further solve for amplitudes.
 
 References:
-    Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413; Lawson & Hanson 1974, Solving Least Squares
-    Problems (amplitudes that are not negative).
+    Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413.
 """
 
 from collections.abc import Callable
@@ -28,10 +27,10 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import optimize
 from torch import Tensor
 
 from .gaussians import Array, Drawn, Gaussians
+from .light_profile import smooth_amplitudes
 
 Whiten = Callable[[Tensor], Tensor]
 
@@ -84,36 +83,6 @@ class Pixels:
         )
 
 
-def not_negative(columns: Tensor, image: Tensor) -> Tensor:
-    """Solves for amplitudes that are not negative but the last, which is free.
-
-    Arguments:
-        columns: Templates, with shape (n, Q).
-        image: What they are to explain, with shape (n).
-
-    Returns:
-        The amplitudes, with shape (Q).
-    """
-    scale = columns.norm(dim=0)
-    # what no used pixel sees, as under a mask on the core, stays out
-    scale = torch.where(scale > 1e-6 * scale.max(), scale, torch.inf)
-    scaled = columns / scale
-    # Of the triangular factor with the free column first, the rows below do not know of it.
-    system = torch.cat([scaled[:, -1:], scaled[:, :-1], image[:, None]], -1)
-    factor = torch.linalg.qr(system, mode="r").R.numpy()
-    others = _positive(factor[1:, 1:-1], factor[1:, -1])
-    free = (factor[0, -1] - factor[0, 1:-1] @ others) / factor[0, 0]
-    return torch.from_numpy(np.append(others, free)) / scale
-
-
-def _positive(columns: Array, image: Array) -> Array:
-    """Solves a small problem for amplitudes that are not negative."""
-    try:
-        return optimize.nnls(columns, image, maxiter=30 * columns.shape[1])[0]
-    except (RuntimeError, np.linalg.LinAlgError):  # columns that are alike can go round in circles
-        return optimize.lsq_linear(columns, image, (0, np.inf), method="bvls").x
-
-
 @dataclass(frozen=True)
 class Fitted:
     """Holds what a shape explains of the image.
@@ -126,6 +95,7 @@ class Fitted:
         columns: The same, whitened, with shape (n, Q).
         amplitudes: Their amplitudes, with shape (Q).
         residual: What is left of the image, with shape (n).
+        precision: Prior precision of the logarithms of the amplitudes, with shape (Q - 1, Q - 1).
     """
 
     shape: Array
@@ -135,17 +105,18 @@ class Fitted:
     columns: Tensor
     amplitudes: Tensor
     residual: Tensor
+    precision: Array
 
     @classmethod
-    def of(cls, gaussians: Gaussians, pixels: Pixels, shape: Array) -> "Fitted":
+    def of(cls, gaussians: Gaussians, pixels: Pixels, shape: Array, precision: Array) -> "Fitted":
         """Solves for the amplitudes at a shape."""
         drawn = gaussians.draw(shape)
         images = drawn.images()
         columns = torch.cat([pixels.take(images), pixels.sky[:, None]], -1)
-        amplitudes = not_negative(columns, pixels.image)
+        amplitudes = smooth_amplitudes(columns, pixels.image, precision)
         templates = torch.cat([images, torch.ones_like(images[:1])])
         residual = pixels.image - columns @ amplitudes
-        return cls(shape, pixels, drawn, templates, columns, amplitudes, residual)
+        return cls(shape, pixels, drawn, templates, columns, amplitudes, residual, precision)
 
     @cached_property
     def loss(self) -> float:
@@ -154,14 +125,18 @@ class Fitted:
 
     def jacobian(self) -> Tensor:
         """Returns the derivatives of the residual in the shape, with shape (n, 6)."""
-        free = self.amplitudes > 0
-        free[-1] = True
+        q, columns, residual = len(self.precision), self.columns, self.residual
         change = self.pixels.take(self.drawn.tangent(self.amplitudes[:-1]))
-        pulled = self.drawn.pull(self.pixels.spread(self.residual))
-        pulled = torch.cat([pulled, torch.zeros_like(pulled[:1])])[free]  # the sky has no shape
-        basis, factor = torch.linalg.qr(self.columns[:, free])
-        moved = torch.linalg.solve_triangular(factor.T, pulled, upper=False)
-        return basis @ (basis.T @ change - moved) - change
+        pulled = self.drawn.pull(self.pixels.spread(residual))
+        weights = torch.cat([self.amplitudes[:-1], self.amplitudes.new_ones(1)])  # da/du
+        moved = columns * weights
+        hessian, pushed = moved.T @ moved, -moved.T @ change
+        hessian[:q, :q] += torch.from_numpy(self.precision)
+        hessian.diagonal()[:q] -= (moved.T @ residual)[:q]
+        pushed[:q] += weights[:-1, None] * pulled  # the sky has no shape
+        # not a solve: where there is no light, nothing holds its slope
+        by_shape = np.linalg.lstsq(hessian.numpy(), pushed.numpy(), rcond=None)[0]
+        return -change - moved @ torch.from_numpy(by_shape)
 
     def model(self) -> tuple[Array, Array]:
         """Returns gradient (6) and curvature (6, 6) of the loss.

@@ -22,6 +22,7 @@ from torch import Tensor
 from .ascent import MacroProblem, ray_coordinates
 from .inversion import ImageData, SourceModes
 from .lens_light import Array, Frame, LensLight
+from .light_profile import light_prior
 from .macro import FIELDS, MacroPrior, MacroState
 
 
@@ -77,9 +78,6 @@ takes twice the time and ends with more evidence, but not with a better mass: lo
 the mean 0.010 +- 0.005 worse on 57 validation mocks, and the slope's rms error 0.111 in the place
 of 0.114 on 120 others. Now and then it finds a better minimum, or a worse one."""
 
-LEEWAY = 0.5
-"""Change of the lens light that the prior allows at every radius, relative to the light itself."""
-
 RADII, DRAWS, SHAPES = 10, 16, 3
 """Bins of the Einstein radius, shapes that are drawn in each, and shapes that are kept of them."""
 
@@ -131,36 +129,55 @@ class Scene:
         return np.where(self.arcs & self.frame.mask, arcs, 0.0).clip(0.0)
 
     @property
-    def template_spread(self) -> Array:
-        """Prior standard deviations of the amplitudes of lens light and sky, with shape (Q).
+    def template_prior(self) -> tuple[Array, Array]:
+        """Prior of the change of the amplitudes of lens light and sky.
 
-        A Gaussian may change by ``LEEWAY`` of the light at its own radius, so that those which the
-        first fit left out, under the arcs, can come in; the sky by half the noise of a pixel.
+        That of the light is the prior of its profile (:func:`.light_profile.light_prior`); the sky
+        may change by half the noise of a pixel.
+
+        Returns:
+            The change that is expected, with shape (Q), and a factor of its covariance, (Q, Q).
         """
         light = self.light
-        spread = LEEWAY * light.level / np.maximum(light.templates.max(axis=(1, 2)), 1e-300)
-        spread[-1] = np.median(self.frame.sigma) * self.noise_scale / 2
-        return spread
+        expected, factor = np.zeros(len(light.amplitudes)), np.diag(light.amplitudes)
+        expected[:-1], factor[:-1, :-1] = light_prior(light.amplitudes[:-1], light.precision)
+        factor[-1, -1] = np.median(self.frame.sigma) * self.noise_scale / 2
+        return expected, factor
+
+    def lights(self, drawn: Array | None = None) -> tuple[Array, float]:
+        """Returns lens light (H, W) and sky that the prior expects.
+
+        Arguments:
+            drawn: Standard normal numbers, with shape (Q), for a draw in place of the expectation.
+        """
+        expected, factor = self.template_prior
+        total = self.light.amplitudes + expected
+        if drawn is not None:
+            total = total + factor @ drawn
+        # a product of matrices would wake the threads of BLAS for next to nothing
+        light = np.einsum("q,qhw->hw", total[:-1], self.light.templates[:-1])
+        return light, float(total[-1])
 
 
 def image_data(
     scene: Scene, *, subsample: int = 2, softening: float = 0.0, on_rays: bool = False
 ) -> ImageData:
     """Prepares the image for the inversion; lens light and sky become templates with a prior."""
-    frame, light = scene.frame, scene.light
+    frame = scene.frame
     operator = frame.ray_operator if on_rays else frame.operator
     sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
     weight = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=frame.mask).ravel()
-    templates = light.templates.reshape(len(light.templates), -1)
-    templates = templates * scene.template_spread[:, None] * weight
-    left = np.where(frame.mask, frame.image - light.image - light.sky, 0.0).ravel()
+    _, factor = scene.template_prior
+    templates = np.einsum("qp,qhw->phw", factor, scene.light.templates)
+    light, sky = scene.lights()
+    left = np.where(frame.mask, frame.image - light - sky, 0.0).ravel()
     return ImageData(
         data=scene.tensor(left * weight),
         weight=scene.tensor(weight),
         shape=frame.grid.shape,
         subsample=subsample,
         psf=operator(subsample, scene.device),
-        templates=scene.tensor(templates.T),
+        templates=scene.tensor((templates.reshape(len(templates), -1) * weight).T),
     )
 
 

@@ -59,7 +59,7 @@ def no_light(frame: Frame) -> LensLight:
         ellipticity=np.zeros((2, 2)),
         templates=np.ones((1, *frame.grid.shape)),
         amplitudes=np.array([sky_level(frame)]),
-        level=np.zeros(1),
+        precision=np.zeros((0, 0)),
     )
 
 

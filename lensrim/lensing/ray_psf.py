@@ -131,7 +131,10 @@ class RayPSF(nn.Module):
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Applies the adjoint to images with shape (B, 1, H, W)."""
+        return F.pixel_shuffle(self.scatter(image), self.subsample)
+
+    def scatter(self, image: Tensor) -> Tensor:
+        """Applies the adjoint of :meth:`gather`; the rays lie one map after the other."""
         batch = max(len(image), len(self.transfer) if self.transfer.ndim == 5 else 1)
         shape = (batch, self.subsample**2, *self.shape)
-        phases = correlate(image, self.transfer, self.size, shape)
-        return F.pixel_shuffle(phases, self.subsample)
+        return correlate(image, self.transfer, self.size, shape)

@@ -3,36 +3,37 @@
 import numpy as np
 import pytest
 import torch
-from scipy import optimize
 
 from lensrim.grid import PixelGrid
-from lensrim.inference import gaussians
 from lensrim.inference.gaussians import WIDE, Gaussians, quadratic_forms
 from lensrim.inference.lens_light import Frame, LensLightFitter
-from lensrim.inference.projection import Fitted, Pixels, not_negative
+from lensrim.inference.light_profile import roughness
+from lensrim.inference.projection import Fitted, Pixels
 from lensrim.lensing.psf import gaussian_psf
 
 GRID = PixelGrid((40, 37), 0.05)
+FWHM = 0.12
 SIGMAS = np.geomspace(0.3, 15, 9) * GRID.spacing
 SHAPE = np.array([0.031, -0.017, 0.2, -0.1, -0.05, 0.3])
 SHAPES = [SHAPE, np.zeros(6), np.array([0.7, 0.4, 0.5, 0.5, -0.5, 0.4])]
-TRUTH = np.array([2.0, 0.0, 1.5, 0.0, 3.0, 1.0, 0.0, 0.4, 0.1])
+TRUTH = 4 * np.exp(-0.3 * np.arange(9) - 0.03 * np.arange(9) ** 2)
+PRECISION = roughness(SIGMAS)
 
 
 def frame(image: np.ndarray) -> Frame:
-    psf = gaussian_psf(0.12, GRID.spacing, 13).numpy()
+    psf = gaussian_psf(FWHM, GRID.spacing, 13).numpy()
     sigma = 0.01 * np.ones(GRID.shape)
-    return Frame(image, sigma, sigma > 0, GRID, psf, "effective", 0.12)
+    return Frame(image, sigma, sigma > 0, GRID, psf, "effective", FWHM)
 
 
 EMPTY = frame(np.zeros(GRID.shape))
-BLUR = EMPTY.operator(3).double()
-GAUSSIANS = Gaussians(GRID, SIGMAS, BLUR)
+BLURS = EMPTY.operator(3).double(), EMPTY.ray_operator(3).double()
+GAUSSIANS = Gaussians(GRID, SIGMAS, *BLURS)
 
 
 def seen(shape: np.ndarray, image: np.ndarray, whiten=lambda columns: columns) -> Fitted:
     pixels = Pixels.of(image, EMPTY.sigma, image > -np.inf, whiten)
-    return Fitted.of(GAUSSIANS, pixels, shape)
+    return Fitted.of(GAUSSIANS, pixels, shape, PRECISION)
 
 
 def galaxy(shape: np.ndarray = SHAPE):
@@ -54,16 +55,32 @@ X, Y = (np.asarray(c) for c in GRID.coordinates(dtype=torch.float64))
 ARC = np.exp(-((np.hypot(X, Y) - 0.6) ** 2) / 0.01) * (Y > 0.2 * X)
 
 
+def convolved(shape: np.ndarray) -> np.ndarray:
+    """Gaussians convolved with the Gaussian PSF, in closed form: covariances add."""
+    inner, outer = shape[2:4], shape[4:]
+    offset = np.stack([X - shape[0], Y - shape[1]], -1)
+    psf, images = FWHM**2 / (8 * np.log(2)) * np.eye(2), []
+    for sigma, t in zip(SIGMAS, np.linspace(0, 1, len(SIGMAS)), strict=True):
+        e1, e2 = (1 - t) * inner + t * outer
+        form = (1 + e1**2 + e2**2) * np.eye(2) - 2 * np.array([[e1, e2], [e2, -e1]])
+        plain = sigma**2 * (1 - e1**2 - e2**2) * np.linalg.inv(form)
+        wide = np.linalg.inv(plain + psf)
+        peak = np.sqrt(np.linalg.det(plain) * np.linalg.det(wide))
+        distance = np.einsum("...i,ij,...j->...", offset, wide, offset)
+        images.append(peak * np.exp(-0.5 * distance))
+    return np.array(images)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=["plain", "round", "edge"])
-def test_gaussians_are_those_of_all_rays(shape, monkeypatch):
-    found = GAUSSIANS.draw(shape).images()
-    monkeypatch.setattr(gaussians, "WIDE", np.inf)
-    monkeypatch.setattr(gaussians, "REACH", 100.0)
-    true = Gaussians(GRID, SIGMAS, BLUR).draw(shape).images()
-    flattest = np.hypot(shape[2::2], shape[3::2]).max()
-    minor = WIDE * np.sqrt((1 - flattest) / (1 + flattest))
-    assert float((found - true).abs().max()) < 1e-3 / minor**4
-    assert float((found - true).abs().max()) > 0  # else nothing was drawn in another way
+def test_gaussians_are_seen_through_the_psf_as_in_closed_form(shape):
+    true = convolved(shape)
+    found = GAUSSIANS.draw(shape).images().numpy().reshape(true.shape)
+    inside = (slice(None), slice(10, -10), slice(10, -10))  # no light comes from beyond the frame
+    error = np.abs(found - true)[inside].max((1, 2)) / true.max((1, 2))
+    narrow = WIDE * GRID.spacing > SIGMAS
+    assert narrow.sum() >= 3
+    assert error[narrow].max() < 4e-3  # the spline between samples of this PSF: 0.2 per cent
+    assert error[~narrow][:2].max() < 2e-3
 
 
 @pytest.mark.parametrize("variance", [0.0, 1e-4])
@@ -85,23 +102,6 @@ def test_the_jacobian_is_that_of_differences(shape, whiten):
         assert np.linalg.norm(column - expected) < 1e-5 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_amplitudes_are_those_of_a_bounded_solve(seed):
-    rng = np.random.default_rng(seed)
-    columns = 10 ** rng.uniform(-3, 3, 8) * (rng.standard_normal((60, 8)) + 1)
-    columns[:, 2] = 0.0
-    image = rng.standard_normal(60) - 0.5
-    found = not_negative(torch.from_numpy(columns), torch.from_numpy(image)).numpy()
-    kept = [0, 1, 3, 4, 5, 6, 7]
-    bounds = np.array([0.0] * 6 + [-np.inf]), np.full(7, np.inf)
-    scale = np.linalg.norm(columns[:, kept], axis=0)
-    true = optimize.lsq_linear(columns[:, kept] / scale, image, bounds, method="bvls", tol=1e-14)
-    np.testing.assert_allclose(found[kept] * scale, true.x, atol=1e-8)
-    assert found[2] == 0
-    assert (true.x[:-1] <= 1e-12).any()
-    assert true.x[-1] < 0
-
-
 def fitted(image: np.ndarray, **options):
     fitter = LensLightFitter(frame(image), count=9)
     start = np.array([0.08, 0.05, 0.0, 0.0, 0.0, 0.0])
@@ -115,7 +115,7 @@ def test_a_fit_explains_a_galaxy():
     left = (light.image + light.sky - image) / 0.01
     assert np.sqrt((left**2).mean()) < 0.15
     assert light.sky == pytest.approx(0.03, abs=0.02)
-    assert (light.amplitudes[:-1] >= 0).all()
+    assert (light.amplitudes[:-1] > 0).all()
 
 
 def test_what_may_be_an_arc_is_not_taken_for_light():
@@ -131,19 +131,3 @@ def test_a_shape_keeps_to_its_bounds():
     shape, _ = fitted(flat + noise())
     assert np.abs(shape[2:]).max() == pytest.approx(0.5)
     assert shape[2:].max() <= 0.5
-
-
-def test_amplitudes_that_go_round_in_circles_are_solved_for_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    generator = torch.Generator().manual_seed(1)
-    columns = torch.rand(40, 6, generator=generator, dtype=torch.float64)
-    image = columns @ torch.tensor([1.0, -1.0, 0.5, -0.5, 0.2, 0.3], dtype=torch.float64)
-    usual = not_negative(columns, image)
-
-    def circles(*_: object, **__: object):
-        raise RuntimeError("Maximum number of iterations reached.")
-
-    monkeypatch.setattr(optimize, "nnls", circles)
-    torch.testing.assert_close(not_negative(columns, image), usual, rtol=1e-6, atol=1e-8)
-    assert bool((usual[:-1] == 0).any())  # some are held at zero

@@ -131,7 +131,7 @@ def made_wrong(mock: Mock | None, found: Reconstruction, number: int) -> Case:
     """Makes the best answer that has another Einstein radius, by 15 to 70 %."""
     assert found.scene is not None and found.state is not None
     scene = found.scene
-    prior = prior_of(scene, bool(scene.light.level.any()))
+    prior = prior_of(scene, not scene.light.is_dark)
     rng = np.random.default_rng([number, 2])
     state = displaced(scene, found.state, rng)
     result = answer(scene, mass_maps_of(scene, state), state)
@@ -143,7 +143,7 @@ def made_wrong(mock: Mock | None, found: Reconstruction, number: int) -> Case:
 
 def displaced(scene: Scene, state: MacroState, rng: np.random.Generator) -> MacroState:
     """Climbs from other Einstein radii, and never back across the middle between them."""
-    prior = prior_of(scene, bool(scene.light.level.any()))
+    prior = prior_of(scene, not scene.light.is_dark)
     (low, high), radius = prior.theta_E, float(state.p[0, 0].exp())
     factor = rng.uniform(0.45, 0.85) if rng.random() < 2 / 3 else rng.uniform(1.2, 1.7)
     factor = float(np.clip(factor, 1.05 * low / radius, 0.97 * high / radius))

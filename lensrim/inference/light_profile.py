@@ -1,0 +1,136 @@
+r"""The prior of the lens light's profile: galaxies are smooth.
+
+The logarithms :math:`u_j = \ln a_j` of the amplitudes of Gaussians that are spaced by
+:math:`\Delta` in the logarithm of their width have a prior on their curvature alone,
+
+.. math:: \log p(u) = - \tfrac12 u^T W u \, , \qquad W = D^T D / s^2 \, , \quad
+          s = 0.35 \, \Delta^{3/2} \, ,
+
+with :math:`D u` the second differences, so that power laws cost nothing, and the prior is the same
+one for any spacing (an integrated random walk). A Sersic profile of index 4 has differences of
+:math:`-0.08` at its effective radius where :math:`\Delta = 0.41`, and :math:`s = 0.09`. Of seven
+real lenses six are fitted as well with a third of :math:`s` as with four times as much (χ² of the
+pixels without arcs, to two digits).
+
+Without it light and source trade places: the smooth part of a lensed source is a ring, and so may
+be the difference between two profiles.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+CURVATURE = 0.35
+"""Prior standard deviation of the second differences of :math:`u`, for a spacing of 1."""
+
+LEEWAY = 1.0
+"""Change of each :math:`u_j` from the fit that the solve for the source allows; of smooth ones
+the curvature alone is no prior."""
+
+STEEPEST = 9.0
+"""Largest fall of :math:`u` from the narrowest to the widest Gaussian that is begun with."""
+
+STEPS, LONGEST = 60, 2.0
+"""Steps in :math:`u`, at most, and the length of one."""
+
+TOLERANCE = 1e-6
+"""Gain of the log-posterior at which they end."""
+
+
+def roughness(sigmas: Array) -> Array:
+    """Computes the prior precision W of the logarithms of amplitudes.
+
+    Arguments:
+        sigmas: Widths of the Gaussians, logarithmically spaced, with shape (Q).
+
+    Returns:
+        The precision, with shape (Q, Q).
+    """
+    q = len(sigmas)
+    if q < 3:
+        return np.zeros((q, q))
+    spacing = np.log(sigmas[1] / sigmas[0])
+    second = np.diff(np.eye(q), 2, axis=0) / (CURVATURE * spacing**1.5)
+    return second.T @ second
+
+
+def smooth_amplitudes(columns: Tensor, image: Tensor, precision: Array) -> Tensor:
+    r"""Solves for amplitudes of the highest posterior, those of Gaussians positive, the sky free.
+
+    Minimises :math:`\tfrac12 |d - T a|^2 + \tfrac12 u^T W u` by Newton's steps with damping.
+
+    Arguments:
+        columns: Templates T in units of the noise, the sky last, with shape (n, Q + 1).
+        image: What they are to explain, with shape (n).
+        precision: Prior precision W, with shape (Q, Q).
+
+    Returns:
+        The amplitudes, with shape (Q + 1).
+    """
+    # Of the triangular factor with the free column first, the rows below do not know of it.
+    system = torch.cat([columns[:, -1:], columns[:, :-1], image[:, None]], -1)
+    factor = torch.linalg.qr(system, mode="r").R.numpy()
+    others, seen = factor[1:, 1:-1], factor[1:, -1]
+    gram, moment = others.T @ others, others.T @ seen
+
+    def cost(u: Array) -> float:
+        a = np.exp(u)
+        return float(a @ (0.5 * gram @ a - moment) + 0.5 * u @ precision @ u)
+
+    u = min(_power_laws(gram, moment), key=cost)
+    best, damping = cost(u), 1e-3
+    for _ in range(STEPS):
+        a = np.exp(u)
+        pull = a * (moment - gram @ a)
+        hessian = a[:, None] * gram * a + precision + np.diag(np.maximum(-pull, 0))
+        hessian += damping * np.diag(hessian.diagonal() + TOLERANCE)
+        step = np.linalg.solve(hessian, pull - precision @ u)
+        tried = u + step / max(1.0, np.abs(step).max() / LONGEST)
+        found = cost(tried)
+        if found > best:
+            damping *= 10
+            if damping > 1 / TOLERANCE:
+                break
+            continue
+        gain, u, best, damping = best - found, tried, found, damping / 10
+        if gain < TOLERANCE:
+            break
+    a = np.exp(u)
+    sky = (factor[0, -1] - factor[0, 1:-1] @ a) / factor[0, 0]
+    return torch.from_numpy(np.append(a, sky))
+
+
+def _power_laws(gram: Array, moment: Array) -> list[Array]:
+    """Returns the logarithms of the best amplitudes that fall as powers of the width."""
+    laws = []
+    for fall in np.linspace(0, STEEPEST, 4):
+        shape = np.exp(-fall * np.linspace(0, 1, len(moment)))
+        size = np.sqrt(shape @ gram @ shape)
+        # where there is no light, a little of it: a thousandth of the noise
+        level = max(shape @ moment / size**2, 1e-3 / size) if size > 0 else 1.0
+        laws.append(np.log(level * shape))
+    return laws
+
+
+def light_prior(amplitudes: Array, precision: Array) -> tuple[Array, Array]:
+    r"""Expands the prior about fitted amplitudes, for a solve that is linear in them.
+
+    To first order :math:`a = \hat a (1 + \delta)` with
+    :math:`\delta \sim \mathcal{N}(- C W \hat u, C)`, :math:`C = (W + 1 / L^2)^{-1}` and :math:`L`
+    the ``LEEWAY``.
+
+    Arguments:
+        amplitudes: Fitted amplitudes, with shape (Q).
+        precision: Prior precision W of their logarithms, with shape (Q, Q).
+
+    Returns:
+        The change of the amplitudes that the prior expects, with shape (Q), and a factor F of
+        its covariance :math:`F F^T`, with shape (Q, Q).
+    """
+    u = np.log(np.maximum(amplitudes, 1e-300))
+    covariance = np.linalg.inv(precision + np.eye(len(u)) / LEEWAY**2)
+    factor = np.linalg.cholesky(covariance)
+    return -amplitudes * (covariance @ (precision @ u)), amplitudes[:, None] * factor

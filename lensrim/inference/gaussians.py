@@ -114,7 +114,8 @@ class Drawn:
     def tangent(self, amplitudes: Tensor) -> Tensor:
         """Returns the derivatives of the image with amplitudes (Q), with shape (6, N)."""
         parts = amplitudes.split([len(layer.maps) for layer in self.layers])
-        return sum(layer.tangent(a) for layer, a in zip(self.layers, parts, strict=True))
+        pairs = zip(self.layers, parts, strict=True)
+        return torch.stack([layer.tangent(a) for layer, a in pairs]).sum(0)
 
     def pull(self, image: Tensor) -> Tensor:
         """Returns the products of an image (N) with all derivatives, with shape (Q, 6)."""

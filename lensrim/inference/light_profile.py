@@ -7,10 +7,10 @@ The logarithms :math:`u_j = \ln a_j` of the amplitudes of Gaussians that are spa
           s = 0.35 \, \Delta^{3/2} \, ,
 
 with :math:`D u` the second differences, so that power laws cost nothing, and the prior is the same
-one for any spacing (an integrated random walk). A Sersic profile of index 4 has differences of
-:math:`-0.08` at its effective radius where :math:`\Delta = 0.41`, and :math:`s = 0.09`. Of seven
-real lenses six are fitted as well with a third of :math:`s` as with four times as much (χ² of the
-pixels without arcs, to two digits).
+one for any spacing (an integrated random walk). The logarithm of a Sersic profile of index 4 has
+differences of :math:`-0.08` at its effective radius where :math:`\Delta = 0.41`, and
+:math:`s = 0.09`. Of seven real lenses six are fitted as well with half of :math:`s` as with six
+times as much (χ² of the pixels without arcs, to two digits).
 
 Without it light and source trade places: the smooth part of a lensed source is a ring, and so may
 be the difference between two profiles.

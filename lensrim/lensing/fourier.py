@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .operation import Operation, only_plain
+from .operation import Operation, only_plain, second_derivative
 
 Shape = tuple[int, ...]
 AT_ONCE = 5 << 16
@@ -97,7 +97,7 @@ def _apply(
     shape: tuple[int, int],
     adjoint: bool,
 ) -> Tensor:
-    if only_plain():
+    if only_plain() or second_derivative():
         if torch.compiler.is_compiling():
             return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
         # A part of a larger map would keep all of its memory, and has no ``view``.

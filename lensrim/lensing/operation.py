@@ -37,10 +37,26 @@ def only_plain() -> bool:
         return True
     if not torch._C._are_functorch_transforms_active():
         return no_derivative()
+    return _transforms().count("Jvp") > 1
+
+
+def second_derivative() -> bool:
+    """Returns whether there may be derivatives of derivatives by ``torch.func``, as its hessian.
+
+    They take no function of torch's that is given a tuple, or keeps no tensor for one that is
+    given (torch 2.13).
+    """
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    kinds = _transforms()
+    return kinds.count("Jvp") + kinds.count("Grad") > 1
+
+
+def _transforms() -> list[str]:
+    """Names the transforms of ``torch.func`` that are at work."""
     from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
-    kinds = [i.key().name for i in retrieve_all_functorch_interpreters()]
-    return kinds.count("Jvp") > 1
+    return [i.key().name for i in retrieve_all_functorch_interpreters()]
 
 
 def no_derivative() -> bool:

@@ -57,6 +57,32 @@ def test_vmap_is_a_loop(operator: Operator):
         torch.testing.assert_close(value, torch.stack(parts))
 
 
+TWICE = {name: operator for name, operator in MAPS.items() if name != "score"}
+"""A score cannot be differentiated unless it is told so."""
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("name", TWICE)
+def test_second_derivatives_are_the_same_by_any_transform(name: str):
+    operator, func = TWICE[name], torch.func
+    function = operator.make(torch.float64, CPU)
+    along = [
+        0.1 * float(v.abs().max()) * torch.cos(torch.arange(v.numel())) for v in operator.inputs
+    ]
+
+    def value(t: torch.Tensor) -> torch.Tensor:
+        pairs = zip(operator.inputs, along, strict=True)
+        out = tree_leaves(function(*(v + t * d.reshape(v.shape).to(v) for v, d in pairs)))
+        return sum(v.square().sum() for v in out)
+
+    here = torch.zeros((), dtype=torch.float64)
+    true = torch.autograd.functional.hessian(value, here)
+    assert float(true.abs()) > 0
+    torch.testing.assert_close(func.jacrev(func.jacrev(value))(here), true)
+    if name != "many haloes":  # they have no forward mode
+        torch.testing.assert_close(func.hessian(value)(here), true)
+
+
 @EVERY_MAP
 def test_single_precision_is_double_precision_rounded(operator: Operator):
     single, double = (operator.outcome(t, CPU, same) for t in (torch.float32, torch.float64))

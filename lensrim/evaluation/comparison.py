@@ -14,7 +14,7 @@ from ..inference.answer import Answer, answer
 from ..inference.judgement import numbers_of
 from ..inference.learning import ROUNDS
 from ..inference.macro import MacroState
-from ..inference.search import Scene
+from ..inference.scene import Scene
 from ..inference.view import MassMaps
 from ..io.product import Product
 from .deflection import average_convergence

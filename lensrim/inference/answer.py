@@ -20,7 +20,7 @@ from ..grid import PixelGrid
 from .inversion import MODES, Design, ImageData, Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState
-from .search import Scene, image_data
+from .scene import Scene, image_data
 from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
 

@@ -22,7 +22,7 @@ from .learnt import prepare, score_of, setting_of, shown, simulator_of, start_st
 from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
-from .search import Scene
+from .scene import Scene
 from .start import Start, answer_of, problem_of
 from .view import Known, MassMaps
 

@@ -23,7 +23,8 @@ from .ascent import MacroProblem
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
-from .search import SHORT, STAGES, Scene, Stage, climb_anew, problem, search
+from .scene import Scene
+from .search import SHORT, STAGES, Stage, climb_anew, problem, search
 from .together import together
 
 SearchName = Literal["auto", "full"]

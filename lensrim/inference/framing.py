@@ -25,7 +25,7 @@ from .lens_light import (
 )
 from .neighbours import part_neighbours
 from .plan import LARGEST, bin_of
-from .search import Scene
+from .scene import Scene
 from .sky import no_light, noise_scale
 
 COARSE = 60

@@ -14,8 +14,8 @@ from .. import metrics
 from .answer import Answer
 from .lens_light import Array
 from .reasons import REASONS
+from .scene import Scene
 from .score import Score, packaged_score
-from .search import Scene
 from .symptoms import Symptoms
 
 Quality = Literal["good", "doubtful", "failed"]

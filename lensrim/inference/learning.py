@@ -25,7 +25,7 @@ from .judgement import arc_chi2
 from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
-from .search import Scene
+from .scene import Scene
 
 StageName = Literal["macro", "rim", "final"]
 

@@ -38,7 +38,7 @@ from ..lensing.mass import pixel_average
 from .answer import Answer, SourceSystem, whitened
 from .lens_light import Array
 from .macro import NAMES, MacroPrior, MacroState, deflection_jacobian, mass_model
-from .search import Scene
+from .scene import Scene
 from .view import MassMaps, View
 
 STEP = 1e-5

@@ -31,7 +31,7 @@ from .macro import MacroState
 from .neighbours import describe_neighbours
 from .refinement import Descent, Refinement, RefineName, tried
 from .report import build_product, summary_of, timed
-from .search import Scene
+from .scene import Scene
 from .symptoms import candidates_of
 from .together import prior_of
 from .weights import Adaptation

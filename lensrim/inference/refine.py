@@ -35,7 +35,8 @@ from .perturbation import (
     at_rays,
     packaged_prior,
 )
-from .search import STAGES, Scene, Stage, problem
+from .scene import Scene
+from .search import STAGES, Stage, problem
 from .view import MassMaps, macro_maps
 
 SCALES = (0.4, 0.85, 1.5, 2.1, 3.2)

@@ -21,7 +21,8 @@ from .learning import ROUNDS, WORSE, Outcome
 from .macro import MacroPrior, MacroState
 from .perturbation import MACRO
 from .refine import refine
-from .search import Scene, Stage
+from .scene import Scene
+from .search import Stage
 from .view import MassMaps
 
 RefineName = Literal["none", "descent", "weights"]

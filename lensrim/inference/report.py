@@ -20,7 +20,7 @@ from .machine import Machine
 from .macro import NAMES, MacroPrior, MacroState
 from .refinement import REFINED
 from .samples import sample_maps
-from .search import Scene
+from .scene import Scene
 from .symptoms import Candidate, symptoms_of
 from .uncertainty import error_cards, uncertainty_of
 

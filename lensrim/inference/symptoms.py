@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from .answer import Answer
 from .lens_light import Array
 from .macro import NAMES, MacroPrior, MacroState
-from .search import Scene
+from .scene import Scene
 
 Mask = NDArray[np.bool_]
 

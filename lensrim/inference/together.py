@@ -9,7 +9,8 @@ from .ascent import MacroProblem
 from .framing import structure_noise
 from .lens_light import LensLightFitter
 from .macro import MacroPrior, MacroState
-from .search import Scene, Stage, climb_anew, problem
+from .scene import Scene
+from .search import Stage, climb_anew, problem
 
 
 def prior_of(scene: Scene, has_light: bool) -> MacroPrior:

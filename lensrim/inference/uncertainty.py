@@ -16,7 +16,7 @@ from .lens_light import Array
 from .macro import MacroPrior, MacroState
 from .perturbation import Perturbations, packaged_prior
 from .posterior import Posterior, macro_directions, near, other_directions, posterior_of
-from .search import Scene
+from .scene import Scene
 
 KEYWORDS = {
     "theta_E": ("THETAEER", "[arcsec] error of THETAE"),

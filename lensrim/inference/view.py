@@ -13,7 +13,7 @@ from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
 from .inversion import TUNED, ImageData, SourceModes
 from .macro import MacroPrior, MacroState, mass_model
-from .search import Scene
+from .scene import Scene
 
 RAYS = 2
 """Rays along each side of a pixel, each convolved for itself: more of them change no answer."""

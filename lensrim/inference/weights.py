@@ -37,7 +37,7 @@ from .nearby import Neighbourhood
 from .objective import loss_of
 from .perturbation import packaged_prior
 from .refinement import kept
-from .search import Scene
+from .scene import Scene
 
 STRENGTH = 1.0
 """Of the penalty, whose scale is that of the training's loss."""

@@ -8,7 +8,7 @@ from lensrim.datasets.priors import SystemPrior
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import Scene
+from lensrim.inference.scene import Scene
 
 PRIOR = SystemPrior(light_share=0.0, theta_E=(9.0, 10.0), pixel_scale=(0.1, 0.1), snr=(80.0, 81.0))
 

@@ -9,7 +9,7 @@ import torch
 from lensrim.evaluation.mocks import Mock
 from lensrim.inference.answer import Answer, answer, with_source
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import Scene
+from lensrim.inference.scene import Scene
 from lensrim.inference.view import Known, MassMaps, resample
 from lensrim.metrics import misfit
 

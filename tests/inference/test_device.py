@@ -19,7 +19,8 @@ from lensrim.inference import reconstruct as chain
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import STAGES, Scene, search
+from lensrim.inference.scene import Scene
+from lensrim.inference.search import STAGES, search
 from lensrim.inference.together import prior_of, together
 from lensrim.io.observation import Observation
 

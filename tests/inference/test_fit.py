@@ -24,7 +24,8 @@ from lensrim.inference.fit import (
 )
 from lensrim.inference.guess.starts import TURNS, Guesses
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import CORES, STAGES, Scene, Stage, best_of_starts, problem
+from lensrim.inference.scene import Scene
+from lensrim.inference.search import CORES, STAGES, Stage, best_of_starts, problem
 from lensrim.inference.search import search as whole_search
 from lensrim.inference.together import prior_of
 from lensrim.progress import Stages

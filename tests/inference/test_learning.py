@@ -24,7 +24,7 @@ from lensrim.inference.learnt import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
-from lensrim.inference.search import Scene
+from lensrim.inference.scene import Scene
 from lensrim.rim.core import RIM
 
 SMALL = LensConfig(steps=2, widths=(8, 12), lift=6, embedding=16)

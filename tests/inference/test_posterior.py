@@ -22,7 +22,8 @@ from lensrim.inference.posterior import (
     posterior_of,
 )
 from lensrim.inference.samples import draw, sample_maps
-from lensrim.inference.search import STAGES, Scene, problem
+from lensrim.inference.scene import Scene
+from lensrim.inference.search import STAGES, problem
 from lensrim.inference.together import prior_of
 from lensrim.inference.uncertainty import KEYWORDS, Uncertainty, error_cards, uncertainty_of
 from lensrim.lensing.einstein import effective_theta_E

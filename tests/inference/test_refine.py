@@ -18,7 +18,8 @@ from lensrim.inference.perturbation import MACRO, Perturbations, packaged_prior
 from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
 from lensrim.inference.refinement import Descent, kept, maps_of, tried
-from lensrim.inference.search import STAGES, Scene, problem
+from lensrim.inference.scene import Scene
+from lensrim.inference.search import STAGES, problem
 from lensrim.inference.together import prior_of
 from lensrim.inference.view import macro_maps
 from lensrim.metrics import misfit

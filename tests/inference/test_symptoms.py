@@ -8,7 +8,7 @@ import pytest
 from lensrim.grid import PixelGrid
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.macro import MacroState
-from lensrim.inference.search import Scene
+from lensrim.inference.scene import Scene
 from lensrim.inference.symptoms import (
     NO_RIVAL,
     Symptoms,

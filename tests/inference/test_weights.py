@@ -15,7 +15,7 @@ from lensrim.inference.learnt import LensConfig, build, setting_of
 from lensrim.inference.machine import Machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.reconstruct import ReconstructOptions
-from lensrim.inference.search import Scene
+from lensrim.inference.scene import Scene
 from lensrim.inference.weights import Adaptation, adapt, adaptable, run
 from lensrim.lensing.likelihood import simulate
 from lensrim.rim.core import RIM

@@ -22,7 +22,8 @@ from ...inference.answer import answer, mass_maps_of
 from ...inference.judgement import numbers_of
 from ...inference.macro import MacroState
 from ...inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
-from ...inference.search import Scene, Stage, climb, problem
+from ...inference.scene import Scene
+from ...inference.search import Stage, climb, problem
 from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
 from ...io.observation import Observation

@@ -11,7 +11,7 @@ from ...inference.apply import Begun, Square, batch_of, start_of
 from ...inference.learnt import prepare, simulator_of
 from ...inference.macro import MacroState
 from ...inference.reconstruct import ReconstructOptions, reconstruct
-from ...inference.search import Scene
+from ...inference.scene import Scene
 from ...io.observation import Observation
 
 

@@ -12,7 +12,8 @@ from ..._toml import read_toml
 from ..._weight_files import check_sum
 from ..._weights import read_weights
 from ..macro import MacroPrior
-from ..search import FLATTEST, Scene
+from ..scene import Scene
+from ..search import FLATTEST
 from .look import Look
 from .network import Guess, Guesser
 

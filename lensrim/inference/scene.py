@@ -1,0 +1,102 @@
+"""What is known of an observation before its mass is, and the linear problem that it leaves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .inversion import ImageData
+from .lens_light import Array, Frame, LensLight
+from .light_profile import light_prior
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Holds what the search needs to know of an observation.
+
+    Arguments:
+        frame: The image; its mask leaves out neighbours.
+        light: Lens light and sky.
+        arcs: Mask of the arcs, with shape (H, W).
+        noise_scale: Factor on the noise, measured on the sky.
+        neighbours: Mask of the neighbours, with shape (H, W).
+        structure: Noise that stands for the structure of the lens galaxy, with shape (H, W).
+        device: Where the macro-model is searched.
+    """
+
+    frame: Frame
+    light: LensLight
+    arcs: NDArray[np.bool_]
+    noise_scale: float
+    neighbours: NDArray[np.bool_]
+    structure: Array
+    device: torch.device = torch.device("cpu")
+
+    def tensor(self, values: NDArray) -> Tensor:
+        """Puts an array on the device."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    @property
+    def sigma(self) -> Array:
+        """Noise that is fitted with: of the sky and of the lens galaxy, with shape (H, W)."""
+        return np.hypot(self.frame.sigma * self.noise_scale, self.structure)
+
+    @property
+    def arc_light(self) -> Array:
+        """Image less lens light and sky inside the arc mask, never negative."""
+        arcs = self.frame.image - self.light.image - self.light.sky
+        return np.where(self.arcs & self.frame.mask, arcs, 0.0).clip(0.0)
+
+    @property
+    def template_prior(self) -> tuple[Array, Array]:
+        """Prior of the change of the amplitudes of lens light and sky.
+
+        That of the light is the prior of its profile (:func:`.light_profile.light_prior`); the sky
+        may change by half the noise of a pixel.
+
+        Returns:
+            The change that is expected, with shape (Q), and a factor of its covariance, (Q, Q).
+        """
+        light, q = self.light, len(self.light.amplitudes)
+        expected, factor = np.zeros(q), np.zeros((q, q))
+        expected[:-1], factor[:-1, :-1] = light_prior(light.amplitudes[:-1], light.precision)
+        factor[-1, -1] = np.median(self.frame.sigma) * self.noise_scale / 2
+        return expected, factor
+
+    def lights(self, drawn: Array | None = None) -> tuple[Array, float]:
+        """Returns lens light (H, W) and sky that the prior expects.
+
+        Arguments:
+            drawn: Standard normal numbers, with shape (Q), for a draw in place of the expectation.
+        """
+        expected, factor = self.template_prior
+        total = self.light.amplitudes + expected
+        if drawn is not None:
+            total = total + factor @ drawn
+        # a product of matrices would wake the threads of BLAS for next to nothing
+        light = np.einsum("q,qhw->hw", total[:-1], self.light.templates[:-1])
+        return light, float(total[-1])
+
+
+def image_data(
+    scene: Scene, *, subsample: int = 2, softening: float = 0.0, on_rays: bool = False
+) -> ImageData:
+    """Prepares the image for the inversion; lens light and sky become templates with a prior."""
+    frame = scene.frame
+    operator = frame.ray_operator if on_rays else frame.operator
+    sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
+    weight = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=frame.mask).ravel()
+    _, factor = scene.template_prior
+    templates = np.einsum("qp,qhw->phw", factor, scene.light.templates)
+    light, sky = scene.lights()
+    left = np.where(frame.mask, frame.image - light - sky, 0.0).ravel()
+    return ImageData(
+        data=scene.tensor(left * weight),
+        weight=scene.tensor(weight),
+        shape=frame.grid.shape,
+        subsample=subsample,
+        psf=operator(subsample, scene.device),
+        templates=scene.tensor((templates.reshape(len(templates), -1) * weight).T),
+    )

@@ -23,7 +23,7 @@ bright galaxies is an error of several times the noise.
 All their derivatives are :math:`\partial g_j / \partial \eta_s = g_j \sum_k D_{jsk} b_k` with
 :math:`b = (u, v, 1, u^2, u v, v^2)` of the distance :math:`(u, v)` from the centre and few numbers
 :math:`D`. A fit needs of them only the sum over the Gaussians with given amplitudes, and the
-products with a given image, each of which is a convolution or less.
+products with a given image, each of which is a convolution or less, or one for each ray.
 """
 
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ the centre and the two ellipticities are searched.
 The arcs are unknown when the light is first fitted. They are only ever *brighter* than the lens,
 so pixels in connected, positive residuals are left out, round after round, until the set of
 pixels is stable. With the arcs' model at hand the light is fitted once more jointly with it
-(``whiten``), and in every solve for the source its amplitudes are free about the fit, under the
-same prior to first order.
+(``whiten``), and in every solve for the source its amplitudes are free about the fit, as smoothly
+(:func:`~.light_profile.light_factor`).
 
 References:
     Emsellem+ 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400 (multi-Gaussian expansion).

@@ -14,6 +14,10 @@ times as much (χ² of the pixels without arcs, to two digits).
 
 Without it light and source trade places: the smooth part of a lensed source is a ring, and so may
 be the difference between two profiles.
+
+What is not guaranteed: exponential profiles, and still more flat cores, bend by several :math:`s`.
+The data overrule the prior wherever the noise is that of the image, at the price of evidence. What
+no used pixel sees is left out, but under a mask on a core the light is an extrapolation.
 """
 
 import numpy as np
@@ -29,6 +33,10 @@ CURVATURE = 0.35
 LEEWAY = 1.0
 """Change of each :math:`u_j` from the fit that the solve for the source allows; of smooth ones
 the curvature alone is no prior."""
+
+UNSEEN = 1e-4
+"""Length of a column, relative to the longest, below which it is left out. That of the narrowest
+Gaussian is a fiftieth where the noise is even, and less by the noise of a bright core."""
 
 STEEPEST = 9.0
 """Largest fall of :math:`u` from the narrowest to the widest Gaussian that is begun with."""
@@ -68,7 +76,7 @@ def smooth_amplitudes(columns: Tensor, image: Tensor, precision: Array) -> Tenso
         precision: Prior precision W, with shape (Q, Q).
 
     Returns:
-        The amplitudes, with shape (Q + 1).
+        The amplitudes, with shape (Q + 1), zero where no pixel sees a Gaussian.
     """
     # Of the triangular factor with the free column first, the rows below do not know of it.
     system = torch.cat([columns[:, -1:], columns[:, :-1], image[:, None]], -1)
@@ -98,7 +106,8 @@ def smooth_amplitudes(columns: Tensor, image: Tensor, precision: Array) -> Tenso
         gain, u, best, damping = best - found, tried, found, damping / 10
         if gain < TOLERANCE:
             break
-    a = np.exp(u)
+    length = np.sqrt(gram.diagonal())
+    a = np.where(length > UNSEEN * length.max(), np.exp(u), 0.0)
     sky = (factor[0, -1] - factor[0, 1:-1] @ a) / factor[0, 0]
     return torch.from_numpy(np.append(a, sky))
 
@@ -115,22 +124,21 @@ def _power_laws(gram: Array, moment: Array) -> list[Array]:
     return laws
 
 
-def light_prior(amplitudes: Array, precision: Array) -> tuple[Array, Array]:
+def light_factor(amplitudes: Array, precision: Array) -> Array:
     r"""Expands the prior about fitted amplitudes, for a solve that is linear in them.
 
-    To first order :math:`a = \hat a (1 + \delta)` with
-    :math:`\delta \sim \mathcal{N}(- C W \hat u, C)`, :math:`C = (W + 1 / L^2)^{-1}` and :math:`L`
-    the ``LEEWAY``.
+    To first order :math:`a = \hat a (1 + \delta)`, with :math:`\delta \sim \mathcal{N}(0, C)`,
+    :math:`C = (W + 1 / L^2)^{-1}` and :math:`L` the ``LEEWAY``. The mean is the fit, which has
+    felt the prior already; the expansion of the same prior has its mean where :math:`u` does not
+    bend, and pulls the light there once more in a solve with larger noise. Nothing keeps a single
+    amplitude from becoming negative.
 
     Arguments:
         amplitudes: Fitted amplitudes, with shape (Q).
         precision: Prior precision W of their logarithms, with shape (Q, Q).
 
     Returns:
-        The change of the amplitudes that the prior expects, with shape (Q), and a factor F of
-        its covariance :math:`F F^T`, with shape (Q, Q).
+        A factor F of the covariance :math:`F F^T` of the amplitudes, with shape (Q, Q).
     """
-    u = np.log(np.maximum(amplitudes, 1e-300))
-    covariance = np.linalg.inv(precision + np.eye(len(u)) / LEEWAY**2)
-    factor = np.linalg.cholesky(covariance)
-    return -amplitudes * (covariance @ (precision @ u)), amplitudes[:, None] * factor
+    covariance = np.linalg.inv(precision + np.eye(len(amplitudes)) / LEEWAY**2)
+    return amplitudes[:, None] * np.linalg.cholesky(covariance)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .inversion import ImageData
 from .lens_light import Array, Frame, LensLight
-from .light_profile import light_prior
+from .light_profile import light_factor
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,24 @@ class Scene:
         return np.where(self.arcs & self.frame.mask, arcs, 0.0).clip(0.0)
 
     @property
-    def template_prior(self) -> tuple[Array, Array]:
-        """Prior of the change of the amplitudes of lens light and sky.
+    def template_factor(self) -> Array:
+        """Prior of the change of the amplitudes of lens light and sky from the fit.
 
-        That of the light is the prior of its profile (:func:`.light_profile.light_prior`); the sky
-        may change by half the noise of a pixel.
+        That of the light follows its profile (:func:`.light_profile.light_factor`); the sky may
+        change by half the noise of a pixel.
 
         Returns:
-            The change that is expected, with shape (Q), and a factor of its covariance, (Q, Q).
+            A factor F of the covariance, with shape (Q, Q).
         """
         light, q = self.light, len(self.light.amplitudes)
-        expected, factor = np.zeros(q), np.zeros((q, q))
-        expected[:-1], factor[:-1, :-1] = light_prior(light.amplitudes[:-1], light.precision)
+        factor = np.zeros((q, q))
+        factor[:-1, :-1] = light_factor(light.amplitudes[:-1], light.precision)
         factor[-1, -1] = np.median(self.frame.sigma) * self.noise_scale / 2
-        return expected, factor
+        return factor
 
-    def lights(self, drawn: Array | None = None) -> tuple[Array, float]:
-        """Returns lens light (H, W) and sky that the prior expects.
-
-        Arguments:
-            drawn: Standard normal numbers, with shape (Q), for a draw in place of the expectation.
-        """
-        expected, factor = self.template_prior
-        total = self.light.amplitudes + expected
-        if drawn is not None:
-            total = total + factor @ drawn
+    def lights(self, change: Array) -> tuple[Array, float]:
+        """Returns lens light (H, W) and sky after a change, in units of its prior, shape (Q)."""
+        total = self.light.amplitudes + self.template_factor @ change
         # a product of matrices would wake the threads of BLAS for next to nothing
         light = np.einsum("q,qhw->hw", total[:-1], self.light.templates[:-1])
         return light, float(total[-1])
@@ -84,14 +77,12 @@ def image_data(
     scene: Scene, *, subsample: int = 2, softening: float = 0.0, on_rays: bool = False
 ) -> ImageData:
     """Prepares the image for the inversion; lens light and sky become templates with a prior."""
-    frame = scene.frame
+    frame, light = scene.frame, scene.light
     operator = frame.ray_operator if on_rays else frame.operator
     sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
     weight = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=frame.mask).ravel()
-    _, factor = scene.template_prior
-    templates = np.einsum("qp,qhw->phw", factor, scene.light.templates)
-    light, sky = scene.lights()
-    left = np.where(frame.mask, frame.image - light - sky, 0.0).ravel()
+    templates = np.einsum("qp,qhw->phw", scene.template_factor, light.templates)
+    left = np.where(frame.mask, frame.image - light.image - light.sky, 0.0).ravel()
     return ImageData(
         data=scene.tensor(left * weight),
         weight=scene.tensor(weight),

@@ -43,8 +43,8 @@ def only_plain() -> bool:
 def second_derivative() -> bool:
     """Returns whether there may be derivatives of derivatives by ``torch.func``, as its hessian.
 
-    They take no function of torch's that is given a tuple, or keeps no tensor for one that is
-    given (torch 2.13).
+    A function with a derivative of its own must not be used there if it is given a tuple, or keeps
+    ``None`` for its backward pass: torch's batches of it fail (torch 2.13).
     """
     if not torch._C._are_functorch_transforms_active():
         return False

@@ -1,6 +1,6 @@
 """What is known of an observation before its mass is, and the linear problem that it leaves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,10 +67,9 @@ class Scene:
 
     def lights(self, change: Array) -> tuple[Array, float]:
         """Returns lens light (H, W) and sky after a change, in units of its prior, shape (Q)."""
-        total = self.light.amplitudes + self.template_factor @ change
-        # a product of matrices would wake the threads of BLAS for next to nothing
-        light = np.einsum("q,qhw->hw", total[:-1], self.light.templates[:-1])
-        return light, float(total[-1])
+        amplitudes = self.light.amplitudes + self.template_factor @ change
+        changed = replace(self.light, amplitudes=amplitudes)
+        return changed.image, changed.sky
 
 
 def image_data(

@@ -46,7 +46,7 @@ SCALARS = {
     "macro_theta_E": Scalar("MACROTE", "MACROTER", True, "macro θ_E"),
     "gamma1": Scalar("GAMMA1", "GAMMA1ER", False, "γ1"),
     "gamma2": Scalar("GAMMA2", "GAMMA2ER", False, "γ2"),
-    "slope": Scalar("MACROSL", "MACROSLE", False, "slope"),
+    "slope": Scalar("SLOPE", "SLOPEERR", False, "slope"),
     "magnification": Scalar("MAGTOT", "MAGTOTER", True, "magnification"),
     "flux": Scalar("FLUXSRC", "FLUXSRCE", True, "source flux"),
 }

@@ -133,7 +133,7 @@ class _Clock:
 def _said(mock: Mock, product: Product) -> dict[str, Any]:
     """What a product says of itself; nothing of what it does not say."""
     row: dict[str, Any] = {}
-    for name, key in {"slope": "MACROSL", "quality": "QUALITY", "score": "QSCORE"}.items():
+    for name, key in {"slope": "SLOPE", "quality": "QUALITY", "score": "QSCORE"}.items():
         if (value := product.value(key)) is not None:
             row[name] = value
     shear = [product.value(key) for key in ("MACROG1", "MACROG2")]

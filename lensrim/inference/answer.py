@@ -20,6 +20,7 @@ from ..grid import PixelGrid
 from .inversion import MODES, Design, ImageData, Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState
+from .mass_sheet import MassSheet
 from .scene import Scene, image_data
 from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
@@ -39,6 +40,7 @@ class Answer:
         log_evidence, effective: Log-evidence and number of effective parameters.
         source_prior: Log strength, length, size and core of the prior that the source was solved
             for with (:mod:`~.inversion`).
+        sheet: The mass sheet that it has.
     """
 
     kappa: Array
@@ -54,6 +56,7 @@ class Answer:
     log_evidence: float
     effective: float
     source_prior: tuple[float, ...] = ()
+    sheet: MassSheet = MassSheet()
 
 
 def mass_maps_of(scene: Scene, state: MacroState) -> MassMaps:

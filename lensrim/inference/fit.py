@@ -23,8 +23,10 @@ from .ascent import MacroProblem
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
+from .mass_sheet import MassSheet, SheetName
 from .scene import Scene
 from .search import SHORT, STAGES, Stage, climb_anew, problem, search
+from .sheeted import sheet_of
 from .together import together
 
 SearchName = Literal["auto", "full"]
@@ -76,7 +78,8 @@ class Fit:
     Arguments:
         scene: What was fitted, its lens light as it was fitted at last.
         problem, state: The last problem, and the macro-model.
-        answer: Its maps.
+        answer: Its maps, without the sheet.
+        sheet: The mass sheet that belongs to it.
         candidates: What the search ended with, the best first.
         stage: The last stage of the search.
         notes: What the user should know of it, a line each.
@@ -86,6 +89,7 @@ class Fit:
     problem: MacroProblem
     state: MacroState
     answer: Answer
+    sheet: MassSheet
     candidates: MacroState
     stage: Stage
     notes: tuple[str, ...] = ()
@@ -133,6 +137,7 @@ class Fitter:
         prior: Prior of the macro-model.
         has_light: Whether there is lens light.
         source_fov: Side of the source map [arcsec]; what the source needs if ``None``.
+        mass_sheet: Which mass sheet the answers have.
         stages: Progress of the chain.
     """
 
@@ -141,6 +146,7 @@ class Fitter:
     prior: MacroPrior
     has_light: bool
     source_fov: float | None
+    mass_sheet: SheetName
     stages: Stages
 
     def __call__(self, seed: int, *, how: SearchName = "auto") -> Fitted:
@@ -226,9 +232,10 @@ class Fitter:
                 else:
                     notes = (unsettled(before, state.p[0]),)
         with self.stages("source"):
-            maps = mass_maps_of(scene, state)
-            result = answer(scene, maps, state, source_fov=self.source_fov)
-        return Fit(scene, current, state, result, found, stages[-1], notes)
+            maps, p = mass_maps_of(scene, state), state.p[0].cpu()
+            sheet = sheet_of(p, self.prior, scene.frame.grid, self.mass_sheet)
+            result = answer(scene, maps, state, source_fov=sheet.before(self.source_fov))
+        return Fit(scene, current, state, result, sheet, found, stages[-1], notes)
 
 
 def is_steady(before: Tensor, after: Tensor) -> bool:

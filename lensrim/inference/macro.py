@@ -17,6 +17,9 @@ STEP = 1e-6
 
 NAMES = ("log_theta_E", "e1", "e2", "center_x", "center_y", "gamma1", "gamma2", "gamma")
 
+GAMMA = NAMES.index("gamma")
+"""Where the slope is."""
+
 
 @dataclass(frozen=True)
 class MacroPrior:

@@ -28,10 +28,12 @@ from .guess.starts import packaged_guesser
 from .learning import PARTS, Outcome, StageName, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
+from .mass_sheet import SheetName
 from .neighbours import describe_neighbours
 from .refinement import Descent, Refinement, RefineName, tried
 from .report import build_product, summary_of, timed
 from .scene import Scene
+from .sheeted import with_sheet
 from .symptoms import candidates_of
 from .together import prior_of
 from .weights import Adaptation
@@ -98,6 +100,10 @@ class ReconstructOptions:
     under a prior of what answers lack); or weights (the machine's are adapted to the image; needs
     --stage rim or final, and a minute). It is not kept where it fits worse."""
 
+    mass_sheet: SheetName = "expected"
+    """Mass sheet, which no image tells and which scales the source: expected (what the slopes of
+    the fit and of other galaxies let expect) or none (as in a power law)."""
+
     strict: bool = False
     """End with an error, instead of the macro-model's answer and a note, where the machine is not
     valid or fits worse."""
@@ -136,6 +142,11 @@ class ReconstructOptions:
             raise InputError(
                 f"--search: must be one of {', '.join(get_args(SearchName))}, found "
                 f"{self.search!r}; change it"
+            )
+        if self.mass_sheet not in get_args(SheetName):
+            raise InputError(
+                f"--mass-sheet: must be one of {', '.join(get_args(SheetName))}, found "
+                f"{self.mass_sheet!r}; change it"
             )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
@@ -272,7 +283,9 @@ def reconstruct(
         prior = prior_of(scene, has_light)
         coarse = coarsen(scene, fitted)
 
-        fitter = Fitter(scene, coarse, prior, has_light, options.source_fov, stages)
+        fitter = Fitter(
+            scene, coarse, prior, has_light, options.source_fov, options.mass_sheet, stages
+        )
         found = fitter(options.seed, how=options.search)
         best = found.best
         notes = [*notes, *found.notes, *best.notes]
@@ -289,12 +302,15 @@ def reconstruct(
                     has_light=has_light,
                     until=options.stage,
                     strict=options.strict,
-                    source_fov=options.source_fov,
+                    source_fov=best.sheet.before(options.source_fov),
                     tick=tick,
                 )
         if (refinement := _refinement(options, machine, best, has_light)) is not None:
             with enough_memory(scene), stages("refinement"):
                 outcome = tried(refinement, options.refine, outcome, scene, state)
+        p = state.p[0].cpu()
+        answers = {k: with_sheet(scene, v, best.sheet, p) for k, v in outcome.answers.items()}
+        outcome = replace(outcome, answers=answers)
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
         with stages("report"):

@@ -11,7 +11,6 @@ The answers of the stages before stay beside the new one.
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 
 from ..io.stream import one_line
@@ -23,7 +22,7 @@ from .perturbation import MACRO
 from .refine import refine
 from .scene import Scene
 from .search import Stage
-from .view import MassMaps
+from .sheeted import maps_of
 
 RefineName = Literal["none", "descent", "weights"]
 REFINED = ("descent", "weights")
@@ -80,12 +79,6 @@ def tried(
     except torch.linalg.LinAlgError as error:  # type: ignore[reportPrivateImportUsage]
         note = f"the answer is that before {name}, which failed: {one_line(error)}"
         return replace(outcome, notes=[*outcome.notes, note])
-
-
-def maps_of(result: Answer) -> MassMaps:
-    """Returns what bends the rays in an answer."""
-    alpha = np.stack([result.alpha_x, result.alpha_y])
-    return MassMaps(torch.from_numpy(result.kappa), torch.from_numpy(alpha))
 
 
 def kept(outcome: Outcome, scene: Scene, name: str, found: Answer) -> Outcome:

@@ -68,6 +68,7 @@ def build_product(
     found = stated.posterior.numbers.get("magnification")
     magnification = math.nan if found is None else found.value
     error_of = error_cards(stated, native=observation.bin**2)
+    sheet = result.sheet
     symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
     judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
@@ -86,6 +87,9 @@ def build_product(
         "MACROQ": ((1 - ellipticity) / (1 + ellipticity), "axis ratio, macro-model"),
         "MACROPHI": (math.degrees(phi) % 180, "[deg] major axis from +x, counter-clockwise"),
         "MACROSL": (p["gamma"], "3-D slope, macro-model"),
+        "SLOPE": (stated.posterior.numbers["slope"].value, "3-D slope of the mass"),
+        "SHEET": (sheet.kappa, "kappa of the mass sheet; 1 - SHEET scales the rest"),
+        "SHEETSTD": (sheet.std, "deviation of ln(1 - SHEET), given MACROSL"),
         "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
         "CHI2ARC": (chi2_arc, "chi2 per pixel of the arcs"),
         "NARC": (int(arcs.sum()), "pixels of the arcs"),
@@ -165,6 +169,7 @@ def build_product(
                 "log_evidence": float(state.value[0]),
                 "log_strength_length_size_core": state.hyper[0].tolist(),
             },
+            "mass_sheet": asdict(sheet),
             # the macro-model's own inversion, which is always kept for comparison
             "inversion": numbers.pop("macro"),
             **numbers,
@@ -257,7 +262,7 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     used = int(product.image_maps["MASK"].sum())
     expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
     p_eff = f", p_eff {v('PEFF'):.0f}" if known("PEFF") else ""
-    slope, sky = v("MACROSL"), v("SKYNOISE") ** 2
+    sky = v("SKYNOISE") ** 2
     rows = [
         (
             "theta_E",
@@ -267,8 +272,12 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
         ),
         (
             "macro theta_E",
-            f"{v('MACROTE'):.4f}{error('MACROTER', '.4f')} arcsec, "
-            f"slope {slope:.2f}{error('MACROSLE', '.2f')}",
+            f"{v('MACROTE'):.4f}{error('MACROTER', '.4f')} arcsec, slope {v('MACROSL'):.2f}",
+        ),
+        (
+            "slope",
+            f"{v('SLOPE'):.2f}{error('SLOPEERR', '.2f')} "
+            f"(with a mass sheet of {v('SHEET'):+.3f} +- {v('SHEETSTD'):.3f})",
         ),
         ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
         ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),

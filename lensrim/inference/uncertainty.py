@@ -12,11 +12,13 @@ import torch
 
 from .answer import Answer
 from .calibration import Calibration, packaged_calibration
+from .directions import macro_directions, near, other_directions
 from .lens_light import Array
-from .macro import MacroPrior, MacroState
+from .macro import GAMMA, MacroPrior, MacroState
 from .perturbation import Perturbations, packaged_prior
-from .posterior import Posterior, macro_directions, near, other_directions, posterior_of
+from .posterior import Posterior, posterior_of
 from .scene import Scene
+from .sheeted import bare_kappa, sheet_direction
 
 KEYWORDS = {
     "theta_E": ("THETAEER", "[arcsec] error of THETAE"),
@@ -25,7 +27,7 @@ KEYWORDS = {
     "gamma2": ("GAMMA2ER", "error of GAMMA2"),
     "macro_gamma1": ("MACROG1E", "error of MACROG1"),
     "macro_gamma2": ("MACROG2E", "error of MACROG2"),
-    "slope": ("MACROSLE", "error of MACROSL"),
+    "slope": ("SLOPEERR", "error of SLOPE"),
     "q": ("MACROQER", "error of MACROQ"),
     "phi": ("MACROPHE", "[deg] error of MACROPHI"),
     "flux": ("FLUXSRCE", "error of FLUXSRC"),
@@ -103,10 +105,12 @@ def uncertainty_of(
     """
     grid, p = scene.frame.grid, state.p[0, :8].cpu()
     macro = macro_directions(p, prior, grid)
-    added = Perturbations.of(packaged_prior(), torch.from_numpy(result.kappa), p, grid)
-    added = added.scaled(UNLIKE)
+    added = Perturbations.of(packaged_prior(), bare_kappa(result), p, grid).scaled(UNLIKE)
     directions = macro + other_directions(added.kappa, added.alpha, macro, near(p, grid))
-    posterior = posterior_of(scene, result, p, directions)
+    own = sheet_direction(result, p, grid, macro) if result.sheet.std > 0 else None
+    if math.isfinite(result.sheet.slope):
+        p = p.index_fill(0, torch.tensor(GAMMA), result.sheet.slope)
+    posterior = posterior_of(scene, result, p, directions.scaled(result.sheet.scale), own)
     found = packaged_calibration() if calibration is None else calibration
     return Uncertainty(posterior, found, signal_over_noise(scene, result))
 

@@ -42,8 +42,8 @@ def with_errors(mock: Mock, *, size: float = 1.0) -> Product:
     numbers = {
         "THETAE": truth.theta_E * 1.01,
         "THETAEER": truth.theta_E * 0.02,
-        "MACROSL": truth.gamma - 0.1,
-        "MACROSLE": 0.05,
+        "SLOPE": truth.gamma - 0.1,
+        "SLOPEERR": 0.05,
         "GAMMA1": shear_of_map(mock)[0],
         "GAMMA1ER": 0.01,
         "FLUXSRC": truth.source.flux / mock.observation.pixel_scale**2,

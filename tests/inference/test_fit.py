@@ -36,7 +36,7 @@ TINY = few_stages()
 def fitter(scene: Scene, has_light: bool = False) -> Fitter:
     prior = prior_of(scene, has_light=False)
     stages = Stages({"search": 1, "lens light with arcs": 1, "source": 1}, enabled=False)
-    return Fitter(scene, None, prior, has_light, None, stages)
+    return Fitter(scene, None, prior, has_light, None, "expected", stages)
 
 
 @pytest.fixture

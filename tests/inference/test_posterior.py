@@ -12,15 +12,9 @@ from lensrim.evaluation.mocks import Mock
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.ascent import MacroProblem
 from lensrim.inference.calibration import Calibration, Scale
+from lensrim.inference.directions import Directions, macro_directions, near, other_directions
 from lensrim.inference.macro import MacroState
-from lensrim.inference.posterior import (
-    Directions,
-    Posterior,
-    macro_directions,
-    near,
-    other_directions,
-    posterior_of,
-)
+from lensrim.inference.posterior import Posterior, posterior_of
 from lensrim.inference.samples import draw, sample_maps
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, problem

@@ -168,7 +168,7 @@ def test_the_errors_are_stated(run: Run):
         "MACROTER",
         "GAMMA1ER",
         "GAMMA2ER",
-        "MACROSLE",
+        "SLOPEERR",
         "MACROQER",
         "MAGSRCER",
     ):

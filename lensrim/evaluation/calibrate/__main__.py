@@ -11,6 +11,7 @@ from pathlib import Path
 from ... import __version__
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, write_calibration
+from ...inference.mass_sheet import WIDTH
 from ...inference.reconstruct import ReconstructOptions, reconstruct
 from ...plotting.coverage import plot_coverage
 from ...progress import progress
@@ -19,6 +20,7 @@ from . import __doc__ as ABOUT
 from .fitting import fit
 from .judging import curves, format_lines, halved, judge
 from .rows import read_rows, row_of
+from .sheets import sheet_width
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def run(options: CalibrateOptions) -> Calibration:
     halves = halved(rows)
     plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
     print(write_calibration(found), format_lines(judge(halves)), sep="\n")
+    print(f"mass sheet: a deviation of {sheet_width(rows):.3f} is likeliest, {WIDTH} is used")
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...inference.calibration import Calibration
+from ...inference.macro import GAMMA
 from ...inference.reconstruct import Reconstruction
 from ...inference.together import prior_of
 from ...inference.uncertainty import uncertainty_of
@@ -26,7 +27,8 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     """Compares errors of a reconstruction's posterior with those that were made.
 
     Returns:
-        ``snr``; ``numbers``: truth, estimate and standard deviation by name; within the arcs'
+        ``snr``; ``sheet``: slope of the fit, and the response to a mass sheet of that of the mass;
+        ``numbers``: truth, estimate and standard deviation by name; within the arcs'
         reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
         ``source``: of as many pixels the error, its standard deviation for want of the mass, and
         that given the mass, in units of the source's peak.
@@ -53,6 +55,7 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     numbers = found.posterior.numbers
     return {
         "snr": found.snr,
+        "sheet": [float(result.state.p[0, GAMMA]), answer.sheet.response],
         "numbers": {
             name: [value, numbers[name].value, numbers[name].std]
             for name, value in truth.items()

@@ -41,7 +41,9 @@ class Reconstruct:
     Mass-sheet degeneracy: one source plane fixes the convergence only up to
     kappa -> lambda kappa + 1 - lambda, with the source scaled by lambda. The absolute slope of the
     mass and the size and flux of the source therefore lean on the prior; the Einstein radius, the
-    angular structure and the relative structure of the source do not.
+    angular structure and the relative structure of the source do not. lambda is what the fitted
+    slope and those of galaxies let expect (SHEET = 1 - lambda in the header), or 1 with
+    --mass-sheet none.
     """
 
     observation: Annotated[Path, tyro.conf.Positional]

@@ -168,8 +168,8 @@ def build_product(
                 **p,
                 "log_evidence": float(state.value[0]),
                 "log_strength_length_size_core": state.hyper[0].tolist(),
+                "mass_sheet": asdict(sheet),
             },
-            "mass_sheet": asdict(sheet),
             # the macro-model's own inversion, which is always kept for comparison
             "inversion": numbers.pop("macro"),
             **numbers,

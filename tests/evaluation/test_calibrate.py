@@ -12,6 +12,7 @@ from lensrim.evaluation.calibrate.__main__ import CalibrateOptions, card_of
 from lensrim.evaluation.calibrate.fitting import fit
 from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge
 from lensrim.evaluation.calibrate.rows import read_rows
+from lensrim.evaluation.calibrate.sheets import sheet_width
 from lensrim.inference.calibration import (
     KINDS,
     Calibration,
@@ -20,6 +21,7 @@ from lensrim.inference.calibration import (
     read_calibration,
     write_calibration,
 )
+from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH
 
 
 def rows_of(
@@ -184,3 +186,27 @@ def test_lines_that_were_cut_off_are_left_out(tmp_path):
     (tmp_path / "rows-1of2.jsonl").write_text(f'{whole}\n{{"index": 5')
     (tmp_path / "rows-2of2.jsonl").write_text(json.dumps({"index": 1}) + "\n")
     assert [row["index"] for row in read_rows(tmp_path)] == [1, 4]
+
+
+def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
+    """Lenses whose masses have sheets of some width, and the slopes that were fitted."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for index in range(n):
+        response = float(rng.uniform(-1.4, -0.9))
+        t = width * float(rng.standard_normal())
+        true = SLOPE + SLOPE_WIDTH * float(rng.standard_normal())
+        fitted = true - response * t
+        numbers = {"slope": [true, fitted, 0.01]}
+        rows.append({"index": index, "snr": snr, "sheet": [fitted, response], "numbers": numbers})
+    return rows
+
+
+@pytest.mark.parametrize("width", [0.03, 0.07, 0.15])
+def test_the_width_of_mass_sheets_is_found(width: float):
+    found = sheet_width(sheets_of(3000, width))
+    assert found == pytest.approx(0.87 * width, rel=0.1)  # the scale of a t of five degrees
+
+
+def test_faint_lenses_tell_no_width():
+    assert math.isnan(sheet_width(sheets_of(50, 0.07, snr=20.0)))

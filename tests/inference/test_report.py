@@ -160,6 +160,39 @@ def test_what_is_not_detected_is_said(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "M_sun" not in summary
 
 
+def test_the_mass_sheet_is_stated(run: Run):
+    product = run.result.product
+    sheet = product.stages["macro"]["mass_sheet"]
+    assert product.value("SHEET") == pytest.approx(1 - np.exp(-sheet["t"]))
+    assert product.value("SHEETSTD") == sheet["std"] > 0
+    assert product.value("SLOPE") == sheet["slope"] != product.value("MACROSL")
+    line = next(each for each in run.result.summary.splitlines() if each.startswith("  slope"))
+    assert f"{sheet['slope']:.2f} +- " in line and f"{product.value('SHEET'):+.3f}" in line
+
+
+def test_without_a_sheet_the_mass_is_another_and_the_image_the_same(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """And a side of the source map that is asked for is that of the product, sheet or not."""
+    monkeypatch.setattr(fitting, "WAYS", short())
+    side = 0.9 * run.result.product.source_grid.fov[0]
+    options = replace(OPTIONS, source_fov=side)
+    wanted, bare = (
+        reconstruct(run.path, each).product
+        for each in (options, replace(options, mass_sheet="none"))
+    )
+    sheet = wanted.value("SHEET")
+    assert abs(sheet) > 1e-3 and bare.value("SHEET") == 0
+    without = (wanted.image_maps["KAPPA"] - sheet) / (1 - sheet)
+    np.testing.assert_allclose(bare.image_maps["KAPPA"], without, rtol=1e-6)
+    for product in (wanted, bare):
+        assert product.source_grid.fov[0] == pytest.approx(side)
+    assert bare.value("SLOPE") == bare.value("MACROSL") == wanted.value("MACROSL")
+    assert bare.value("SHEETSTD") > wanted.value("SHEETSTD")
+    for key in ("THETAE", "CHI2ARC"):
+        assert wanted.value(key) == pytest.approx(bare.value(key), rel=1e-2)
+
+
 def test_the_errors_are_stated(run: Run):
     product = run.result.product
     value = product.value

@@ -3,7 +3,8 @@
 A product may lack any of them: what is not stated is absent from the results, not zero.
 
 Maps are judged within the arcs' reach: the convergence on the arcs' pixels from 0.3 to 2 Einstein
-radii, the source on the pixels that a ray of the arcs hits, or one beside it.
+radii, the source on the pixels that a ray of the arcs hits, or one beside it; and once more on
+those of them that the answer has brighter than a fifth of its peak.
 """
 
 from dataclasses import dataclass
@@ -52,8 +53,11 @@ SCALARS = {
 }
 """The numbers."""
 
-MAPS = {"kappa": "κ", "source": "source"}
+MAPS = {"kappa": "κ", "source": "source", "bright": "bright source"}
 """The maps, and what they are called in a picture."""
+
+BRIGHT = 0.2
+"""Brightness above which a pixel of the source is bright, relative to the peak."""
 
 
 def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
@@ -66,20 +70,22 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
         three in units of the mean truth there. ``dof``: degrees of freedom of Student's t, of
         which the errors are, where they are no Gaussian's.
     """
-    truth, numbers = true_numbers(mock), {}
+    right, numbers = true_numbers(mock), {}
     dof = float(product.value("ERRDOF") or np.inf)
     for name, scalar in SCALARS.items():
         found = [product.value(key) for key in (scalar.value, scalar.error)]
         if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
-            unit = truth[name] if scalar.relative else 1.0
-            numbers[name] = [v / unit for v in (truth[name], *map(float, found))]
+            unit = right[name] if scalar.relative else 1.0
+            numbers[name] = [v / unit for v in (right[name], *map(float, found))]
     maps, parts = maps_of(product), {}
     if (std := product.image_maps.get("KAPPA_STD")) is not None:
         region = mock.truth.arc_mask & region_of(mock)
         parts["kappa"] = _of_map(mock.truth.kappa, maps.kappa, std, region, dof)
     if (std := product.source_maps.get("SOURCE_STD")) is not None:
-        region = reached(mock, maps)
-        parts["source"] = _of_map(true_source(mock, maps), maps.source, std, region, dof)
+        region, truth = reached(mock, maps), true_source(mock, maps)
+        parts["source"] = _of_map(truth, maps.source, std, region, dof)
+        region = region & (maps.source > BRIGHT * maps.source.max())
+        parts["bright"] = _of_map(truth, maps.source, std, region, dof)
     told = {"numbers": numbers, "maps": {name: p for name, p in parts.items() if p["n"]}}
     return told if np.isinf(dof) else told | {"dof": dof}
 

@@ -7,16 +7,7 @@ A posterior is as wrong as its model. What it says of a quantity, a standard dev
 
 with the signal over noise :math:`R` of the arcs' brightest pixel, and a scale :math:`s` and an
 exponent :math:`b` for each kind of quantity; of the source's the part for want of the mass is
-first widened as the convergence is. Slope, flux and magnification lean on the mass sheet. An image
-tells the curvature of a profile, which only a power law ties to its slope, so that no exposure
-makes their errors small: they are
-
-.. math:: \sqrt{(s \, \sigma)^2 + (f u)^2} ,
-
-with a floor :math:`f` in units :math:`u` of 1 for the slope, and of the number itself for the
-others. Of 120 standard validation mocks each half was described by a fit to the other half, with
-a floor better than with an exponent by 5.7 in log-likelihood for the slope and 1.9 for the
-magnification, and worse by 1.1 for the flux (2026-11-26).
+first widened as the convergence is.
 
 Errors have heavier tails than a Gaussian's, for some lenses are far more unlike their model than
 others: they follow Student's t of :math:`\nu` degrees of freedom. Every stated error is half
@@ -63,23 +54,18 @@ KINDS = {
 }
 """The kind of each quantity of a posterior: those of one kind share their numbers."""
 
-FLOORED = {"slope": False, "flux": True, "magnification": True}
-"""Kinds that have a floor, and whether it is relative to the number."""
-
 
 @dataclass(frozen=True)
 class Scale:
-    """Holds what the errors of a kind are multiplied by, and what is added in quadrature.
+    """Holds what the errors of a kind are multiplied by.
 
     Arguments:
         scale: Factor at a signal over noise of ``PIVOT``.
         exponent: Its power of the signal over noise.
-        floor: What is added, for the kinds of ``FLOORED``.
     """
 
     scale: float = 1.0
     exponent: float = 0.0
-    floor: float = 0.0
 
     def at(self, snr: float) -> float:
         """Returns the factor at a signal over noise."""
@@ -117,11 +103,6 @@ class Calibration:
                     f"calibration: exponents must be finite, found {found.exponent} of {kind}; "
                     "make the file anew"
                 )
-            if not 0 <= found.floor < math.inf or (found.floor and kind not in FLOORED):
-                raise InputError(
-                    f"calibration: floors must be 0 or more and of {sorted(FLOORED)}, found "
-                    f"{found.floor} of {kind}; make the file anew"
-                )
         if not self.dof > 0 or not 0 < self.range[0] <= self.range[1]:
             raise InputError(
                 f"calibration: dof and range must be positive, found {self.dof} and {self.range}; "
@@ -133,27 +114,9 @@ class Calibration:
         low, high = self.range
         return self.scales.get(KINDS[name], Scale()).at(min(max(snr, low), high))
 
-    def error(self, name: str, std: float, value: float, snr: float) -> float:
-        """Returns what is stated in place of the standard deviation of a number.
-
-        Arguments:
-            name: The number, a key of ``KINDS``.
-            std: Its standard deviation.
-            value: The number itself.
-            snr: Signal over noise.
-        """
-        floor = self.scales.get(KINDS[name], Scale()).floor * unit_of(name, value)
-        return math.hypot(self.factor(name, snr) * std, floor)
-
     def half_width(self, level: float) -> float:
         """Returns half of the central interval of a probability, in units of the stated error."""
         return metrics.half_width(level, dof=self.dof)
-
-
-def unit_of(name: str, value: float) -> float:
-    """Returns the unit of the floor of a number (a key of ``KINDS``); 0 where it has none."""
-    relative = FLOORED.get(KINDS[name])
-    return 0.0 if relative is None else abs(value) if relative else 1.0
 
 
 def read_calibration(text: str) -> Calibration:
@@ -164,10 +127,7 @@ def read_calibration(text: str) -> Calibration:
     """
     try:
         held = json.loads(text)
-        scales = {
-            k: Scale(float(s), float(b), *(float(f) for f in rest))
-            for k, (s, b, *rest) in held.pop("scales").items()
-        }
+        scales = {k: Scale(float(s), float(b)) for k, (s, b) in held.pop("scales").items()}
         low, high = map(float, held.pop("range"))
         return Calibration(scales, float(held.pop("dof")), (low, high), held)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -179,8 +139,7 @@ def read_calibration(text: str) -> Calibration:
 def write_calibration(calibration: Calibration) -> str:
     """Writes a calibration as JSON."""
     scales = {
-        k: [round(v, 4) for v in (s.scale, s.exponent, *([s.floor] if s.floor else []))]
-        for k, s in calibration.scales.items()
+        k: [round(v, 4) for v in (s.scale, s.exponent)] for k, s in calibration.scales.items()
     }
     held = {**calibration.card, "dof": round(calibration.dof, 3)}
     return json.dumps({**held, "range": calibration.range, "scales": scales}, indent=1) + "\n"

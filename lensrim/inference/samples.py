@@ -6,9 +6,8 @@ of the source by :math:`e`, all standard normal, times one number that makes the
 .. math:: \sqrt{\nu / \chi^2_\nu} \, / \, t_\nu(0.8413) ,
 
 so that 68.27 % of the samples of a quantity are within its stated error. Maps and numbers of a
-sample belong together, up to the factors and the floors of the calibration, which differ among
-them: the flux of a sample's map may scatter by less than its number. What is not guaranteed: that
-a convergence stays positive.
+sample belong together, up to the factors of the calibration, which differ among them. What is not
+guaranteed: that a convergence stays positive.
 """
 
 import math
@@ -69,7 +68,7 @@ def draw(uncertainty: Uncertainty, number: int, *, seed: int = 0) -> Samples:
     source = factor("kappa") * moved(along, posterior.source_axes)
     source = source + moved(beside, posterior.scatter)
     changes = {
-        name: uncertainty.widening(name) * (moved(along, each.axes) + moved(beside, each.scatter))
+        name: factor(name) * (moved(along, each.axes) + moved(beside, each.scatter))
         for name, each in posterior.numbers.items()
     }
     # an axis that is turned by half a circle is the same

@@ -74,16 +74,10 @@ class Uncertainty:
         own = self.posterior.scatter.square().sum(0)
         return (by_mass + own).sqrt().numpy() * self.factor("source")
 
-    def widening(self, name: str) -> float:
-        """Returns the stated error of a number over the posterior's, 1 where that is zero."""
-        std = self.posterior.numbers[name].std
-        return self.errors[name] / std if std > 0 else 1.0
-
     @property
     def errors(self) -> dict[str, float]:
-        """Errors of the numbers, by name; not less than their floors."""
-        numbers, error_of = self.posterior.numbers.items(), self.calibration.error
-        return {name: error_of(name, each.std, each.value, self.snr) for name, each in numbers}
+        """Errors of the numbers, by name."""
+        return {k: self.factor(k) * each.std for k, each in self.posterior.numbers.items()}
 
 
 def uncertainty_of(

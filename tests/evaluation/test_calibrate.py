@@ -24,10 +24,8 @@ from lensrim.inference.calibration import (
 from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH
 
 
-def rows_of(
-    n: int, *, scale: float, exponent: float, dof: float, floor: float = 0.0, seed: int = 0
-) -> list[dict]:
-    """Lenses whose errors are Student's, as a calibration says; flux alone has a floor."""
+def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0) -> list[dict]:
+    """Lenses whose errors are Student's, as a calibration says."""
     rng = np.random.default_rng(seed)
     rows = []
     for index in range(n):
@@ -38,9 +36,6 @@ def rows_of(
             name: [10.0, 10.0 - value * 0.1, 0.1]
             for name, value in zip(("theta_E", "gamma1", "gamma2", "slope"), z, strict=True)
         }
-        std = float(10 ** rng.uniform(-1.0, 1.5))
-        right = np.hypot(scale * std, floor * 40.0) / stats.t(dof).ppf(stats.norm.cdf(1.0))
-        numbers["flux"] = [40.0 + float(rng.standard_t(dof)) * right, 40.0, std]
         kappa = np.sort(rng.standard_t(dof, size=8) * width).tolist()
         # of the source, the part for want of the mass is too small by as much, the other is right
         by_mass, own = rng.uniform(0.1, 1.0, size=(2, 8))
@@ -53,11 +48,9 @@ def rows_of(
 
 
 def test_a_fit_finds_what_was_put_in():
-    found = fit(rows_of(600, scale=1.7, exponent=0.3, dof=4.0, floor=0.1))
+    found = fit(rows_of(600, scale=1.7, exponent=0.3, dof=4.0))
     assert found.dof == pytest.approx(4.0, rel=0.35)
-    assert set(found.scales) == {"theta_E", "shear", "slope", "flux", "kappa", "source"}
-    assert found.scales["flux"].scale == pytest.approx(1.7, rel=0.2)
-    assert found.scales["flux"].floor == pytest.approx(0.1, rel=0.2)
+    assert set(found.scales) == {"theta_E", "shear", "slope", "kappa", "source"}
     assert found.scales["source"].scale == pytest.approx(1.0, rel=0.1)
     assert found.scales["source"].exponent == pytest.approx(0.0, abs=0.1)
     for name in ("theta_E", "shear", "kappa"):
@@ -70,7 +63,7 @@ def test_a_fit_finds_what_was_put_in():
 def test_lenses_are_judged_by_a_fit_to_others():
     halves = halved(rows_of(200, scale=2.0, exponent=0.0, dof=5.0, seed=1))
     lines = {line["name"]: line for line in judge(halves)}
-    assert set(lines) == {"theta_E", "gamma1", "gamma2", "slope", "flux", "kappa", "source"}
+    assert set(lines) == {"theta_E", "gamma1", "gamma2", "slope", "kappa", "source"}
     for line in lines.values():
         assert line["n"] == 200
         assert line["before"][0] < (0.65 if line["name"] == "source" else 0.5)
@@ -84,31 +77,8 @@ def test_lenses_are_judged_by_a_fit_to_others():
     assert np.all(drawn["after"].shares >= drawn["before"].shares)
 
 
-def test_a_floor_is_found_from_other_lenses():
-    """Where it rules, as at small standard deviations, a factor would cover too few of them."""
-    halves = halved(rows_of(400, scale=1.0, exponent=0.0, dof=8.0, floor=0.1, seed=2))
-    for half in halves:
-        own, found = half.deviations("flux"), half.calibration
-        inside = np.abs(own.z) < found.half_width(0.6827) * own.factors(found.scales["flux"])
-        for part in (own.unit > 20, own.unit < 5):
-            assert inside[part].mean() == pytest.approx(0.68, abs=0.18)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "floor"),
-    [("slope", 2.5, 0.3), ("flux", -50.0, 15.0), ("magnification", 10.0, 3.0)],
-)
-def test_no_exposure_makes_an_error_smaller_than_its_floor(name: str, value: float, floor: float):
-    own = Calibration({name: Scale(2.0, 0.5, 0.3)}, math.inf, (10.0, 200.0))
-    assert own.error(name, 0.0, value, 50.0) == pytest.approx(floor)
-    assert own.error(name, 2.0, value, 50.0) == pytest.approx(math.hypot(4.0, floor))
-    plain = Calibration({name: Scale(2.0, 0.5)}, math.inf, (10.0, 200.0))
-    assert plain.error(name, 3.0, value, 200.0) == plain.factor(name, 200.0) * 3.0
-
-
-@pytest.mark.parametrize("floor", [0.0, 0.0625])
-def test_a_file_comes_back(floor: float):
-    scales = {"slope": Scale(1.5, 0.25, floor)}
+def test_a_file_comes_back():
+    scales = {"slope": Scale(1.5, 0.25)}
     own = Calibration(scales, 3.25, (10.0, 200.0), {"about": "mocks"})
     again = read_calibration(write_calibration(own))
     assert again == own
@@ -119,9 +89,7 @@ def test_a_file_comes_back(floor: float):
     [
         ({"scales": {"slope": [0.0, 0.0]}}, r"scales must be positive .*, found 0.0 of slope"),
         ({"scales": {"mass": [1.0, 0.0]}}, "scales must be .* found 1.0 of mass"),
-        ({"scales": {"slope": [1.0, 0.0, -0.1]}}, r"floors must be 0 or more .*, found -0.1"),
-        ({"scales": {"shape": [1.0, 0.0, 0.1]}}, "floors must be .* found 0.1 of shape"),
-        ({"scales": {"slope": [1.0, 0.0, 0.1, 0.1]}}, "must be JSON with scales, dof and range"),
+        ({"scales": {"slope": [1.0, 0.0, 0.1]}}, "must be JSON with scales, dof and range"),
         ({"scales": {"slope": []}}, "must be JSON with scales, dof and range"),
         ({"scales": {"slope": [1.0]}}, "must be JSON with scales, dof and range"),
         ({"scales": {"slope": [1.0, math.nan]}}, "exponents must be finite, found nan of slope"),

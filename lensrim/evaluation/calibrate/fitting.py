@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...inference.calibration import KINDS, ONE_SIGMA, PIVOT, Calibration, Scale, unit_of
+from ...inference.calibration import KINDS, ONE_SIGMA, PIVOT, Calibration, Scale
 from .rows import Row
 
 DOFS = (1.5, 40.0)
@@ -26,24 +26,20 @@ class Deviations:
         z: The errors.
         snr: Signal over noise of each.
         weight: Weight of each; those of a map of one lens add up to 1.
-        unit: Unit of the floor in the same standard deviations; 0 where there is none.
     """
 
     z: NDArray[np.float64]
     snr: NDArray[np.float64]
     weight: NDArray[np.float64]
-    unit: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: Sequence[Row], names: Sequence[str], mass: Scale = Scale()) -> "Deviations":
         """Collects those of quantities; ``mass`` widens what the mass does to the source."""
-        z, snr, weight, units = [], [], [], []
+        z, snr, weight = [], [], []
         for row in rows:
             for name in names:
-                unit = 0.0
                 if name in row["numbers"]:
                     truth, value, std = row["numbers"][name]
-                    unit = unit_of(name, value) / std
                     found = np.array([(truth - value) / std])
                 elif name == "source" and row["source"]:
                     error, by_mass, own = np.array(row["source"])
@@ -55,8 +51,7 @@ class Deviations:
                 z.append(found)
                 snr.append(np.full(len(found), row["snr"]))
                 weight.append(np.full(len(found), 1 / len(found)))
-                units.append(np.full(len(found), unit))
-        held = (z, snr, weight, units)
+        held = (z, snr, weight)
         return cls(*(np.concatenate(each) if each else np.zeros(0) for each in held))
 
     def covered(self, scale: Scale, half: float) -> float:
@@ -66,8 +61,7 @@ class Deviations:
 
     def factors(self, scale: Scale) -> NDArray[np.float64]:
         """What the standard deviations are multiplied by."""
-        own = scale.scale * (np.maximum(self.snr, 1.0) / PIVOT) ** scale.exponent
-        return np.hypot(own, scale.floor * self.unit)
+        return scale.scale * (np.maximum(self.snr, 1.0) / PIVOT) ** scale.exponent
 
     def loss(self, scale: Scale, dof: float) -> float:
         """Minus the log-likelihood of Student's t, whose central 68.27 % are stated."""
@@ -80,15 +74,12 @@ class Deviations:
 
 
 def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
-    """Fits a scale, with a floor where there is a unit for it, else with an exponent.
+    """Fits a scale and its exponent.
 
     Returns:
         The scale, and the loss at these degrees of freedom.
     """
     from scipy.optimize import minimize
-
-    if deviations.unit.any():
-        return _floored(deviations, dof)
 
     def loss(x: NDArray[np.float64]) -> float:
         found = Scale(math.exp(x[0]), float(x[1]))
@@ -96,21 +87,6 @@ def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
 
     best = minimize(loss, [0.0, 0.0], method="BFGS", options={"gtol": 1e-3})
     return Scale(math.exp(best.x[0]), float(best.x[1])), float(best.fun)
-
-
-def _floored(deviations: Deviations, dof: float) -> tuple[Scale, float]:
-    """Fits scale and floor."""
-    from scipy.optimize import minimize
-
-    def scale_of(x: NDArray[np.float64]) -> Scale:
-        return Scale(math.exp(x[0]), floor=math.exp(x[1]))
-
-    # a standard deviation of the median lens: where the two parts are told from each other
-    unit = deviations.unit[deviations.unit > 0]
-    start = [0.0, -math.log(float(np.median(unit)))]
-    limits = [(start[0] - 3, start[0] + 3), (start[1] - 7, start[1] + 5)]
-    best = minimize(lambda x: deviations.loss(scale_of(x), dof), start, bounds=limits)
-    return scale_of(best.x), float(best.fun)
 
 
 def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibration:

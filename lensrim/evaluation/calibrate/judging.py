@@ -57,7 +57,7 @@ def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:
             for row in half.rows:
                 if name in row["numbers"]:
                     truth, value, std = row["numbers"][name]
-                    stated.append(found.error(name, std, value, row["snr"]) / abs(truth))
+                    stated.append(found.factor(name, row["snr"]) * std / abs(truth))
                     errors.append((value - truth) / truth)
         n = round(sum(counts))
         line = {

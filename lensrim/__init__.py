@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import InputError
     from .grid import PixelGrid
-    from .inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
+    from .inference.options import ReconstructOptions
+    from .inference.reconstruct import Reconstruction, reconstruct
     from .io.observation import Observation
     from .io.options import ReadOptions
     from .io.read import read_observation
@@ -30,7 +31,7 @@ __all__ = [
 _HOMES = {
     "reconstruct": ".inference.reconstruct",
     "Reconstruction": ".inference.reconstruct",
-    "ReconstructOptions": ".inference.reconstruct",
+    "ReconstructOptions": ".inference.options",
     "ReadOptions": ".io.options",
     "InputError": ".errors",
     "read_observation": ".io.read",

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 import lensrim
-from lensrim.inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.reconstruct import Reconstruction, reconstruct
 from lensrim.io.product import Product
 
 ROOT = Path(__file__).parents[1]

@@ -31,7 +31,7 @@ from lensrim._weights import read_weights, write_weights
 from lensrim.evaluation.mock_files import write_mock
 from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import fit, search
-from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.inference.options import ReconstructOptions
 from lensrim.survey.catalogue import Outcome, run_survey
 from lensrim.survey.columns import DONE
 from lensrim.survey.lenses import find_lenses

@@ -19,7 +19,7 @@ from astropy.table import Table
 
 from lensrim._weights import replacing
 from lensrim.grid import PixelGrid
-from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.inference.options import ReconstructOptions
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.product import Product, write_product

@@ -11,7 +11,7 @@ import tyro
 
 from ..errors import InputError
 from ..inference.machine import load_machine
-from ..inference.reconstruct import ReconstructOptions, check_cuda
+from ..inference.options import ReconstructOptions, check_cuda
 from ..io import ReadOptions
 from ..progress import progress
 from ..survey.catalogue import Outcome, run_survey

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from ..inference.reconstruct import ReconstructOptions, reconstruct
+from ..inference.options import ReconstructOptions
+from ..inference.reconstruct import reconstruct
 from ..io import ReadOptions
 from ..io.read import read_about
 from ..io.staging import planned_files

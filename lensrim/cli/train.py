@@ -23,8 +23,8 @@ from ..errors import InputError
 from ..inference.learnt import build
 from ..inference.machine import load_machine
 from ..inference.objective import loss_of
+from ..inference.options import check_cuda
 from ..inference.recipe import Recipe, read_recipe
-from ..inference.reconstruct import check_cuda
 from ..training.board import board
 from ..training.config import check_max_minutes
 from ..training.distributed import Group, joined

@@ -195,7 +195,8 @@ def _prepare(options: EvaluateOptions) -> Path:
 
 
 def _whole_chain(options: EvaluateOptions) -> Reconstruct:
-    from ..inference.reconstruct import ReconstructOptions, reconstruct
+    from ..inference.options import ReconstructOptions
+    from ..inference.reconstruct import reconstruct
 
     chain = ReconstructOptions(
         model=options.model,

@@ -26,7 +26,8 @@ import torch
 
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
-from ..inference.reconstruct import ReconstructOptions, reconstruct
+from ..inference.options import ReconstructOptions
+from ..inference.reconstruct import reconstruct
 from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product

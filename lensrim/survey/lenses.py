@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from ..inference.reconstruct import ReconstructOptions
+from ..inference.options import ReconstructOptions
 from ..io.fits import split_reference
 from ..io.layout import stem
 from ..io.options import ReadOptions

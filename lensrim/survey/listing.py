@@ -24,7 +24,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from ..errors import InputError
-from ..inference.reconstruct import ReconstructOptions
+from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet
 from ..io.options import ReadOptions
 

@@ -32,7 +32,7 @@ from lensrim.inference.apply import Begun
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learnt import setting_of, start_state
 from lensrim.inference.macro import MacroState
-from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.scene import Scene
 from lensrim.io.observation import Observation
 from lensrim.lensing.likelihood import simulate

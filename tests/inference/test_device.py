@@ -15,7 +15,7 @@ from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import fit as fitting
-from lensrim.inference import reconstruct as chain
+from lensrim.inference import options as choices
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
@@ -101,7 +101,7 @@ def test_the_search_is_given_the_device(
         given.update(scene=scene, coarse=coarse)
         raise Given("the search")
 
-    monkeypatch.setattr(chain, "check_cuda", lambda: None)
+    monkeypatch.setattr(choices, "check_cuda", lambda: None)
     monkeypatch.setattr(fitting, "search", search)
     with pytest.raises(Given, match="the search"):
         lensrim.reconstruct(large, ReconstructOptions(device=device, lens_light="none"))
@@ -115,7 +115,7 @@ def test_a_gpu_without_the_memory_is_said(large: Observation, monkeypatch: pytes
     def search(*_: object, **__: object):
         raise torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(chain, "check_cuda", lambda: None)
+    monkeypatch.setattr(choices, "check_cuda", lambda: None)
     monkeypatch.setattr(fitting, "search", search)
     with pytest.raises(
         InputError,

@@ -23,7 +23,8 @@ from lensrim.inference.learning import learn
 from lensrim.inference.learnt import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
-from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.reconstruct import reconstruct
 from lensrim.inference.scene import Scene
 from lensrim.rim.core import RIM
 

@@ -13,7 +13,8 @@ from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
 from lensrim.inference.framing import frame_of, observe
-from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.reconstruct import reconstruct
 from lensrim.io import ReadOptions, read_observation
 from lensrim.lensing.convergence import KappaToAlpha
 from lensrim.lensing.mass import Shear

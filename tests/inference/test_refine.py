@@ -14,8 +14,9 @@ from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learning import Outcome
 from lensrim.inference.macro import MacroState
+from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.perturbation import MACRO, Perturbations, packaged_prior
-from lensrim.inference.reconstruct import ReconstructOptions, reconstruct
+from lensrim.inference.reconstruct import reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
 from lensrim.inference.refinement import Descent, kept, maps_of, tried
 from lensrim.inference.scene import Scene

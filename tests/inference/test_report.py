@@ -19,7 +19,8 @@ from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import fit as fitting
 from lensrim.inference import reconstruct as chain
 from lensrim.inference import report
-from lensrim.inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.reconstruct import Reconstruction, reconstruct
 from lensrim.inference.report import summary_of
 from lensrim.inference.search import search
 

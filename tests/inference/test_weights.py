@@ -14,7 +14,7 @@ from lensrim.inference.learning import Outcome, learn
 from lensrim.inference.learnt import LensConfig, build, setting_of
 from lensrim.inference.machine import Machine
 from lensrim.inference.macro import MacroState
-from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.scene import Scene
 from lensrim.inference.weights import Adaptation, adapt, adaptable, run
 from lensrim.lensing.likelihood import simulate

@@ -35,8 +35,8 @@ from surveys import (
 )
 
 from lensrim.errors import InputError
+from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reasons import REASONS
-from lensrim.inference.reconstruct import ReconstructOptions
 from lensrim.io.observation import Observation
 from lensrim.io.product import Product, read_product, write_product
 from lensrim.io.read import read_observation
@@ -282,7 +282,7 @@ def test_a_lens_too_large_for_the_gpu_is_done_on_the_cpu(
         product = product_of(observation, options)
         return Result(replace(product, history=observation.notes))
 
-    monkeypatch.setattr("lensrim.inference.reconstruct.check_cuda", lambda: None)
+    monkeypatch.setattr("lensrim.inference.options.check_cuda", lambda: None)
     asked = lenses(write_observations(tmp_path / "obs", 2), device="cuda")
     assert run_survey(tmp_path / "out", asked, reconstruct=chain).failures == ()
     assert used == [("lens0000", "cuda"), ("lens0001", "cuda"), ("lens0001", "cpu")]

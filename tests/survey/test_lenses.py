@@ -9,7 +9,7 @@ from astropy.table import MaskedColumn, Table
 from surveys import lenses, write_observation, write_observations
 
 from lensrim.errors import InputError
-from lensrim.inference.reconstruct import ReconstructOptions
+from lensrim.inference.options import ReconstructOptions
 from lensrim.io.options import ReadOptions
 from lensrim.survey.lenses import LONGEST, Lens, find_lenses, name_lenses, safe_name
 

@@ -12,7 +12,8 @@ from ... import __version__
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, write_calibration
 from ...inference.mass_sheet import WIDTH
-from ...inference.reconstruct import ReconstructOptions, reconstruct
+from ...inference.options import ReconstructOptions
+from ...inference.reconstruct import reconstruct
 from ...plotting.coverage import plot_coverage
 from ...progress import progress
 from ..standard import standard_mock

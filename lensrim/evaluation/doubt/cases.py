@@ -21,7 +21,8 @@ from ...errors import InputError
 from ...inference.answer import answer, mass_maps_of
 from ...inference.judgement import numbers_of
 from ...inference.macro import MacroState
-from ...inference.reconstruct import Reconstruction, ReconstructOptions, reconstruct
+from ...inference.options import ReconstructOptions
+from ...inference.reconstruct import Reconstruction, reconstruct
 from ...inference.scene import Scene
 from ...inference.search import Stage, climb, problem
 from ...inference.symptoms import Symptoms, symptoms_of

@@ -10,7 +10,8 @@ from ...inference.answer import Answer
 from ...inference.apply import Begun, Square, batch_of, start_of
 from ...inference.learnt import prepare, simulator_of
 from ...inference.macro import MacroState
-from ...inference.reconstruct import ReconstructOptions, reconstruct
+from ...inference.options import ReconstructOptions
+from ...inference.reconstruct import reconstruct
 from ...inference.scene import Scene
 from ...io.observation import Observation
 

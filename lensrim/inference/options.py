@@ -1,0 +1,139 @@
+"""The options of a reconstruction, and what is impossible of them."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from ..errors import InputError
+from ..io.stream import one_line
+from ..lensing.cosmology import lens_scales
+from ..zoo import DEFAULT
+from .fit import SearchName
+from .learning import StageName
+from .mass_sheet import SheetName
+from .refinement import RefineName
+
+MOST = 1000
+"""Samples of a product, at most: of frames of 64 x 64 pixels they take 64 MiB."""
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """How to reconstruct a lens."""
+
+    center: tuple[float, float] | None = None
+    """Middle of the cut-out as pixel indices x y in the image of the file, counted from 0; found
+    if not given. Of an image that is too large to be read, what lies about it is read."""
+
+    size: float | None = None
+    """Side of the cut-out [arcsec]; found from the arcs if not given."""
+
+    bin: int | None = None
+    """Pixels averaged along each side; chosen if not given."""
+
+    lens_light: Literal["auto", "none"] = "auto"
+    """Fit the lens galaxy's light, or none where it is already subtracted: the lens is then taken
+    to be within some pixels of the middle of the frame, or of --center."""
+
+    source_fov: float | None = None
+    """Side of the source map [arcsec]; what the source needs if not given."""
+
+    z_lens: float | None = None
+    """Redshift of the lens, for masses and lengths."""
+
+    z_source: float | None = None
+    """Redshift of the source, for masses and lengths."""
+
+    cosmology: str = "Planck18"
+    """Name of an astropy cosmology."""
+
+    model: str = DEFAULT
+    """Trained machine: name of a packaged one, or file of weights from lensrim train."""
+
+    stage: StageName = "macro"
+    """Last stage: macro (no machine), rim (what the machine returns), or final (the source solved
+    for once more, given the machine's mass)."""
+
+    refine: RefineName = "none"
+    """What is done to the last stage's answer: none; descent (the mass is refined on the image
+    under a prior of what answers lack); or weights (the machine's are adapted to the image; needs
+    --stage rim or final, and a minute). It is not kept where it fits worse."""
+
+    mass_sheet: SheetName = "expected"
+    """Mass sheet, which no image tells and which scales the source: expected (what the slopes of
+    the fit and of other galaxies let expect) or none (as in a power law)."""
+
+    strict: bool = False
+    """End with an error, instead of the macro-model's answer and a note, where the machine is not
+    valid or fits worse."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the macro-model is searched and the machine runs; auto takes the CPU, on which the
+    search was timed."""
+
+    samples: int = 0
+    """Samples of the posterior of mass and source that the product holds."""
+
+    seed: int = 0
+    """Seed of the candidates that the search starts from and of the samples, 0 or more."""
+
+    search: SearchName = "auto"
+    """Where the search for the macro-model begins: auto (at what a network reads off the image,
+    and in all of the prior where that leads to no fit) or full (in all of the prior, which takes
+    longer)."""
+
+    def check(self) -> None:
+        """Checks what does not depend on the observation.
+
+        Raises:
+            InputError: If an option is impossible.
+        """
+        if (self.z_lens is None) != (self.z_source is None):
+            raise InputError("--z-lens and --z-source: both or neither must be given")
+        if self.z_lens is not None and self.z_source is not None:
+            lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
+        if self.refine == "weights" and self.stage == "macro":
+            raise InputError(
+                "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
+                "rim or final, or --refine descent"
+            )
+        if self.search not in get_args(SearchName):
+            raise InputError(
+                f"--search: must be one of {', '.join(get_args(SearchName))}, found "
+                f"{self.search!r}; change it"
+            )
+        if self.mass_sheet not in get_args(SheetName):
+            raise InputError(
+                f"--mass-sheet: must be one of {', '.join(get_args(SheetName))}, found "
+                f"{self.mass_sheet!r}; change it"
+            )
+        if self.seed < 0:
+            raise InputError(f"--seed: must be 0 or more, found {self.seed}")
+        if not 0 <= self.samples <= MOST:
+            raise InputError(
+                f"--samples: must be between 0 and {MOST}, found {self.samples}; give fewer, or "
+                "reconstruct again with another --seed"
+            )
+        if self.device == "cuda":
+            check_cuda()
+        if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
+            raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
+
+
+def check_cuda() -> None:
+    """Makes sure that there is a CUDA device, and that it computes.
+
+    Raises:
+        InputError: If there is none, or it does not.
+    """
+    advice = "give --device cpu, or install a torch that is built for this GPU"
+    if not torch.cuda.is_available():
+        raise InputError(f"--device cuda: torch finds no CUDA device: {advice}")
+    try:
+        # a device that is found may be of a kind that this torch has no kernels for, or taken
+        (torch.zeros(1, device="cuda") + 1).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device cuda: the CUDA device must compute, it fails ({one_line(error)}): {advice}"
+        ) from error

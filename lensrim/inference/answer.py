@@ -13,6 +13,7 @@ is already known, and is then one of what that source lacks.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from ..grid import PixelGrid
 from .inversion import MODES, Design, ImageData, Solution, SourceModes, assemble, solve
 from .lens_light import Array
 from .macro import MacroState
-from .mass_sheet import MassSheet
+from .mass_sheet import InternalSheet
 from .scene import Scene, image_data
 from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
@@ -56,12 +57,18 @@ class Answer:
     log_evidence: float
     effective: float
     source_prior: tuple[float, ...] = ()
-    sheet: MassSheet = MassSheet()
+    sheet: InternalSheet = InternalSheet()
 
 
 def mass_maps_of(scene: Scene, state: MacroState) -> MassMaps:
     """Puts a macro-model on the pixels of a scene."""
     return macro_maps(state.p[0].cpu(), scene.frame.grid)
+
+
+def maps_of(result: Answer) -> MassMaps:
+    """Returns what bends the rays in an answer."""
+    alpha = np.stack([result.alpha_x, result.alpha_y])
+    return MassMaps(torch.from_numpy(result.kappa), torch.from_numpy(alpha))
 
 
 def answer(

@@ -19,14 +19,14 @@ from ..errors import InputError
 from ..io.stream import one_line
 from ..progress import Stages
 from .answer import Answer, answer, mass_maps_of
+from .answer_sheet import sheet_of
 from .ascent import MacroProblem
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
-from .mass_sheet import MassSheet, SheetName
+from .mass_sheet import InternalSheet, SheetName
 from .scene import Scene
 from .search import SHORT, STAGES, Stage, climb_anew, problem, search
-from .sheeted import sheet_of
 from .together import together
 
 SearchName = Literal["auto", "full"]
@@ -89,7 +89,7 @@ class Fit:
     problem: MacroProblem
     state: MacroState
     answer: Answer
-    sheet: MassSheet
+    sheet: InternalSheet
     candidates: MacroState
     stage: Stage
     notes: tuple[str, ...] = ()

@@ -12,20 +12,23 @@ is not far from a power law,
 .. math:: t \sim \mathcal{N}(0, \sigma_t^2) ,
 
 and the slopes of galaxies have a population, :math:`\mathcal{N}(\gamma_0, w^2)`, which is that of
-the mass, sheet and all: of the power law whose deflection is most like it,
-:math:`\gamma + s t` with :math:`s \approx -1.1`. So of a mass that is fitted with a slope far from
-all others', part of the difference is a sheet:
+the mass, sheet and all: of the power law whose deflection is most like it, :math:`\gamma + s t` to
+first order, with :math:`s \approx -1.1`. Fitted slopes then have the variance
+:math:`w^2 + s^2 \sigma_t^2`, and of one that is far from all others part is a sheet:
 
 .. math::
     \frac{1}{v} = \frac{1}{\sigma_t^2} + \frac{s^2}{w^2} , \qquad
     \bar t = - \frac{v s}{w^2} (\gamma - \gamma_0) ,
 
-and :math:`v` is the variance that no exposure makes smaller. :math:`\sigma_t` was measured
-(:mod:`lensrim.evaluation.calibrate`). Answers have the expected sheet, whatever model or machine
-they are of, and their errors its variance.
+and :math:`v` is what is left of the variance. Answers have the expected sheet, whatever model or
+machine they are of, and their errors its variance.
 
-What is not guaranteed: a sheet has no end, so that masses far outside the Einstein radius mean
-little; the answer's convergence is positive, but its samples may not be.
+What is not guaranteed. The width was measured on simulated lenses, half of which are power laws
+and half haloes with stars, and is an average: of power laws alone it is 0.04, of haloes 0.09 to
+0.1, and no image tells which a lens is. The slopes of these lenses have the population that is
+assumed here. A sheet has no end, so that masses far outside the Einstein radius mean little. Where
+a machine or a refinement has changed the mass, the sheet is that of the macro-model which it began
+with.
 """
 
 import math
@@ -36,14 +39,22 @@ SLOPE, SLOPE_WIDTH = 2.08, 0.16
 """Slopes of galaxies: mean and standard deviation (Auger et al. 2010)."""
 
 WIDTH = 0.068
-"""Standard deviation of :math:`t`, half of whose lenses are haloes and half power laws."""
+"""Standard deviation of t. Of 265 standard validation mocks with S/N > 30 the central 68 % are
+within 0.061 by Student's t, the rms is 0.10 by a Gaussian, and least squares of slopes want 0.088
+(:mod:`lensrim.evaluation.calibrate`, 2026-11-27)."""
+
+RESPONSE = -1.15
+"""Change of the slope in t, of a typical lens."""
+
+FITTED_WIDTH = math.hypot(SLOPE_WIDTH, RESPONSE * WIDTH)
+"""Standard deviation of the slopes that fits find."""
 
 SheetName = Literal["expected", "none"]
 """Whether answers have the sheet that is expected, or that of their fit: none."""
 
 
 @dataclass(frozen=True)
-class MassSheet:
+class InternalSheet:
     """Holds the sheet of an answer; the default is that of a fit, without an error.
 
     Arguments:
@@ -74,14 +85,8 @@ class MassSheet:
         """Returns the side of a source map of which this sheet makes a map of some side."""
         return None if side is None else side / self.scale
 
-    @property
-    def left_out(self) -> "MassSheet":
-        """None instead, as wrong as it is expected to be."""
-        std, slope = math.hypot(self.std, self.t), self.slope - self.response * self.t
-        return MassSheet(0.0, std, 0.0, slope, self.response)
 
-
-def expected_sheet(slope: float, response: float, lowest: float) -> MassSheet:
+def expected_sheet(slope: float, response: float, lowest: float) -> InternalSheet:
     """Returns the sheet that is expected of a fit.
 
     Arguments:
@@ -92,5 +97,13 @@ def expected_sheet(slope: float, response: float, lowest: float) -> MassSheet:
     variance = 1 / (WIDTH**-2 + (response / SLOPE_WIDTH) ** 2)
     follows = -variance * response / SLOPE_WIDTH**2
     lowest = min(max(lowest, 0.0), 0.9)
-    t = max(follows * (slope - SLOPE), math.log((1 - lowest) / (1 - lowest / 2)))
-    return MassSheet(t, math.sqrt(variance), follows, slope + response * t, response)
+    t, least = follows * (slope - SLOPE), math.log((1 - lowest) / (1 - lowest / 2))
+    if t < least:
+        t, follows = least, 0.0
+    return InternalSheet(t, math.sqrt(variance), follows, slope + response * t, response)
+
+
+def without_sheet(slope: float, response: float) -> InternalSheet:
+    """Returns none, as wrong as the expected one is large."""
+    expected = expected_sheet(slope, response, lowest=0.9)
+    return InternalSheet(0.0, math.hypot(expected.std, expected.t), 0.0, slope, response)

@@ -98,16 +98,16 @@ class ReconstructOptions:
                 "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
                 "rim or final, or --refine descent"
             )
-        if self.search not in get_args(SearchName):
-            raise InputError(
-                f"--search: must be one of {', '.join(get_args(SearchName))}, found "
-                f"{self.search!r}; change it"
-            )
-        if self.mass_sheet not in get_args(SheetName):
-            raise InputError(
-                f"--mass-sheet: must be one of {', '.join(get_args(SheetName))}, found "
-                f"{self.mass_sheet!r}; change it"
-            )
+        names = (
+            ("--search", self.search, SearchName),
+            ("--mass-sheet", self.mass_sheet, SheetName),
+        )
+        for option, name, known in names:
+            if name not in get_args(known):
+                raise InputError(
+                    f"{option}: must be one of {', '.join(get_args(known))}, found {name!r}; "
+                    "change it"
+                )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
         if not 0 <= self.samples <= MOST:

@@ -27,21 +27,21 @@ as its directions (:mod:`~.directions`) allow. Those of an elliptical power law 
 other mass.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .answer import Answer, SourceSystem, whitened
+from .answer import Answer, SourceSystem, maps_of, whitened
 from .directions import Directions
 from .lens_light import Array
 from .macro import GAMMA, MacroState
-from .mass_sheet import MassSheet
+from .mass_sheet import InternalSheet
 from .numbers import DETECTED, Number, of_parameters, of_the_map, of_the_source
 from .scene import Scene
-from .view import MassMaps, View
+from .view import View
 
 SHIFT = 0.3
 """By what rays are moved for differences of the source [pixel of the image]."""
@@ -58,7 +58,8 @@ class Posterior:
     """Holds the Gaussian about an answer.
 
     Arguments:
-        mass: Changes along the J axes of the mass, a standard deviation each.
+        mass: Changes along the J axes of the mass, a standard deviation each; the last is that of
+            the mass sheet, if it is free.
         constant: Mean of the deflection's changes over the light of the arcs [arcsec], (J, 2).
         kappa, alpha, source: Maps of the answer, with shapes (H, W), (2, H, W) and (n, n).
         source_axes: Changes of the source's mean along them, with shape (J, n, n).
@@ -99,7 +100,8 @@ def posterior_of(
 
     Its numbers are ``theta_E`` (circle of mean convergence 1) and ``macro_theta_E`` [arcsec],
     ``gamma1`` and ``gamma2`` (the shear that belongs to the map), ``macro_gamma1``,
-    ``macro_gamma2``, ``slope``, ``q`` and ``phi`` [rad] of the macro-model, ``flux`` of the source
+    ``macro_gamma2``, ``q`` and ``phi`` [rad] of the macro-model, ``slope`` of the power law that
+    is most like the mass (the macro-model's if the answer has none), ``flux`` of the source
     [data unit of a pixel of the image], and ``magnification`` of what is detected of it, left out
     where nothing is.
 
@@ -115,10 +117,11 @@ def posterior_of(
     scene = replace(scene, device=torch.device("cpu"))
     prior = torch.tensor([result.source_prior], dtype=torch.float64)
     none = prior.new_zeros(1)
-    alpha = torch.from_numpy(np.stack([result.alpha_x, result.alpha_y]))
-    kappa, source = torch.from_numpy(result.kappa), torch.from_numpy(result.source)
+    maps, source = maps_of(result), torch.from_numpy(result.source)
+    if math.isfinite(result.sheet.slope):
+        p = p.index_fill(0, torch.tensor(GAMMA), result.sheet.slope)
     with torch.no_grad():
-        view = View.of(scene, MassMaps(kappa, alpha), grid.fov[0], grid.center)
+        view = View.of(scene, maps, grid.fov[0], grid.center)
         system = SourceSystem.of(scene, MacroState(p[None], prior, none, none), view)
         mass, shifted, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
@@ -132,12 +135,12 @@ def posterior_of(
                 own = torch.tensor(SCALED[name] * number.value, dtype=t.dtype)
                 numbers[name] = replace(number, axes=_and(number.axes, t, own))
         numbers |= of_parameters(p, mass, scatter)
-        numbers |= of_the_map(view, kappa, mass, scatter)
+        numbers |= of_the_map(view, maps.kappa, mass, scatter)
     return Posterior(
         mass=mass,
         constant=torch.einsum("jchw,hw->jc", mass.alpha, view.arc),
         kappa=result.kappa,
-        alpha=alpha.numpy(),
+        alpha=maps.alpha.numpy(),
         source=result.source,
         source_axes=responses,
         scatter=scatter,
@@ -185,7 +188,7 @@ def _scaling(view: View, source: Tensor) -> Tensor:
     return (ahead - back) / (2 * SCALING)
 
 
-def _along(sheet: MassSheet, mass: Directions) -> Tensor:
+def _along(sheet: InternalSheet, mass: Directions) -> Tensor:
     """Returns the changes of t along the axes of a mass, and along the last one: the sheet's."""
     return torch.cat(
         [sheet.follows * mass.parameters[:, GAMMA], mass.kappa.new_tensor([sheet.std])]

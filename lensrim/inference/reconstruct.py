@@ -18,6 +18,7 @@ from ..io.product import Product, write_product
 from ..io.read import read_about
 from ..progress import Stages
 from .answer import Answer
+from .answer_sheet import settled
 from .fit import WAYS, Fit, Fitter, enough_memory
 from .framing import coarsen, cut, frame_of, observe
 from .guess.starts import packaged_guesser
@@ -29,7 +30,6 @@ from .options import ReconstructOptions
 from .refinement import Descent, Refinement, tried
 from .report import build_product, summary_of, timed
 from .scene import Scene
-from .sheeted import with_sheet
 from .symptoms import candidates_of
 from .together import prior_of
 from .weights import Adaptation
@@ -179,8 +179,7 @@ def reconstruct(
         if (refinement := _refinement(options, machine, best, has_light)) is not None:
             with enough_memory(scene), stages("refinement"):
                 outcome = tried(refinement, options.refine, outcome, scene, state)
-        p = state.p[0].cpu()
-        answers = {k: with_sheet(scene, v, best.sheet, p) for k, v in outcome.answers.items()}
+        answers = settled(scene, outcome.answers, best.sheet, state.p[0].cpu(), prior)
         outcome = replace(outcome, answers=answers)
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)

@@ -14,7 +14,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from ..io.stream import one_line
-from .answer import Answer, answer
+from .answer import Answer, answer, maps_of
 from .judgement import arc_chi2
 from .learning import ROUNDS, WORSE, Outcome
 from .macro import MacroPrior, MacroState
@@ -22,7 +22,6 @@ from .perturbation import MACRO
 from .refine import refine
 from .scene import Scene
 from .search import Stage
-from .sheeted import maps_of
 
 RefineName = Literal["none", "descent", "weights"]
 REFINED = ("descent", "weights")

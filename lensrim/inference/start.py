@@ -30,6 +30,9 @@ from .inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
 from .macro import MacroPrior, MacroState, mass_model
 from .scatter import Draws, push_of, slope_error
 
+TRAINED_SLOPE = 2.05
+"""Mean of the prior of slopes in the starts that the packaged machine was trained with."""
+
 STEP_MODES = 10
 """Highest order of the source modes of the step, whose errors hardly depend on it. Those of the
 answer are the chain's: with 14, and a core that is not tuned, its misfit was 1.7 times that of the
@@ -102,7 +105,7 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     # Where there is light, its centre is the prior's; else the middle of the frame.
     near = torch.where(lit > 0, 0.5, 3.0)
     centers = torch.where(lit[:, None] > 0, p[:, 3:5] + 0.3 * noise, torch.zeros_like(noise))
-    prior = Centers((0.0, 0.0), 1.0, (2.5, 30.0), slope=2.05, slope_width=0.16)
+    prior = Centers((0.0, 0.0), 1.0, (2.5, 30.0), slope=TRAINED_SLOPE, slope_width=0.16)
     prior = replace(prior, centers=centers, widths=near)
     problem = problem_of(batch, prior, STEP_MODES, subsample=1, free_core=True)
     fitted = p.clone()

@@ -148,7 +148,7 @@ def symptoms_of(
         signal=math.sqrt(float(np.square(result.arcs / scene.sigma)[arcs].sum())),
         sectors=sectors_of(scene, arcs, (p["center_x"], p["center_y"])),
         multiple=multiply_imaged(scene, result, arcs, (p["center_x"], p["center_y"])),
-        size=half_light / radius,
+        size=half_light / (radius * result.sheet.scale),
         hollow=hollow,
         border=border_of(result.source),
         shear=math.hypot(p["gamma1"], p["gamma2"]),

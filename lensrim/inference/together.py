@@ -9,6 +9,7 @@ from .ascent import MacroProblem
 from .framing import structure_noise
 from .lens_light import LensLightFitter
 from .macro import MacroPrior, MacroState
+from .mass_sheet import FITTED_WIDTH, SLOPE
 from .scene import Scene
 from .search import Stage, climb_anew, problem
 
@@ -21,8 +22,8 @@ def prior_of(scene: Scene, has_light: bool) -> MacroPrior:
         center=scene.light.center,
         center_width=max(0.04, 0.5 * spacing) if has_light else 3 * spacing,
         theta_E=(low, max(0.45 * fov, 2 * low)),
-        slope=2.05,
-        slope_width=0.16,
+        slope=SLOPE,
+        slope_width=FITTED_WIDTH,
     )
 
 

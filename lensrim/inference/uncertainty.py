@@ -8,17 +8,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from .answer import Answer
+from .answer_sheet import bare_kappa, sheet_direction
 from .calibration import Calibration, packaged_calibration
 from .directions import macro_directions, near, other_directions
 from .lens_light import Array
-from .macro import GAMMA, MacroPrior, MacroState
+from .macro import MacroPrior, MacroState
 from .perturbation import Perturbations, packaged_prior
 from .posterior import Posterior, posterior_of
 from .scene import Scene
-from .sheeted import bare_kappa, sheet_direction
 
 KEYWORDS = {
     "theta_E": ("THETAEER", "[arcsec] error of THETAE"),
@@ -102,8 +100,6 @@ def uncertainty_of(
     added = Perturbations.of(packaged_prior(), bare_kappa(result), p, grid).scaled(UNLIKE)
     directions = macro + other_directions(added.kappa, added.alpha, macro, near(p, grid))
     own = sheet_direction(result, p, grid, macro) if result.sheet.std > 0 else None
-    if math.isfinite(result.sheet.slope):
-        p = p.index_fill(0, torch.tensor(GAMMA), result.sheet.slope)
     posterior = posterior_of(scene, result, p, directions.scaled(result.sheet.scale), own)
     found = packaged_calibration() if calibration is None else calibration
     return Uncertainty(posterior, found, signal_over_noise(scene, result))

@@ -61,7 +61,7 @@ MASS_SHEET = (
     "Mass-sheet degeneracy: one source plane fixes the convergence only up to "
     "kappa -> lambda kappa + 1 - lambda with the source scaled by lambda. Absolute slope of the "
     "mass, source size and source flux lean on the prior; Einstein radius, angular structure and "
-    "relative source structure do not. SHEET is 1 - lambda, as galaxies' slopes let it expect."
+    "relative source structure do not. SHEET is 1 - lambda."
 )
 _STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "DATE", "DATASUM", "COMMENT", "HISTORY", ""}
 

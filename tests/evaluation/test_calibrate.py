@@ -21,7 +21,7 @@ from lensrim.inference.calibration import (
     read_calibration,
     write_calibration,
 )
-from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH
+from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, WIDTH, expected_sheet
 
 
 def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0) -> list[dict]:
@@ -121,7 +121,10 @@ def test_the_packaged_one_knows_every_kind():
 
 def test_the_packaged_one_is_that_of_the_packaged_prior():
     """A posterior under another prior has other errors: calibrate again."""
-    assert packaged_calibration().card["perturbations"] == card_of("")["perturbations"]
+    card = card_of("")
+    for name in ("perturbations", "mass_sheet"):
+        assert packaged_calibration().card[name] == card[name]
+    assert card["mass_sheet"] == [WIDTH, SLOPE, SLOPE_WIDTH]
 
 
 def test_intervals_of_student_and_gauss():
@@ -165,7 +168,9 @@ def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
         t = width * float(rng.standard_normal())
         true = SLOPE + SLOPE_WIDTH * float(rng.standard_normal())
         fitted = true - response * t
-        numbers = {"slope": [true, fitted, 0.01]}
+        fit, held = 0.02, expected_sheet(fitted, response, 0.9).std
+        stated = math.hypot(fit, response * held)
+        numbers = {"slope": [true + fit * float(rng.standard_normal()), fitted, stated]}
         rows.append({"index": index, "snr": snr, "sheet": [fitted, response], "numbers": numbers})
     return rows
 
@@ -173,7 +178,7 @@ def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
 @pytest.mark.parametrize("width", [0.03, 0.07, 0.15])
 def test_the_width_of_mass_sheets_is_found(width: float):
     found = sheet_width(sheets_of(3000, width))
-    assert found == pytest.approx(0.87 * width, rel=0.1)  # the scale of a t of five degrees
+    assert found == pytest.approx(width, rel=0.1)
 
 
 def test_faint_lenses_tell_no_width():

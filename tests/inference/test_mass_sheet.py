@@ -8,22 +8,33 @@ import numpy as np
 import pytest
 import torch
 
-from lensrim.inference.answer import Answer, SourceSystem, answer, mass_maps_of
-from lensrim.inference.calibration import Calibration
-from lensrim.inference.directions import macro_directions
-from lensrim.inference.macro import MacroPrior, MacroState
-from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, WIDTH, MassSheet, expected_sheet
-from lensrim.inference.scene import Scene
-from lensrim.inference.sheeted import (
+from lensrim.errors import InputError
+from lensrim.inference.answer import Answer, SourceSystem, answer, maps_of, mass_maps_of
+from lensrim.inference.answer_sheet import (
     bare_kappa,
-    maps_of,
+    settled,
     sheet_direction,
     sheet_of,
     with_sheet,
 )
+from lensrim.inference.calibration import Calibration
+from lensrim.inference.directions import macro_directions
+from lensrim.inference.macro import MacroPrior, MacroState
+from lensrim.inference.mass_sheet import (
+    FITTED_WIDTH,
+    RESPONSE,
+    SLOPE,
+    SLOPE_WIDTH,
+    WIDTH,
+    InternalSheet,
+    expected_sheet,
+    without_sheet,
+)
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.scene import Scene
 from lensrim.inference.together import prior_of
 from lensrim.inference.uncertainty import Uncertainty, uncertainty_of
-from lensrim.inference.view import Known, View, resample
+from lensrim.inference.view import Known, View, macro_maps, resample
 from lensrim.metrics import effective_theta_E
 
 
@@ -64,19 +75,31 @@ def test_at_least_half_of_the_smallest_convergence_is_left(lowest: float):
     assert sheet.t <= 0
     left = 1 - sheet.scale * (1 - lowest)
     assert left >= 0.5 * lowest - 1e-12
+    # where it is held, another slope gives the same
+    assert (sheet.follows == 0) == (lowest < 0.2)
+    assert expected_sheet(1.301, -1.1, lowest).t - sheet.t == pytest.approx(0.001 * sheet.follows)
 
 
 def test_no_sheet_is_as_wrong_as_the_expected_one_is_large():
-    sheet = expected_sheet(2.4, -1.1, lowest=0.2)
-    none = sheet.left_out
+    sheet, none = expected_sheet(2.4, -1.1, lowest=0.2), without_sheet(2.4, -1.1)
     assert none.t == 0 and none.kappa == 0 and none.slope == pytest.approx(2.4)
     assert none.std == pytest.approx(math.hypot(sheet.std, sheet.t))
+    # nor does the frame tell
+    assert without_sheet(1.6, -1.1).std == pytest.approx(
+        math.hypot(sheet.std, sheet.follows * (1.6 - SLOPE))
+    )
+
+
+def test_slopes_that_are_fitted_scatter_more_than_those_of_masses():
+    rng = np.random.default_rng(0)
+    slopes = rng.normal(SLOPE, SLOPE_WIDTH, 100_000) - RESPONSE * rng.normal(0, WIDTH, 100_000)
+    assert slopes.std() == pytest.approx(FITTED_WIDTH, rel=0.01)
 
 
 @pytest.mark.parametrize("t", [-0.08, 0.15])
 def test_no_image_tells_a_sheet(scene: Scene, state: MacroState, bare: Answer, t: float):
     """Through the forward model, from KAPPA, ALPHA and SOURCE alone; and for the evidence."""
-    sheet = MassSheet(t)
+    sheet = InternalSheet(t)
     found = with_sheet(scene, bare, sheet, state.p[0])
     np.testing.assert_allclose(1 - found.kappa, math.exp(-t) * (1 - bare.kappa), rtol=1e-12)
     assert found.source_grid.fov[0] == pytest.approx(math.exp(-t) * bare.source_grid.fov[0])
@@ -94,7 +117,7 @@ def test_no_image_tells_a_sheet(scene: Scene, state: MacroState, bare: Answer, t
 
 
 def test_a_sheet_of_nothing_changes_nothing(scene: Scene, state: MacroState, bare: Answer):
-    found = with_sheet(scene, bare, MassSheet(), state.p[0])
+    found = with_sheet(scene, bare, InternalSheet(), state.p[0])
     for name in ("kappa", "alpha_x", "alpha_y", "gamma", "source_prior"):
         np.testing.assert_allclose(getattr(found, name), getattr(bare, name), atol=1e-13)
     assert found.source_grid == bare.source_grid
@@ -118,12 +141,12 @@ def test_the_direction_is_the_derivative(
     )
 
 
-Stated = Callable[[MassSheet], Uncertainty]
+Stated = Callable[[InternalSheet], Uncertainty]
 
 
 @pytest.fixture(scope="module")
 def stated(scene: Scene, state: MacroState, bare: Answer, prior: MacroPrior) -> Stated:
-    def of(sheet: MassSheet) -> Uncertainty:
+    def of(sheet: InternalSheet) -> Uncertainty:
         found = with_sheet(scene, bare, sheet, state.p[0])
         return uncertainty_of(scene, found, state, prior, calibration=Calibration())
 
@@ -158,9 +181,9 @@ def test_the_source_shrinks_as_the_sheet_grows(
 ):
     """Against answers with more and less of it, on the pixels of the answer about one centre."""
     step, moved = 0.01, []
-    axis = stated(MassSheet(std=1.0)).posterior.source_axes[-1].numpy()
+    axis = stated(InternalSheet(std=1.0)).posterior.source_axes[-1].numpy()
     for t in (step, -step):
-        there = with_sheet(scene, bare, MassSheet(t), state.p[0])
+        there = with_sheet(scene, bare, InternalSheet(t), state.p[0])
         known = Known(torch.from_numpy(there.source), there.source_grid.fov[0], (0.0, 0.0))
         moved.append(resample(known, replace(bare.source_grid, center=(0.0, 0.0))).numpy())
     inside = np.s_[4:-4, 4:-4]  # beyond its edge the smaller map knows nothing
@@ -169,9 +192,57 @@ def test_the_source_shrinks_as_the_sheet_grows(
 
 
 def test_the_expected_sheet_follows_the_slope(stated: Stated):
-    """Masses that differ in slope differ less with the sheet that comes with it."""
+    """Along every axis the sheet moves with the slope of the fit, and all that it changes."""
     sheet = expected_sheet(2.1, -1.1, lowest=0.2)
-    with_it, alone = stated(sheet), stated(replace(sheet, follows=0.0))
-    axes = with_it.posterior.numbers["slope"].axes[:-1]
-    before = alone.posterior.numbers["slope"].axes[:-1]
-    assert 0 < float(axes.norm()) < float(before.norm())
+    follows, alone = stated(sheet).posterior, stated(replace(sheet, follows=0.0)).posterior
+    slopes = alone.numbers["slope"].axes[:-1]
+    response = float(alone.numbers["slope"].axes[-1]) / sheet.std
+    moved = slopes * (1 + sheet.follows * response)
+    torch.testing.assert_close(follows.numbers["slope"].axes[:-1], moved)
+    t = sheet.follows * slopes
+    for name, power in {"flux": -2, "magnification": 2}.items():
+        number = alone.numbers[name]
+        moved = number.axes[:-1] + power * number.value * t
+        torch.testing.assert_close(follows.numbers[name].axes[:-1], moved)
+    own = alone.mass.kappa[-1] / sheet.std
+    moved = alone.mass.kappa[:-1] + t[:, None, None] * own
+    torch.testing.assert_close(follows.mass.kappa[:-1], moved)
+
+
+@pytest.mark.parametrize("name", ["macro_theta_E", "q", "phi", "macro_gamma1", "macro_gamma2"])
+def test_numbers_of_the_fit_know_of_no_sheet(stated: Stated, name: str):
+    free, held = stated(InternalSheet(std=0.1, follows=0.2)), stated(InternalSheet())
+    assert free.errors[name] == pytest.approx(held.errors[name])
+
+
+def test_errors_without_the_sheet_scale_with_the_source_plane(stated: Stated):
+    """What a mass may do beside its sheet is as likely with one: the image is the same."""
+    here, there = (stated(InternalSheet(t)) for t in (0.0, 0.12))
+    ratio = there.kappa_std.mean() / here.kappa_std.mean()
+    assert ratio == pytest.approx(math.exp(-0.12), rel=0.02)
+    assert there.errors["slope"] == pytest.approx(here.errors["slope"], rel=0.03)
+
+
+def test_every_answer_has_the_sheet_and_the_slope_of_its_own_mass(
+    scene: Scene, state: MacroState, bare: Answer, prior: MacroPrior
+):
+    p, grid = state.p[0], scene.frame.grid
+    steeper = p.clone()
+    steeper[-1] += 0.1
+    maps = macro_maps(steeper, grid)
+    x, y = maps.alpha.numpy()
+    other = replace(bare, kappa=maps.kappa.numpy(), alpha_x=x, alpha_y=y)
+    sheet = expected_sheet(float(p[-1]), -1.1, lowest=0.2)
+    found = settled(scene, {"macro": bare, "final": other}, sheet, p, prior)
+    assert found["macro"].sheet == sheet
+    assert found["final"].sheet.t == sheet.t
+    assert found["final"].sheet.slope == pytest.approx(sheet.slope + 0.1, abs=0.01)
+    kappa = 1 - sheet.scale * (1 - other.kappa)
+    np.testing.assert_allclose(found["final"].kappa, kappa, rtol=1e-12)
+
+
+def test_a_wrong_name_is_refused():
+    options = ReconstructOptions()
+    object.__setattr__(options, "mass_sheet", "some")  # as from Python without type checks
+    with pytest.raises(InputError, match="--mass-sheet: must be one of expected, none, found 'so"):
+        options.check()

@@ -37,8 +37,9 @@ def test_the_whole_chain_leaves_memory_and_files_as_they_are(tmp_path: Path) -> 
     assert len(lines) == COUNT
     # the machine answers, but where the fit of it is worse; a lens may have no arcs
     assert {*stages} <= {"rim", "macro", "failed"}
-    assert stages.count("rim") > COUNT / 2 and stages.count("failed") < COUNT / 5
+    assert stages.count("rim") > COUNT / 3 and stages.count("failed") < COUNT / 5
     memory, files = long_run.growth(lines)
+    print(f"{COUNT} lenses: memory {memory:+.2%}, {files:+d} open files")
     assert memory < 0.05, f"memory grew by {100 * memory:.1f} %"
     assert files == 0
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ... import __version__
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, write_calibration
-from ...inference.mass_sheet import WIDTH
+from ...inference.mass_sheet import SLOPE, SLOPE_WIDTH, WIDTH
 from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import reconstruct
 from ...plotting.coverage import plot_coverage
@@ -58,8 +59,8 @@ class CalibrateOptions:
         return list(range(self.first + int(part) - 1, self.first + self.n, int(parts)))
 
 
-def card_of(about: str) -> dict[str, str]:
-    """Says on what a calibration was measured: it is that of one prior of the perturbations."""
+def card_of(about: str) -> dict[str, Any]:
+    """Says on what a calibration was measured, and the priors of the mass that it is for."""
     file = resources.files("lensrim.inference") / "perturbations.json"
     return {
         "about": about,
@@ -67,6 +68,7 @@ def card_of(about: str) -> dict[str, str]:
         "command": "python -m lensrim.evaluation.calibrate",
         "version": __version__,
         "perturbations": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+        "mass_sheet": [WIDTH, SLOPE, SLOPE_WIDTH],
     }
 
 
@@ -100,7 +102,7 @@ def run(options: CalibrateOptions) -> Calibration:
     halves = halved(rows)
     plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
     print(write_calibration(found), format_lines(judge(halves)), sep="\n")
-    print(f"mass sheet: a deviation of {sheet_width(rows):.3f} is likeliest, {WIDTH} is used")
+    print(f"mass sheet: 68 % are within {sheet_width(rows):.3f}, {WIDTH} is used")
     return found
 
 

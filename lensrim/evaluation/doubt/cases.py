@@ -19,6 +19,7 @@ from ...datasets.presets import PRESETS
 from ...datasets.priors import SystemPrior
 from ...errors import InputError
 from ...inference.answer import answer, mass_maps_of
+from ...inference.answer_sheet import sheet_of, with_sheet
 from ...inference.judgement import numbers_of
 from ...inference.macro import MacroState
 from ...inference.options import ReconstructOptions
@@ -136,7 +137,9 @@ def made_wrong(mock: Mock | None, found: Reconstruction, number: int) -> Case:
     prior = prior_of(scene, not scene.light.is_dark)
     rng = np.random.default_rng([number, 2])
     state = displaced(scene, found.state, rng)
+    p, grid = state.p[0], scene.frame.grid
     result = answer(scene, mass_maps_of(scene, state), state)
+    result = with_sheet(scene, result, sheet_of(p, prior, grid, "expected"), p)
     theta_E = numbers_of(scene, result)["theta_E"]
     symptoms = symptoms_of(scene, result, state, prior, theta_E=theta_E)
     radius = math.exp(float(state.p[0, 0]))

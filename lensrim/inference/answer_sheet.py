@@ -1,23 +1,23 @@
 """Answers with a mass sheet, and what it lets their mass do (:mod:`~.mass_sheet`)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.beyond import part_shear
 from ..lensing.convergence import KappaToAlpha
-from .answer import Answer
+from .answer import Answer, maps_of
 from .directions import Directions, macro_directions, near, other_directions
 from .macro import GAMMA, MacroPrior
-from .mass_sheet import MassSheet, SheetName, expected_sheet
+from .mass_sheet import InternalSheet, SheetName, expected_sheet, without_sheet
 from .scene import Scene
 from .view import MassMaps, macro_maps
 
 
-def sheet_of(p: Tensor, prior: MacroPrior, grid: PixelGrid, which: SheetName) -> MassSheet:
+def sheet_of(p: Tensor, prior: MacroPrior, grid: PixelGrid, which: SheetName) -> InternalSheet:
     """Finds the sheet of the answers that begin with a macro-model.
 
     Arguments:
@@ -27,15 +27,21 @@ def sheet_of(p: Tensor, prior: MacroPrior, grid: PixelGrid, which: SheetName) ->
         which: Whether answers have the expected sheet, or none and the error of that.
     """
     maps, macro = macro_maps(p, grid), macro_directions(p, prior, grid)
-    response = _direction(maps, p, grid, macro).parameters[0, GAMMA]
-    sheet = expected_sheet(float(p[GAMMA]), float(response), float(maps.kappa.min()))
-    return sheet if which == "expected" else sheet.left_out
+    slope, response = float(p[GAMMA]), _slope_of(_change(maps, p, grid), p, grid, macro)
+    if which == "none":
+        return without_sheet(slope, response)
+    return expected_sheet(slope, response, float(maps.kappa.min()))
 
 
-def _direction(maps: MassMaps, p: Tensor, grid: PixelGrid, macro: Directions) -> Directions:
+def _change(maps: MassMaps, p: Tensor, grid: PixelGrid) -> MassMaps:
     """Returns the change of a mass by a sheet, per unit of t."""
-    kappa, alpha = 1 - maps.kappa, _from_center(p, grid) - maps.alpha
-    return other_directions(kappa[None], alpha[None], macro, near(p, grid))
+    return MassMaps(1 - maps.kappa, _from_center(p, grid) - maps.alpha)
+
+
+def _slope_of(change: MassMaps, p: Tensor, grid: PixelGrid, macro: Directions) -> float:
+    """Returns by how much a change of the mass changes the slope of what is most like it."""
+    found = other_directions(change.kappa[None], change.alpha[None], macro, near(p, grid))
+    return float(found.parameters[0, GAMMA])
 
 
 def _from_center(p: Tensor, grid: PixelGrid) -> Tensor:
@@ -44,7 +50,34 @@ def _from_center(p: Tensor, grid: PixelGrid) -> Tensor:
     return torch.stack(theta) - p[3:5, None, None]
 
 
-def with_sheet(scene: Scene, result: Answer, sheet: MassSheet, p: Tensor) -> Answer:
+def settled(
+    scene: Scene,
+    answers: Mapping[str, Answer],
+    sheet: InternalSheet,
+    p: Tensor,
+    prior: MacroPrior,
+) -> dict[str, Answer]:
+    """Gives all answers the sheet of their macro-model, each with the slope of its own mass.
+
+    Arguments:
+        scene: The observation.
+        answers: By stage, without a sheet; that of the macro-model is ``macro``.
+        sheet: The sheet.
+        p, prior: Parameters of the macro-model, with shape (8), and their prior.
+    """
+    found, grid = {}, scene.frame.grid
+    there = macro_maps(p, grid)
+    for name, result in answers.items():
+        own = sheet
+        if name != "macro":
+            here, macro = maps_of(result), macro_directions(p, prior, grid)
+            change = MassMaps(here.kappa - there.kappa, here.alpha - there.alpha)
+            own = replace(sheet, slope=sheet.slope + _slope_of(change, p, grid, macro))
+        found[name] = with_sheet(scene, result, own, p)
+    return found
+
+
+def with_sheet(scene: Scene, result: Answer, sheet: InternalSheet, p: Tensor) -> Answer:
     """Adds a sheet to an answer.
 
     Its model image stays as it is, and so do the source and its errors on their pixels, which
@@ -85,16 +118,17 @@ def bare_kappa(result: Answer) -> Tensor:
 def sheet_direction(result: Answer, p: Tensor, grid: PixelGrid, macro: Directions) -> Directions:
     """Returns the change of an answer by its sheet, per unit of t.
 
+    Of the macro-model's numbers only the slope is taken for the mass's; the others are those of
+    the fit, which has no sheet.
+
     Arguments:
         result: The answer.
         p: Parameters of its macro-model, with shape (8).
         grid: The pixels.
         macro: Directions of the macro-model.
     """
-    return _direction(maps_of(result), p, grid, macro)
-
-
-def maps_of(result: Answer) -> MassMaps:
-    """Returns what bends the rays in an answer."""
-    alpha = np.stack([result.alpha_x, result.alpha_y])
-    return MassMaps(torch.from_numpy(result.kappa), torch.from_numpy(alpha))
+    change = _change(maps_of(result), p, grid)
+    parameters = torch.zeros_like(p)
+    parameters[GAMMA] = _slope_of(change, p, grid, macro)
+    one = p.new_ones(1)
+    return Directions(change.kappa[None], change.alpha[None], parameters[None], one)

@@ -41,7 +41,7 @@ from .macro import GAMMA, MacroState
 from .mass_sheet import InternalSheet
 from .numbers import DETECTED, Number, of_parameters, of_the_map, of_the_source
 from .scene import Scene
-from .view import View
+from .view import View, traced_mean
 
 SHIFT = 0.3
 """By what rays are moved for differences of the source [pixel of the image]."""
@@ -179,10 +179,9 @@ def _axes(
 def _scaling(view: View, source: Tensor) -> Tensor:
     """Returns the change of a source as a mass sheet grows, per unit of t, with shape (n, n)."""
     pixels = torch.stack(torch.broadcast_tensors(*view.grid.coordinates(dtype=source.dtype)))
-    theta = view.simulator.image_grid.coordinates(dtype=source.dtype)
-    traced = torch.stack(torch.broadcast_tensors(*theta)) - view.alpha
-    mean = (traced * view.arc).sum((-2, -1)) - torch.tensor(view.center, dtype=source.dtype)
-    away = SCALING * (pixels - mean[:, None, None])
+    mean = traced_mean(view.alpha, view.arc, view.simulator.image_grid)
+    middle = torch.tensor(mean, dtype=source.dtype) - torch.tensor(view.center, dtype=source.dtype)
+    away = SCALING * (pixels - middle[:, None, None])
     there = torch.stack([pixels + away, pixels - away])
     ahead, back = view.simulator.source(source[None, None].expand(2, -1, -1, -1), there)[:, 0]
     return (ahead - back) / (2 * SCALING)

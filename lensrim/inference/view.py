@@ -122,9 +122,7 @@ class View:
             mapped = simulator.kappa_to_alpha.maps(kappa)
             gamma, beyond = part_shear(deflector.alpha[None] - mapped, grid, arc[None, None])
             rays = simulator.kappa_rays(kappa, gamma, beyond)
-            pixels = torch.stack(grid.coordinates(dtype=torch.float64)) - deflector.alpha
-            mean = (pixels * arc).sum((-2, -1))
-        center = center or (float(mean[0]), float(mean[1]))
+        center = center or traced_mean(deflector.alpha, arc, grid)
         return cls(source_grid, center, simulator, rays, gamma[0], deflector.alpha, arc)
 
     def see(self, sources: Tensor) -> Tensor:
@@ -158,6 +156,13 @@ class View:
             middle=torch.tensor([self.center], dtype=torch.float64),
         )
         return fixed.tune(state, rounds=rounds)
+
+
+def traced_mean(alpha: Tensor, arc: Tensor, grid: PixelGrid) -> tuple[float, float]:
+    """Computes the mean of the arcs' light (H, W) in the source plane [arcsec]."""
+    traced = torch.stack(grid.coordinates(dtype=torch.float64)) - alpha
+    x, y = (traced * arc).sum((-2, -1)).tolist()
+    return x, y
 
 
 def resample(known: Known, grid: PixelGrid) -> Tensor:

@@ -7,7 +7,12 @@ A posterior is as wrong as its model. What it says of a quantity, a standard dev
 
 with the signal over noise :math:`R` of the arcs' brightest pixel, and a scale :math:`s` and an
 exponent :math:`b` for each kind of quantity; of the source's the part for want of the mass is
-first widened as the convergence is.
+first widened as the convergence is. Sources have structure besides that no prior here knows, the
+more the brighter they are, and no exposure lessens what it does: their errors are
+
+.. math:: \sqrt{(s \, (R / R_0)^b \, \sigma)^2 + (f S)^2}
+
+with a part :math:`f` of the brightness :math:`S`.
 
 Errors have heavier tails than a Gaussian's, for some lenses are far more unlike their model than
 others: they follow Student's t of :math:`\nu` degrees of freedom. Every stated error is half
@@ -65,10 +70,12 @@ class Scale:
     Arguments:
         scale: Factor at a signal over noise of ``PIVOT``.
         exponent: Its power of the signal over noise.
+        floor: Part of the brightness that is added in quadrature, for the source.
     """
 
     scale: float = 1.0
     exponent: float = 0.0
+    floor: float = 0.0
 
     def at(self, snr: float) -> float:
         """Returns the factor at a signal over noise."""
@@ -101,6 +108,11 @@ class Calibration:
                     f"calibration: scales must be positive and of {sorted(set(KINDS.values()))}, "
                     f"found {found.scale} of {kind}; make the file anew"
                 )
+            if not 0 <= found.floor < math.inf or (found.floor and kind != "source"):
+                raise InputError(
+                    f"calibration: floors must be 0 or more, and of the source, found "
+                    f"{found.floor} of {kind}; make the file anew"
+                )
             if not math.isfinite(found.exponent):
                 raise InputError(
                     f"calibration: exponents must be finite, found {found.exponent} of {kind}; "
@@ -130,7 +142,10 @@ def read_calibration(text: str) -> Calibration:
     """
     try:
         held = json.loads(text)
-        scales = {k: Scale(float(s), float(b)) for k, (s, b) in held.pop("scales").items()}
+        scales = {
+            k: Scale(float(s), float(b), *(float(f) for f in rest))
+            for k, (s, b, *rest) in held.pop("scales").items()
+        }
         low, high = map(float, held.pop("range"))
         return Calibration(scales, float(held.pop("dof")), (low, high), held)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -142,7 +157,8 @@ def read_calibration(text: str) -> Calibration:
 def write_calibration(calibration: Calibration) -> str:
     """Writes a calibration as JSON."""
     scales = {
-        k: [round(v, 4) for v in (s.scale, s.exponent)] for k, s in calibration.scales.items()
+        k: [round(v, 4) for v in (s.scale, s.exponent, *([s.floor] if s.floor else []))]
+        for k, s in calibration.scales.items()
     }
     held = {**calibration.card, "dof": round(calibration.dof, 3)}
     return json.dumps({**held, "range": calibration.range, "scales": scales}, indent=1) + "\n"

@@ -76,7 +76,7 @@ def draw(uncertainty: Uncertainty, number: int, *, seed: int = 0) -> Samples:
     return Samples(
         kappa=posterior.kappa + factor("kappa") * moved(along, posterior.mass.kappa),
         alpha=posterior.alpha + factor("kappa") * moved(along, alpha),
-        source=posterior.source + factor("source") * source,
+        source=posterior.source + uncertainty.source_widening * source,
         numbers={name: each.value + changes[name] for name, each in posterior.numbers.items()},
     )
 

@@ -8,9 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .answer import Answer
 from .answer_sheet import bare_kappa, sheet_direction
-from .calibration import Calibration, packaged_calibration
+from .calibration import Calibration, Scale, packaged_calibration
 from .directions import macro_directions, near, other_directions
 from .lens_light import Array
 from .macro import MacroPrior, MacroState
@@ -68,9 +70,18 @@ class Uncertainty:
     @property
     def source_std(self) -> Array:
         """Error of the source, with shape (n, n); for want of the mass as the convergence's."""
+        floor = self.calibration.scales.get("source", Scale()).floor
+        return np.hypot(self.factor("source") * self._source_std, floor * self.posterior.source)
+
+    @property
+    def source_widening(self) -> Array:
+        """What changes of the source are multiplied by, once those by the mass are."""
+        return self.source_std / np.maximum(self._source_std, 1e-300)
+
+    @property
+    def _source_std(self) -> Array:
         by_mass = self.posterior.source_axes.square().sum(0) * self.factor("kappa") ** 2
-        own = self.posterior.scatter.square().sum(0)
-        return (by_mass + own).sqrt().numpy() * self.factor("source")
+        return (by_mass + self.posterior.scatter.square().sum(0)).sqrt().numpy()
 
     @property
     def errors(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from lensrim.inference.calibration import (
 from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, WIDTH, expected_sheet
 
 
-def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0) -> list[dict]:
-    """Lenses whose errors are Student's, as a calibration says."""
+def rows_of(
+    n: int, *, scale: float, exponent: float, dof: float, floor: float = 0.0, seed: int = 0
+) -> list[dict]:
+    """Lenses whose errors are Student's, as a calibration says; the source alone has a floor."""
     rng = np.random.default_rng(seed)
     rows = []
     for index in range(n):
@@ -39,9 +42,11 @@ def rows_of(n: int, *, scale: float, exponent: float, dof: float, seed: int = 0)
         kappa = np.sort(rng.standard_t(dof, size=8) * width).tolist()
         # of the source, the part for want of the mass is too small by as much, the other is right
         by_mass, own = rng.uniform(0.1, 1.0, size=(2, 8))
+        bright = rng.exponential(size=8)
         right = np.hypot(scale * (snr / 50) ** exponent * by_mass, own)
+        right = np.hypot(right, floor * bright)
         error = rng.standard_t(dof, size=8) * right / stats.t(dof).ppf(stats.norm.cdf(1.0))
-        source = [error.tolist(), by_mass.tolist(), own.tolist()]
+        source = [each.tolist() for each in (error, by_mass, own, bright)]
         rows.append({"index": index, "snr": snr, "numbers": numbers, "kappa": kappa})
         rows[-1]["source"] = source
     return rows
@@ -53,6 +58,7 @@ def test_a_fit_finds_what_was_put_in():
     assert set(found.scales) == {"theta_E", "shear", "slope", "kappa", "source"}
     assert found.scales["source"].scale == pytest.approx(1.0, rel=0.1)
     assert found.scales["source"].exponent == pytest.approx(0.0, abs=0.1)
+    assert found.scales["source"].floor < 0.1
     for name in ("theta_E", "shear", "kappa"):
         each = found.scales[name]
         assert each.scale == pytest.approx(1.7, rel=0.2), name
@@ -77,8 +83,30 @@ def test_lenses_are_judged_by_a_fit_to_others():
     assert np.all(drawn["after"].shares >= drawn["before"].shares)
 
 
-def test_a_file_comes_back():
-    scales = {"slope": Scale(1.5, 0.25)}
+def test_a_floor_of_the_source_is_found():
+    found = fit(rows_of(800, scale=1.0, exponent=0.0, dof=5.0, floor=0.8, seed=2))
+    assert found.scales["source"].floor == pytest.approx(0.8, rel=0.15)
+    assert found.scales["source"].scale == pytest.approx(1.0, rel=0.15)
+    assert all(each.floor == 0 for kind, each in found.scales.items() if kind != "source")
+
+
+def test_bright_pixels_are_covered_as_the_others_are():
+    """By a fit to other lenses; without the floor they would be too seldom."""
+    for half in halved(rows_of(600, scale=1.0, exponent=0.0, dof=8.0, floor=0.8, seed=3)):
+        own, scale = half.deviations("source"), half.calibration.scales["source"]
+        limit = half.calibration.half_width(0.6827)
+        bright = own.unit > np.quantile(own.unit, 0.8)
+        inside, without = (
+            np.abs(own.z) < limit * own.factors(each)
+            for each in (scale, replace(scale, floor=0.0))
+        )
+        assert inside[bright].mean() == pytest.approx(0.68, abs=0.08)
+        assert without[bright].mean() < 0.4
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.0625])
+def test_a_file_comes_back(floor: float):
+    scales = {"slope": Scale(1.5, 0.25), "source": Scale(1.5, 0.25, floor)}
     own = Calibration(scales, 3.25, (10.0, 200.0), {"about": "mocks"})
     again = read_calibration(write_calibration(own))
     assert again == own
@@ -89,7 +117,9 @@ def test_a_file_comes_back():
     [
         ({"scales": {"slope": [0.0, 0.0]}}, r"scales must be positive .*, found 0.0 of slope"),
         ({"scales": {"mass": [1.0, 0.0]}}, "scales must be .* found 1.0 of mass"),
-        ({"scales": {"slope": [1.0, 0.0, 0.1]}}, "must be JSON with scales, dof and range"),
+        ({"scales": {"source": [1.0, 0.0, -0.1]}}, r"floors must be 0 or more.*, found -0.1"),
+        ({"scales": {"slope": [1.0, 0.0, 0.1]}}, "floors must be .* found 0.1 of slope"),
+        ({"scales": {"source": [1.0, 0.0, 0.1, 0.1]}}, "must be JSON with scales, dof and range"),
         ({"scales": {"slope": []}}, "must be JSON with scales, dof and range"),
         ({"scales": {"slope": [1.0]}}, "must be JSON with scales, dof and range"),
         ({"scales": {"slope": [1.0, math.nan]}}, "exponents must be finite, found nan of slope"),

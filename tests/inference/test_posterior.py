@@ -194,7 +194,7 @@ def test_a_mass_that_is_compared_nowhere_has_no_macro_model(macro: Directions):
 
 @pytest.mark.parametrize("dof", [3.0, math.inf])
 def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
-    scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5)}
+    scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5, floor=0.1)}
     stated = replace(wide, calibration=Calibration(scales, dof))
     drawn = draw(stated, 600, seed=4)
     bright = wide.posterior.source > 0.2 * wide.posterior.source.max()
@@ -209,6 +209,13 @@ def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
         assert share == pytest.approx(0.6827, abs=0.06), name  # 3 sigma of 600
         half = stated.calibration.half_width(0.95)
         assert (np.abs(change) < half * error).mean() == pytest.approx(0.95, abs=0.03), name
+
+
+def test_the_error_of_a_bright_source_has_a_floor(wide: Uncertainty):
+    plain = replace(wide, calibration=Calibration({"source": Scale(1.2)}))
+    stated = replace(wide, calibration=Calibration({"source": Scale(1.2, floor=0.1)}))
+    added = np.sqrt(stated.source_std**2 - plain.source_std**2)
+    np.testing.assert_allclose(added, 0.1 * np.abs(wide.posterior.source), atol=1e-9)
 
 
 def test_maps_and_numbers_of_a_sample_belong_together(

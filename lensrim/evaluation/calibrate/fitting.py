@@ -14,6 +14,9 @@ from .rows import Row
 DOFS = (1.5, 40.0)
 """Range of the degrees of freedom."""
 
+FIRST = math.log(0.05)
+"""Logarithm of the floor that the search for it begins with."""
+
 STIFF = 0.5
 """Prior standard deviation of an exponent of the signal over noise."""
 
@@ -26,24 +29,28 @@ class Deviations:
         z: The errors.
         snr: Signal over noise of each.
         weight: Weight of each; those of a map of one lens add up to 1.
+        unit: Brightness of the source in the same standard deviations; 0 of all else.
     """
 
     z: NDArray[np.float64]
     snr: NDArray[np.float64]
     weight: NDArray[np.float64]
+    unit: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: Sequence[Row], names: Sequence[str], mass: Scale = Scale()) -> "Deviations":
         """Collects those of quantities; ``mass`` widens what the mass does to the source."""
-        z, snr, weight = [], [], []
+        z, snr, weight, units = [], [], [], []
         for row in rows:
             for name in names:
+                unit = np.zeros(1)
                 if name in row["numbers"]:
                     truth, value, std = row["numbers"][name]
                     found = np.array([(truth - value) / std])
                 elif name == "source" and row["source"]:
-                    error, by_mass, own = np.array(row["source"])
-                    found = error / np.hypot(mass.at(row["snr"]) * by_mass, own)
+                    error, by_mass, own, bright = np.array(row["source"])
+                    std = np.hypot(mass.at(row["snr"]) * by_mass, own)
+                    found, unit = error / std, np.abs(bright) / std
                 elif name == "kappa" and row["kappa"]:
                     found = np.array(row["kappa"])
                 else:
@@ -51,7 +58,8 @@ class Deviations:
                 z.append(found)
                 snr.append(np.full(len(found), row["snr"]))
                 weight.append(np.full(len(found), 1 / len(found)))
-        held = (z, snr, weight)
+                units.append(np.broadcast_to(unit, len(found)))
+        held = (z, snr, weight, units)
         return cls(*(np.concatenate(each) if each else np.zeros(0) for each in held))
 
     def covered(self, scale: Scale, half: float) -> float:
@@ -61,7 +69,8 @@ class Deviations:
 
     def factors(self, scale: Scale) -> NDArray[np.float64]:
         """What the standard deviations are multiplied by."""
-        return scale.scale * (np.maximum(self.snr, 1.0) / PIVOT) ** scale.exponent
+        own = scale.scale * (np.maximum(self.snr, 1.0) / PIVOT) ** scale.exponent
+        return np.hypot(own, scale.floor * self.unit)
 
     def loss(self, scale: Scale, dof: float) -> float:
         """Minus the log-likelihood of Student's t, whose central 68.27 % are stated."""
@@ -74,19 +83,25 @@ class Deviations:
 
 
 def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
-    """Fits a scale and its exponent.
+    """Fits a scale and its exponent, and a floor where there is a unit for it.
 
     Returns:
         The scale, and the loss at these degrees of freedom.
     """
     from scipy.optimize import minimize
 
-    def loss(x: NDArray[np.float64]) -> float:
-        found = Scale(math.exp(x[0]), float(x[1]))
-        return deviations.loss(found, dof) + 0.5 * (x[1] / STIFF) ** 2
+    floored = bool(deviations.unit.any())
 
-    best = minimize(loss, [0.0, 0.0], method="BFGS", options={"gtol": 1e-3})
-    return Scale(math.exp(best.x[0]), float(best.x[1])), float(best.fun)
+    def scale_of(x: NDArray[np.float64]) -> Scale:
+        return Scale(math.exp(x[0]), float(x[1]), math.exp(x[2]) if floored else 0.0)
+
+    def loss(x: NDArray[np.float64]) -> float:
+        return deviations.loss(scale_of(x), dof) + 0.5 * (x[1] / STIFF) ** 2
+
+    start = [0.0, 0.0, FIRST][: 2 + floored]
+    limits = [(-3.0, 3.0), (-2.0, 2.0), (-12.0, 0.0)][: 2 + floored]
+    best = minimize(loss, start, bounds=limits)
+    return scale_of(best.x), float(best.fun)
 
 
 def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibration:

@@ -30,8 +30,8 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
         ``snr``; ``sheet``: slope of the fit, and the response to a mass sheet of that of the mass;
         ``numbers``: truth, estimate and standard deviation by name; within the arcs'
         reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
-        ``source``: of as many pixels the error, its standard deviation for want of the mass, and
-        that given the mass, in units of the source's peak.
+        ``source``: of as many pixels the error, its standard deviation for want of the mass, that
+        given the mass, and the brightness, in units of the source's peak.
     """
     assert result.scene is not None and result.state is not None
     answer = result.answers[result.product.value("STAGE")]
@@ -49,6 +49,7 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
         [
             (true_source(mock, maps) - maps.source)[seen],
             *(part.square().sum(0).sqrt().numpy()[seen] for part in parts),
+            maps.source[seen],
         ]
     )
     errors = errors / max(float(maps.source.max()), 1e-300)

@@ -66,11 +66,11 @@ def settled(
         p, prior: Parameters of the macro-model, with shape (8), and their prior.
     """
     found, grid = {}, scene.frame.grid
-    there = macro_maps(p, grid)
+    there, macro = macro_maps(p, grid), macro_directions(p, prior, grid)
     for name, result in answers.items():
         own = sheet
         if name != "macro":
-            here, macro = maps_of(result), macro_directions(p, prior, grid)
+            here = maps_of(result)
             change = MassMaps(here.kappa - there.kappa, here.alpha - there.alpha)
             own = replace(sheet, slope=sheet.slope + _slope_of(change, p, grid, macro))
         found[name] = with_sheet(scene, result, own, p)
@@ -115,7 +115,7 @@ def bare_kappa(result: Answer) -> Tensor:
     return 1 - (1 - torch.from_numpy(result.kappa)) / result.sheet.scale
 
 
-def sheet_direction(result: Answer, p: Tensor, grid: PixelGrid, macro: Directions) -> Directions:
+def sheet_direction(result: Answer, p: Tensor, grid: PixelGrid) -> Directions:
     """Returns the change of an answer by its sheet, per unit of t.
 
     Of the macro-model's numbers only the slope is taken for the mass's; the others are those of
@@ -125,10 +125,8 @@ def sheet_direction(result: Answer, p: Tensor, grid: PixelGrid, macro: Direction
         result: The answer.
         p: Parameters of its macro-model, with shape (8).
         grid: The pixels.
-        macro: Directions of the macro-model.
     """
-    change = _change(maps_of(result), p, grid)
-    parameters = torch.zeros_like(p)
-    parameters[GAMMA] = _slope_of(change, p, grid, macro)
+    change, parameters = _change(maps_of(result), p, grid), torch.zeros_like(p)
+    parameters[GAMMA] = result.sheet.response
     one = p.new_ones(1)
     return Directions(change.kappa[None], change.alpha[None], parameters[None], one)

@@ -125,7 +125,10 @@ class Calibration:
             )
 
     def factor(self, name: str, snr: float) -> float:
-        """Returns what the error of a quantity (a key of ``KINDS``) is multiplied by."""
+        """Returns what the error of a quantity (a key of ``KINDS``) is multiplied by.
+
+        To that of a source the part of its brightness is to be added.
+        """
         low, high = self.range
         return self.scales.get(KINDS[name], Scale()).at(min(max(snr, low), high))
 

@@ -67,7 +67,7 @@ class Symptoms:
         signal: Signal over noise of the whole arcs.
         sectors: Share of the directions from the mass in which there are arcs.
         multiple: Share of the arcs' light whose source is seen elsewhere, too.
-        size: Half-light radius of the source [Einstein radius].
+        size: Half-light radius of the source, without the mass sheet [Einstein radius].
         hollow: Brightness that the source's middle lacks, against a ring around it, from 0 to 1.
         border: Brightness at the border of the source map, relative to its peak.
         shear, flatness: Moduli of external shear and ellipticity.

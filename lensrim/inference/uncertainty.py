@@ -69,14 +69,16 @@ class Uncertainty:
 
     @property
     def source_std(self) -> Array:
-        """Error of the source, with shape (n, n); for want of the mass as the convergence's."""
+        """Error of the source, with shape (n, n); for want of the mass as the convergence's,
+        and with the part of its brightness that calibrations add."""
         floor = self.calibration.scales.get("source", Scale()).floor
         return np.hypot(self.factor("source") * self._source_std, floor * self.posterior.source)
 
     @property
     def source_widening(self) -> Array:
         """What changes of the source are multiplied by, once those by the mass are."""
-        return self.source_std / np.maximum(self._source_std, 1e-300)
+        bare = self._source_std
+        return np.divide(self.source_std, bare, out=np.ones_like(bare), where=bare > 0)
 
     @property
     def _source_std(self) -> Array:
@@ -110,7 +112,7 @@ def uncertainty_of(
     macro = macro_directions(p, prior, grid)
     added = Perturbations.of(packaged_prior(), bare_kappa(result), p, grid).scaled(UNLIKE)
     directions = macro + other_directions(added.kappa, added.alpha, macro, near(p, grid))
-    own = sheet_direction(result, p, grid, macro) if result.sheet.std > 0 else None
+    own = sheet_direction(result, p, grid) if result.sheet.std > 0 else None
     posterior = posterior_of(scene, result, p, directions.scaled(result.sheet.scale), own)
     found = packaged_calibration() if calibration is None else calibration
     return Uncertainty(posterior, found, signal_over_noise(scene, result))

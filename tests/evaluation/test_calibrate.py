@@ -22,7 +22,7 @@ from lensrim.inference.calibration import (
     read_calibration,
     write_calibration,
 )
-from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, WIDTH, expected_sheet
+from lensrim.inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, WIDTH, expected_sheet
 
 
 def rows_of(
@@ -154,7 +154,7 @@ def test_the_packaged_one_is_that_of_the_packaged_prior():
     card = card_of("")
     for name in ("perturbations", "mass_sheet"):
         assert packaged_calibration().card[name] == card[name]
-    assert card["mass_sheet"] == [WIDTH, SLOPE, SLOPE_WIDTH]
+    assert card["mass_sheet"] == [WIDTH, SLOPE, SLOPE_WIDTH, RESPONSE]
 
 
 def test_intervals_of_student_and_gauss():
@@ -197,10 +197,9 @@ def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
         response = float(rng.uniform(-1.4, -0.9))
         t = width * float(rng.standard_normal())
         true = SLOPE + SLOPE_WIDTH * float(rng.standard_normal())
-        fitted = true - response * t
-        fit, held = 0.02, expected_sheet(fitted, response, 0.9).std
-        stated = math.hypot(fit, response * held)
-        numbers = {"slope": [true + fit * float(rng.standard_normal()), fitted, stated]}
+        fitted = true - response * t + 0.02 * float(rng.standard_normal())
+        stated = math.hypot(0.02, response * expected_sheet(fitted, response, 0.9).std)
+        numbers = {"slope": [true, fitted, stated]}
         rows.append({"index": index, "snr": snr, "sheet": [fitted, response], "numbers": numbers})
     return rows
 

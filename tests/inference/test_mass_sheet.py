@@ -18,7 +18,6 @@ from lensrim.inference.answer_sheet import (
     with_sheet,
 )
 from lensrim.inference.calibration import Calibration
-from lensrim.inference.directions import macro_directions
 from lensrim.inference.macro import MacroPrior, MacroState
 from lensrim.inference.mass_sheet import (
     FITTED_WIDTH,
@@ -77,6 +76,8 @@ def test_at_least_half_of_the_smallest_convergence_is_left(lowest: float):
     assert left >= 0.5 * lowest - 1e-12
     # where it is held, another slope gives the same
     assert (sheet.follows == 0) == (lowest < 0.2)
+    free = expected_sheet(1.3, -1.1, lowest=0.9)
+    assert sheet.std == pytest.approx(math.hypot(free.std, free.t - sheet.t))
     assert expected_sheet(1.301, -1.1, lowest).t - sheet.t == pytest.approx(0.001 * sheet.follows)
 
 
@@ -131,7 +132,7 @@ def test_the_direction_is_the_derivative(
     here, ahead = (
         with_sheet(scene, bare, replace(sheet, t=sheet.t + more), p) for more in (0.0, step)
     )
-    own = sheet_direction(here, p, grid, macro_directions(p, prior, grid))
+    own = sheet_direction(here, p, grid)
     before, after = maps_of(here), maps_of(ahead)
     torch.testing.assert_close(
         own.kappa[0], (after.kappa - before.kappa) / step, rtol=1e-4, atol=0

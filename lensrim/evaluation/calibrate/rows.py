@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
 from ...inference.calibration import Calibration
 from ...inference.macro import GAMMA
 from ...inference.reconstruct import Reconstruction
@@ -77,7 +78,11 @@ def _some(errors: NDArray[np.float64]) -> list[list[float]]:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Reads all rows of a folder, by number; lines that were cut off are left out."""
+    """Reads all rows of a folder, by number; lines that were cut off are left out.
+
+    Raises:
+        InputError: If they are those of another version.
+    """
     rows = {}
     for path in sorted(folder.glob("rows*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -85,5 +90,10 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if row.get("source") and len(row["source"]) != 4:
+                raise InputError(
+                    f"{path}: rows must hold four numbers of each pixel of the source, found "
+                    f"{len(row['source'])}, those of another version; take another --output"
+                )
             rows[row["index"]] = row
     return [rows[index] for index in sorted(rows)]

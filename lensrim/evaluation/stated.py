@@ -144,9 +144,10 @@ def _of_map(
     truth: Map, mean: Map, std: Map, region: NDArray[np.bool_], dof: float
 ) -> dict[str, Any]:
     truth, mean, std = (np.asarray(a, dtype=np.float64)[region] for a in (truth, mean, std))
-    if not truth.size:
+    unit = float(np.abs(truth).mean()) if truth.size else 0.0
+    if unit == 0:  # a source that is elsewhere: there is nothing to measure in units of
         return {"n": 0}
-    found, unit = metrics.calibration(truth, mean, std), float(np.abs(truth).mean())
+    found = metrics.calibration(truth, mean, std)
     return {
         "n": found.n,
         "coverage": [metrics.coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS],

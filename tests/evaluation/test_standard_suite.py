@@ -10,7 +10,7 @@ import pytest
 from truthful import Method, perfect, small
 
 from lensrim import cli
-from lensrim.evaluation import suite, suites
+from lensrim.evaluation import stated, suite, suites
 from lensrim.evaluation.bars import BARS, Bar, parameter_bar
 from lensrim.evaluation.comparison import KAPPA_SCALES, SOURCE_SCALES, maps_of
 from lensrim.evaluation.mocks import Mock
@@ -89,6 +89,17 @@ def test_stated_errors_are_compared_with_those_that_were_made() -> None:
     assert sure["coverage"][LEVELS.index(0.68)] < 0.4
     assert sure["width"] / sure["empirical"] == pytest.approx(1 / 3, rel=0.25)
     assert sure["crps"] > found["maps"]["kappa"]["crps"]
+
+
+def test_a_source_that_is_elsewhere_has_no_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a wrong minimum: where the answer is bright there is nothing."""
+    mock = small(2)
+    product = with_errors(mock)
+    dark = np.zeros(product.source_maps["SOURCE"].shape)
+    monkeypatch.setattr(stated, "true_source", lambda *_: dark)
+    assert {k: part["n"] > 0 for k, part in stated_errors(mock, product)["maps"].items()} == {
+        "kappa": True
+    }
 
 
 def test_the_arcs_reach_part_of_the_source_plane() -> None:

@@ -251,6 +251,14 @@ MAPS = {
         lambda t, d: lambda missing: beyond.part_shear(missing, GRID, WEIGHT.to(d, t)),
         [random(1, 2, 9, 8)],
     ),
+    "shear of a map": Operator(
+        lambda t, d: (
+            lambda alpha, kappa: beyond.shear_of_map(
+                alpha, kappa, WEIGHT.to(d, t), KappaToAlpha(GRID, dtype=t, device=d)
+            )
+        ),
+        [random(1, 2, 9, 8), random(1, 1, 9, 8)],
+    ),
 }
 """Those without a law of their own for each precision and under ``torch.func.vmap``."""
 OPERATORS = {**MASSES, **LIGHTS, **NOISES, **MAPS}

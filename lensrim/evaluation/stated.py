@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import metrics
 from ..io.product import Product
-from ..lensing.beyond import part_shear
+from ..lensing import beyond
 from ..lensing.convergence import KappaToAlpha
 from .comparison import Maps, maps_of, region_of, true_source
 from .mocks import Mock
@@ -121,8 +121,8 @@ def shear_of_map(mock: Mock) -> tuple[float, float]:
     alpha = torch.from_numpy(np.stack([truth.alpha_x, truth.alpha_y]))[None]
     weights = truth.arcs * truth.arc_mask
     weights = torch.from_numpy(weights / weights.sum())[None, None]
-    mapped = KappaToAlpha(grid, dtype=torch.float64).maps(kappa)
-    gamma, _ = part_shear(alpha - mapped, grid, weights)
+    operator = KappaToAlpha(grid, dtype=torch.float64)
+    gamma, _ = beyond.shear_of_map(alpha, kappa, weights, operator)
     return float(gamma[0, 0]), float(gamma[0, 1])
 
 

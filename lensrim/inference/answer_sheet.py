@@ -7,27 +7,26 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.beyond import part_shear
+from ..lensing.beyond import shear_of_map
 from ..lensing.convergence import KappaToAlpha
 from .answer import Answer, maps_of
-from .directions import Directions, macro_directions, near, other_directions
-from .macro import GAMMA, MacroPrior
+from .directions import Directions, likest, macro_deflections, near
+from .macro import GAMMA
 from .mass_sheet import InternalSheet, SheetName, expected_sheet, without_sheet
 from .scene import Scene
-from .view import MassMaps, macro_maps
+from .view import MassMaps
 
 
-def sheet_of(p: Tensor, prior: MacroPrior, grid: PixelGrid, which: SheetName) -> InternalSheet:
+def sheet_of(maps: MassMaps, p: Tensor, grid: PixelGrid, which: SheetName) -> InternalSheet:
     """Finds the sheet of the answers that begin with a macro-model.
 
     Arguments:
+        maps: The macro-model on the pixels.
         p: Its parameters, with shape (8).
-        prior: The prior of them.
         grid: The pixels.
         which: Whether answers have the expected sheet, or none and the error of that.
     """
-    maps, macro = macro_maps(p, grid), macro_directions(p, prior, grid)
-    slope, response = float(p[GAMMA]), _slope_of(_change(maps, p, grid), p, grid, macro)
+    slope, (response,) = float(p[GAMMA]), _slopes(_change(maps, p, grid).alpha[None], p, grid)
     if which == "none":
         return without_sheet(slope, response)
     return expected_sheet(slope, response, float(maps.kappa.min()))
@@ -38,43 +37,36 @@ def _change(maps: MassMaps, p: Tensor, grid: PixelGrid) -> MassMaps:
     return MassMaps(1 - maps.kappa, _from_center(p, grid) - maps.alpha)
 
 
-def _slope_of(change: MassMaps, p: Tensor, grid: PixelGrid, macro: Directions) -> float:
-    """Returns by how much a change of the mass changes the slope of what is most like it."""
-    found = other_directions(change.kappa[None], change.alpha[None], macro, near(p, grid))
-    return float(found.parameters[0, GAMMA])
+def _slopes(alpha: Tensor, p: Tensor, grid: PixelGrid) -> list[float]:
+    """Returns by how much changes of a deflection, (P, 2, H, W), change the slope most like it."""
+    return likest(alpha, macro_deflections(p, grid), near(p, grid))[:, GAMMA].tolist()
 
 
 def _from_center(p: Tensor, grid: PixelGrid) -> Tensor:
     """Positions from the centre of a macro-model [arcsec], with shape (2, H, W)."""
-    theta = torch.broadcast_tensors(*grid.coordinates(dtype=torch.float64))
-    return torch.stack(theta) - p[3:5, None, None]
+    return torch.stack(grid.coordinates(dtype=torch.float64)) - p[3:5, None, None]
 
 
 def settled(
-    scene: Scene,
-    answers: Mapping[str, Answer],
-    sheet: InternalSheet,
-    p: Tensor,
-    prior: MacroPrior,
+    scene: Scene, answers: Mapping[str, Answer], sheet: InternalSheet, p: Tensor
 ) -> dict[str, Answer]:
     """Gives all answers the sheet of their macro-model, each with the slope of its own mass.
 
     Arguments:
         scene: The observation.
-        answers: By stage, without a sheet; that of the macro-model is ``macro``.
+        answers: By stage, without a sheet; the first is that of the macro-model, ``macro``.
         sheet: The sheet.
-        p, prior: Parameters of the macro-model, with shape (8), and their prior.
+        p: Parameters of the macro-model, with shape (8).
     """
-    found, grid = {}, scene.frame.grid
-    there, macro = macro_maps(p, grid), macro_directions(p, prior, grid)
-    for name, result in answers.items():
-        own = sheet
-        if name != "macro":
-            here = maps_of(result)
-            change = MassMaps(here.kappa - there.kappa, here.alpha - there.alpha)
-            own = replace(sheet, slope=sheet.slope + _slope_of(change, p, grid, macro))
-        found[name] = with_sheet(scene, result, own, p)
-    return found
+    alpha = {name: maps_of(result).alpha for name, result in answers.items()}
+    there, beyond = alpha.pop("macro"), {"macro": 0.0}
+    if alpha:
+        changes = torch.stack([each - there for each in alpha.values()])
+        beyond |= zip(alpha, _slopes(changes, p, scene.frame.grid), strict=True)
+    return {
+        name: with_sheet(scene, result, replace(sheet, slope=sheet.slope + beyond[name]), p)
+        for name, result in answers.items()
+    }
 
 
 def with_sheet(scene: Scene, result: Answer, sheet: InternalSheet, p: Tensor) -> Answer:
@@ -93,8 +85,8 @@ def with_sheet(scene: Scene, result: Answer, sheet: InternalSheet, p: Tensor) ->
     theta = _from_center(p, grid)
     kappa, alpha = 1 - scale * (1 - maps.kappa), theta - scale * (theta - maps.alpha)
     arc = torch.from_numpy(scene.arc_light / scene.arc_light.sum())[None, None]
-    mapped = KappaToAlpha(grid, dtype=torch.float64).maps(kappa[None, None])
-    gamma, _ = part_shear(alpha[None] - mapped, grid, arc)
+    operator = KappaToAlpha(grid, dtype=torch.float64)
+    gamma, _ = shear_of_map(alpha[None], kappa[None, None], arc, operator)
     source, center = result.source_grid, p[3:5].tolist()
     x, y = (c + scale * (s - c) for c, s in zip(center, source.center, strict=True))
     strength, length, size, core = result.source_prior

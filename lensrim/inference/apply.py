@@ -23,7 +23,7 @@ from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
 from .scene import Scene
-from .start import TRAINED_SLOPE, Start, answer_of, problem_of
+from .start import TRAINED_SLOPE, TRAINED_WIDTH, Start, answer_of, problem_of
 from .view import Known, MassMaps
 
 
@@ -112,7 +112,9 @@ def start_of(
     p = state.p.cpu().clone()
     p[:, 0] -= float(np.log(spacing))
     p[:, 3:5] = p[:, 3:5] / spacing - torch.tensor(square.offset, dtype=p.dtype)
-    prior = MacroPrior((0.0, 0.0), 1.0, (1.0, 100.0), slope=TRAINED_SLOPE, slope_width=0.16)
+    prior = MacroPrior(
+        (0.0, 0.0), 1.0, (1.0, 100.0), slope=TRAINED_SLOPE, slope_width=TRAINED_WIDTH
+    )
     problem = problem_of(batch, prior)
     hyper = state.hyper.cpu().clone()
     hyper[:, 2] -= float(np.log(spacing))

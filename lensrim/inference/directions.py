@@ -15,7 +15,7 @@ STEP = 1e-5
 CENTER = ("center_x", "center_y")
 
 TINY = 1e-13
-"""What is added to the normal equations of :func:`other_directions`, relative."""
+"""What is added to the normal equations of :func:`likest`, relative."""
 
 SHEAR = ("gamma1", "gamma2")
 
@@ -63,18 +63,17 @@ class Directions:
         )
 
 
-def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Directions:
-    """Lets the parameters of a macro-model change.
+def macro_deflections(p: Tensor, grid: PixelGrid) -> Tensor:
+    """Differentiates the deflection of a macro-model in its parameters [arcsec], (8, 2, H, W).
 
     At a centre the deflection jumps, and its derivative where a pixel happens to lie would be that
     of a point: in the centre's coordinates it is a difference over a pixel.
 
     Arguments:
         p: The parameters, with shape (8).
-        prior: Prior of its parameters.
         grid: The pixels.
     """
-    x, y = torch.broadcast_tensors(*grid.coordinates(dtype=p.dtype))
+    x, y = grid.coordinates(dtype=p.dtype)
     with torch.no_grad():
         alpha = deflection_jacobian(p[None], x, y, free_slope=True)[0]
         for i in map(NAMES.index, CENTER):
@@ -82,6 +81,18 @@ def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Direction
             ahead[i], back[i] = p[i] + grid.spacing / 2, p[i] - grid.spacing / 2
             there, here = (torch.stack(mass_model(q).deflection(x, y), -1) for q in (ahead, back))
             alpha[..., i] = (there - here) / grid.spacing
+    return alpha.permute(3, 2, 0, 1)
+
+
+def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Directions:
+    """Lets the parameters of a macro-model change.
+
+    Arguments:
+        p: The parameters, with shape (8).
+        prior: Prior of its parameters.
+        grid: The pixels.
+    """
+    with torch.no_grad():
         kappa = pixel_average(mass_model(p), grid)
         change = torch.zeros(len(p), *kappa.shape, dtype=p.dtype)
         for i, name in enumerate(NAMES):
@@ -90,14 +101,14 @@ def macro_directions(p: Tensor, prior: MacroPrior, grid: PixelGrid) -> Direction
                 moved[i] += STEP
                 change[i] = (pixel_average(mass_model(moved), grid) - kappa) / STEP
     unit = torch.eye(len(p), dtype=p.dtype)
-    return Directions(change, alpha.permute(3, 2, 0, 1), unit, prior.precision(p))
+    return Directions(change, macro_deflections(p, grid), unit, prior.precision(p))
 
 
 def other_directions(kappa: Tensor, alpha: Tensor, macro: Directions, like: Tensor) -> Directions:
-    r"""Lets the mass change beyond its macro-model.
+    """Lets the mass change beyond its macro-model.
 
-    What the macro-model's parameters mean then are those of the model that is most like the mass:
-    its deflection differs least, up to a constant, in the mean square over ``like``.
+    What the macro-model's parameters mean then are those of the model that is most like the mass,
+    by :func:`likest`.
 
     Arguments:
         kappa, alpha: Changes per unit of P coefficients with a standard normal prior, of the
@@ -105,17 +116,29 @@ def other_directions(kappa: Tensor, alpha: Tensor, macro: Directions, like: Tens
         macro: Directions of the macro-model.
         like: Where the two are compared, with shape (H, W).
     """
+    return Directions(kappa, alpha, likest(alpha, macro.alpha, like), alpha.new_ones(len(alpha)))
+
+
+def likest(alpha: Tensor, macro: Tensor, like: Tensor) -> Tensor:
+    """Finds the changes of a macro-model that are most like changes of a mass, with shape (P, 8).
+
+    Its deflection then differs least, up to a constant, in the mean square over ``like``.
+
+    Arguments:
+        alpha: Changes of the deflection [arcsec], with shape (P, 2, H, W).
+        macro: Those of the macro-model, of :func:`macro_deflections`.
+        like: Where the two are compared, with shape (H, W).
+    """
     constant = torch.eye(2, dtype=alpha.dtype)[..., None, None].expand(2, 2, *like.shape)
     columns, right = (
-        each[:, :, like].flatten(1).T for each in (torch.cat([macro.alpha, constant]), alpha)
+        each[:, :, like].flatten(1).T for each in (torch.cat([macro, constant]), alpha)
     )
     # By the normal equations, which are well conditioned: torch's least squares differ in the last
     # digit from call to call, as their workspace happens to lie in the memory.
     gram = columns.T @ columns
     ridge = TINY * gram.diagonal().mean().clamp(min=TINY) * torch.eye(len(gram)).to(gram)
     found = torch.cholesky_solve(columns.T @ right, torch.linalg.cholesky(gram + ridge))
-    found = found[: len(macro.alpha)].T
-    return Directions(kappa, alpha, found, alpha.new_ones(len(alpha)))
+    return found[: len(macro)].T
 
 
 def near(p: Tensor, grid: PixelGrid) -> Tensor:

@@ -233,7 +233,7 @@ class Fitter:
                     notes = (unsettled(before, state.p[0]),)
         with self.stages("source"):
             maps, p = mass_maps_of(scene, state), state.p[0].cpu()
-            sheet = sheet_of(p, self.prior, scene.frame.grid, self.mass_sheet)
+            sheet = sheet_of(maps, p, scene.frame.grid, self.mass_sheet)
             result = answer(scene, maps, state, source_fov=sheet.before(self.source_fov))
         return Fit(scene, current, state, result, sheet, found, stages[-1], notes)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..lensing.beyond import part_shear
+from ..lensing.beyond import shear_of_map
 from ..lensing.einstein import effective_theta_E, kappa_center
 from .directions import Directions
 from .macro import NAMES
@@ -64,9 +64,8 @@ def of_the_map(view: View, kappa: Tensor, mass: Directions, scatter: Tensor) -> 
     with the mass :math:`M` within the circle, and the shear that belongs to the map.
     """
     grid, none = view.simulator.image_grid, scatter.new_zeros(len(scatter))
-    mapped = view.simulator.kappa_to_alpha.maps(mass.kappa[:, None])
-    arc = view.arc.expand(len(mapped), 1, -1, -1)
-    gamma, _ = part_shear(mass.alpha - mapped, grid, arc)
+    arc = view.arc.expand(len(mass.kappa), 1, -1, -1)
+    gamma, _ = shear_of_map(mass.alpha, mass.kappa[:, None], arc, view.simulator.kappa_to_alpha)
     found = {f"gamma{i + 1}": Number(float(view.gamma[i]), gamma[:, i], none) for i in (0, 1)}
     theta = effective_theta_E(kappa.numpy(), grid)
     if not math.isfinite(theta):

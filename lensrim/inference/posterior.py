@@ -47,7 +47,7 @@ SHIFT = 0.3
 """By what rays are moved for differences of the source [pixel of the image]."""
 
 SCALED = {"flux": -2.0, "magnification": 2.0}
-"""Powers of the scale of the source plane, per unit of t, of what a mass sheet scales."""
+"""Derivatives in t of the logarithms of what a mass sheet scales."""
 
 SCALING = 0.01
 """By how much a source is scaled for differences, relative."""
@@ -178,7 +178,7 @@ def _axes(
 
 def _scaling(view: View, source: Tensor) -> Tensor:
     """Returns the change of a source as a mass sheet grows, per unit of t, with shape (n, n)."""
-    pixels = torch.stack(torch.broadcast_tensors(*view.grid.coordinates(dtype=source.dtype)))
+    pixels = torch.stack(view.grid.coordinates(dtype=source.dtype))
     mean = traced_mean(view.alpha, view.arc, view.simulator.image_grid)
     middle = torch.tensor(mean, dtype=source.dtype) - torch.tensor(view.center, dtype=source.dtype)
     away = SCALING * (pixels - middle[:, None, None])

@@ -179,7 +179,7 @@ def reconstruct(
         if (refinement := _refinement(options, machine, best, has_light)) is not None:
             with enough_memory(scene), stages("refinement"):
                 outcome = tried(refinement, options.refine, outcome, scene, state)
-        answers = settled(scene, outcome.answers, best.sheet, state.p[0].cpu(), prior)
+        answers = settled(scene, outcome.answers, best.sheet, state.p[0].cpu())
         outcome = replace(outcome, answers=answers)
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..datasets.pairs.systems import convergence
 from ..grid import PixelGrid
-from ..lensing.beyond import part_shear
+from ..lensing import beyond
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.likelihood import Setting, rays_of
 from ..lensing.psf import PSF
@@ -30,8 +30,8 @@ from .inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
 from .macro import MacroPrior, MacroState, mass_model
 from .scatter import Draws, push_of, slope_error
 
-TRAINED_SLOPE = 2.05
-"""Mean of the prior of slopes in the starts that the packaged machine was trained with."""
+TRAINED_SLOPE, TRAINED_WIDTH = 2.05, 0.16
+"""Prior of slopes in the starts that the packaged machine was trained with."""
 
 STEP_MODES = 10
 """Highest order of the source modes of the step, whose errors hardly depend on it. Those of the
@@ -105,7 +105,7 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     # Where there is light, its centre is the prior's; else the middle of the frame.
     near = torch.where(lit > 0, 0.5, 3.0)
     centers = torch.where(lit[:, None] > 0, p[:, 3:5] + 0.3 * noise, torch.zeros_like(noise))
-    prior = Centers((0.0, 0.0), 1.0, (2.5, 30.0), slope=TRAINED_SLOPE, slope_width=0.16)
+    prior = Centers((0.0, 0.0), 1.0, (2.5, 30.0), slope=TRAINED_SLOPE, slope_width=TRAINED_WIDTH)
     prior = replace(prior, centers=centers, widths=near)
     problem = problem_of(batch, prior, STEP_MODES, subsample=1, free_core=True)
     fitted = p.clone()
@@ -246,11 +246,11 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         image_grid = PixelGrid(shape, 1.0)
         kappa = convergence(mass, image_grid, state.p[:, 3:5])
         alpha = torch.stack(mass.deflection(*image_grid.coordinates(device=kappa.device)), 1)
-        shear, beyond = shear_of_map(alpha, kappa, batch["arc"])
-        start = Start(state.p, whole, size * share, kappa, shear, beyond)
+        shear, rest = shear_of_map(alpha, kappa, batch["arc"])
+        start = Start(state.p, whole, size * share, kappa, shear, rest)
         simulator = Simulator(image_grid, grid, batch["psf"], device=kappa.device)
         seen = {"source": whole, "kappa": kappa, "shear": shear}
-        rays, center = rays_of(simulator, seen, Setting(batch["arc"], start.fov, beyond))
+        rays, center = rays_of(simulator, seen, Setting(batch["arc"], start.fov, rest))
         images = simulator.trace(basis, rays, center).double().flatten(2)
         columns = problem.image.weighted(images)
         solution = solve(assemble(problem.image, columns), modes, state.hyper)
@@ -271,7 +271,7 @@ def extent(source: Tensor, *, light: float = 0.98, margin: float = 1.3) -> Tenso
     """
     n = source.shape[-1]
     bright = (source - 0.02 * source.amax((1, 2, 3), keepdim=True)).clamp(min=0).flatten(1)
-    x, y = torch.broadcast_tensors(*source_grid((n, n)).coordinates(device=source.device))
+    x, y = source_grid((n, n)).coordinates(device=source.device)
     radius, order = torch.maximum(x.abs(), y.abs()).flatten().sort(stable=True)
     flux = bright[:, order].cumsum(1)
     index = (flux < light * flux[:, -1:]).sum(1).clamp(max=n * n - 1)
@@ -290,7 +290,6 @@ def shear_of_map(alpha: Tensor, kappa: Tensor, arc: Tensor) -> tuple[Tensor, Ten
         The shear, with shape (B, 2), and the deflection that is left, with shape (B, 2, H, W).
     """
     grid = PixelGrid((alpha.shape[-2], alpha.shape[-1]), 1.0)
-    shear, rest = part_shear(
-        alpha - KappaToAlpha(grid, device=kappa.device).maps(kappa), grid, arc
-    )
+    operator = KappaToAlpha(grid, device=kappa.device)
+    shear, rest = beyond.shear_of_map(alpha, kappa, arc, operator)
     return shear.float(), rest.float()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from ..lensing.beyond import part_shear
+from ..lensing.beyond import shear_of_map
 from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
@@ -119,8 +119,9 @@ class View:
         arc = torch.from_numpy(scene.arc_light / scene.arc_light.sum())
         kappa = deflector.kappa[None, None]
         with torch.no_grad():
-            mapped = simulator.kappa_to_alpha.maps(kappa)
-            gamma, beyond = part_shear(deflector.alpha[None] - mapped, grid, arc[None, None])
+            gamma, beyond = shear_of_map(
+                deflector.alpha[None], kappa, arc[None, None], simulator.kappa_to_alpha
+            )
             rays = simulator.kappa_rays(kappa, gamma, beyond)
         center = center or traced_mean(deflector.alpha, arc, grid)
         return cls(source_grid, center, simulator, rays, gamma[0], deflector.alpha, arc)
@@ -171,5 +172,5 @@ def resample(known: Known, grid: PixelGrid) -> Tensor:
     own = PixelGrid((n, n), known.fov / n)
     if own.shape == grid.shape and abs(own.spacing / grid.spacing - 1) < 1e-9:
         return known.source
-    x, y = torch.broadcast_tensors(*grid.coordinates(dtype=known.source.dtype))
+    x, y = grid.coordinates(dtype=known.source.dtype)
     return PixelatedSource(own)(known.source[None, None], torch.stack([x, y])[None])[0, 0]

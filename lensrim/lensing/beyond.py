@@ -13,6 +13,25 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
+from .convergence import KappaToAlpha
+
+
+def shear_of_map(
+    alpha: Tensor, kappa: Tensor, weight: Tensor, operator: KappaToAlpha
+) -> tuple[Tensor, Tensor]:
+    r"""Finds what the deflection of a map of convergence lacks: a shear, and a rest.
+
+    Arguments:
+        alpha: The whole deflection at the pixels' centres [arcsec], with shape
+            :math:`(B, 2, H, W)`.
+        kappa: The map, with shape :math:`(B, 1, H, W)`.
+        weight: Weights of the fit, with shape :math:`(B, 1, H, W)`.
+        operator: The deflection of such maps.
+
+    Returns:
+        As :func:`part_shear`.
+    """
+    return part_shear(alpha - operator.maps(kappa), operator.grid, weight)
 
 
 def part_shear(missing: Tensor, grid: PixelGrid, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -124,9 +124,7 @@ def test_a_sheet_of_nothing_changes_nothing(scene: Scene, state: MacroState, bar
     assert found.source_grid == bare.source_grid
 
 
-def test_the_direction_is_the_derivative(
-    scene: Scene, state: MacroState, bare: Answer, prior: MacroPrior
-):
+def test_the_direction_is_the_derivative(scene: Scene, state: MacroState, bare: Answer):
     p, grid, step = state.p[0], scene.frame.grid, 1e-5
     sheet = expected_sheet(2.3, -1.1, lowest=0.2)
     here, ahead = (
@@ -154,11 +152,10 @@ def stated(scene: Scene, state: MacroState, bare: Answer, prior: MacroPrior) -> 
     return of
 
 
-def test_errors_hold_the_sheet_where_it_counts(
-    scene: Scene, state: MacroState, prior: MacroPrior, stated: Stated
-):
+def test_errors_hold_the_sheet_where_it_counts(scene: Scene, state: MacroState, stated: Stated):
     """The source shrinks, and its flux with the square; the Einstein radius stays."""
-    own = sheet_of(state.p[0], prior, scene.frame.grid, "expected")
+    maps = mass_maps_of(scene, state)
+    own = sheet_of(maps, state.p[0], scene.frame.grid, "expected")
     assert own.response == pytest.approx(-1.1, abs=0.3)
     free, held = stated(replace(own, follows=0.0)), stated(replace(own, std=0.0))
     arcs = scene.arcs
@@ -225,7 +222,7 @@ def test_errors_without_the_sheet_scale_with_the_source_plane(stated: Stated):
 
 
 def test_every_answer_has_the_sheet_and_the_slope_of_its_own_mass(
-    scene: Scene, state: MacroState, bare: Answer, prior: MacroPrior
+    scene: Scene, state: MacroState, bare: Answer
 ):
     p, grid = state.p[0], scene.frame.grid
     steeper = p.clone()
@@ -234,7 +231,7 @@ def test_every_answer_has_the_sheet_and_the_slope_of_its_own_mass(
     x, y = maps.alpha.numpy()
     other = replace(bare, kappa=maps.kappa.numpy(), alpha_x=x, alpha_y=y)
     sheet = expected_sheet(float(p[-1]), -1.1, lowest=0.2)
-    found = settled(scene, {"macro": bare, "final": other}, sheet, p, prior)
+    found = settled(scene, {"macro": bare, "final": other}, sheet, p)
     assert found["macro"].sheet == sheet
     assert found["final"].sheet.t == sheet.t
     assert found["final"].sheet.slope == pytest.approx(sheet.slope + 0.1, abs=0.01)

@@ -137,9 +137,9 @@ def made_wrong(mock: Mock | None, found: Reconstruction, number: int) -> Case:
     prior = prior_of(scene, not scene.light.is_dark)
     rng = np.random.default_rng([number, 2])
     state = displaced(scene, found.state, rng)
-    p, grid = state.p[0], scene.frame.grid
-    result = answer(scene, mass_maps_of(scene, state), state)
-    result = with_sheet(scene, result, sheet_of(p, prior, grid, "expected"), p)
+    p, maps = state.p[0], mass_maps_of(scene, state)
+    sheet = sheet_of(maps, p, scene.frame.grid, "expected")
+    result = with_sheet(scene, answer(scene, maps, state), sheet, p)
     theta_E = numbers_of(scene, result)["theta_E"]
     symptoms = symptoms_of(scene, result, state, prior, theta_E=theta_E)
     radius = math.exp(float(state.p[0, 0]))

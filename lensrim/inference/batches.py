@@ -29,7 +29,7 @@ from ..errors import InputError
 from ..training.feed import to_device
 from .learnt import Batch, turned, with_start
 
-STOCK_FORMAT = 6
+STOCK_FORMAT = 7
 """Number of the way in which batches are made: a change of it makes every stock worthless."""
 
 FOLDERS = ("galaxies", "psfs", "stock", "shards", "haloes")

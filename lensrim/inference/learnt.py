@@ -225,7 +225,11 @@ def simulator_of(prepared: Batch) -> Simulator:
     image = prepared["image"]
     shape = (image.shape[-2], image.shape[-1])
     return Simulator(
-        PixelGrid(shape, 1.0), source_grid(shape), prepared["psf"], device=image.device
+        PixelGrid(shape, 1.0),
+        source_grid(shape),
+        prepared["psf"],
+        psf_on_rays=True,
+        device=image.device,
     )
 
 

@@ -248,7 +248,9 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         alpha = torch.stack(mass.deflection(*image_grid.coordinates(device=kappa.device)), 1)
         shear, rest = shear_of_map(alpha, kappa, batch["arc"])
         start = Start(state.p, whole, size * share, kappa, shear, rest)
-        simulator = Simulator(image_grid, grid, batch["psf"], device=kappa.device)
+        simulator = Simulator(
+            image_grid, grid, batch["psf"], psf_on_rays=True, device=kappa.device
+        )
         seen = {"source": whole, "kappa": kappa, "shear": shear}
         rays, center = rays_of(simulator, seen, Setting(batch["arc"], start.fov, rest))
         images = simulator.trace(basis, rays, center).double().flatten(2)

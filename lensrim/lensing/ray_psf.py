@@ -18,6 +18,7 @@ order supplies: of a Gaussian of FWHM 2.4 pixels 0.2 per cent of the peak, of 1.
 1.4 pixels 3, of 1 pixel 13 per cent, however many rays there are.
 """
 
+from functools import lru_cache
 from typing import get_args
 
 import numpy as np
@@ -38,44 +39,65 @@ ACROSS = 9
 """Points along each side of a pixel over which an optical PSF is averaged."""
 
 
-def ray_kernels(psf: Tensor, subsample: int, *, psf_kind: PSFKind = "effective") -> Tensor:
+def ray_kernels(
+    psf: Tensor, subsample: int, *, psf_kind: PSFKind = "effective", trusted: bool = False
+) -> Tensor:
     r"""Computes the kernels :math:`K_{ab}`.
 
     Arguments:
-        psf: One stamp, sampled on the image's pixels, with shape :math:`(h, w)`, odd sides.
+        psf: Stamps, sampled on the image's pixels, with shape :math:`(*, h, w)`, odd sides.
         subsample: Number :math:`k` of rays along each side of a pixel.
         psf_kind: ``effective`` if the PSF holds the pixel response, ``optical`` if not.
+        trusted: See :func:`~lensrim.lensing.psf.normalize_psf`.
 
     Returns:
         The kernels, row by row, in double precision and with sum 1 in all, with shape
-        :math:`(k^2, h + 2, w + 2)`.
+        :math:`(*, k^2, h + 2, w + 2)`, on the device of the stamps.
 
     Raises:
         ValueError: If there is no such kind, ``subsample`` is less than 1, or
-            :func:`~lensrim.lensing.psf.normalize_psf` refuses the stamp.
+            :func:`~lensrim.lensing.psf.normalize_psf` refuses the stamps.
     """
-    from scipy import ndimage
-
     if psf_kind not in get_args(PSFKind):
         raise ValueError(f"psf_kind must be one of {get_args(PSFKind)}, got {psf_kind!r}")
     if subsample < 1:
         raise ValueError(f"subsample must be at least 1, got {subsample}")
-    stamp = normalize_psf(psf.detach().cpu().double()).numpy()
+    stamp = normalize_psf(psf.detach().double(), trusted=trusted)
+    across = ACROSS if psf_kind == "optical" else 1
+    rows, columns = (_between(n, subsample, across).to(stamp.device) for n in stamp.shape[-2:])
+    kernels = torch.einsum("aih,bjw,...hw->...abij", rows, columns, stamp).flatten(-4, -3)
+    return kernels / kernels.sum((-3, -2, -1), keepdim=True)
+
+
+@lru_cache(maxsize=32)
+def _between(size: int, subsample: int, across: int) -> Tensor:
+    """Returns what reads a spline along one side of a stamp, for each ray.
+
+    Arguments:
+        size: Samples along the side.
+        subsample: Rays along a side of a pixel.
+        across: Points along a side of a pixel whose mean is read.
+
+    Returns:
+        Matrices from samples to pixels of the kernel, with shape (k, size + 2, size).
+    """
+    from scipy import ndimage
+
     edge = MARGIN + ORDER  # the spline falls to zero where the stamp does
-    coefficients = ndimage.spline_filter(np.pad(stamp, edge), order=ORDER)
+    samples = np.pad(np.eye(size), ((0, 0), (edge, edge)))
+    coefficients = ndimage.spline_filter1d(samples, order=ORDER, axis=1)
     ray = (np.arange(subsample) - (subsample - 1) / 2) / subsample
-    across = ((np.arange(ACROSS) + 0.5) / ACROSS - 0.5) if psf_kind == "optical" else np.zeros(1)
-    # In each direction: rays, points across the pixel, pixels of the kernel.
-    places = [
-        np.arange(n + 2 * MARGIN) + edge - MARGIN - ray[:, None, None] + across[:, None]
-        for n in stamp.shape
-    ]
-    shape = [place.shape for place in places]
-    y, x = np.meshgrid(*(place.ravel() for place in places), indexing="ij")
-    values = ndimage.map_coordinates(coefficients, [y, x], order=ORDER, prefilter=False)
-    kernels = values.reshape(*shape[0], *shape[1]).mean((1, 4)).transpose(0, 2, 1, 3)
-    kernels = torch.from_numpy(kernels.reshape(subsample**2, *kernels.shape[2:]).copy())
-    return kernels / kernels.sum()
+    point = (np.arange(across) + 0.5) / across - 0.5
+    pixel = np.arange(size + 2 * MARGIN) + edge - MARGIN
+    places = (pixel - ray[:, None, None] + point[:, None]).ravel()
+    values = np.stack(
+        [
+            ndimage.map_coordinates(line, [places], order=ORDER, prefilter=False)
+            for line in coefficients
+        ],
+        axis=-1,
+    )
+    return torch.from_numpy(values.reshape(subsample, across, len(pixel), size).mean(1))
 
 
 class RayPSF(nn.Module):
@@ -87,8 +109,9 @@ class RayPSF(nn.Module):
         shape: Numbers of rows and columns of the image.
         psf_kind: ``effective`` if the PSF holds the pixel response, ``optical`` if not.
         subsample: Number :math:`k` of rays along each side of a pixel.
-        dtype: Type of the images. The kernels are always made in double precision, on the CPU.
+        dtype: Type of the images. The kernels are always made in double precision.
         device: Device of the images; that of the PSF by default.
+        trusted: See :func:`~lensrim.lensing.psf.normalize_psf`.
 
     Raises:
         ValueError: If a side of the PSF is even, or its sum is not positive.
@@ -105,15 +128,13 @@ class RayPSF(nn.Module):
         subsample: int = 3,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
+        trusted: bool = False,
     ):
         super().__init__()
         psf = torch.as_tensor(psf)
         if psf.ndim not in (2, 3):
             raise ValueError(f"psf must have shape (h, w) or (B, h, w), got {tuple(psf.shape)}")
-        stamps = psf if psf.ndim == 3 else psf[None]
-        kernels = torch.stack([ray_kernels(p, subsample, psf_kind=psf_kind) for p in stamps])
-        if psf.ndim == 2:
-            kernels = kernels[0]
+        kernels = ray_kernels(psf, subsample, psf_kind=psf_kind, trusted=trusted)
         self.shape, self.subsample = (shape[0], shape[1]), subsample
         self.size = padded_size(self.shape, kernels.shape)
         transfer = transfer_function(wrapped(kernels, self.shape, self.size))
@@ -122,8 +143,14 @@ class RayPSF(nn.Module):
         )
 
     def forward(self, rays: Tensor) -> Tensor:
-        """Turns values at the rays, with shape (B, 1, kH, kW), into images (B, 1, H, W)."""
-        return self.gather(F.pixel_unshuffle(rays, self.subsample))
+        """Turns values at the rays, with shape (B, C, kH, kW), into images (B, C, H, W)."""
+        k = self.subsample
+        if rays.shape[1] == 1:
+            return self.gather(F.pixel_unshuffle(rays, k))
+        phases = F.pixel_unshuffle(rays, k).unflatten(1, (rays.shape[1], k**2))
+        # Each sample has a PSF of its own, but its channels have the same one.
+        transfer = self.transfer.unsqueeze(1) if self.transfer.ndim == 5 else self.transfer
+        return convolve(phases, transfer, self.size, self.shape, components=1)[:, :, 0]
 
     def gather(self, phases: Tensor) -> Tensor:
         """Turns rays that lie one map after the other, (B, k², H, W), into images (B, 1, H, W)."""

@@ -59,6 +59,23 @@ def test_the_adjoint_is_the_adjoint_and_the_gradient(k: int, batch: bool):
     torch.testing.assert_close(one, again if batch else again[:1])
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_channels_are_seen_through_the_psf_of_their_sample(batch: bool):
+    psf = random(*((2,) if batch else ()), 7, 9, seed=5).square()
+    rays = random(2, 3, 26, 32)
+    seen = made(psf, (13, 16), "effective", 2)(rays)
+    for i in range(2):
+        operator = made(psf[i] if batch else psf, (13, 16), "effective", 2)
+        torch.testing.assert_close(seen[i, :, None], operator(rays[i, :, None]))
+
+
+def test_kernels_of_a_batch_are_those_of_its_stamps():
+    stamps = random(2, 7, 9, seed=5).square()
+    kernels = ray_kernels(stamps, 3, psf_kind="optical")
+    for stamp, found in zip(stamps, kernels, strict=True):
+        torch.testing.assert_close(found, ray_kernels(stamp, 3, psf_kind="optical"))
+
+
 @pytest.mark.parametrize(("rays", "sigma"), [(4, 0.3), (9, 0.15)])
 def test_a_source_finer_than_a_pixel_is_where_the_integral_puts_it(rays: int, sigma: float):
     # A small Gaussian at any place within its pixel, through a Gaussian PSF, is a Gaussian.

@@ -43,12 +43,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...errors import InputError
 from ...grid import PixelGrid
 from ...lensing.convergence import KappaToAlpha
 from ...lensing.psf import PSF
+from ...lensing.ray_psf import RayPSF
 from ...lensing.source import PixelatedSource
 from ..arcs import arc_weights
 from ..contaminants import TRAINING, Contaminants
@@ -300,9 +300,9 @@ class Pairs:
         source, origin = source_maps(drawn.source, n), drawn.source["origin"]
         reader = PixelatedSource(PixelGrid((n, n), FINE))
         rays = torch.stack(grid.coordinates(RAYS, device=device)) - fields.traced
-        seen = F.avg_pool2d(reader(source, rays, center=origin), RAYS)
+        seen = reader(source, rays, center=origin)
         psf = effective_stamps(drawn.psf, self.psf_side)
-        clean = PSF(psf, self.shape, subsample=RAYS, trusted=True)(seen)
+        clean = RayPSF(psf, self.shape, subsample=RAYS, trusted=True)(seen)
         peak = clean.amax((1, 2, 3), keepdim=True)
         clean, source = clean / peak, source / peak
         brightness = drawn.light["light"][:, -1]

@@ -15,8 +15,9 @@ from ..inference.options import ReconstructOptions, check_cuda
 from ..io import ReadOptions
 from ..progress import progress
 from ..survey.catalogue import Outcome, run_survey
-from ..survey.lenses import find_lenses
+from ..survey.lenses import Lens, find_lenses
 from ..survey.listing import is_table
+from ..survey.quickly import Quickly, is_quick
 from ..survey.rows import rows_of
 from ..survey.sheet import write_sheet
 from ..survey.workers import Cluster, Crew, Workers
@@ -51,6 +52,9 @@ class Catalogue:
     Beside published Einstein radii (column published_theta_e), with a contact sheet:
     $ lensrim catalogue lenses.csv --rescale-noise sky --sheet
 
+    Very many, in batches on a GPU, without errors; those of no good answer are searched for:
+    $ lensrim catalogue 'obs/*.fits' --search quick --stage rim --device cuda --workers 16
+
     On a Dask cluster, and once more what failed:
     $ lensrim catalogue 'obs/*.fits' --dask tcp://head:8786 --retry
     """
@@ -63,6 +67,8 @@ class Catalogue:
     """Folder of the survey."""
     workers: int = 1
     """Processes; each computes with one thread."""
+    batch: int = 64
+    """Lenses that are answered at once with --search quick, by this process beside the others."""
     shard: str = "1/1"
     """Which part of the lenses this command does, i/n with i from 1 to n."""
     dask: str | None = None
@@ -98,6 +104,8 @@ def run(options: Catalogue) -> int:
     """
     if options.workers < 1:
         raise InputError(f"--workers: must be 1 or more, found {options.workers}")
+    if options.batch < 1:
+        raise InputError(f"--batch: must be 1 or more, found {options.batch}")
     part = part_of(options.shard)
     check(options)
     found = find_lenses(options.observations, options.read, options.fit, output=options.output)
@@ -123,6 +131,7 @@ def run(options: Catalogue) -> int:
                 found.lenses,
                 part=part,
                 crew=crew,
+                at_once=quick_pass(options, found.lenses),
                 pictures=options.pictures,
                 overwrite=options.overwrite,
                 retry=options.retry,
@@ -166,6 +175,13 @@ def check(options: Catalogue) -> None:
         options.fit.check()  # with a table, one of two options that need each other may be its
     if options.fit.stage != "macro":
         load_machine(options.fit.model)
+
+
+def quick_pass(options: Catalogue, lenses: Sequence[Lens]) -> Quickly | None:
+    """Opens what does many lenses at once, where that is wanted of any, and by this machine."""
+    if options.dask is not None or not any(is_quick(lens) for lens in lenses):
+        return None
+    return Quickly(options.workers, options.batch)
 
 
 @contextmanager

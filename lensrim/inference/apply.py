@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from ..datasets.arcs import arc_weights, signal_to_noise
-from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.likelihood import rays_of
 from ..lensing.mass import Shear
@@ -69,8 +68,15 @@ class Square:
 
 def batch_of(scene: Scene, result: Answer, has_light: bool) -> dict[str, torch.Tensor]:
     """Puts a scene into the form of the training pairs, less lens light and sky of an answer."""
+    return batch_without(scene, result.lens_light, result.sky, has_light)
+
+
+def batch_without(
+    scene: Scene, lens_light: Array, sky: float, has_light: bool
+) -> dict[str, torch.Tensor]:
+    """Puts a scene into the form of the training pairs, less lens light (H, W) and sky."""
     frame, square = scene.frame, Square(scene.frame.grid.shape)
-    image = np.where(frame.mask, frame.image - result.lens_light - result.sky, 0.0)
+    image = np.where(frame.mask, frame.image - lens_light - sky, 0.0)
     typical = float(np.median(scene.sigma[frame.mask]))
     sigma = np.where(frame.mask, scene.sigma, typical)
     psf = torch.as_tensor(frame.psf, dtype=torch.float64)
@@ -184,21 +190,61 @@ class Begun:
 
     def maps_of(self, state: Mapping[str, torch.Tensor]) -> tuple[MassMaps, Known]:
         """Puts a state of the machine back: what bends the rays, and the source."""
-        square, spacing, start = self.square, self.spacing, self.start
-        _, center = rays_of(self.simulator, state, setting_of(self.prepared))
+        maps = StateMaps.of(self.prepared, self.simulator, state)
+        return maps.at(0, self.square, self.spacing)
+
+
+@dataclass(frozen=True)
+class StateMaps:
+    """Holds what states of a machine say of B lenses, in pixels, on the host.
+
+    Arguments:
+        kappa, alpha: Convergence (B, H, W), and the whole deflection (B, 2, H, W) [pixel].
+        source: Sources, with shape (B, n, n), in the unit of the data.
+        fov: Sides of their maps [pixel], with shape (B).
+        center: Middles of their maps [pixel], with shape (B, 2).
+    """
+
+    kappa: torch.Tensor
+    alpha: torch.Tensor
+    source: torch.Tensor
+    fov: torch.Tensor
+    center: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        prepared: Mapping[str, torch.Tensor],
+        simulator: Simulator,
+        state: Mapping[str, torch.Tensor],
+    ) -> "StateMaps":
+        """Makes the maps where the machine is, in double precision."""
+        _, center = rays_of(simulator, state, setting_of(prepared))
         assert center is not None
-        middle = center[0].cpu().double() * float(start.fov[0]) + torch.tensor(square.offset)
-        last = {name: value.cpu().double() for name, value in state.items()}
-        grid = PixelGrid((square.side, square.side), 1.0)
+        last = {name: value.double() for name, value in state.items()}
+        fov, unit = prepared["fov"].double(), prepared["amplitude"].double()
+        grid, device = simulator.image_grid, fov.device
         kappa = (last["log_kappa"] * np.log(10)).exp()
-        alpha = KappaToAlpha(grid, dtype=torch.float64).maps(kappa)[0]
-        tide = Shear(*last["shear"][0]).deflection(*grid.coordinates(dtype=torch.float64))
-        alpha = alpha + torch.stack(tide) + start.beyond[0].double()
+        alpha = KappaToAlpha(grid, dtype=torch.float64, device=device).maps(kappa)
+        x, y = grid.coordinates(dtype=torch.float64, device=device)
+        tide = Shear(*last["shear"].unbind(1)).deflection(x, y)
+        alpha = alpha + torch.stack(tide, 1) + prepared["beyond"].double()
+        return cls(
+            kappa[:, 0].cpu(),
+            alpha.cpu(),
+            (last["source"][:, 0] * unit[:, None, None]).cpu(),
+            fov.cpu(),
+            (center.double() * fov[:, None]).cpu(),
+        )
+
+    def at(self, index: int, square: Square, spacing: float) -> tuple[MassMaps, Known]:
+        """Puts a lens back on its frame: what bends the rays, and the source."""
+        x, y = (self.center[index] + torch.tensor(square.offset)).tolist()
         return (
-            MassMaps(square.cut(kappa[0, 0]), spacing * square.cut(alpha)),
+            MassMaps(square.cut(self.kappa[index]), spacing * square.cut(self.alpha[index])),
             Known(
-                source=last["source"][0, 0] * float(self.prepared["amplitude"]),
-                fov=float(start.fov[0]) * spacing,
-                center=(float(middle[0]) * spacing, float(middle[1]) * spacing),
+                source=self.source[index],
+                fov=float(self.fov[index]) * spacing,
+                center=(x * spacing, y * spacing),
             ),
         )

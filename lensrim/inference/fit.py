@@ -29,8 +29,9 @@ from .scene import Scene
 from .search import SHORT, STAGES, Stage, climb_anew, problem, search
 from .together import together
 
-SearchName = Literal["auto", "full"]
-"""Where the search begins: at the network's guesses, or in all of the prior."""
+SearchName = Literal["auto", "full", "quick"]
+"""Where the search begins: at the network's guesses, in all of the prior, or nowhere: guesses of
+many lenses are climbed from at once (:mod:`lensrim.inference.quick`)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class Way:
 WAYS: dict[SearchName, Way] = {
     "auto": Way(SHORT, draws=1),
     "full": Way(STAGES),
+    "quick": Way(SHORT, draws=1),
 }
-"""The ways of the search."""
+"""The ways of the search; that of a quick answer is for what it leaves."""
 
 AGAIN = 1.2
 """χ² of the arcs, in the noise that the sky shows, above which the search is made once more, with

@@ -90,7 +90,7 @@ class Layer:
     def _seen(self, values: Tensor) -> Tensor:
         """Convolves values at the rays (m, R, M), and returns (m, N)."""
         (h, w), blur = self.blur.shape, self.blur
-        rays = values.new_zeros(*values.shape[:2], h * w, dtype=blur.transfer.dtype)
+        rays = values.new_zeros(*values.shape[:2], h * w, dtype=blur.dtype)
         rays[..., self.place] = values.to(rays)
         rays = rays.unflatten(-1, (h, w))
         seen = blur.gather(rays) if isinstance(blur, RayPSF) else blur(rays)

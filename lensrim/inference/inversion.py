@@ -171,8 +171,8 @@ class Optics(Protocol):
     """What lies between the light of each pixel and the data: a PSF, or baselines."""
 
     @property
-    def transfer(self) -> Tensor:
-        """What they multiply by, of the type in which they work."""
+    def dtype(self) -> torch.dtype:
+        """Type in which they work."""
         ...
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class ImageData:
         shape: Frame (H, W).
         subsample: Rays along each side of a pixel.
         psf: The convolution, or other optics, of averages over ``subsample²`` rays; or of each
-            ray, one PSF for all images.
+            ray.
         templates: Convolved templates divided by the noise, with shape (N, Q), scaled so that
             their amplitudes have a standard normal prior about the expectation that was
             subtracted.
@@ -211,14 +211,15 @@ class ImageData:
     @property
     def precision(self) -> torch.dtype:
         """Type in which modes are drawn and convolved: that of the PSF."""
-        return self.psf.transfer.dtype
+        return self.psf.dtype
 
     def blur(self, rays: Tensor) -> Tensor:
         """Convolves rays (B, C, k², H·W) and divides the pixels by the noise: (B, C, N)."""
         b, c, k2 = rays.shape[:3]
         rays = rays.to(self.precision)
         if isinstance(self.psf, RayPSF):
-            seen = self.psf.gather(rays.reshape(b * c, k2, *self.shape))
+            lead = (b * c,) if self.data.ndim == 1 else (b, c)
+            seen = self.psf.gather(rays.reshape(*lead, k2, *self.shape))
             return self.weighted(seen.reshape(b, c, -1))
         return self.blur_means(rays.mean(2))
 

@@ -80,8 +80,9 @@ class ReconstructOptions:
 
     search: SearchName = "auto"
     """Where the search for the macro-model begins: auto (at what a network reads off the image,
-    and in all of the prior where that leads to no fit) or full (in all of the prior, which takes
-    longer)."""
+    and in all of the prior where that leads to no fit), full (in all of the prior, which takes
+    longer) or quick (nowhere: many lenses of a catalogue climb at once from what the network
+    reads, with --stage rim, and no errors; what has no good answer then is searched for)."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.
@@ -98,6 +99,8 @@ class ReconstructOptions:
                 "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
                 "rim or final, or --refine descent"
             )
+        if self.search == "quick":
+            self._check_quick()
         names = (
             ("--search", self.search, SearchName),
             ("--mass-sheet", self.mass_sheet, SheetName),
@@ -119,6 +122,22 @@ class ReconstructOptions:
             check_cuda()
         if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
             raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
+
+    def _check_quick(self) -> None:
+        """Checks that nothing is asked for that quick answers do not have."""
+        others = {
+            "--stage": (self.stage, "rim"),
+            "--refine": (self.refine, "none"),
+            "--samples": (self.samples, 0),
+            "--source-fov": (self.source_fov, None),
+        }
+        for option, (found, only) in others.items():
+            if found != only:
+                said = f"{option} {only}" if only else f"no {option}"
+                raise InputError(
+                    f"--search quick: needs {said}, found {option} {found}; change it, or give "
+                    "--search auto"
+                )
 
 
 def check_cuda() -> None:

@@ -27,6 +27,7 @@ from .machine import Machine, load_machine
 from .macro import MacroState
 from .neighbours import describe_neighbours
 from .options import ReconstructOptions
+from .quick import quick_answer
 from .refinement import Descent, Refinement, tried
 from .report import build_product, summary_of, timed
 from .scene import Scene
@@ -132,6 +133,16 @@ def reconstruct(
     machine = None if options.stage == "macro" else load_machine(options.model)
     if WAYS[options.search].draws is not None:
         packaged_guesser()
+    if options.search == "quick" and machine is not None:
+        if not isinstance(observation, Observation):
+            observation = read_about(Path(observation), center=options.center, size=options.size)
+        machine.rim.to("cuda" if device == "cuda" else "cpu")
+        product, reasons = quick_answer(machine, observation, options)
+        if not reasons:
+            return Reconstruction(product, summary_of(product, ()), observation.files)
+        said = f"searched: no good quick answer ({'; '.join(reasons)})"
+        observation = replace(observation, notes=(*observation.notes, said))
+        options = replace(options, search="auto")
     with Stages(SHARES, enabled=not quiet) as stages:
         if not isinstance(observation, Observation):
             with stages("reading"):

@@ -39,6 +39,7 @@ def build_product(
     samples: int = 0,
     seed: int = 0,
     candidates: Sequence[Candidate] = (),
+    errors: bool = True,
 ) -> Product:
     """Puts maps and numbers into the product of the contract.
 
@@ -52,6 +53,7 @@ def build_product(
         redshifts: Of lens and source, and the cosmology's name.
         samples, seed: How many samples of the posterior are kept, and the seed of them.
         candidates: Macro-models that the search ended with.
+        errors: Whether errors are stated, and what needs a posterior: magnification and flux.
     """
     frame, grid, result = scene.frame, scene.frame.grid, outcome.last
     residual = residual_of(scene, result)
@@ -64,11 +66,12 @@ def build_product(
     theta_e = number["theta_E"]
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
-    stated = uncertainty_of(scene, result, state, prior)
-    found = stated.posterior.numbers.get("magnification")
-    magnification = math.nan if found is None else found.value
-    error_of = error_cards(stated, native=observation.bin**2)
+    stated = uncertainty_of(scene, result, state, prior) if errors else None
+    found = stated and stated.posterior.numbers.get("magnification")
+    magnification = found.value if found else math.nan
+    error_of = error_cards(stated, native=observation.bin**2) if stated else {}
     sheet = result.sheet
+    slope = stated.posterior.numbers["slope"].value if stated else sheet.slope
     symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
     judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
@@ -87,7 +90,7 @@ def build_product(
         "MACROQ": ((1 - ellipticity) / (1 + ellipticity), "axis ratio, macro-model"),
         "MACROPHI": (math.degrees(phi) % 180, "[deg] major axis from +x, counter-clockwise"),
         "MACROSL": (p["gamma"], "3-D slope, macro-model"),
-        "SLOPE": (stated.posterior.numbers["slope"].value, "3-D slope of the mass"),
+        "SLOPE": (slope, "3-D slope of the mass"),
         "SHEET": (sheet.kappa, "kappa of the sheet; 1 - SHEET scales the rest"),
         "SHEETSTD": (sheet.std, "std of ln(1 - SHEET), given MACROSL"),
         "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
@@ -126,7 +129,7 @@ def build_product(
         | _magnitudes(observation, result, magnification, error_of)
         | _masses(redshifts, theta_e)
     )
-    drawn = sample_maps(stated, samples, seed=seed, native=observation.bin**2)
+    drawn = sample_maps(stated, samples, seed=seed, native=observation.bin**2) if stated else None
     shape = grid.shape
     return Product(
         name=observation.name,
@@ -140,18 +143,18 @@ def build_product(
             "MODEL": result.arcs,
             "RESIDUAL": residual,
             "KAPPA": result.kappa,
-            "KAPPA_STD": stated.kappa_std,
+            **({"KAPPA_STD": stated.kappa_std} if stated else {}),
             "ALPHA_X": result.alpha_x,
             "ALPHA_Y": result.alpha_y,
             "MAGNIFICATION": 1 / np.where(np.abs(determinant) < 1e-12, 1e-12, determinant),
-            **drawn.image_maps,
+            **(drawn.image_maps if drawn else {}),
         },
         source_maps={
             "SOURCE": result.source,
-            "SOURCE_STD": stated.source_std,
-            **drawn.source_maps,
+            **({"SOURCE_STD": stated.source_std} if stated else {}),
+            **(drawn.source_maps if drawn else {}),
         },
-        samples=drawn.numbers,
+        samples=drawn.numbers if drawn else {},
         psf=observation.psf,
         image_grid=grid,
         source_grid=result.source_grid,
@@ -170,8 +173,8 @@ def build_product(
                 "log_strength_length_size_core": state.hyper[0].tolist(),
                 "mass_sheet": asdict(sheet),
             },
-            # the macro-model's own inversion, which is always kept for comparison
-            "inversion": numbers.pop("macro"),
+            # the macro-model's own inversion, which is kept for comparison where there is one
+            **({"inversion": numbers.pop("macro")} if "macro" in numbers else {}),
             **numbers,
             "report": {"reasons": dict(judgement.reasons), "symptoms": asdict(symptoms)},
         },

@@ -24,6 +24,7 @@ from ..lensing import beyond
 from ..lensing.convergence import KappaToAlpha
 from ..lensing.likelihood import Setting, rays_of
 from ..lensing.psf import PSF
+from ..lensing.ray_psf import RayPSF
 from ..lensing.simulator import Simulator
 from .ascent import REACH, MacroProblem, ray_coordinates
 from .inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
@@ -75,6 +76,8 @@ class Start:
         kappa: Convergence, (B, 1, H, W).
         shear: External shear that belongs to the map, (B, 2).
         beyond: Rest of the deflection, of mass beyond the map, (B, 2, H, W).
+        effective: Effective number of linear parameters of the source, (B); None of a start that
+            solved for none.
     """
 
     p: Tensor
@@ -83,6 +86,7 @@ class Start:
     kappa: Tensor
     shear: Tensor
     beyond: Tensor
+    effective: Tensor | None = None
 
 
 def source_grid(shape: tuple[int, int]) -> PixelGrid:
@@ -160,18 +164,34 @@ def problem_of(
     )
 
 
-def image_of(batch: Mapping[str, Tensor], *, subsample: int = 2) -> ImageData:
-    """Puts a batch of images in units of their noise, with a constant sky as the template."""
+def image_of(
+    batch: Mapping[str, Tensor],
+    *,
+    subsample: int = 2,
+    softening: float = 0.0,
+    on_rays: bool = False,
+) -> ImageData:
+    """Puts a batch of images in units of their noise, with a constant sky as the template.
+
+    Arguments:
+        batch: The images.
+        subsample: Rays along each side of a pixel.
+        softening: Extra noise, relative to the peak of the arcs.
+        on_rays: Whether the PSF acts on each ray, not on averages.
+    """
     image = batch["image"]
     (h, w), k = (image.shape[-2], image.shape[-1]), subsample
-    weight = (batch["mask"] / batch["sigma"]).double().flatten(1)
+    sigma = batch["sigma"]
+    if softening:
+        sigma = torch.hypot(sigma, softening * batch["amplitude"][:, None, None, None])
+    weight = (batch["mask"] / sigma).double().flatten(1)
     sky = weight * batch["sigma"].double().flatten(1).median(1).values[:, None] / 2
     return ImageData(
         data=image.double().flatten(1) * weight,
         weight=weight,
         shape=(h, w),
         subsample=k,
-        psf=PSF(batch["psf"], (h, w), subsample=k),
+        psf=(RayPSF if on_rays else PSF)(batch["psf"], (h, w), subsample=k),
         templates=sky[..., None],
     )
 
@@ -257,7 +277,7 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         columns = problem.image.weighted(images)
         solution = solve(assemble(problem.image, columns), modes, state.hyper)
         source = combine(solution.mean[:, : len(modes)].float(), basis)
-    return replace(start, source=source)
+    return replace(start, source=source, effective=solution.effective)
 
 
 def combine(z: Tensor, basis: Tensor) -> Tensor:

@@ -202,6 +202,11 @@ class PSF(nn.Module):
         transfer = transfer_function(wrapped(kernel, self.shape, self.size))
         self.register_buffer("transfer", transfer.to(dtype), persistent=False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the images."""
+        return self.transfer.dtype
+
     def forward(self, image: Tensor) -> Tensor:
         """Convolves images with shape :math:`(B, 1, H, W)`, or :math:`(H, W)`."""
         return convolve(image, self.transfer, self.size, self.shape)

@@ -142,19 +142,28 @@ class RayPSF(nn.Module):
             "transfer", transfer.to(device or psf.device, dtype), persistent=False
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the images."""
+        return self.transfer.dtype
+
     def forward(self, rays: Tensor) -> Tensor:
         """Turns values at the rays, with shape (B, C, kH, kW), into images (B, C, H, W)."""
-        k = self.subsample
+        phases = F.pixel_unshuffle(rays, self.subsample)
         if rays.shape[1] == 1:
-            return self.gather(F.pixel_unshuffle(rays, k))
-        phases = F.pixel_unshuffle(rays, k).unflatten(1, (rays.shape[1], k**2))
-        # Each sample has a PSF of its own, but its channels have the same one.
-        transfer = self.transfer.unsqueeze(1) if self.transfer.ndim == 5 else self.transfer
-        return convolve(phases, transfer, self.size, self.shape, components=1)[:, :, 0]
+            return self.gather(phases)
+        return self.gather(phases.unflatten(1, (rays.shape[1], -1)))[:, :, 0]
 
     def gather(self, phases: Tensor) -> Tensor:
-        """Turns rays that lie one map after the other, (B, k², H, W), into images (B, 1, H, W)."""
-        return convolve(phases, self.transfer, self.size, self.shape, components=1)
+        """Turns rays that lie one map after the other, (B, k², H, W), into images (B, 1, H, W).
+
+        Maps of C channels, (B, C, k², H, W), become (B, C, 1, H, W); each sample's channels are
+        seen through its own PSF.
+        """
+        transfer = self.transfer
+        if phases.ndim == transfer.ndim == 5:
+            transfer = transfer.unsqueeze(1)
+        return convolve(phases, transfer, self.size, self.shape, components=1)
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Applies the adjoint to images with shape (B, 1, H, W)."""

@@ -16,7 +16,7 @@ cannot be done is a row with its reason.
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -52,6 +52,9 @@ from .rows import (
 from .sheet import THUMBNAILS
 from .tables import write_tables
 from .workers import Alone, Crew
+
+SEARCHED = "searched: the quick pass had no good answer"
+"""The note of a lens that the quick pass has left."""
 
 PAUSE = 20.0
 """How much longer than it takes to write the table, the next writing of it is put off."""
@@ -108,11 +111,13 @@ class DoLens:
         folder: Output folder, as an absolute path.
         reconstruct: The chain.
         pictures: Whether the picture of each product is drawn.
+        tried: Whether the quick pass was made: lenses that it has left are searched.
     """
 
     folder: Path
     reconstruct: Reconstruct = reconstruct
     pictures: bool = True
+    tried: bool = False
 
     def __call__(self, lens: Lens) -> Outcome:
         """Does a lens, and returns what came of it.
@@ -128,8 +133,25 @@ class DoLens:
             lens.read.check()
             lens.fit.check()
             result = self._reconstructed(lens)
-            values = values_of(lens, result.product)
         except Exception as error:  # whatever it is, the other lenses go on
+            return self._fail(lens, error, inputs)
+        return self.keep(lens, result, inputs)
+
+    def keep(self, lens: Lens, result: Result, inputs: Sequence[State]) -> Outcome:
+        """Writes all that is of a lens, and returns what came of it.
+
+        Arguments:
+            lens: The lens.
+            result: What was made of it.
+            inputs: Its files, as they were before they were read.
+
+        Raises:
+            InputError: If the product cannot be written: that is nothing of the lens.
+            OSError: If its row cannot be.
+        """
+        try:
+            values = values_of(lens, result.product)
+        except Exception as error:
             return self._fail(lens, error, inputs)
         place = folder_of(self.folder, lens)
         # the row of an older product must not vouch for this one, if we are killed between them
@@ -151,9 +173,13 @@ class DoLens:
 
     def _reconstructed(self, lens: Lens) -> Result:
         """Reconstructs a lens, on the CPU if the GPU has too little memory for it."""
-        observation = read_about(lens.path, lens.read, center=lens.fit.center, size=lens.fit.size)
+        fit = lens.fit
+        observation = read_about(lens.path, lens.read, center=fit.center, size=fit.size)
+        if self.tried and fit.search == "quick":
+            fit = replace(fit, search="auto")
+            observation = replace(observation, notes=(*observation.notes, SEARCHED))
         try:
-            return self.reconstruct(observation, lens.fit)
+            return self.reconstruct(observation, fit)
         except (InputError, torch.cuda.OutOfMemoryError) as error:
             reasons = (error, error.__cause__)
             if not any(isinstance(reason, torch.cuda.OutOfMemoryError) for reason in reasons):
@@ -162,7 +188,7 @@ class DoLens:
         torch.cuda.empty_cache()
         note = f"{ON_THE_CPU}: the GPU has too little memory for it"
         observation = replace(observation, notes=(*observation.notes, note))
-        return self.reconstruct(observation, replace(lens.fit, device="cpu"))
+        return self.reconstruct(observation, replace(fit, device="cpu"))
 
     def _fail(self, lens: Lens, error: Exception, inputs: Sequence[State]) -> Outcome:
         """Writes the row of a lens that cannot be done, and leaves no older product beside it."""
@@ -175,6 +201,10 @@ class DoLens:
             detail = "".join(traceback.format_exception(error))
         write_row(self.folder, lens, failed_row(lens, reason, inputs, detail))
         return Outcome(lens.name, reason)
+
+
+AtOnce = Callable[[DoLens, Sequence[Lens]], Iterable[str]]
+"""Does some of the lenses, and yields the names of those that are done, each with its row."""
 
 
 def planned(place: Path, lens: Lens) -> list[Path]:
@@ -201,6 +231,7 @@ def run_survey(
     part: tuple[int, int] = (1, 1),
     crew: Crew = Alone(),
     reconstruct: Reconstruct = reconstruct,
+    at_once: AtOnce | None = None,
     pictures: bool = True,
     overwrite: bool = False,
     retry: bool = False,
@@ -215,6 +246,7 @@ def run_survey(
         part: Which part of them, (i, n) with i from 1: every n-th.
         crew: Who does the work.
         reconstruct: The chain; it can be pickled, if the crew is of other processes.
+        at_once: Does what it can of the lenses before the crew does the others.
         pictures: Whether the picture of each product is drawn. Products that are there stay as
             they are.
         overwrite: Whether to replace products made with other options, by another version, or of
@@ -238,8 +270,14 @@ def run_survey(
     mine = lenses[part[0] - 1 :: part[1]]
     left = _left(folder, mine, overwrite=overwrite, retry=retry)
     begin(len(mine) - len(left))
-    pace = Pace()
-    for done in crew.run(DoLens(folder, reconstruct, pictures), left):
+    pace, work = Pace(), DoLens(folder, reconstruct, pictures)
+    rest = {lens.name: lens for lens in left}
+    for name in at_once(work, left) if at_once else ():
+        del rest[name]
+        report(Outcome(name))
+        pace.write(folder, lenses)
+    work = replace(work, tried=at_once is not None)
+    for done in crew.run(work, list(rest.values())):
         outcome = done.result
         if done.lost:
             outcome = Outcome(done.job.name, done.lost)

@@ -233,6 +233,11 @@ class Baselines:
 
     transfer: Tensor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the root."""
+        return self.transfer.dtype
+
     def __call__(self, image: Tensor) -> Tensor:
         """Applies its transpose to maps (B, C, H, W)."""
         return (image.flatten(2) @ self.transfer).reshape(image.shape)

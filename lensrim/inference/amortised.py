@@ -1,0 +1,129 @@
+"""Macro-models of many lenses at once, without a search: the amortised start of a machine.
+
+The network of the search (:mod:`lensrim.inference.guess`) looks at all images from ``TURNS`` sides
+each; its guesses are averaged, and all lenses climb the evidence together for a few steps, one
+candidate each. A search compares candidates; here nothing is compared, so that it is as fast as
+the device is wide, and now and then wrong. What does not fit must go to the search.
+
+All lengths are in pixels of the image, as in :mod:`lensrim.datasets.pairs.pairs`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .guess.look import Look
+from .guess.starts import TURNS, packaged_guesser
+from .macro import MacroState
+from .mass_sheet import FITTED_WIDTH, SLOPE
+from .search import FLATTEST
+from .start import Centers, Start, answer_of, first_state, image_of, problem_on
+
+RANGE = (2.5, 40.0)
+"""Einstein radii that are allowed [pixel]."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Creates a rung of the climb.
+
+    Arguments:
+        modes: Highest order of the source modes.
+        steps: Levenberg-Marquardt steps, in pairs.
+        softening: Extra noise, relative to the peak of the arcs.
+        subsample: Rays along each side of a pixel.
+        free_slope: Whether the slope is fitted.
+        on_rays: Whether the PSF acts on each ray, not on averages.
+    """
+
+    modes: int
+    steps: int
+    softening: float
+    subsample: int
+    free_slope: bool = False
+    on_rays: bool = False
+
+
+LADDER = (
+    Rung(modes=10, steps=6, softening=0.03, subsample=1),
+    Rung(modes=14, steps=4, softening=0.0, subsample=2, free_slope=True, on_rays=True),
+)
+"""The way up; its problems are those of :data:`lensrim.inference.search.SHORT`."""
+
+
+@torch.no_grad()
+def guessed(batch: Mapping[str, Tensor], centers: Tensor) -> Tensor:
+    """Guesses the macro-models of a batch of images.
+
+    Arguments:
+        batch: ``image``, ``sigma``, ``mask`` and ``amplitude`` of
+            :mod:`lensrim.datasets.pairs.pairs`, on one device.
+        centers: Where the lenses are expected [pixel], with shape (B, 2).
+
+    Returns:
+        Parameters, with shape (B, 8), in double precision: means over the sides.
+    """
+    device, size = batch["image"].device, len(batch["image"])
+    image, sigma, mask, peak = (
+        batch[name].float().repeat_interleave(TURNS, 0)
+        for name in ("image", "sigma", "mask", "amplitude")
+    )
+    look = Look(
+        centers.float().repeat_interleave(TURNS, 0),
+        image.new_full((size * TURNS,), min(image.shape[-2:]) / 2),
+        (torch.arange(TURNS, device=device) * (math.pi / 2)).repeat(size),
+        image.new_ones(size * TURNS),
+    )
+    network = packaged_guesser()
+    weights = {name: value.to(device) for name, value in network.state_dict().items()}
+    maps = look.maps(image * mask, sigma, mask, peak, spacing=1.0)
+    guess = torch.func.functional_call(network, weights, (maps,))
+    p = look.told(guess.mean).double().unflatten(0, (size, TURNS)).mean(1)
+    low, high = (math.log(t) for t in RANGE)
+    radius = p[:, :1].clamp(low + 0.01, high - 0.01)
+    flat = p[:, 1:3].norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.cat([radius, p[:, 1:3] * (FLATTEST / flat).clamp(max=1.0), p[:, 3:]], 1)
+
+
+def amortised_start(
+    batch: Mapping[str, Tensor], centers: Tensor, widths: Tensor
+) -> tuple[Start, MacroState]:
+    """Fits the macro-models of a batch of images together.
+
+    Arguments:
+        batch: ``image``, ``sigma``, ``mask``, ``psf``, ``fwhm``, ``arc`` and ``amplitude`` of
+            :mod:`lensrim.datasets.pairs.pairs`, on one device.
+        centers: Where the lenses are expected [pixel], with shape (B, 2).
+        widths: Standard deviations of that, with shape (B).
+
+    Returns:
+        The start of a machine, and the macro-models with their source priors.
+    """
+    prior = Centers(
+        (0.0, 0.0), 1.0, RANGE, slope=SLOPE, centers=centers.double(), widths=widths.double()
+    )
+    state, problem = None, None
+    for rung in LADDER:
+        problem = problem_on(
+            image_of(
+                batch,
+                subsample=rung.subsample,
+                softening=rung.softening,
+                on_rays=rung.on_rays,
+            ),
+            replace(prior, slope_width=FITTED_WIDTH if rung.free_slope else 0.0),
+            rung.modes,
+            arc=batch["arc"],
+            fwhm=batch["fwhm"],
+        )
+        if state is None:
+            state = first_state(guessed(batch, centers), batch, problem)
+        state = replace(state, damping=torch.full_like(state.damping, 0.03))
+        state = problem.tune(state, rounds=5)
+        for _ in range(rung.steps // 2):
+            state = problem.tune(problem.step(problem.step(state)), rounds=2, step=0.25)
+    assert problem is not None and state is not None
+    return answer_of(problem, state, batch), state

@@ -250,16 +250,20 @@ def multiply_imaged(
     weights = light[bright[:, 0], bright[:, 1]]
     # off the corners, where a place would be on the border of several triangles
     places = rays[bright[:, 0], bright[:, 1]] + 1e-3 * scene.frame.grid.spacing
-    seen = np.array([_covers(triangles, place) for place in places])
+    seen = covers_of(triangles, places)
     return float(weights[seen > 1].sum() / weights.sum())
 
 
-def _covers(triangles: Array, place: Array) -> int:
-    """Counts the triangles (3, T, 2) that a point lies in."""
-    a, b, c = triangles - place
+def covers_of(triangles: Array, places: Array) -> NDArray[np.int_]:
+    """Counts the triangles (3, T, 2) that each of some points (P, 2) lies in."""
+    (left, low), (right, high) = triangles.min(0).T, triangles.max(0).T
+    x, y = places.T[..., None]
+    # few have a point in their box: only of those it is looked at closely
+    place, triangle = np.nonzero((left < x) & (x < right) & (low < y) & (y < high))
+    a, b, c = triangles[:, triangle] - places[place]
     sides = [p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in ((a, b), (b, c), (c, a))]
     inside = (np.min(sides, axis=0) > 0) | (np.max(sides, axis=0) < 0)
-    return int(inside.sum())
+    return np.bincount(place[inside], minlength=len(places))
 
 
 def _coordinates(scene: Scene) -> tuple[Array, Array]:

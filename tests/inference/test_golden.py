@@ -102,6 +102,7 @@ def test_single_and_double_precision_agree(results: dict[str, Reconstruction]) -
         PixelGrid((side, side), 1.0),
         source_grid((side, side)),
         prepared["psf"],
+        psf_on_rays=True,
         dtype=torch.float64,
     )
     last = machine.rim.predict(

@@ -8,10 +8,10 @@ second is of a batch of lenses of one size, on a device:
    (:mod:`lensrim.inference.amortised`), and what a machine makes of them;
 3. :func:`finish`: the product, and what is thought of it.
 
-The arcs are those of the lens light's first fit, which is not made again with the arcs, as it is
-in the chain. What comes of it is judged by the chain's own symptoms; what is not good is for the
-chain Products state no errors, no magnification and no flux
-of the source, whose calibration is that of the chain.
+The lens light is that of its first fit: its amplitudes are solved for together with the source,
+but its shapes are not fitted again with the arcs, as they are in the chain. What comes of it is
+judged by the chain's own symptoms; what is not good is for the chain. Products state no errors, no
+magnification and no flux of the source, whose calibration is that of the chain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,9 @@ class Found:
         source, fov, center: The source: see :class:`~.view.Known`.
         p, hyper: The macro-model that the machine began with [arcsec], and its source prior: see
             :class:`~.macro.MacroState`.
-        effective: Effective number of parameters of the source that it began with.
+        effective: Effective number of linear parameters of what it began with.
+        change: Change of the amplitudes of lens light and sky: see
+            :meth:`~.scene.Scene.lights`.
     """
 
     kappa: Array
@@ -95,9 +97,12 @@ class Found:
     p: Array
     hyper: Array
     effective: float
+    change: Array
 
     @classmethod
-    def of(cls, maps: MassMaps, known: Known, state: MacroState, effective: float) -> "Found":
+    def of(
+        cls, maps: MassMaps, known: Known, state: MacroState, effective: float, change: Array
+    ) -> "Found":
         """Takes the arrays of a lens out of those of its batch."""
         return cls(
             kappa=maps.kappa.numpy().copy(),
@@ -108,6 +113,7 @@ class Found:
             p=state.p.numpy(),
             hyper=state.hyper.numpy(),
             effective=effective,
+            change=change,
         )
 
     @property
@@ -145,6 +151,8 @@ def look(observation: Observation, options: ReconstructOptions) -> Seen:
     notes = [*fitted.notes, *notes, *describe_neighbours(scene.neighbours, fitted)]
     batch = batch_without(scene, scene.light.image, scene.light.sky, has_light)
     arrays = {name: value.numpy() for name, value in batch.items()}
+    square = Square(scene.frame.grid.shape)
+    arrays["templates"] = torch.cat([square.pad(t, 0.0) for t in scene.templates], 1).numpy()
     return Seen(fitted, scene, prior_of(scene, has_light), arrays, tuple(notes))
 
 
@@ -164,6 +172,9 @@ def answers(machine: Machine, seen: Sequence[Seen]) -> list[Found]:
         torch.from_numpy(np.stack(centers)).to(device),
         torch.tensor(widths, dtype=torch.float64, device=device),
     )
+    assert start.effective is not None and start.amplitudes is not None
+    light = torch.einsum("bq,bqhw->bhw", start.amplitudes, batch["templates"].double())
+    batch["image"] = batch["image"] - light[:, None].float()
     prepared = shown(prepare(batch, start), machine.config)
     simulator = simulator_of(prepared)
     last = machine.rim.predict(
@@ -173,13 +184,13 @@ def answers(machine: Machine, seen: Sequence[Seen]) -> list[Found]:
         prepared["conditioning"],
     )
     maps, state = StateMaps.of(prepared, simulator, last), state.to(torch.device("cpu"))
-    assert start.effective is not None
-    effective = start.effective.tolist()
+    effective, changes = start.effective.tolist(), start.amplitudes.cpu().numpy()
     return [
         Found.of(
             *maps.at(i, each.square, each.spacing),
             in_arcsec(state.select([i]), each.square, each.spacing),
             effective[i],
+            changes[i, : each.batch["templates"].shape[1]],
         )
         for i, each in enumerate(seen)
     ]
@@ -206,11 +217,17 @@ def with_seconds(product: Product, seconds: float) -> Product:
 
 
 def joined(batches: Sequence[Mapping[str, np.ndarray]], device: torch.device) -> dict[str, Tensor]:
-    """Puts batches of one behind each other, their PSFs on stamps of one size."""
+    """Puts batches of one behind each other, their PSFs on stamps of one size.
+
+    Those of fewer templates have empty ones besides.
+    """
     side = max(max(each["psf"].shape[-2:]) for each in batches)
     joined = {}
     for name in batches[0]:
         parts = [torch.from_numpy(each[name]) for each in batches]
+        if name == "templates":
+            most = max(p.shape[1] for p in parts)
+            parts = [F.pad(p, (0, 0, 0, 0, 0, most - p.shape[1])) for p in parts]
         if name == "psf":
             margins = [((side - p.shape[-2]) // 2, (side - p.shape[-1]) // 2) for p in parts]
             parts = [F.pad(p, (x, x, y, y)) for p, (y, x) in zip(parts, margins, strict=True)]
@@ -275,6 +292,7 @@ def _answer(seen: Seen, found: Found, maps: MassMaps) -> Answer:
     view = View.of(scene, maps, known.fov, known.center)
     with torch.no_grad():
         arcs = view.see(known.source[None])[0]
+    lens_light, sky = scene.lights(found.change)
     return Answer(
         kappa=maps.kappa.numpy(),
         alpha_x=maps.alpha[0].numpy(),
@@ -284,8 +302,8 @@ def _answer(seen: Seen, found: Found, maps: MassMaps) -> Answer:
         source_std=np.full(tuple(known.source.shape), np.nan),
         source_grid=replace(view.grid, center=view.center),
         arcs=arcs.numpy(),
-        lens_light=scene.light.image,
-        sky=scene.light.sky,
+        lens_light=lens_light,
+        sky=sky,
         log_evidence=float("nan"),
         effective=found.effective,
         source_prior=tuple(found.hyper[0].tolist()),

@@ -65,6 +65,11 @@ class Scene:
         factor[-1, -1] = np.median(self.frame.sigma) * self.noise_scale / 2
         return factor
 
+    @property
+    def templates(self) -> Array:
+        """Images of lens light and sky whose amplitudes are standard normal: (Q, H, W)."""
+        return np.einsum("qp,qhw->phw", self.template_factor, self.light.templates)
+
     def lights(self, change: Array) -> tuple[Array, float]:
         """Returns lens light (H, W) and sky after a change, in units of its prior, shape (Q)."""
         amplitudes = self.light.amplitudes + self.template_factor @ change
@@ -80,7 +85,7 @@ def image_data(
     operator = frame.ray_operator if on_rays else frame.operator
     sigma = np.hypot(scene.sigma, softening * scene.arc_light.max())
     weight = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=frame.mask).ravel()
-    templates = np.einsum("qp,qhw->phw", scene.template_factor, light.templates)
+    templates = scene.templates
     left = np.where(frame.mask, frame.image - light.image - light.sky, 0.0).ravel()
     return ImageData(
         data=scene.tensor(left * weight),

@@ -76,8 +76,9 @@ class Start:
         kappa: Convergence, (B, 1, H, W).
         shear: External shear that belongs to the map, (B, 2).
         beyond: Rest of the deflection, of mass beyond the map, (B, 2, H, W).
-        effective: Effective number of linear parameters of the source, (B); None of a start that
-            solved for none.
+        effective: Effective number of linear parameters, (B); None of a start that solved for
+            none.
+        amplitudes: Amplitudes of the templates of the images, (B, Q), likewise.
     """
 
     p: Tensor
@@ -87,6 +88,7 @@ class Start:
     shear: Tensor
     beyond: Tensor
     effective: Tensor | None = None
+    amplitudes: Tensor | None = None
 
 
 def source_grid(shape: tuple[int, int]) -> PixelGrid:
@@ -174,7 +176,8 @@ def image_of(
     """Puts a batch of images in units of their noise, with a constant sky as the template.
 
     Arguments:
-        batch: The images.
+        batch: The images; with ``templates`` (B, Q, H, W), scaled to standard normal amplitudes,
+            in the place of the sky where they have their own.
         subsample: Rays along each side of a pixel.
         softening: Extra noise, relative to the peak of the arcs.
         on_rays: Whether the PSF acts on each ray, not on averages.
@@ -185,14 +188,18 @@ def image_of(
     if softening:
         sigma = torch.hypot(sigma, softening * batch["amplitude"][:, None, None, None])
     weight = (batch["mask"] / sigma).double().flatten(1)
-    sky = weight * batch["sigma"].double().flatten(1).median(1).values[:, None] / 2
+    if "templates" in batch:
+        templates = batch["templates"].double().flatten(2) * weight[:, None]
+    else:
+        half = batch["sigma"].double().flatten(1).median(1).values / 2
+        templates = (weight * half[:, None])[:, None]
     return ImageData(
         data=image.double().flatten(1) * weight,
         weight=weight,
         shape=(h, w),
         subsample=k,
         psf=(RayPSF if on_rays else PSF)(batch["psf"], (h, w), subsample=k),
-        templates=sky[..., None],
+        templates=templates.transpose(1, 2),
     )
 
 
@@ -277,7 +284,8 @@ def answer_of(problem: MacroProblem, state: MacroState, batch: Mapping[str, Tens
         columns = problem.image.weighted(images)
         solution = solve(assemble(problem.image, columns), modes, state.hyper)
         source = combine(solution.mean[:, : len(modes)].float(), basis)
-    return replace(start, source=source, effective=solution.effective)
+    amplitudes = solution.mean[:, len(modes) :]
+    return replace(start, source=source, effective=solution.effective, amplitudes=amplitudes)
 
 
 def combine(z: Tensor, basis: Tensor) -> Tensor:

@@ -123,7 +123,9 @@ def test_batches_are_halved_where_they_do_not_fit(
         sizes.append(len(names))
         if "bad" in names or len(names) > 2:
             raise error
-        return [Found(empty, empty, empty, 1.0, (0.0, 0.0), empty, empty, ord(n)) for n in names]
+        return [
+            Found(empty, empty, empty, 1.0, (0.0, 0.0), empty, empty, ord(n), empty) for n in names
+        ]
 
     monkeypatch.setattr(quickly, "answers", answers)
     some = [replace(one, seen=replace(one.seen, notes=(n,))) for n in ("a", "b", "bad", "c", "d")]
@@ -144,5 +146,5 @@ def test_what_cannot_be_finished_is_left(
     monkeypatch.setattr(quickly, "finish", finish)
     one, empty = looked(found_in(observations)[1]), np.zeros((1, 1))
     assert one is not None
-    found = Found(empty, empty, empty, 1.0, (0.0, 0.0), empty, empty, 1.0)
+    found = Found(empty, empty, empty, 1.0, (0.0, 0.0), empty, empty, 1.0, empty)
     assert written(DoLens(tmp_path), one, found, 0.0) is None

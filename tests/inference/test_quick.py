@@ -147,3 +147,29 @@ def test_what_has_no_good_answer_is_searched_for(
 def test_what_quick_answers_do_not_have_is_refused(changes: dict, message: str):
     with pytest.raises(InputError, match=message):
         replace(OPTIONS, **changes).check()
+
+
+def test_lens_light_is_solved_for_with_the_source(machine: Machine):
+    mock = make_mock(3, oversample=3, prior=SystemPrior(light_share=1.0))
+    options = replace(OPTIONS, lens_light="auto", mass_sheet="none")
+    one = look(mock.observation, options)
+    (found,) = answers(machine, [one])
+    assert found.change.shape == (len(one.scene.light.amplitudes),)
+    assert np.abs(found.change).max() > 0.01
+    product, reasons = finish(one, found, machine, options)
+    light, sky = one.scene.lights(found.change)
+    np.testing.assert_array_equal(product.image_maps["LENS_LIGHT"], light)
+    np.testing.assert_array_equal(product.image_maps["SKY"], sky)
+    before, _ = finish(one, replace(found, change=0 * found.change), machine, options)
+    assert reasons == () and product.value("CHI2ARC") < before.value("CHI2ARC")
+    true = effective_theta_E(mock.truth.kappa, mock.observation.grid)
+    assert product.value("THETAE") == pytest.approx(true, rel=0.02)
+
+
+def test_images_of_few_and_of_many_templates_share_a_batch(machine: Machine, seen: list[Seen]):
+    mock = make_mock(3, oversample=3, prior=SystemPrior(light_share=1.0))
+    lit = look(mock.observation, replace(OPTIONS, lens_light="auto"))
+    alone, (beside, other) = answers(machine, [seen[0]])[0], answers(machine, [seen[0], lit])
+    assert beside.change.shape == (1,) and other.change.shape[0] > 1
+    np.testing.assert_allclose(beside.p, alone.p, atol=2e-3)
+    np.testing.assert_allclose(beside.change, alone.change, atol=2e-2)

@@ -137,7 +137,7 @@ class DoLens:
             return self._fail(lens, error, inputs)
         return self.keep(lens, result, inputs)
 
-    def keep(self, lens: Lens, result: Result, inputs: Sequence[State]) -> Outcome:
+    def keep(self, lens: Lens, result: Result, inputs: tuple[State, ...]) -> Outcome:
         """Writes all that is of a lens, and returns what came of it.
 
         Arguments:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -102,8 +103,9 @@ class Quickly:
         while True:
             room = AHEAD * self.batch - len(looking) - sum(map(len, ready.values()))
             looking |= {pool.submit(looked, lens) for lens in islice(waiting, max(room, 0))}
-            if looking or writing:
-                wait(looking | writing, return_when=FIRST_COMPLETED)
+            pending: set[Future[Any]] = {*looking, *writing}
+            if pending:
+                wait(pending, return_when=FIRST_COMPLETED)
             for future in [each for each in writing if each.done()]:
                 writing.remove(future)
                 if (name := future.result()) is not None:

@@ -169,14 +169,17 @@ class MacroProblem:
         # Correlation lengths from what the modes resolve to half the disc.
         low, high = -math.log(2 * self.modes.count), -math.log(2)
         system, hyper, value = self.system(state), state.hyper, state.value
+        steps = torch.full_like(value, step)
         for _ in range(rounds):
-            trial = hyper[None] + step * moves[:, None]
+            trial = hyper[None] + steps[:, None] * moves[:, None]
             trial[..., 1] = trial[..., 1].clamp(low, high)
             values = torch.stack([solve(system, self.modes, h).log_evidence for h in trial])
             value, where = values.max(0)
             hyper = trial[where, torch.arange(len(hyper), device=hyper.device)]
-            if bool((where == 0).all()):
-                step /= 2
+            stays = where == 0
+            # candidates of one image keep step; of a batch of images none knows of the others
+            stays = stays if self.image.data.ndim > 1 else stays.all()
+            steps = torch.where(stays, steps / 2, steps)
         return replace(state, hyper=hyper, value=value + self.prior.log_density(state.p))
 
     def derivatives(self, state: MacroState) -> tuple[Tensor, Tensor]:

@@ -156,6 +156,13 @@ def look(observation: Observation, options: ReconstructOptions) -> Seen:
     return Seen(fitted, scene, prior_of(scene, has_light), arrays, tuple(notes))
 
 
+def unfit(machine: Machine, seen: Seen) -> list[str]:
+    """Says what a machine is not valid for, as far as no fit is needed to see it."""
+    batch = {name: torch.from_numpy(value) for name, value in seen.batch.items()}
+    inside = torch.tensor([[machine.valid["theta_E"][0] * seen.spacing]]).log()
+    return machine.beyond(measured(batch, inside, seen.spacing))
+
+
 def answers(machine: Machine, seen: Sequence[Seen]) -> list[Found]:
     """Answers to lenses whose frames have one longer side, where the machine is.
 

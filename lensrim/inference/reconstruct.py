@@ -16,6 +16,7 @@ import torch
 from ..io.observation import Observation
 from ..io.product import Product, write_product
 from ..io.read import read_about
+from ..io.stream import one_line
 from ..progress import Stages
 from .answer import Answer
 from .answer_sheet import settled
@@ -37,6 +38,9 @@ from .weights import Adaptation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SEARCHED = "searched: no good quick answer"
+"""How the note begins of a lens that has no good quick answer, before the reasons."""
 
 SHARES = {
     "reading": 1,
@@ -137,10 +141,13 @@ def reconstruct(
         if not isinstance(observation, Observation):
             observation = read_about(Path(observation), center=options.center, size=options.size)
         machine.rim.to("cuda" if device == "cuda" else "cpu")
-        product, reasons = quick_answer(machine, observation, options)
-        if not reasons:
+        try:
+            product, reasons = quick_answer(machine, observation, options)
+        except RuntimeError as error:  # of linear algebra, or for want of memory
+            product, reasons = None, (one_line(error),)
+        if product is not None and not reasons:
             return Reconstruction(product, summary_of(product, ()), observation.files)
-        said = f"searched: no good quick answer ({'; '.join(reasons)})"
+        said = f"{SEARCHED} ({'; '.join(reasons)})"
         observation = replace(observation, notes=(*observation.notes, said))
         options = replace(options, search="auto")
     with Stages(SHARES, enabled=not quiet) as stages:

@@ -102,7 +102,6 @@ def build_product(
         ),
         "PEFF": (number["peff"], "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
-        "MAGTOT": (magnification, "lensed over source flux, where detected"),
         "QUALITY": (judgement.quality, "good, doubtful or failed"),
         "QSCORE": (judgement.score, "probability that theta_E is off by > 10 %"),
         "QREASONS": (judgement.codes, "why"),
@@ -115,6 +114,8 @@ def build_product(
         "BIN": (observation.bin, "native pixels along a pixel"),
         "STAGE": (outcome.stage, "last stage"),
     }
+    if stated:
+        header["MAGTOT"] = (magnification, "lensed over source flux, where detected")
     if observation.wcs is not None:
         header["MACROPA"] = (
             position_angle(phi, observation.wcs, grid),
@@ -286,13 +287,11 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
         ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
         ("chi2 frame", f"{v('CHI2NU'):.3f} ({expected}sky alone {sky:.3f})"),
         ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
-        (
-            "magnification",
-            f"{v('MAGTOT'):.2f}{error('MAGTOTER', '.2f')}"
-            if known("MAGTOT")
-            else "none (no part of the source is detected)",
-        ),
     ]
+    if known("MAGTOT"):
+        rows.append(("magnification", f"{v('MAGTOT'):.2f}{error('MAGTOTER', '.2f')}"))
+    elif "MAGTOT" in product.header:
+        rows.append(("magnification", "none (no part of the source is detected)"))
     if known("MEINST"):
         rows.append(("mass", f"{v('MEINST'):.3e} M_sun in {v('THETAKPC'):.2f} kpc"))
     if known("MAGLENS"):
@@ -306,7 +305,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     if v("STAGE") != "macro":
         rows.append(("answer", f"stage {v('STAGE')} of model {v('MODEL')}"))
     reasons = "" if v("QREASONS") == "none" else f" ({v('QREASONS')})"
-    rows += [("quality", f"{v('QUALITY')}{reasons}"), ("seconds", f"{v('SECONDS'):.1f} ({times})")]
+    spent = f"{v('SECONDS'):.1f}" + (f" ({times})" if times else "")
+    rows += [("quality", f"{v('QUALITY')}{reasons}"), ("seconds", spent)]
     (h, w), spacing = product.image_grid.shape, product.image_grid.spacing
     return "\n".join(
         [

@@ -65,7 +65,9 @@ def ray_kernels(
     stamp = normalize_psf(psf.detach().double(), trusted=trusted)
     across = ACROSS if psf_kind == "optical" else 1
     rows, columns = (_between(n, subsample, across).to(stamp.device) for n in stamp.shape[-2:])
-    kernels = torch.einsum("aih,bjw,...hw->...abij", rows, columns, stamp).flatten(-4, -3)
+    # one side after the other: torch would make the product of the matrices first
+    kernels = torch.einsum("aih,...hw->...aiw", rows, stamp)
+    kernels = torch.einsum("bjw,...aiw->...abij", columns, kernels).flatten(-4, -3)
     return kernels / kernels.sum((-3, -2, -1), keepdim=True)
 
 

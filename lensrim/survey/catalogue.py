@@ -16,7 +16,7 @@ cannot be done is a row with its reason.
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -27,7 +27,7 @@ import torch
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
-from ..inference.reconstruct import reconstruct
+from ..inference.reconstruct import SEARCHED, reconstruct
 from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product
@@ -52,9 +52,6 @@ from .rows import (
 from .sheet import THUMBNAILS
 from .tables import write_tables
 from .workers import Alone, Crew
-
-SEARCHED = "searched: the quick pass had no good answer"
-"""The note of a lens that the quick pass has left."""
 
 PAUSE = 20.0
 """How much longer than it takes to write the table, the next writing of it is put off."""
@@ -111,13 +108,14 @@ class DoLens:
         folder: Output folder, as an absolute path.
         reconstruct: The chain.
         pictures: Whether the picture of each product is drawn.
-        tried: Whether the quick pass was made: lenses that it has left are searched.
+        left: Lenses that are searched for though they were to be quick, and why; with a reason
+            where the quick pass had an answer that it did not keep.
     """
 
     folder: Path
     reconstruct: Reconstruct = reconstruct
     pictures: bool = True
-    tried: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, lens: Lens) -> Outcome:
         """Does a lens, and returns what came of it.
@@ -175,9 +173,10 @@ class DoLens:
         """Reconstructs a lens, on the CPU if the GPU has too little memory for it."""
         fit = lens.fit
         observation = read_about(lens.path, lens.read, center=fit.center, size=fit.size)
-        if self.tried and fit.search == "quick":
-            fit = replace(fit, search="auto")
-            observation = replace(observation, notes=(*observation.notes, SEARCHED))
+        if lens.name in self.left:
+            fit, reason = replace(fit, search="auto"), self.left[lens.name]
+            said = (f"{SEARCHED} ({reason})",) if reason else ()
+            observation = replace(observation, notes=(*observation.notes, *said))
         try:
             return self.reconstruct(observation, fit)
         except (InputError, torch.cuda.OutOfMemoryError) as error:
@@ -203,8 +202,9 @@ class DoLens:
         return Outcome(lens.name, reason)
 
 
-AtOnce = Callable[[DoLens, Sequence[Lens]], Iterable[str]]
-"""Does some of the lenses, and yields the names of those that are done, each with its row."""
+AtOnce = Callable[[DoLens, Sequence[Lens]], Iterable[Outcome]]
+"""Does some of the lenses: yields those that are done, each with its row, and those of which it
+has an answer that it does not keep, with the reason."""
 
 
 def planned(place: Path, lens: Lens) -> list[Path]:
@@ -272,11 +272,17 @@ def run_survey(
     begin(len(mine) - len(left))
     pace, work = Pace(), DoLens(folder, reconstruct, pictures)
     rest = {lens.name: lens for lens in left}
-    for name in at_once(work, left) if at_once else ():
-        del rest[name]
-        report(Outcome(name))
-        pace.write(folder, lenses)
-    work = replace(work, tried=at_once is not None)
+    if at_once is not None:
+        tried: dict[str, str] = {}
+        for outcome in at_once(work, left):
+            if outcome.reason:
+                tried[outcome.name] = outcome.reason
+                continue
+            del rest[outcome.name]
+            report(outcome)
+            pace.write(folder, lenses)
+        quick = (lens.name for lens in rest.values() if lens.fit.search == "quick")
+        work = replace(work, left={name: tried.get(name, "") for name in quick})
     for done in crew.run(work, list(rest.values())):
         outcome = done.result
         if done.lost:

@@ -124,7 +124,7 @@ class _Worker:
         self.job: int | None = None
         self.is_ready = False
         self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        with single_threaded():
+        with _single_threaded():
             self.process.start()
         theirs.close()  # or its death would not be seen at this end
 
@@ -153,7 +153,7 @@ class _Worker:
 
 
 @contextmanager
-def single_threaded() -> Iterator[None]:
+def _single_threaded() -> Iterator[None]:
     """Lets processes that are started begin with one thread; libraries look at their start."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))

@@ -82,7 +82,7 @@ def test_info_of_an_observation(ring: Path, capsys: pytest.CaptureFixture) -> No
         r"zero point: +25.5000 mag",
         r"note: +noise: ring.fits\[ERR\] read as sigma",
         r"- fits the frame as it is",
-        r"the machine second takes such a frame",
+        rf"the machine {zoo.DEFAULT} takes such a frame",
     ):
         assert re.search(what, shown), what
     assert "lacks" not in shown
@@ -148,7 +148,7 @@ def test_info_of_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert sha in shown and "2, 17 numbers of type F16" in shown and '{"steps": 3}' in shown
     assert "side of the frame [pixel]: 10-20" in shown and "Einstein" in shown
     shutil.copy(zoo.card().path, path)
-    assert "second: a machine for lenses" in printed(capsys, "info", str(path))
+    assert f"{zoo.DEFAULT}: a machine for lenses" in printed(capsys, "info", str(path))
 
 
 def test_info_goes_on_after_a_bad_file(
@@ -174,7 +174,7 @@ def test_models(capsys: pytest.CaptureFixture) -> None:
     for card in zoo.cards().values():
         assert f"{card.sha256} (whole)" in shown and card.limits in shown
         assert re.search(rf"{card.name}\*? .*{card.date} +8.2 +{card.sha256[:12]} +48-96", shown)
-    assert printed(capsys, "models", "second") in shown
+    assert printed(capsys, "models", zoo.DEFAULT) in shown
     # every error of a card is told in words, beside that of its start
     for card in zoo.cards().values():
         for key, value in card.accuracy.items():
@@ -183,8 +183,8 @@ def test_models(capsys: pytest.CaptureFixture) -> None:
             start = card.accuracy[f"{key}_start"]
             line = f"  measured  {ACCURACY[key]}: {value:.4g} ({start:.4g})\n"
             assert line in shown
-    assert main(["models", "third"]) == 2
-    assert "must be one of second, found 'third'" in capsys.readouterr().err
+    assert main(["models", "none"]) == 2
+    assert f"must be one of {zoo.DEFAULT}, found 'none'" in capsys.readouterr().err
 
 
 def test_cite(capsys: pytest.CaptureFixture) -> None:

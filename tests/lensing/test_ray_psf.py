@@ -76,6 +76,12 @@ def test_kernels_of_a_batch_are_those_of_its_stamps():
         torch.testing.assert_close(found, ray_kernels(stamp, 3, psf_kind="optical"))
 
 
+def test_kernels_of_a_large_stamp_take_little_memory():
+    made = ray_kernels(gaussian_psf(3.0, 1.0, 201), 3)  # as one product: 80 GB
+    small = ray_kernels(gaussian_psf(3.0, 1.0, 61), 3)
+    torch.testing.assert_close(made[:, 70:-70, 70:-70], small, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("rays", "sigma"), [(4, 0.3), (9, 0.15)])
 def test_a_source_finer_than_a_pixel_is_where_the_integral_puts_it(rays: int, sigma: float):
     # A small Gaussian at any place within its pixel, through a Gaussian PSF, is a Gaussian.

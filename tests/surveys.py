@@ -14,17 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from astropy.io import fits
 from astropy.table import Table
 
 from lensrim._weights import replacing
+from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.reconstruct import SEARCHED
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.product import Product, write_product
-from lensrim.survey.catalogue import Summary, run_survey
+from lensrim.survey.catalogue import DoLens, Outcome, Summary, run_survey
+from lensrim.survey.catalogue import Result as AnyResult
 from lensrim.survey.lenses import Lens, find_lenses
+from lensrim.survey.rows import State
 from lensrim.survey.workers import Alone, Workers
 
 SIDE = 16
@@ -127,6 +132,38 @@ def quick(observation: Observation, options: ReconstructOptions) -> Result:
 def light(observation: Observation, options: ReconstructOptions) -> LightResult:
     """Does a lens in no time, and writes little of it."""
     return LightResult(product_of(observation, options))
+
+
+@dataclass(frozen=True)
+class Searching:
+    """A stand-in for the chain that notes how it is told to search."""
+
+    folder: Path
+
+    def __call__(self, observation: Observation, options: ReconstructOptions) -> LightResult:
+        said = f"{options.search} {any(SEARCHED in note for note in observation.notes)}"
+        (self.folder / observation.name).write_text(said)
+        return light(observation, options)
+
+    @property
+    def searched(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.folder.iterdir()}
+
+
+@dataclass(frozen=True)
+class Troubled(DoLens):
+    """Has trouble with one lens where it is to write it: its process dies, or the disk is full."""
+
+    name: str = ""
+    deadly: bool = False
+
+    def keep(self, lens: Lens, result: AnyResult, inputs: tuple[State, ...]) -> Outcome:
+        assert torch.get_num_threads() == 1
+        if lens.name != self.name:
+            return Outcome(lens.name)
+        if self.deadly:
+            os._exit(9)
+        raise InputError("the disk is full")
 
 
 @dataclass(frozen=True)

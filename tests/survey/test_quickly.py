@@ -1,16 +1,15 @@
 """The quick pass of a survey: what it does, and what it leaves to the chain."""
 
 import multiprocessing
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from astropy.table import Table
-from surveys import LightResult, light
+from surveys import Searching, Troubled
 
 from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
@@ -19,13 +18,10 @@ from lensrim.evaluation.mocks import make_mock
 from lensrim.inference.machine import Machine, load_machine
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.quick import Found, Seen
-from lensrim.inference.reconstruct import SEARCHED
-from lensrim.io.observation import Observation
 from lensrim.survey import quickly
-from lensrim.survey.catalogue import DoLens, Outcome, Result, run_survey
+from lensrim.survey.catalogue import DoLens, Outcome, run_survey
 from lensrim.survey.lenses import Lens, find_lenses
 from lensrim.survey.quickly import Answerer, Looked, Quickly, looked, written
-from lensrim.survey.rows import State
 
 OPTIONS = ReconstructOptions(stage="rim", search="quick", lens_light="none")
 
@@ -39,22 +35,6 @@ def observations(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_mock(mock, folder / f"lens{seed}.fits", seed=seed, zero_point=25.0)
     (folder / "bad.fits").write_text("no FITS\nfile", encoding="ascii")
     return folder
-
-
-@dataclass(frozen=True)
-class Searching:
-    """A stand-in for the chain that notes how it is told to search."""
-
-    folder: Path
-
-    def __call__(self, observation: Observation, options: ReconstructOptions) -> LightResult:
-        said = f"{options.search} {any(SEARCHED in note for note in observation.notes)}"
-        (self.folder / observation.name).write_text(said)
-        return light(observation, options)
-
-    @property
-    def searched(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in self.folder.iterdir()}
 
 
 def found_in(folder: Path) -> tuple[Lens, ...]:
@@ -95,22 +75,6 @@ def test_good_answers_are_kept_and_the_rest_is_left(observations: Path, tmp_path
     bad = [Outcome("lens1", "it is bad")]
     run_survey(out, lenses, at_once=lambda *_: bad, reconstruct=chain, pictures=False)
     assert chain.searched == {"lens1": "auto True"}
-
-
-@dataclass(frozen=True)
-class Troubled(DoLens):
-    """Has trouble with one lens where it is to write it: its process dies, or the disk is full."""
-
-    name: str = ""
-    deadly: bool = False
-
-    def keep(self, lens: Lens, result: Result, inputs: tuple[State, ...]) -> Outcome:
-        assert torch.get_num_threads() == 1
-        if lens.name != self.name:
-            return Outcome(lens.name)
-        if self.deadly:
-            os._exit(9)
-        raise InputError("the disk is full")
 
 
 def test_a_process_that_dies_leaves_its_lens_to_the_chain(observations: Path, tmp_path: Path):

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from .guess.look import Look
-from .guess.starts import TURNS, packaged_guesser
+from .guess.starts import TURNS, allowed, packaged_guesser
 from .macro import MacroState
 from .mass_sheet import FITTED_WIDTH, SLOPE
-from .search import FLATTEST
 from .start import Centers, Start, answer_of, first_state, image_of, problem_on
 
 RANGE = (2.5, 40.0)
@@ -85,10 +84,7 @@ def guessed(batch: Mapping[str, Tensor], centers: Tensor) -> Tensor:
     maps = look.maps(image * mask, sigma, mask, peak, spacing=1.0)
     guess = torch.func.functional_call(network, weights, (maps,))
     p = look.told(guess.mean).double().unflatten(0, (size, TURNS)).mean(1)
-    low, high = (math.log(t) for t in RANGE)
-    radius = p[:, :1].clamp(low + 0.01, high - 0.01)
-    flat = p[:, 1:3].norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return torch.cat([radius, p[:, 1:3] * (FLATTEST / flat).clamp(max=1.0), p[:, 3:]], 1)
+    return allowed(p, RANGE, margin=0.01)
 
 
 def amortised_start(

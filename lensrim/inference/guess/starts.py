@@ -64,21 +64,29 @@ class Guesses:
         drawn = self.guess.draw(draws, generator)
         numbers = torch.cat([self.guess.mean[:, None], drawn], 1).flatten(0, 1)
         look = self.look.repeated(1 + draws)
-        return self._allowed(look.told(numbers).double())
+        low, high = (math.log(t) for t in self.prior.theta_E)
+        p = look.told(numbers).double()
+        return allowed(p, self.prior.theta_E, margin=0.01 * (high - low))
 
     def distance(self, p: Tensor) -> float:
         """Computes how many widths a macro-model (8) is off the guesses, of the nearest."""
         seen = self.look.seen(p.float().expand(TURNS, -1))
         return float(self.guess.distance(seen).min())
 
-    def _allowed(self, p: Tensor) -> Tensor:
-        """Moves parameters into the prior's range."""
-        low, high = (math.log(t) for t in self.prior.theta_E)
-        flat = p[:, 1:3].norm(dim=1, keepdim=True).clamp(min=1e-12)
-        shape = p[:, 1:3] * (FLATTEST / flat).clamp(max=1.0)
-        margin = 0.01 * (high - low)
-        radius = p[:, :1].clamp(low + margin, high - margin)
-        return torch.cat([radius, shape, p[:, 3:]], 1)
+
+def allowed(p: Tensor, theta_E: tuple[float, float], *, margin: float) -> Tensor:
+    """Moves guessed parameters (N, 8) into the range of a prior.
+
+    Arguments:
+        p: The parameters.
+        theta_E: Range of Einstein radii, in the unit of the parameters.
+        margin: How far the logarithm of a radius stays from the ends of the range.
+    """
+    low, high = (math.log(t) for t in theta_E)
+    radius = p[:, :1].clamp(low + margin, high - margin)
+    flat = p[:, 1:3].norm(dim=1, keepdim=True).clamp(min=1e-12)
+    shape = p[:, 1:3] * (FLATTEST / flat).clamp(max=1.0)
+    return torch.cat([radius, shape, p[:, 3:]], 1)
 
 
 @torch.no_grad()

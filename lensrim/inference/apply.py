@@ -22,7 +22,15 @@ from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
 from .scene import Scene
-from .start import TRAINED_SLOPE, TRAINED_WIDTH, Start, answer_of, problem_of
+from .start import (
+    TRAINED_SLOPE,
+    TRAINED_WIDTH,
+    Start,
+    answer_of,
+    coarse_problem,
+    first_state,
+    problem_of,
+)
 from .view import Known, MassMaps
 
 
@@ -114,17 +122,22 @@ def measured(batch: dict[str, torch.Tensor], p: torch.Tensor, spacing: float) ->
 def start_of(
     batch: dict[str, torch.Tensor], state: MacroState, spacing: float, square: Square
 ) -> Start:
-    """Makes the start from a macro-model [arcsec], as those of the training were made."""
+    """Makes the start from a macro-model [arcsec], as those of the training were made.
+
+    The source prior is found anew, as there: with that of the search, whose core was found with
+    more modes, the machine's source was 3.7 +- 0.9 per cent further off (rms, mean of 96
+    validation mocks, 2026-11-27).
+    """
     p = state.p.cpu().clone()
     p[:, 0] -= float(np.log(spacing))
     p[:, 3:5] = p[:, 3:5] / spacing - torch.tensor(square.offset, dtype=p.dtype)
     prior = MacroPrior(
         (0.0, 0.0), 1.0, (1.0, 100.0), slope=TRAINED_SLOPE, slope_width=TRAINED_WIDTH
     )
-    problem = problem_of(batch, prior)
-    hyper = state.hyper.cpu().clone()
-    hyper[:, 2] -= float(np.log(spacing))
-    begun = MacroState(p, hyper, state.value.cpu(), state.damping.cpu())
+    coarse, problem = coarse_problem(batch, prior), problem_of(batch, prior)
+    begun = first_state(p, batch, coarse)
+    for _ in range(2):
+        begun = coarse.tune(begun, rounds=5)
     return answer_of(problem, problem.tune(begun, rounds=5), batch)
 
 

@@ -113,7 +113,7 @@ def start_of_pairs(batch: Mapping[str, Tensor], *, seed: int) -> Start:
     centers = torch.where(lit[:, None] > 0, p[:, 3:5] + 0.3 * noise, torch.zeros_like(noise))
     prior = Centers((0.0, 0.0), 1.0, (2.5, 30.0), slope=TRAINED_SLOPE, slope_width=TRAINED_WIDTH)
     prior = replace(prior, centers=centers, widths=near)
-    problem = problem_of(batch, prior, STEP_MODES, subsample=1, free_core=True)
+    problem = coarse_problem(batch, prior)
     fitted = p.clone()
     change, state = slope_error(p, batch, draws), first_state(p, batch, problem)
     for left in (change, torch.zeros_like(change)):
@@ -145,6 +145,11 @@ def allowed(prior: MacroPrior, p: Tensor, move: Tensor) -> Tensor:
         ok = torch.isfinite(prior.log_density(p + move))
         move = torch.where(ok[:, None], move, move / 2)
     return move
+
+
+def coarse_problem(batch: Mapping[str, Tensor], prior: MacroPrior) -> MacroProblem:
+    """Sets up the problem in which the core of the source prior is found: one of few modes."""
+    return problem_of(batch, prior, STEP_MODES, subsample=1, free_core=True)
 
 
 def problem_of(

@@ -30,8 +30,9 @@ from .neighbours import describe_neighbours
 from .options import ReconstructOptions
 from .quick import quick_answer
 from .refinement import Descent, Refinement, tried
-from .report import build_product, summary_of, timed
+from .report import build_product, timed
 from .scene import Scene
+from .summary import summary_of
 from .symptoms import candidates_of
 from .together import prior_of
 from .weights import Adaptation

@@ -1,4 +1,4 @@
-"""What is reported: the product's keywords, maps and stages, and a short table."""
+"""What is reported: the product's keywords, maps and stages."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,9 @@ from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroPrior, MacroState
 from .refinement import REFINED
-from .samples import sample_maps
 from .scene import Scene
+from .stated import Stated, stated_of
 from .symptoms import Candidate, symptoms_of
-from .uncertainty import error_cards, uncertainty_of
 
 
 def build_product(
@@ -66,12 +65,10 @@ def build_product(
     theta_e = number["theta_E"]
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
-    stated = uncertainty_of(scene, result, state, prior) if errors else None
-    found = stated and stated.posterior.numbers.get("magnification")
-    magnification = found.value if found else math.nan
-    error_of = error_cards(stated, native=observation.bin**2) if stated else {}
-    sheet = result.sheet
-    slope = stated.posterior.numbers["slope"].value if stated else sheet.slope
+    sheet, native = result.sheet, observation.bin**2
+    stated = Stated(sheet.slope)
+    if errors:
+        stated = stated_of(scene, result, state, prior, samples=samples, seed=seed, native=native)
     symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
     judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
@@ -90,7 +87,7 @@ def build_product(
         "MACROQ": ((1 - ellipticity) / (1 + ellipticity), "axis ratio, macro-model"),
         "MACROPHI": (math.degrees(phi) % 180, "[deg] major axis from +x, counter-clockwise"),
         "MACROSL": (p["gamma"], "3-D slope, macro-model"),
-        "SLOPE": (slope, "3-D slope of the mass"),
+        "SLOPE": (stated.slope, "3-D slope of the mass"),
         "SHEET": (sheet.kappa, "kappa of the sheet; 1 - SHEET scales the rest"),
         "SHEETSTD": (sheet.std, "std of ln(1 - SHEET), given MACROSL"),
         "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
@@ -114,8 +111,6 @@ def build_product(
         "BIN": (observation.bin, "native pixels along a pixel"),
         "STAGE": (outcome.stage, "last stage"),
     }
-    if stated:
-        header["MAGTOT"] = (magnification, "lensed over source flux, where detected")
     if observation.wcs is not None:
         header["MACROPA"] = (
             position_angle(phi, observation.wcs, grid),
@@ -126,11 +121,10 @@ def build_product(
             "[deg] E of N, shear",
         )
     header |= (
-        error_of
-        | _magnitudes(observation, result, magnification, error_of)
+        dict(stated.cards)
+        | _magnitudes(observation, result, stated.cards)
         | _masses(redshifts, theta_e)
     )
-    drawn = sample_maps(stated, samples, seed=seed, native=observation.bin**2) if stated else None
     shape = grid.shape
     return Product(
         name=observation.name,
@@ -144,18 +138,13 @@ def build_product(
             "MODEL": result.arcs,
             "RESIDUAL": residual,
             "KAPPA": result.kappa,
-            **({"KAPPA_STD": stated.kappa_std} if stated else {}),
             "ALPHA_X": result.alpha_x,
             "ALPHA_Y": result.alpha_y,
             "MAGNIFICATION": 1 / np.where(np.abs(determinant) < 1e-12, 1e-12, determinant),
-            **(drawn.image_maps if drawn else {}),
+            **stated.image_maps,
         },
-        source_maps={
-            "SOURCE": result.source,
-            **({"SOURCE_STD": stated.source_std} if stated else {}),
-            **(drawn.source_maps if drawn else {}),
-        },
-        samples=drawn.numbers if drawn else {},
+        source_maps={"SOURCE": result.source, **stated.source_maps},
+        samples=stated.samples,
         psf=observation.psf,
         image_grid=grid,
         source_grid=result.source_grid,
@@ -217,8 +206,7 @@ def timed(product: Product, seconds: Mapping[str, float]) -> Product:
 def _magnitudes(
     observation: Observation,
     result: Answer,
-    magnification: float,
-    fluxes: Mapping[str, tuple[Any, str]],
+    stated: Mapping[str, tuple[Any, str]],
 ) -> dict[str, tuple[Any, str]]:
     """Lensed and source magnitude, where a zeropoint is known, each where its flux is positive."""
     if observation.zeropoint is None:
@@ -229,8 +217,8 @@ def _magnitudes(
         return {}
     magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
     found = {"MAGLENS": (magnitude, "[mag] of the arcs")}
-    if magnification > 0 and (flux := fluxes["FLUXSRC"][0]) > 0:
-        error = 2.5 / math.log(10) * fluxes["FLUXSRCE"][0] / flux
+    if "FLUXSRC" in stated and stated["MAGTOT"][0] > 0 and (flux := stated["FLUXSRC"][0]) > 0:
+        error = 2.5 / math.log(10) * stated["FLUXSRCE"][0] / flux
         found["MAGSRC"] = (observation.zeropoint - 2.5 * math.log10(flux), "[mag] of the source")
         found["MAGSRCER"] = (error, "[mag] error of MAGSRC")
     return found
@@ -251,67 +239,3 @@ def _masses(redshifts, theta_e: float) -> dict[str, tuple[Any, str]]:
         "THETAKPC": (theta_e * scales.kpc_per_arcsec_lens, "[kpc] THETAE at the lens"),
         "KPCSRC": (scales.kpc_per_arcsec_source, "[kpc/arcsec] at the source"),
     }
-
-
-def summary_of(product: Product, notes: tuple[str, ...]) -> str:
-    """Writes the table that a person reads first; of what was not found it says so."""
-    v = product.value
-
-    def known(key: str) -> bool:
-        return v(key) is not None and math.isfinite(v(key))
-
-    def error(key: str, form: str) -> str:
-        return f" +- {v(key):{form}}" if known(key) else ""
-
-    used = int(product.image_maps["MASK"].sum())
-    expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
-    p_eff = f", p_eff {v('PEFF'):.0f}" if known("PEFF") else ""
-    sky = v("SKYNOISE") ** 2
-    rows = [
-        (
-            "theta_E",
-            f"{v('THETAE'):.4f}{error('THETAEER', '.4f')} arcsec (circle of mean kappa 1)"
-            if known("THETAE")
-            else "none (no circle in the frame has a mean kappa of 1)",
-        ),
-        (
-            "macro theta_E",
-            f"{v('MACROTE'):.4f}{error('MACROTER', '.4f')} arcsec, slope {v('MACROSL'):.2f}",
-        ),
-        (
-            "slope",
-            f"{v('SLOPE'):.2f}{error('SLOPEERR', '.2f')} "
-            f"(with a mass sheet of {v('SHEET'):+.3f} +- {v('SHEETSTD'):.3f})",
-        ),
-        ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
-        ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
-        ("chi2 frame", f"{v('CHI2NU'):.3f} ({expected}sky alone {sky:.3f})"),
-        ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
-    ]
-    if known("MAGTOT"):
-        rows.append(("magnification", f"{v('MAGTOT'):.2f}{error('MAGTOTER', '.2f')}"))
-    elif "MAGTOT" in product.header:
-        rows.append(("magnification", "none (no part of the source is detected)"))
-    if known("MEINST"):
-        rows.append(("mass", f"{v('MEINST'):.3e} M_sun in {v('THETAKPC'):.2f} kpc"))
-    if known("MAGLENS"):
-        source = f"{v('MAGSRC'):.2f}" if known("MAGSRC") else "none"
-        rows.append(("magnitudes", f"source {source}, lensed {v('MAGLENS'):.2f}"))
-    times = ", ".join(
-        f"{name} {stage['seconds']:.1f}"
-        for name, stage in product.stages.items()
-        if "seconds" in stage
-    )
-    if v("STAGE") != "macro":
-        rows.append(("answer", f"stage {v('STAGE')} of model {v('MODEL')}"))
-    reasons = "" if v("QREASONS") == "none" else f" ({v('QREASONS')})"
-    spent = f"{v('SECONDS'):.1f}" + (f" ({times})" if times else "")
-    rows += [("quality", f"{v('QUALITY')}{reasons}"), ("seconds", spent)]
-    (h, w), spacing = product.image_grid.shape, product.image_grid.spacing
-    return "\n".join(
-        [
-            f"{product.name}: {w} x {h} pixels of {spacing:.4f} arcsec",
-            *(f"  {label:<14}{text}" for label, text in rows),
-            *(f"  note: {note}" for note in notes),
-        ]
-    )

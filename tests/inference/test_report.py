@@ -21,8 +21,8 @@ from lensrim.inference import reconstruct as chain
 from lensrim.inference import report
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reconstruct import Reconstruction, reconstruct
-from lensrim.inference.report import summary_of
 from lensrim.inference.search import search
+from lensrim.inference.summary import summary_of
 
 OPTIONS = ReconstructOptions(lens_light="none", z_lens=0.3, z_source=1.5)
 

@@ -29,16 +29,15 @@ from .amortised import amortised_start
 from .answer import Answer, mass_maps_of
 from .answer_sheet import settled, sheet_of
 from .apply import Square, StateMaps, batch_without, measured
-from .framing import cut, frame_of, observe
 from .learning import Outcome
 from .learnt import prepare, score_of, shown, simulator_of, start_state
 from .lens_light import Array
 from .machine import Machine
 from .macro import MacroPrior, MacroState
-from .neighbours import describe_neighbours
 from .options import ReconstructOptions
 from .report import build_product
 from .scene import Scene
+from .sighting import scene_of
 from .together import prior_of
 from .view import Known, MassMaps, View
 
@@ -140,20 +139,12 @@ def look(observation: Observation, options: ReconstructOptions) -> Seen:
         InputError: If the observation or an option cannot be used.
     """
     has_light = options.lens_light != "none"
-    fitted, notes = cut(
-        observation,
-        center=options.center,
-        size=options.size,
-        bin=options.bin,
-        lens_light=has_light,
-    )
-    scene = observe(frame_of(fitted), lens_light=has_light)
-    notes = [*fitted.notes, *notes, *describe_neighbours(scene.neighbours, fitted)]
+    fitted, scene, notes = scene_of(observation, options)
     batch = batch_without(scene, scene.light.image, scene.light.sky, has_light)
     arrays = {name: value.numpy() for name, value in batch.items()}
     square = Square(scene.frame.grid.shape)
     arrays["templates"] = torch.cat([square.pad(t, 0.0) for t in scene.templates], 1).numpy()
-    return Seen(fitted, scene, prior_of(scene, has_light), arrays, tuple(notes))
+    return Seen(fitted, scene, prior_of(scene, has_light), arrays, (*fitted.notes, *notes))
 
 
 def unfit(machine: Machine, seen: Seen) -> list[str]:

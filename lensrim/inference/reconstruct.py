@@ -21,17 +21,17 @@ from ..progress import Stages
 from .answer import Answer
 from .answer_sheet import settled
 from .fit import WAYS, Fit, Fitter, enough_memory
-from .framing import coarsen, cut, frame_of, observe
+from .framing import coarsen
 from .guess.starts import packaged_guesser
 from .learning import PARTS, Outcome, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
-from .neighbours import describe_neighbours
 from .options import ReconstructOptions
 from .quick import quick_answer
 from .refinement import Descent, Refinement, tried
 from .report import build_product, timed
 from .scene import Scene
+from .sighting import scene_of
 from .summary import summary_of
 from .symptoms import candidates_of
 from .together import prior_of
@@ -159,16 +159,7 @@ def reconstruct(
                 )
         # four rounds of the lens light at most, twice where the lens must be found first
         with stages("lens light", parts=8) as tick:
-            fitted, notes = cut(
-                observation,
-                center=options.center,
-                size=options.size,
-                bin=options.bin,
-                lens_light=has_light,
-                tick=tick,
-            )
-            scene = observe(frame_of(fitted), lens_light=has_light, tick=tick)
-        notes = [*notes, *describe_neighbours(scene.neighbours, fitted)]
+            fitted, scene, notes = scene_of(observation, options, tick=tick)
         scene = replace(scene, device=torch.device("cuda" if device == "cuda" else "cpu"))
         prior = prior_of(scene, has_light)
         coarse = coarsen(scene, fitted)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from symptoms import GOOD
 
+from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.doubt import __main__ as command
 from lensrim.evaluation.doubt.cases import (
@@ -17,6 +18,7 @@ from lensrim.evaluation.doubt.cases import (
     Case,
     displaced,
     left,
+    made_wrong,
     read_cases,
     write_case,
 )
@@ -30,8 +32,10 @@ from lensrim.evaluation.doubt.fitting import (
 from lensrim.evaluation.doubt.no_lenses import no_lens
 from lensrim.evaluation.doubt.report import report_of, score_of
 from lensrim.evaluation.doubt.roc import roc_of
+from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
+from lensrim.inference.scene import Scene
 from lensrim.inference.score import packaged_score
 from lensrim.plotting.roc import plot_roc
 
@@ -168,20 +172,31 @@ def test_what_is_displaced_stays_away(mock_scene, true_state: MacroState):
     assert abs(ratio - 1) > 0.1
 
 
-@pytest.fixture(scope="module")
-def mock_scene():
-    from lensrim.datasets.priors import SystemPrior
-    from lensrim.evaluation.mocks import make_mock
+def test_what_is_made_wrong_is_wrong_and_looks_so(
+    mock: Mock, mock_scene: Scene, true_state: MacroState
+):
+    case = made_wrong(mock, mock_scene, true_state, 0)
+    assert case.made and case.wrong and case.bad
+    assert (case.kind, case.number) == ("standard", 0)
+    again = made_wrong(mock, mock_scene, true_state, 0)
+    assert asdict(again) == asdict(case)
+    score = packaged_score()
+    assert score(case.symptoms) > score.threshold
 
+
+@pytest.fixture(scope="module")
+def mock() -> Mock:
     prior = SystemPrior(light_share=0.0, theta_E=(9.0, 10.0), snr=(80.0, 81.0))
-    return observe(
-        frame_of(make_mock(1, shape=(32, 32), oversample=3, prior=prior).observation),
-        lens_light=False,
-    )
+    return make_mock(1, shape=(32, 32), oversample=3, prior=prior)
+
+
+@pytest.fixture(scope="module")
+def mock_scene(mock: Mock) -> Scene:
+    return observe(frame_of(mock.observation), lens_light=False)
 
 
 @pytest.fixture
-def true_state(mock_scene) -> MacroState:
+def true_state(mock_scene: Scene) -> MacroState:
     p = torch.zeros(1, 8, dtype=torch.float64)
     p[0, 0], p[0, 7] = math.log(4.7 * mock_scene.frame.grid.spacing), 2.0
     hyper = torch.tensor([[0.0, -2.0, -0.5, -2.3]], dtype=torch.float64)

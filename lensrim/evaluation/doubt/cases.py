@@ -23,7 +23,7 @@ from ...inference.answer_sheet import sheet_of, with_sheet
 from ...inference.judgement import numbers_of
 from ...inference.macro import MacroState
 from ...inference.options import ReconstructOptions
-from ...inference.reconstruct import Reconstruction, reconstruct
+from ...inference.reconstruct import reconstruct
 from ...inference.scene import Scene
 from ...inference.search import Stage, climb, problem
 from ...inference.symptoms import Symptoms, symptoms_of
@@ -126,17 +126,20 @@ def cases_of(kind: str, number: int) -> Iterator[Case]:
     symptoms = Symptoms(**found.product.stages["report"]["symptoms"])  # pyright: ignore
     radius = float(found.product.value("MACROTE"))
     yield Case(kind, number, False, *_errors(mock, radius, found.answers["macro"]), symptoms)
-    if kind == "standard" and found.scene is not None and found.state is not None:
-        yield made_wrong(mock, found, number)
+    if kind == "standard" and mock and found.scene is not None and found.state is not None:
+        yield made_wrong(mock, found.scene, found.state, number)
 
 
-def made_wrong(mock: Mock | None, found: Reconstruction, number: int) -> Case:
-    """Makes the best answer that has another Einstein radius, by 15 to 70 %."""
-    assert found.scene is not None and found.state is not None
-    scene = found.scene
+def made_wrong(mock: Mock, scene: Scene, right: MacroState, number: int) -> Case:
+    """Makes the best answer that has another Einstein radius, by 15 to 70 %.
+
+    Arguments:
+        mock, number: The mock.
+        scene: What is fitted of it.
+        right: The macro-model that was found.
+    """
     prior = prior_of(scene, not scene.light.is_dark)
-    rng = np.random.default_rng([number, 2])
-    state = displaced(scene, found.state, rng)
+    state = displaced(scene, right, np.random.default_rng([number, 2]))
     p, maps = state.p[0], mass_maps_of(scene, state)
     sheet = sheet_of(maps, p, scene.frame.grid, "expected")
     result = with_sheet(scene, answer(scene, maps, state), sheet, p)

@@ -72,6 +72,10 @@ class ReconstructOptions:
     """Where the macro-model is searched and the machine runs; auto takes the CPU, on which the
     search was timed."""
 
+    errors: bool = True
+    """State errors, and what needs a posterior besides: magnification and flux of the source. They
+    take a second of a core."""
+
     samples: int = 0
     """Samples of the posterior of mass and source that the product holds."""
 
@@ -82,7 +86,7 @@ class ReconstructOptions:
     """Where the search for the macro-model begins: auto (at what a network reads off the image,
     and in all of the prior where that leads to no fit), full (in all of the prior, which takes
     longer) or quick (nowhere: many lenses of a catalogue climb at once from what the network
-    reads, with --stage rim, and no errors; what has no good answer then is searched for)."""
+    reads, with --stage rim; what has no good answer then is searched for)."""
 
     def check(self) -> None:
         """Checks what does not depend on the observation.
@@ -117,6 +121,11 @@ class ReconstructOptions:
             raise InputError(
                 f"--samples: must be between 0 and {MOST}, found {self.samples}; give fewer, or "
                 "reconstruct again with another --seed"
+            )
+        if self.samples and not self.errors:
+            raise InputError(
+                f"--samples: needs errors, found --samples {self.samples} and --no-errors; leave "
+                "one out"
             )
         if self.device == "cuda":
             check_cuda()

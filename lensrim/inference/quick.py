@@ -1,4 +1,4 @@
-"""Many lenses at once: no search, a machine, and no errors.
+"""Many lenses at once: no search, and a machine.
 
 For surveys. Three steps, of which the first and the last are of one lens and any process, and the
 second is of a batch of lenses of one size, on a device:
@@ -10,8 +10,8 @@ second is of a batch of lenses of one size, on a device:
 
 The lens light is that of its first fit: its amplitudes are solved for together with the source,
 but its shapes are not fitted again with the arcs, as they are in the chain. What comes of it is
-judged by the chain's own symptoms; what is not good is for the chain. Products state no errors, no
-magnification and no flux of the source, whose calibration is that of the chain.
+judged by the chain's own symptoms; what is not good is for the chain. Errors are stated as the
+chain states them, by factors that were measured on its answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -277,7 +277,7 @@ def finish(
         notes=seen.notes,
         settings=(*seen.observation.options, *settings),
         redshifts=(options.z_lens, options.z_source, options.cosmology),
-        errors=False,
+        errors=options.errors,
     )
     if product.value("QUALITY") != "good":
         reasons.append(f"the answer is {product.value('QUALITY')}: {product.value('QREASONS')}")

@@ -204,6 +204,7 @@ def reconstruct(
                 notes=(*fitted.notes, *notes, *found.lines),
                 settings=(*observation.options, *settings),
                 redshifts=(options.z_lens, options.z_source, options.cosmology),
+                errors=options.errors,
                 samples=options.samples,
                 seed=options.seed,
                 candidates=[each for one in found.fits for each in candidates_of(one.candidates)],

@@ -1,4 +1,4 @@
-"""Quick answers: as good as their own judgement says, alike in any batch, and without errors."""
+"""Quick answers: as good as their own judgement says, and alike in any batch."""
 
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from lensrim import ReconstructOptions, reconstruct
 from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import Mock, make_mock
+from lensrim.evaluation.stated import stated_errors
 from lensrim.inference import quick
 from lensrim.inference import reconstruct as chain
 from lensrim.inference.amortised import amortised_start, guessed
@@ -61,8 +62,20 @@ def test_good_answers_are_near_the_truth(
         assert product.value("PEFF") > 5
 
 
-def test_products_state_no_errors(machine: Machine, seen: list[Seen], found: list[Found]):
-    product, _ = finish(seen[1], found[1], machine, OPTIONS)
+def test_errors_are_stated(
+    machine: Machine, mocks: list[Mock], seen: list[Seen], found: list[Found]
+):
+    for mock, one, each in zip(mocks, seen, found, strict=True):
+        product, _ = finish(one, each, machine, OPTIONS)
+        for name, (true, value, error) in stated_errors(mock, product)["numbers"].items():
+            assert abs(value - true) < 5 * error, name
+        for maps, name in ((product.image_maps, "KAPPA"), (product.source_maps, "SOURCE")):
+            assert maps[f"{name}_STD"].shape == maps[name].shape
+            assert np.isfinite(maps[f"{name}_STD"]).all()
+
+
+def test_products_may_state_no_errors(machine: Machine, seen: list[Seen], found: list[Found]):
+    product, _ = finish(seen[1], found[1], machine, replace(OPTIONS, errors=False))
     assert {"KAPPA", "MODEL", "RESIDUAL"} < {*product.image_maps}
     assert not [name for name in (*product.image_maps, *product.source_maps) if "STD" in name]
     for key in ("THETAEER", "MACROTER", "SLOPEERR", "FLUXSRC"):

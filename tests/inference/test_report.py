@@ -236,6 +236,8 @@ def test_samples_are_kept_if_wanted(run: Run):
     for number in (-1, 1001):
         with pytest.raises(InputError, match="--samples: must be between 0 and 1000, found"):
             replace(OPTIONS, samples=number).check()
+    with pytest.raises(InputError, match="--samples: needs errors, found --samples 3 and"):
+        replace(OPTIONS, samples=3, errors=False).check()
 
 
 def test_what_is_detected_is_given(run: Run):

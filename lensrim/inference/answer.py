@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from .inversion import MODES, Design, ImageData, Solution, SourceModes, assemble, solve
+from .inversion import Design, ImageData, Solution, assemble, solve
 from .lens_light import Array
 from .macro import MacroState
 from .mass_sheet import InternalSheet
 from .scene import Scene, image_data
+from .source_modes import MODES, SourceModes
 from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
 

@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from .inversion import Design, ImageData, Solution, SourceModes, design, solve
+from .inversion import Design, ImageData, Solution, design, solve
 from .macro import MacroPrior, MacroState, deflection_jacobian, mass_model
+from .source_modes import SourceModes
 
 CORE_RANGE = (math.log(0.01), math.log(0.3))
 """Range of the core of the source's warp, relative to the disc."""

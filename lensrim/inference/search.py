@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from .ascent import MacroProblem, ray_coordinates
-from .inversion import SourceModes
 from .lens_light import Array
 from .macro import FIELDS, MacroPrior, MacroState
 from .scene import Scene, image_data
+from .source_modes import SourceModes
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from ..lensing.psf import PSF
 from ..lensing.ray_psf import RayPSF
 from ..lensing.simulator import Simulator
 from .ascent import REACH, MacroProblem, ray_coordinates
-from .inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
+from .inversion import ImageData, assemble, solve
 from .macro import MacroPrior, MacroState, mass_model
 from .scatter import Draws, push_of, slope_error
+from .source_modes import MODES, TUNED, SourceModes
 
 TRAINED_SLOPE, TRAINED_WIDTH = 2.05, 0.16
 """Prior of slopes in the starts that the packaged machine was trained with."""

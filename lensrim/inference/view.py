@@ -11,9 +11,10 @@ from ..lensing.mass import pixel_average
 from ..lensing.simulator import Simulator
 from ..lensing.source import PixelatedSource
 from .ascent import MacroProblem, ray_coordinates
-from .inversion import TUNED, ImageData, SourceModes
+from .inversion import ImageData
 from .macro import MacroPrior, MacroState, mass_model
 from .scene import Scene
+from .source_modes import TUNED, SourceModes
 
 RAYS = 2
 """Rays along each side of a pixel, each convolved for itself: more of them change no answer."""

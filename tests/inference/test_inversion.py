@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lensrim.grid import PixelGrid
-from lensrim.inference.inversion import Design, ImageData, SourceModes, design, solve
+from lensrim.inference.inversion import Design, ImageData, design, solve
+from lensrim.inference.source_modes import SourceModes
 from lensrim.lensing.psf import PSF, gaussian_psf
 from lensrim.lensing.ray_psf import RayPSF
 

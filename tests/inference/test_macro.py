@@ -8,13 +8,14 @@ import torch
 
 from lensrim.grid import PixelGrid
 from lensrim.inference.ascent import MacroProblem
-from lensrim.inference.inversion import ImageData, SourceModes
+from lensrim.inference.inversion import ImageData
 from lensrim.inference.macro import (
     MacroPrior,
     MacroState,
     deflection_jacobian,
     mass_model,
 )
+from lensrim.inference.source_modes import SourceModes
 from lensrim.lensing.psf import PSF, gaussian_psf
 
 GRID = PixelGrid((26, 25), 0.1)

@@ -21,8 +21,9 @@ from torch import Tensor
 from ...evaluation.problems.iterations import conjugate_gradients
 from ...grid import PixelGrid
 from ...inference.ascent import MacroProblem
-from ...inference.inversion import MODES, TUNED, ImageData, SourceModes, assemble, solve
+from ...inference.inversion import ImageData, assemble, solve
 from ...inference.macro import MacroPrior, MacroState
+from ...inference.source_modes import MODES, TUNED, SourceModes
 from ...inference.start import STEP_MODES, combine, first_state, problem_on
 from .scene import Scene
 

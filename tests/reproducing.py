@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lensrim.inference.learnt import LensConfig
+from lensrim.inference.lens_config import LensConfig
 from lensrim.lensing.nufft import Direct
 from lensrim.reproduction.adam2023 import paper as adam2023
 from lensrim.reproduction.adam2023.designs import Published as Joint

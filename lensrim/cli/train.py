@@ -20,7 +20,7 @@ from torch import nn
 from .. import __version__
 from .._weights import replacing, sha256_of
 from ..errors import InputError
-from ..inference.learnt import build
+from ..inference.lens_config import build
 from ..inference.machine import load_machine
 from ..inference.objective import loss_of
 from ..inference.options import check_cuda

@@ -29,7 +29,7 @@ import tyro
 
 from ..errors import InputError, status_of
 from ..inference.batches import DataConfig
-from ..inference.learnt import AUX, LensConfig, build
+from ..inference.lens_config import AUX, LensConfig, build
 from ..inference.objective import LossConfig, loss_of
 from ..inference.recipe import Recipe, ValidationConfig
 from ..training.config import TrainConfig
@@ -50,7 +50,7 @@ class Variant:
 
     Arguments:
         says: What is changed.
-        model: Settings of :class:`~lensrim.inference.learnt.LensConfig` that differ.
+        model: Settings of :class:`~lensrim.inference.lens_config.LensConfig` that differ.
         loss: The loss.
     """
 

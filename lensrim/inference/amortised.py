@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .batch_problem import Centers, first_state, image_of, problem_on
 from .guess.look import Look
 from .guess.starts import TURNS, allowed, packaged_guesser
 from .macro import MacroState
 from .mass_sheet import FITTED_WIDTH, SLOPE
-from .start import Centers, Start, answer_of, first_state, image_of, problem_on
+from .start import Start, answer_of
 
 RANGE = (2.5, 40.0)
 """Einstein radii that are allowed [pixel]."""

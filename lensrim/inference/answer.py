@@ -41,7 +41,7 @@ class Answer:
         sky: Constant sky.
         log_evidence, effective: Log-evidence and number of effective parameters.
         source_prior: Log strength, length, size and core of the prior that the source was solved
-            for with (:mod:`~.inversion`).
+            for with (:mod:`~.source_modes`).
         sheet: The mass sheet that it has.
     """
 

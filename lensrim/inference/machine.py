@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..rim.core import RIM
 from ..rim.saving import mismatch
 from ..training.table import from_table
-from .learnt import LensConfig, build
+from .lens_config import LensConfig, build
 
 SIDE = 64
 VALID = {"side": (48.0, 96.0), "theta_E": (6.0, 22.0), "fwhm": (1.3, 4.1), "snr": (9.0, 300.0)}

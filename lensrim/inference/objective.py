@@ -26,16 +26,8 @@ from ..grid import PixelGrid
 from ..lensing.likelihood import State, pixels_of, rays_of, simulate
 from ..lensing.simulator import Simulator
 from ..rim.losses import trajectory_loss
-from .learnt import (
-    FIELDS,
-    Batch,
-    LensConfig,
-    score_of,
-    setting_of,
-    shown,
-    simulator_of,
-    start_state,
-)
+from .learnt import Batch, score_of, setting_of, shown, simulator_of, start_state
+from .lens_config import FIELDS, LensConfig
 
 FLOOR = 0.003
 """Floor of the mean square errors, in units of the fields' steps."""

@@ -66,7 +66,7 @@ from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
 from ..training.table import from_table
 from .batches import FOLDERS, Batches, DataConfig, check_numbers
-from .learnt import LensConfig
+from .lens_config import LensConfig
 from .objective import LossConfig
 
 

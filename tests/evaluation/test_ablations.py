@@ -18,7 +18,8 @@ from lensrim.evaluation.ablations import (
     varied,
 )
 from lensrim.inference.batches import DataConfig
-from lensrim.inference.learnt import LensConfig, build, shown
+from lensrim.inference.learnt import shown
+from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.objective import LossConfig, loss_of
 from lensrim.inference.recipe import Recipe, ValidationConfig
 from lensrim.training.config import TrainConfig

@@ -20,7 +20,7 @@ from lensrim.inference.apply import Square, apply, batch_of, measured
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.judgement import arc_chi2
 from lensrim.inference.learning import learn
-from lensrim.inference.learnt import LensConfig, build
+from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.options import ReconstructOptions

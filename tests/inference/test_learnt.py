@@ -8,11 +8,6 @@ from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.inference.learnt import (
-    AUX,
-    ENCODINGS,
-    FIELDS,
-    LensConfig,
-    build,
     prepare,
     score_of,
     setting_of,
@@ -22,6 +17,7 @@ from lensrim.inference.learnt import (
     with_aux,
     with_start,
 )
+from lensrim.inference.lens_config import AUX, ENCODINGS, FIELDS, LensConfig, build
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import start_of_pairs
 from lensrim.lensing.cosmology import ARCSEC

@@ -8,7 +8,8 @@ from lensrim.datasets.galaxies.generative import VAE, VAEConfig
 from lensrim.datasets.pairs.pairs import Pairs
 from lensrim.errors import InputError
 from lensrim.inference.ewc import fisher
-from lensrim.inference.learnt import LensConfig, build, prepare, start_state, with_start
+from lensrim.inference.learnt import prepare, start_state, with_start
+from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.nearby import Neighbourhood, _along_radius, _points, light_frame
 from lensrim.inference.objective import loss_of
 from lensrim.inference.start import Start, start_of_pairs

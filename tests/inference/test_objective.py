@@ -6,7 +6,8 @@ import torch
 from lensrim.datasets.contaminants import RESIDUES
 from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
-from lensrim.inference.learnt import FIELDS, setting_of, simulator_of, start_state, with_start
+from lensrim.inference.learnt import setting_of, simulator_of, start_state, with_start
+from lensrim.inference.lens_config import FIELDS
 from lensrim.inference.objective import Truth, errors_of, misfit
 from lensrim.lensing.likelihood import simulate
 

@@ -12,15 +12,8 @@ from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.priors import SystemPrior
 from lensrim.grid import PixelGrid
 from lensrim.inference import scatter
-from lensrim.inference.learnt import (
-    FIELDS,
-    LensConfig,
-    build,
-    setting_of,
-    simulator_of,
-    start_state,
-    with_start,
-)
+from lensrim.inference.learnt import setting_of, simulator_of, start_state, with_start
+from lensrim.inference.lens_config import FIELDS, LensConfig, build
 from lensrim.inference.objective import loss_of, misfit
 from lensrim.inference.scatter import Draws, slope_error
 from lensrim.inference.start import extent, shear_of_map, start_of_pairs

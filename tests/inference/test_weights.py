@@ -11,7 +11,8 @@ from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.apply import Begun, batch_of
 from lensrim.inference.ewc import ElasticPenalty
 from lensrim.inference.learning import Outcome, learn
-from lensrim.inference.learnt import LensConfig, build, setting_of
+from lensrim.inference.learnt import setting_of
+from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.machine import Machine
 from lensrim.inference.macro import MacroState
 from lensrim.inference.options import ReconstructOptions

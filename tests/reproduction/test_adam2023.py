@@ -14,7 +14,8 @@ from pretend import pretended_device
 from lensrim.errors import InputError
 from lensrim.evaluation.problems.problem import TRAINING, UNSEEN
 from lensrim.grid import PixelGrid
-from lensrim.inference.learnt import LensConfig, start_state, turned
+from lensrim.inference.learnt import start_state, turned
+from lensrim.inference.lens_config import LensConfig
 from lensrim.inference.macro import mass_model
 from lensrim.lensing.beyond import part_shear
 from lensrim.lensing.convergence import KappaToAlpha

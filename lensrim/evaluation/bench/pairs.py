@@ -19,7 +19,8 @@ import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...datasets.pairs.pairs import Pairs
-from ...inference.learnt import LensConfig, build, with_start
+from ...inference.learnt import with_start
+from ...inference.lens_config import LensConfig, build
 from ...inference.objective import loss_of
 from .timing import Contender, Timing, keep_memory, time_in_turns
 

@@ -27,7 +27,7 @@ import torch
 import tyro
 
 from ...inference.batches import DataConfig
-from ...inference.learnt import LensConfig, build
+from ...inference.lens_config import LensConfig, build
 from ...inference.objective import loss_of
 from ...inference.recipe import Recipe
 from ...training.config import TrainConfig

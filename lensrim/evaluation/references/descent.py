@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ...grid import PixelGrid
 from ...inference.apply import Begun
-from ...inference.learnt import FIELDS, setting_of, start_state
+from ...inference.learnt import setting_of, start_state
+from ...inference.lens_config import FIELDS
 from ...io.observation import Observation
 from ...lensing.likelihood import log_likelihood, simulate
 from ..comparison import Maps

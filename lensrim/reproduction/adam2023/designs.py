@@ -16,8 +16,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ...inference import learnt
-from ...inference.learnt import LensConfig, build, setting_of, shown, simulator_of, start_state
+from ...inference import lens_config
+from ...inference.learnt import setting_of, shown, simulator_of, start_state
+from ...inference.lens_config import LensConfig, build
 from ...inference.objective import LossConfig, loss_of
 from ...lensing.likelihood import score, simulate
 from ...lensing.simulator import Simulator
@@ -105,7 +106,7 @@ class Published:
         return trajectory_loss(self.run(rim, draws), truth, elements={"log_kappa": root})[0]
 
     def image(self, state: State, draws: Draws) -> Tensor:
-        return simulate(self._simulator(draws), {name: state[name] for name in FIELDS})
+        return simulate(self._simulator(draws), {name: state[name] for name in lens_config.FIELDS})
 
     def truth(self, draws: Draws) -> dict[str, Tensor]:
         return {"source": draws["fixed_source"], "log_kappa": draws["true_log_kappa"]}
@@ -145,17 +146,17 @@ class Ours:
         return loss_of(rim, draws, config=self.config, loss=self.counts)[0]
 
     def image(self, state: State, draws: Draws) -> Tensor:
-        own = {name: state[name] for name in learnt.FIELDS}
+        own = {name: state[name] for name in lens_config.FIELDS}
         return simulate(simulator_of(draws), own, setting_of(draws))
 
     def truth(self, draws: Draws) -> dict[str, Tensor]:
-        return {name: draws[f"true_{name}"] for name in learnt.FIELDS}
+        return {name: draws[f"true_{name}"] for name in lens_config.FIELDS}
 
     def source_side(self, draws: Draws) -> Tensor:
         return draws["fov"]
 
     def imagined(self, draws: Draws, state: State, image: Tensor, clean: Tensor) -> Draws:
-        new = {f"true_{name}": state[name] for name in learnt.FIELDS}
+        new = {f"true_{name}": state[name] for name in lens_config.FIELDS}
         observation = torch.cat([image.clamp(-1, 2), draws["observation"][:, 1:]], 1)
         new["kappa_weight"] = torch.ones_like(draws["kappa_weight"])  # not that of the truth
         return draws | new | {"image": image, "clean": clean, "observation": observation}

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from ...evaluation.problems.problem import TRAINING, VALIDATION
-from ...inference.learnt import LensConfig
+from ...inference.lens_config import LensConfig
 from ...rim import RIM
 from ...training.config import TrainConfig
 from ..judged import kept_by_first, signs

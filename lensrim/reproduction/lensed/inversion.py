@@ -21,10 +21,11 @@ from torch import Tensor
 from ...evaluation.problems.iterations import conjugate_gradients
 from ...grid import PixelGrid
 from ...inference.ascent import MacroProblem
+from ...inference.batch_problem import STEP_MODES, first_state, problem_on
 from ...inference.inversion import ImageData, assemble, solve
 from ...inference.macro import MacroPrior, MacroState
 from ...inference.source_modes import MODES, TUNED, SourceModes
-from ...inference.start import STEP_MODES, combine, first_state, problem_on
+from ...inference.start import combine
 from .scene import Scene
 
 ROUNDS = 6

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...evaluation.problems.problem import generator, uniform
 from ...grid import PixelGrid
+from ...inference.batch_problem import image_of
 from ...inference.inversion import ImageData
-from ...inference.start import image_of
 from ..lensed.lenses import Draws, Galaxies, lens_view, systems
 from ..lensed.scene import Scene
 from ..misfit import mean

@@ -28,7 +28,7 @@ import torch
 import tyro
 
 from ..errors import InputError, status_of
-from ..inference.batches import DataConfig
+from ..inference.data_config import DataConfig
 from ..inference.lens_config import AUX, LensConfig, build
 from ..inference.objective import LossConfig, loss_of
 from ..inference.recipe import Recipe, ValidationConfig

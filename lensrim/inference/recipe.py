@@ -65,7 +65,8 @@ from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
 from ..training.table import from_table
-from .batches import FOLDERS, Batches, DataConfig, check_numbers
+from .batches import Batches
+from .data_config import FOLDERS, DataConfig, check_numbers
 from .lens_config import LensConfig
 from .objective import LossConfig
 

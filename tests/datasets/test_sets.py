@@ -13,9 +13,10 @@ from lensrim.datasets.pairs.pairs import Pairs
 from lensrim.datasets.presets import Population, read_population
 from lensrim.datasets.shards.reading import Shards
 from lensrim.datasets.shards.samples import SETS, Samples
-from lensrim.datasets.splits import split
+from lensrim.datasets.splits import Duplicates, split
 from lensrim.errors import InputError
-from lensrim.inference.batches import Batches, DataConfig, Duplicates
+from lensrim.inference.batches import Batches
+from lensrim.inference.data_config import DataConfig
 
 SMALL = Samples(Population(shape=(24, 24)), seed=5)
 NAMES = [f"g{k:02d}" for k in range(40)]

@@ -17,7 +17,7 @@ from lensrim.evaluation.ablations import (
     run,
     varied,
 )
-from lensrim.inference.batches import DataConfig
+from lensrim.inference.data_config import DataConfig
 from lensrim.inference.learnt import shown
 from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.objective import LossConfig, loss_of

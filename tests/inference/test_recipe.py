@@ -11,7 +11,8 @@ import torch
 
 from lensrim.datasets.pairs.drawn import Drawn
 from lensrim.errors import InputError
-from lensrim.inference.batches import Batches, DataConfig
+from lensrim.inference.batches import Batches
+from lensrim.inference.data_config import DataConfig
 from lensrim.inference.recipe import Recipe, read_recipe
 from lensrim.rim.unroll import Unroll
 from lensrim.training.config import TrainConfig

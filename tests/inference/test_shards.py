@@ -10,7 +10,8 @@ from lensrim.datasets.presets import Population
 from lensrim.datasets.shards.samples import Samples
 from lensrim.datasets.shards.writing import Plan, write_shards
 from lensrim.errors import InputError
-from lensrim.inference.batches import Batches, DataConfig
+from lensrim.inference.batches import Batches
+from lensrim.inference.data_config import DataConfig
 from lensrim.inference.recipe import read_recipe
 
 SAMPLES = Samples(Population(shape=(32, 32)), seed=2)

@@ -8,6 +8,7 @@ import pytest
 from lensrim.grid import PixelGrid
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.macro import MacroState
+from lensrim.inference.multiplicity import multiply_imaged
 from lensrim.inference.scene import Scene
 from lensrim.inference.symptoms import (
     NO_RIVAL,
@@ -15,7 +16,6 @@ from lensrim.inference.symptoms import (
     border_of,
     candidates_of,
     correlation_of,
-    multiply_imaged,
     peak_of,
     rival_of,
     shape_of,

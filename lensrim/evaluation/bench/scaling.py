@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import torch
 import tyro
 
-from ...inference.batches import DataConfig
+from ...inference.data_config import DataConfig
 from ...inference.lens_config import LensConfig, build
 from ...inference.objective import loss_of
 from ...inference.recipe import Recipe

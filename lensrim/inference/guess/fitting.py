@@ -18,7 +18,8 @@ from ...training.feed import MadeOnce
 from ...training.folder import EMA
 from ...training.loop import fit
 from ...training.table import from_table
-from ..batches import Batches, DataConfig, check_numbers
+from ..batches import Batches
+from ..data_config import DataConfig, check_numbers
 from .look import Look
 from .network import Guesser
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...inference import lens_config
-from ...inference.learnt import setting_of, shown, simulator_of, start_state
+from ...inference.learnt import score_of, setting_of, shown, simulator_of, start_state
 from ...inference.lens_config import LensConfig, build
 from ...inference.objective import LossConfig, loss_of
 from ...lensing.likelihood import score, simulate
@@ -106,7 +106,7 @@ class Published:
         return trajectory_loss(self.run(rim, draws), truth, elements={"log_kappa": root})[0]
 
     def image(self, state: State, draws: Draws) -> Tensor:
-        return simulate(self._simulator(draws), {name: state[name] for name in lens_config.FIELDS})
+        return simulate(self._simulator(draws), {name: state[name] for name in FIELDS})
 
     def truth(self, draws: Draws) -> dict[str, Tensor]:
         return {"source": draws["fixed_source"], "log_kappa": draws["true_log_kappa"]}
@@ -139,7 +139,7 @@ class Ours:
 
     def run(self, rim: nn.Module, draws: Draws) -> Trajectory:
         seen = shown(draws, self.config)
-        score_fn = learnt.score_of(seen, simulator_of(seen))
+        score_fn = score_of(seen, simulator_of(seen))
         return rim(seen["observation"], score_fn, start_state(seen), seen["conditioning"])
 
     def loss(self, rim: nn.Module, draws: Draws) -> Tensor:

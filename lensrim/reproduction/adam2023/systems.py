@@ -33,7 +33,7 @@ from ...datasets.presets import PRESETS
 from ...errors import InputError
 from ...evaluation.problems.problem import generator
 from ...grid import PixelGrid
-from ...inference.batches import DataConfig
+from ...inference.data_config import DataConfig
 from ...inference.learnt import prepare, truth_of, turned
 from ...inference.macro import mass_model
 from ...inference.start import Start, start_of_pairs

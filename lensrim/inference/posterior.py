@@ -125,7 +125,7 @@ def posterior_of(
         system = SourceSystem.of(scene, MacroState(p[None], prior, none, none), view)
         mass, shifted, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
-        detected = source > DETECTED * torch.from_numpy(result.source_std)
+        detected = source > DETECTED * scatter.square().sum(0).sqrt()
         numbers = of_the_source(view, source, detected, shifted, responses, scatter)
         if sheet is not None:
             t = _along(result.sheet, mass)

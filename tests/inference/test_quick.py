@@ -11,7 +11,7 @@ from lensrim import ReconstructOptions, reconstruct
 from lensrim.datasets.priors import SystemPrior
 from lensrim.errors import InputError
 from lensrim.evaluation.mocks import Mock, make_mock
-from lensrim.evaluation.stated import stated_errors
+from lensrim.evaluation.stated import SCALARS, stated_errors
 from lensrim.inference import quick
 from lensrim.inference import reconstruct as chain
 from lensrim.inference.amortised import amortised_start, guessed
@@ -67,7 +67,9 @@ def test_errors_are_stated(
 ):
     for mock, one, each in zip(mocks, seen, found, strict=True):
         product, _ = finish(one, each, machine, OPTIONS)
-        for name, (true, value, error) in stated_errors(mock, product)["numbers"].items():
+        stated = stated_errors(mock, product)["numbers"]
+        assert {*stated} == {*SCALARS}
+        for name, (true, value, error) in stated.items():
             assert abs(value - true) < 5 * error, name
         for maps, name in ((product.image_maps, "KAPPA"), (product.source_maps, "SOURCE")):
             assert maps[f"{name}_STD"].shape == maps[name].shape

@@ -79,8 +79,8 @@ class Catalogue:
     retry: bool = False
     """Try those lenses again that failed before."""
     pictures: bool = True
-    """Draw the picture of each product, which takes a second of a core a lens; products that are
-    there stay as they are. The page shows thumbnails also without."""
+    """Whether the picture of each product is drawn, which takes a second of a core a lens;
+    products that are there stay as they are. The page shows thumbnails also without."""
     sheet: bool = False
     """Write sheet.png, too: the thumbnails of the lenses that are doubted most, 60 at most."""
     overwrite: bool = False

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import InputError
-from ..inference.plan import plan_of
+from ..inference.plan import is_cut, plan_of
 from ..io.inspection import Inspection, inspect, product_numbers
 from ..io.options import ReadOptions
 from ..io.window import Window
@@ -105,5 +105,6 @@ def _of_observation(found: Inspection, center: tuple[float, float] | None) -> It
         yield "  lensrim reconstruct: not before what it lacks is given"
         return
     yield f"  lensrim reconstruct {'without options' if center is None else 'with this --center'}:"
-    for line in (*plan_of(found.observation, center), *beyond(found.observation)):
+    cut = is_cut(found.observation, center)
+    for line in (*plan_of(found.observation, center), *beyond(found.observation, cut=cut)):
         yield f"    - {line}"

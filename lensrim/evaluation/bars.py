@@ -12,6 +12,7 @@ from math import inf, isfinite, nan
 import numpy as np
 
 from .. import metrics
+from .percentiles import percentile
 from .report import WRONG, Row
 from .stages import is_structured
 from .stated import LEVELS, MAPS, SCALARS
@@ -65,11 +66,6 @@ def values(rows: Sequence[Row], key: str, stage: str = "answer") -> np.ndarray:
         return np.array([])
     found = [((row.get("stages") or {}).get(stage) or {}).get(key) for row in rows]
     return np.array([inf if value is None else float(value) for value in found])
-
-
-def percentile(found: np.ndarray, share: float) -> float:
-    """An order statistic, not an interpolation, through which infinities would spread."""
-    return float(np.percentile(found, share, method="inverted_cdf")) if found.size else nan
 
 
 def _median(key: str, *, bright: bool = False, share: float = 50) -> Callable:

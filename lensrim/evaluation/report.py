@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..metrics import binomial_interval
+from .percentiles import percentile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,11 +98,9 @@ def _group(rows: Sequence[Row]) -> dict[str, float]:
         "wrong_high": high,
     }
     for column in COLUMNS:
-        key, _, percentile = column.rpartition("_")
-        if percentile in ("50", "90"):
-            # An order statistic, not an interpolation: infinities must not spread.
-            value = np.percentile(_values(rows, key), int(percentile), method="inverted_cdf")
-            summary[column] = float(value)
+        key, _, share = column.rpartition("_")
+        if share in ("50", "90"):
+            summary[column] = percentile(_values(rows, key), int(share))
     return summary
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .percentiles import percentile
 from .report import GROUPS, STANDARD_GROUPS, Row
 
 STRUCTURED = 0.01
@@ -80,9 +81,8 @@ def compare_groups(
 
 
 def _percentiles(values: Sequence[Any]) -> tuple[float, float]:
-    # An order statistic, not an interpolation: infinities must not spread.
-    middle, high = np.percentile(_numbers(values), [50, 90], method="inverted_cdf")
-    return float(middle), float(high)
+    found = _numbers(values)
+    return percentile(found, 50), percentile(found, 90)
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:

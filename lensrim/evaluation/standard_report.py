@@ -17,11 +17,11 @@ from .bars import (
     number_coverage,
     numbers,
     parameter_bar,
-    percentile,
     slopes,
     values,
 )
 from .comparison import KAPPA_SCALES, SOURCE_SCALES
+from .percentiles import percentile
 from .report import GROUPS, SNR_BINS, STANDARD_GROUPS, Row
 from .stages import KEYS, STANDARD_STAGES, STRUCTURED, Groups, format_stages
 from .standard import SETTINGS

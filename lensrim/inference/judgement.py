@@ -96,7 +96,10 @@ def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = Fal
     found = [reason for reason in REASONS if reason.is_so(symptoms)]
     reasons = {reason.code: reason.sentence for reason in found}
     if probability >= score.threshold:
-        reasons["SCORE"] = f"answers with these symptoms are wrong in {probability:.0%} of cases"
+        reasons["SCORE"] = (
+            f"of simulated answers with these symptoms {probability:.0%} have an Einstein radius "
+            "that is wrong by more than 10 %"
+        )
     quality: Quality = "doubtful" if reasons else "good"
     if probability >= WRONG or any(reason.grade == "failed" for reason in found):
         quality = "failed"

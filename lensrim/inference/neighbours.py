@@ -69,11 +69,7 @@ def describe_neighbours(neighbours: NDArray[np.bool_], observation: Observation)
         return []
     largest = np.argsort(-np.bincount(labels.ravel())[1:], kind="stable") + 1
     middles = ndimage.center_of_mass(masked, labels, largest)
-    (x0, y0), b = observation.corner, observation.bin
-    # the middle of a binned pixel is that of its native ones
-    places = [
-        f"({x0 + b * (x + 0.5) - 0.5:.0f}, {y0 + b * (y + 0.5) - 0.5:.0f})" for y, x in middles
-    ]
+    places = ["({:.0f}, {:.0f})".format(*observation.to_file(x, y)) for y, x in middles]
     shown = ", ".join(places[:NAMED]) + (", ..." if count > NAMED else "")
     number = int(masked.sum())
     many = [f"{n} {w}{'s' * (n > 1)}" for n, w in ((number, "pixel"), (count, "region"))]

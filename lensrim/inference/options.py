@@ -1,7 +1,7 @@
 """The options of a reconstruction, and what is impossible of them."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, get_args, get_type_hints
 
 import torch
 
@@ -73,8 +73,8 @@ class ReconstructOptions:
     search was timed."""
 
     errors: bool = True
-    """State errors, and what needs a posterior besides: magnification and flux of the source. They
-    take a second of a core."""
+    """Whether errors are stated, and what needs a posterior besides: magnification and flux of the
+    source. They take a second of a core."""
 
     samples: int = 0
     """Samples of the posterior of mass and source that the product holds."""
@@ -94,6 +94,17 @@ class ReconstructOptions:
         Raises:
             InputError: If an option is impossible.
         """
+        hints = get_type_hints(type(self))
+        for name in ("lens_light", "stage", "refine", "mass_sheet", "device", "search"):
+            known, found = get_args(hints[name]), getattr(self, name)
+            if found not in known:
+                raise InputError(
+                    f"--{name.replace('_', '-')}: must be one of {', '.join(known)}, found "
+                    f"{found!r}; change it"
+                )
+        for name in ("seed", "samples"):
+            if isinstance(found := getattr(self, name), bool) or not isinstance(found, int):
+                raise InputError(f"--{name}: must be a whole number, found {found!r}; change it")
         if (self.z_lens is None) != (self.z_source is None):
             raise InputError("--z-lens and --z-source: both or neither must be given")
         if self.z_lens is not None and self.z_source is not None:
@@ -105,16 +116,6 @@ class ReconstructOptions:
             )
         if self.search == "quick":
             self._check_quick()
-        names = (
-            ("--search", self.search, SearchName),
-            ("--mass-sheet", self.mass_sheet, SheetName),
-        )
-        for option, name, known in names:
-            if name not in get_args(known):
-                raise InputError(
-                    f"{option}: must be one of {', '.join(get_args(known))}, found {name!r}; "
-                    "change it"
-                )
         if self.seed < 0:
             raise InputError(f"--seed: must be 0 or more, found {self.seed}")
         if not 0 <= self.samples <= MOST:

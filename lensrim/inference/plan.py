@@ -35,6 +35,11 @@ def bin_of(side: int, width: float) -> int:
     return bin
 
 
+def is_cut(observation: Observation, center: tuple[float, float] | None = None) -> bool:
+    """Whether a part of a frame would be cut out: about ``center``, or since it is large."""
+    return center is not None or max(observation.shape) > LARGEST
+
+
 def plan_of(observation: Observation, center: tuple[float, float] | None = None) -> list[str]:
     """Says what would be done, and which options would help: a line each.
 
@@ -60,7 +65,7 @@ def plan_of(observation: Observation, center: tuple[float, float] | None = None)
             " reach (--size)",
             bins,
         ]
-    elif max(h, w) <= LARGEST:
+    elif not is_cut(observation):
         lines = [
             f"fits the frame as it is, {w} x {h} pixels of {w * scale:.2f} x {h * scale:.2f}″"
         ]

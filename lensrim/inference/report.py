@@ -100,7 +100,7 @@ def build_product(
         "PEFF": (number["peff"], "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
         "QUALITY": (judgement.quality, "good, doubtful or failed"),
-        "QSCORE": (judgement.score, "probability that theta_E is off by > 10 %"),
+        "QSCORE": (judgement.score, "share of such mocks with theta_E off by > 10 %"),
         "QREASONS": (judgement.codes, "why"),
         "MODEL": (used.name if used else "macro", "model that gave the answer"),
         "MODELSHA": (used.sha256 if used else "none", "sha256 of its weights"),
@@ -118,12 +118,13 @@ def build_product(
         )
         header["SHEARPA"] = (
             position_angle(shear_phi, observation.wcs, grid),
-            "[deg] E of N, shear",
+            "[deg] E of N, macro-model's shear",
         )
     header |= (
         dict(stated.cards)
         | _magnitudes(observation, result, stated.cards)
         | _masses(redshifts, theta_e)
+        | _position(observation, p)
     )
     shape = grid.shape
     return Product(
@@ -221,6 +222,24 @@ def _magnitudes(
         error = 2.5 / math.log(10) * stated["FLUXSRCE"][0] / flux
         found["MAGSRC"] = (observation.zeropoint - 2.5 * math.log10(flux), "[mag] of the source")
         found["MAGSRCER"] = (error, "[mag] error of MAGSRC")
+    return found
+
+
+def _position(observation: Observation, p: Mapping[str, float]) -> dict[str, tuple[Any, str]]:
+    """Where the macro-model's centre is: in the frame, in the image of the file, on the sky."""
+    x, y = p["center_x"], p["center_y"]
+    column, row = (float(index) for index in observation.grid.to_index(x, y))
+    place = observation.to_file(column, row)
+    found: dict[str, tuple[Any, str]] = {
+        "MACROX": (x, "[arcsec] centre of mass from the frame's, along columns"),
+        "MACROY": (y, "[arcsec] centre of mass from the frame's, along rows"),
+        "LENSX": (place[0], "its column in the file's image, from 0"),
+        "LENSY": (place[1], "its row in the file's image, from 0"),
+    }
+    if observation.wcs is not None and observation.wcs.has_celestial:
+        ra, dec = observation.wcs.celestial.pixel_to_world_values(column, row)
+        found["LENSRA"] = float(ra), "[deg] its right ascension"
+        found["LENSDEC"] = float(dec), "[deg] its declination"
     return found
 
 

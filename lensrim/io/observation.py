@@ -140,6 +140,14 @@ class Observation:
 
         return PixelGrid(self.shape, float(self.pixel_scale))
 
+    def to_file(self, column: float, row: float) -> tuple[float, float]:
+        """Returns where pixel indices (x, y) of the frame are in the image of the file, from 0."""
+        # the middle of a binned pixel is that of its native ones
+        x, y = (
+            c + self.bin * (i + 0.5) - 0.5 for c, i in zip(self.corner, (column, row), strict=True)
+        )
+        return x, y
+
     def with_mask(self, mask: np.ndarray) -> "Observation":
         """Returns the observation with the pixels that are False in ``mask`` ignored too.
 

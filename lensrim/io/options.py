@@ -32,7 +32,8 @@ class ReadOptions:
     """Standard deviation of the background [electron/s], used with the exposure."""
 
     exposure: str | None = None
-    """Exposure time: a map [s] as HDU, file or file[HDU], or seconds as in 2000s."""
+    """Exposure time: a map [s] as HDU, file or file[HDU], seconds as in 2000s, or a keyword of the
+    data's header; EXPTIME of it if --background is given alone."""
 
     psf: str | None = None
     """The PSF: HDU, file or file[HDU]."""

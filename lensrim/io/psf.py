@@ -26,6 +26,9 @@ from lensrim.errors import InputError
 
 CENTERING = 0.5  # largest distance of the core from the middle of the stamp [pixel]
 
+BETWEEN = 0.25
+"""How far a star may be off the pixel that is made the middle of a stamp of even sides."""
+
 
 def normalized(
     stamp: np.ndarray, *, where: str, oversampling: int = 1
@@ -33,25 +36,20 @@ def normalized(
     """Checks a stamp and divides it by its sum.
 
     Arguments:
-        stamp: The PSF, with shape :math:`(n, m)`, both odd.
+        stamp: The PSF, with shape :math:`(n, m)`. Of an even side the row or column is left out
+            beside which the other ones have the star in their middle.
         where: File and HDU, or the argument's name, for messages.
         oversampling: Number of the stamp's pixels along a pixel of the image.
 
     Raises:
-        InputError: If the stamp is not 2-D, of even size, not finite, without a positive sum, or
-            if its core lies more than half an image pixel off the middle.
+        InputError: If the stamp is not 2-D, of an even side on which the star lies between pixels,
+            not finite, without a positive sum, or if its core lies more than half an image pixel
+            off the middle.
     """
     stamp = np.asarray(stamp, dtype=np.float64)
     if stamp.ndim != 2:
         raise InputError(
             f"{where}: the PSF must be one 2-D stamp, found shape {stamp.shape}: cut it out"
-        )
-    rows, columns = stamp.shape
-    if rows % 2 == 0 or columns % 2 == 0:
-        raise InputError(
-            f"{where}: the PSF must have odd sides, with the star on the middle pixel, found"
-            f" {rows} x {columns}: resample it on an odd grid (cutting one row and column off"
-            " shifts it by half a pixel)"
         )
     if not np.isfinite(stamp).all():
         raise InputError(
@@ -67,6 +65,7 @@ def normalized(
         raise InputError(
             f"{where}: the PSF must have a positive sum, found {total:g}: give another --psf"
         )
+    stamp = _odd(stamp, where)
     dx, dy = center_offset(stamp)
     dx, dy = (round(d / oversampling, 4) + 0.0 for d in (dx, dy))
     if np.hypot(dx, dy) > CENTERING:
@@ -74,7 +73,28 @@ def normalized(
             f"{where}: the PSF must be centred on its middle pixel to {CENTERING} pixel, found"
             f" its core off by {dx:+.2f} in x and {dy:+.2f} in y: shift or recut it"
         )
-    return stamp / total
+    return stamp / stamp.sum()
+
+
+def _odd(stamp: Float64[np.ndarray, "n m"], where: str) -> Float64[np.ndarray, "p q"]:
+    """Leaves out the first or last row and column of even sides, so that the star is central.
+
+    Raises:
+        InputError: If the star lies between pixels.
+    """
+    found = "{} x {}".format(*stamp.shape)
+    for axis, off in enumerate(reversed(center_offset(stamp))):
+        if stamp.shape[axis] % 2 == 0:
+            # without the last one the middle is half a pixel below, without the first one above
+            if abs(abs(off) - 0.5) > BETWEEN:
+                raise InputError(
+                    f"{where}: the PSF must have odd sides, or its star on a pixel beside the"
+                    f" middle of even ones, found {found} with the star off by {off:+.2f} in"
+                    f" {'yx'[axis]}: resample it on an odd grid"
+                )
+            keep = slice(1, None) if off > 0 else slice(None, -1)
+            stamp = stamp[keep] if axis == 0 else stamp[:, keep]
+    return stamp
 
 
 def center_offset(stamp: Float64[np.ndarray, "n m"]) -> tuple[float, float]:

@@ -189,6 +189,7 @@ def _noise_from_pieces(
             raise InputError(
                 f"{data.path}: no noise map, the file holds {layout.main.contents}: give --noise"
                 f" (HDU or file){layout.beside('noise_map')}, or --background and --exposure"
+                " (HDU, file, keyword of the header, or seconds: 800s)"
             )
         missing = background is None
         option, keyword = ("background", "BKGRMS") if missing else ("exposure", "EXPTIME")
@@ -240,15 +241,21 @@ def _exposure(
         if not 0 < seconds < float("inf"):
             raise InputError(f"--exposure: the time must be positive, found {text}")
         return seconds, "--exposure"
-    plane = same_shape(layout.part("exposure", options.exposure), layout.data)
+    try:
+        plane = same_shape(layout.part("exposure", options.exposure), layout.data)
+    except InputError:
+        plane = None
+        if layout.data.number(text) is None:
+            raise
     if plane is not None:
         return plane.array, plane.short
-    keyword = layout.data.number("EXPTIME")
+    name = text or "EXPTIME"
+    keyword = layout.data.number(name)
     if keyword and keyword[1] <= 0:
         raise InputError(
-            f"{layout.data.label}: EXPTIME must be positive, found {keyword[1]:g}: give --exposure"
+            f"{layout.data.label}: {name} must be positive, found {keyword[1]:g}: give --exposure"
         )
-    return (keyword[1], f"EXPTIME of {layout.data.short}") if keyword else (None, "")
+    return (keyword[1], f"{name} of {layout.data.short}") if keyword else (None, "")
 
 
 def _number(text: str) -> float | None:

@@ -48,8 +48,8 @@ COLUMNS = (
     Column("reasons", "codes of what is doubted, or none", kind="text", keyword="QREASONS"),
     Column("score", "probability that theta_e is off by > 10 %", keyword="QSCORE"),
     Column("flags", "sum of what is doubted or was noticed, 0 for nothing", kind="integer"),
-    Column("ra", "right ascension of the macro-model's centre", "deg"),
-    Column("dec", "declination of the macro-model's centre", "deg"),
+    Column("ra", "right ascension of the macro-model's centre", "deg", keyword="LENSRA"),
+    Column("dec", "declination of the macro-model's centre", "deg", keyword="LENSDEC"),
     Column("theta_e", "radius of the circle of mean kappa 1", "arcsec", keyword="THETAE"),
     Column("theta_e_err", "its error", "arcsec", keyword="THETAEER"),
     Column(
@@ -155,15 +155,4 @@ def values_of(lens: Lens, product: Product) -> dict[str, Any]:
     values["flags"] = sum(1 << bit for bit, is_set in enumerate(set_) if is_set)
     rows, columns = product.image_grid.shape
     values |= {"n_x": columns, "n_y": rows, "pixel_scale": product.image_grid.spacing}
-    return values | _position(product)
-
-
-def _position(product: Product) -> dict[str, float]:
-    """Sky coordinates of the macro-model's centre, where the frame has them."""
-    if product.wcs is None or not product.wcs.has_celestial:
-        return {}
-    macro = product.stages.get("macro", {})
-    x, y = (macro.get(f"center_{axis}", 0.0) for axis in "xy")
-    column, row = product.image_grid.to_index(x, y)
-    ra, dec = product.wcs.celestial.pixel_to_world_values(float(column), float(row))
-    return {"ra": float(ra), "dec": float(dec)}
+    return values

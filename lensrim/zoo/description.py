@@ -118,14 +118,21 @@ def read_structure(path: Path) -> tuple[dict[str, tuple[list[int], str]], dict[s
     return tensors, header
 
 
-def beyond(observation: "Observation") -> Iterator[str]:
-    """Says whether the packaged machine takes an observation, as far as can be told unfitted."""
+def beyond(observation: "Observation", *, cut: bool) -> Iterator[str]:
+    """Says whether the packaged machine takes an observation, as far as can be told unfitted.
+
+    Arguments:
+        observation: As it was read.
+        cut: Whether a part of it will be cut out, the side of which only a fit tells.
+    """
     from ..lensing.fwhm import fwhm_of
 
     card = cards().get(DEFAULT)
     if card is None:
         return
-    found = {"side": float(max(observation.shape)), "fwhm": fwhm_of(observation.psf)}
+    found = {"fwhm": fwhm_of(observation.psf)}
+    if not cut:
+        found = {"side": float(max(observation.shape)), **found}
     outside = [
         f"{NAMES[key]} is {value:.3g}, beyond {_range(card.valid.get(key))}"
         for key, value in found.items()
@@ -135,7 +142,8 @@ def beyond(observation: "Observation") -> Iterator[str]:
         said = "; ".join(outside)
         yield f"the machine {card.name} (--stage final) is not for this frame: {said}"
     else:
-        yield f"the machine {card.name} takes such a frame, if it is asked for (--stage final)"
+        what = f"a cut-out of {_range(card.valid.get('side'))} pixels" if cut else "such a frame"
+        yield f"the machine {card.name} takes {what}, if it is asked for (--stage final)"
 
 
 def _range(given: Any) -> str:

@@ -130,7 +130,7 @@ def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) 
         catalogue("--help")
     shown = capsys.readouterr().out
     examples = re.findall(r"\$ lensrim catalogue (.*)", shown)
-    assert len(examples) == 7
+    assert len(examples) == 8
     for words in examples:
         assert parse(shlex.split(words))
 

@@ -118,7 +118,7 @@ def test_info_of_a_large_frame(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert "finds the lens near the middle of the frame" in shown
     assert "more than 120 along a side (--bin)" in shown
     assert "HDU 4     MASK         200 x 210 bytes          mask" in shown
-    assert "not for this frame: side of the frame [pixel] is 210, beyond 48-96" in shown
+    assert "the machine third takes a cut-out of 48-96 pixels, if it is asked for" in shown
     assert "with --zeropoint: magnitudes" in shown
 
 

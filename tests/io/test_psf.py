@@ -131,7 +131,8 @@ def test_offset_ignores_wings_and_flat_tops():
 @pytest.mark.parametrize(
     ("psf", "message"),
     [
-        (np.ones((4, 5)), "odd sides.* found 4 x 5: resample"),
+        (np.ones((4, 5)), r"odd sides.* found 4 x 5 with the star off by \+0.00 in y: resample"),
+        (stamp(15, 1.5, x=0.5)[:, 1:], r"found 15 x 14 with the star off by [+-]0.00 in x"),
         (np.ones((3, 5, 5)), r"one 2-D stamp, found shape \(3, 5, 5\)"),
         (np.zeros((5, 5)), "positive sum, found 0"),
         (-stamp(5, 1.0), "positive sum, found -1"),
@@ -142,6 +143,16 @@ def test_offset_ignores_wings_and_flat_tops():
 def test_unfit_stamps_are_refused(psf: np.ndarray, message: str):
     with pytest.raises(InputError, match=f"^psf.fits: the PSF must .*{message}"):
         normalized(psf, where="psf.fits")
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(1, None), slice(None, -1)])
+@pytest.mark.parametrize("columns", [slice(None), slice(1, None), slice(None, -1)])
+def test_of_even_sides_the_star_is_made_the_middle(rows: slice, columns: slice):
+    whole = stamp(15, 1.5, x=0.1)
+    found = normalized(whole[rows, columns], where="psf")
+    rows, columns = (slice(None) if s == slice(None) else slice(1, -1) for s in (rows, columns))
+    expected = whole[rows, columns]
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-12)
 
 
 def test_centring_is_judged_in_pixels_of_the_image():

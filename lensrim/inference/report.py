@@ -124,7 +124,7 @@ def build_product(
         dict(stated.cards)
         | _magnitudes(observation, result, stated.cards)
         | _masses(redshifts, theta_e)
-        | _position(observation, p)
+        | position_of(observation, p)
     )
     shape = grid.shape
     return Product(
@@ -225,8 +225,8 @@ def _magnitudes(
     return found
 
 
-def _position(observation: Observation, p: Mapping[str, float]) -> dict[str, tuple[Any, str]]:
-    """Where the macro-model's centre is: in the frame, in the image of the file, on the sky."""
+def position_of(observation: Observation, p: Mapping[str, float]) -> dict[str, tuple[Any, str]]:
+    """Says where the macro-model's centre is: in the frame, in the file's image, on the sky."""
     x, y = p["center_x"], p["center_y"]
     column, row = (float(index) for index in observation.grid.to_index(x, y))
     place = observation.to_file(column, row)

@@ -23,6 +23,7 @@ from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reconstruct import Reconstruction, reconstruct
 from lensrim.inference.search import search
 from lensrim.inference.summary import summary_of
+from lensrim.io.read import read_observation
 
 OPTIONS = ReconstructOptions(lens_light="none", z_lens=0.3, z_source=1.5)
 
@@ -234,8 +235,21 @@ def test_samples_are_kept_if_wanted(run: Run):
     for number in (-1, 1001):
         with pytest.raises(InputError, match="--samples: must be between 0 and 1000, found"):
             replace(OPTIONS, samples=number).check()
-    with pytest.raises(InputError, match="--samples: needs errors, found --samples 3 and"):
-        replace(OPTIONS, samples=3, errors=False).check()
+
+
+def test_the_place_of_the_lens_is_given(run: Run, root: Path):
+    value, grid = run.result.product.value, run.result.product.image_grid
+    column, row = grid.to_index(value("MACROX"), value("MACROY"))
+    assert (value("LENSX"), value("LENSY")) == pytest.approx((column, row))
+    assert value("LENSRA") is None
+    whole = read_observation(root / "data" / "ring.fits")
+    part = whole.cutout((40, 30), (41, 41)).binned(2)
+    found = {
+        key: entry[0]
+        for key, entry in report.position_of(part, {"center_x": 0.2, "center_y": -0.1}).items()
+    }
+    sky = whole.wcs.celestial.pixel_to_world_values(found["LENSX"], found["LENSY"])
+    np.testing.assert_allclose((found["LENSRA"], found["LENSDEC"]), sky, atol=1e-9)
 
 
 def test_what_is_detected_is_given(run: Run):

@@ -125,6 +125,17 @@ def test_rates_in_electrons_are_understood(parts: dict, write: Callable, unit: s
     assert read_observation(write(parts), options).noise_kind == "background+exposure"
 
 
+@pytest.mark.parametrize("name", ["EXPTIME", "TEXPOSED"])
+def test_the_exposure_may_be_a_keyword(parts: dict, write: Callable, name: str):
+    parts["SCI"][1][name] = 100.0
+    found = read_observation(write(parts), ReadOptions(background=0.1, exposure=name))
+    other = read_observation(write(parts, "b.fits"), ReadOptions(background=0.1, exposure="100s"))
+    np.testing.assert_array_equal(found.sigma, other.sigma)
+    assert any(f"exposure from {name} of" in note for note in found.notes)
+    with pytest.raises(InputError, match=r"EXPOSED.*no such file, nor an HDU"):
+        read_observation(write(parts, "c.fits"), ReadOptions(background=0.1, exposure="EXPOSED"))
+
+
 @pytest.mark.parametrize("unit", ["electron", "MJy/sr", "counts/s", "ELECTRONS", "Jy"])
 def test_other_units_are_refused(parts: dict, write: Callable, unit: str):
     parts["SCI"][1].update(BUNIT=unit, BKGRMS=0.1, EXPTIME=100.0)

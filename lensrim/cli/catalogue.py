@@ -55,7 +55,7 @@ class Catalogue:
     Very many, in batches on a GPU; those of no good answer are searched for:
     $ lensrim catalogue 'obs/*.fits' --search quick --stage rim --device cuda --workers 16
 
-    Faster, with no errors, which take a second of a core a lens:
+    Faster, with neither errors nor pictures:
     $ lensrim catalogue 'obs/*.fits' --search quick --stage rim --no-errors --no-pictures
 
     On a Dask cluster, and once more what failed:

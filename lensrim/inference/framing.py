@@ -111,8 +111,8 @@ def cut(
         side = side if size is not None else max(12, round(found / scale))
     if center is not None or max(h, w) > side:
         side = min(side, max(h, w))
+        column, row = observation.to_file(*middle)
         observation = observation.cutout(middle, (side, side))
-        column, row = (b * c + (b - 1) / 2 + c0 for c, c0 in zip(middle, (x0, y0), strict=True))
         notes.append(f"cut out to {side * scale:.2f} arcsec about pixel ({column:.0f}, {row:.0f})")
     if bin is None:
         bin = bin_of(max(observation.shape), measure_fwhm(observation.psf))

@@ -22,7 +22,7 @@ PLACES = 300
 """Pixels of the arcs whose images are counted, at most about."""
 
 FAINT = 0.05
-"""Brightness of a source below which it is not measured, relative to its peak."""
+"""Brightness of the arcs below which their images are not counted, relative to their peak."""
 
 
 def sectors_of(scene: Scene, arcs: Mask, center: tuple[float, float]) -> float:

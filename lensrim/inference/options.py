@@ -1,6 +1,7 @@
 """The options of a reconstruction, and what is impossible of them."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args, get_type_hints
 
 import torch
@@ -74,7 +75,7 @@ class ReconstructOptions:
 
     errors: bool = True
     """Whether errors are stated, and what needs a posterior besides: magnification and flux of the
-    source. They take a second of a core."""
+    source. To find them takes about half a second of a core."""
 
     samples: int = 0
     """Samples of the posterior of mass and source that the product holds."""
@@ -103,7 +104,7 @@ class ReconstructOptions:
                     f"{found!r}; change it"
                 )
         for name in ("seed", "samples"):
-            if isinstance(found := getattr(self, name), bool) or not isinstance(found, int):
+            if isinstance(found := getattr(self, name), bool) or not isinstance(found, Integral):
                 raise InputError(f"--{name}: must be a whole number, found {found!r}; change it")
         if (self.z_lens is None) != (self.z_source is None):
             raise InputError("--z-lens and --z-source: both or neither must be given")

@@ -125,7 +125,9 @@ def posterior_of(
         system = SourceSystem.of(scene, MacroState(p[None], prior, none, none), view)
         mass, shifted, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
-        detected = source > DETECTED * scatter.square().sum(0).sqrt()
+        std = scatter.square().sum(0).sqrt()
+        # beyond the disc of the prior nothing is known, and no error stands for it
+        detected = (std > 1e-3 * std.max()) & (source > DETECTED * std)
         numbers = of_the_source(view, source, detected, shifted, responses, scatter)
         if sheet is not None:
             t = _along(result.sheet, mass)

@@ -66,7 +66,7 @@ def build_product(
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     sheet, native = result.sheet, observation.bin**2
-    stated = Stated(sheet.slope)
+    stated = Stated(sheet.slope if math.isfinite(sheet.slope) else p["gamma"])
     if errors:
         stated = stated_of(scene, result, state, prior, samples=samples, seed=seed, native=native)
     symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
@@ -231,15 +231,15 @@ def position_of(observation: Observation, p: Mapping[str, float]) -> dict[str, t
     column, row = (float(index) for index in observation.grid.to_index(x, y))
     place = observation.to_file(column, row)
     found: dict[str, tuple[Any, str]] = {
-        "MACROX": (x, "[arcsec] centre of mass from the frame's, along columns"),
-        "MACROY": (y, "[arcsec] centre of mass from the frame's, along rows"),
+        "MACROX": (x, "[arcsec] centre of mass off the frame's, in x"),
+        "MACROY": (y, "[arcsec] centre of mass off the frame's, in y"),
         "LENSX": (place[0], "its column in the file's image, from 0"),
         "LENSY": (place[1], "its row in the file's image, from 0"),
     }
     if observation.wcs is not None and observation.wcs.has_celestial:
-        ra, dec = observation.wcs.celestial.pixel_to_world_values(column, row)
-        found["LENSRA"] = float(ra), "[deg] its right ascension"
-        found["LENSDEC"] = float(dec), "[deg] its declination"
+        sky = observation.wcs.celestial.pixel_to_world(column, row).icrs
+        found["LENSRA"] = float(sky.ra.deg), "[deg] its right ascension (ICRS)"
+        found["LENSDEC"] = float(sky.dec.deg), "[deg] its declination (ICRS)"
     return found
 
 

@@ -22,11 +22,14 @@ from scipy.ndimage import gaussian_filter
 from .answer import Answer
 from .lens_light import Array
 from .macro import NAMES, MacroPrior, MacroState
-from .multiplicity import FAINT, Mask, multiply_imaged, sectors_of
+from .multiplicity import Mask, multiply_imaged, sectors_of
 from .scene import Scene
 
 Candidate = tuple[float, float]
 """Einstein radius [arcsec] and log-evidence of a macro-model that a search ended with."""
+
+FAINT = 0.05
+"""Brightness of a source below which it is not measured, relative to its peak."""
 
 ANOTHER = 0.05
 """Difference of Einstein radii above which a candidate is another minimum."""

@@ -96,6 +96,13 @@ class Layout:
                 return file.plane(_only(file, role), self._window(role))
         return None
 
+    def is_there(self, reference: str) -> bool:
+        """Whether a reference names an HDU of the main file, or a file."""
+        if self.main.find(reference) is not None:
+            return True
+        base = self.folder or self.main.path.parent
+        return _existing(split_reference(reference)[0], base, option="reference") is not None
+
     def _named(self, role: str, reference: str) -> Plane:
         """Reads what ``--<role> reference`` names."""
         found = self.main.find(reference)

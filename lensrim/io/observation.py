@@ -34,7 +34,7 @@ class Observation:
     Arguments:
         image: Data, with shape :math:`(H, W)`.
         sigma: Standard deviation of the noise, with shape :math:`(H, W)`, positive on used pixels.
-        psf: PSF with odd sides, on the image's pixels.
+        psf: PSF, its star on the middle pixel, on the image's pixels.
         mask: True where a pixel is used, with shape :math:`(H, W)`.
         pixel_scale: Side of a pixel [arcsec].
         psf_kind: ``"effective"`` (the pixel response is in the PSF) or ``"optical"`` (it is not).

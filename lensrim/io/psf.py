@@ -27,7 +27,8 @@ from lensrim.errors import InputError
 CENTERING = 0.5  # largest distance of the core from the middle of the stamp [pixel]
 
 BETWEEN = 0.25
-"""How far a star may be off the pixel that is made the middle of a stamp of even sides."""
+"""How far the core may be off the pixel that is made the middle of a stamp of even sides [pixel of
+the image, if that is larger than one of the stamp]. What is left of it misplaces the source."""
 
 
 def normalized(
@@ -60,12 +61,12 @@ def normalized(
     if peak > 0 and not 1e-100 < peak < 1e100:
         # by a power of two: the sums and squares below would be beyond doubles
         stamp = np.ldexp(stamp, -int(np.frexp(peak)[1]))
+    stamp = _odd(stamp, where, oversampling)
     total = float(stamp.sum())
     if not total > 1e-10 * np.abs(stamp).sum():
         raise InputError(
             f"{where}: the PSF must have a positive sum, found {total:g}: give another --psf"
         )
-    stamp = _odd(stamp, where)
     dx, dy = center_offset(stamp)
     dx, dy = (round(d / oversampling, 4) + 0.0 for d in (dx, dy))
     if np.hypot(dx, dy) > CENTERING:
@@ -73,24 +74,28 @@ def normalized(
             f"{where}: the PSF must be centred on its middle pixel to {CENTERING} pixel, found"
             f" its core off by {dx:+.2f} in x and {dy:+.2f} in y: shift or recut it"
         )
-    return stamp / stamp.sum()
+    return stamp / total
 
 
-def _odd(stamp: Float64[np.ndarray, "n m"], where: str) -> Float64[np.ndarray, "p q"]:
+def _odd(
+    stamp: Float64[np.ndarray, "n m"], where: str, oversampling: int
+) -> Float64[np.ndarray, "p q"]:
     """Leaves out the first or last row and column of even sides, so that the star is central.
 
     Raises:
         InputError: If the star lies between pixels.
     """
+    if all(side % 2 for side in stamp.shape) or not (stamp > 0).any():
+        return stamp
     found = "{} x {}".format(*stamp.shape)
     for axis, off in enumerate(reversed(center_offset(stamp))):
         if stamp.shape[axis] % 2 == 0:
             # without the last one the middle is half a pixel below, without the first one above
-            if abs(abs(off) - 0.5) > BETWEEN:
+            if abs(abs(off) - 0.5) > BETWEEN * oversampling:
                 raise InputError(
                     f"{where}: the PSF must have odd sides, or its star on a pixel beside the"
                     f" middle of even ones, found {found} with the star off by {off:+.2f} in"
-                    f" {'yx'[axis]}: resample it on an odd grid"
+                    f" {'yx'[axis]}: {'resample' if abs(off) < 0.5 else 'recut'} it on an odd grid"
                 )
             keep = slice(1, None) if off > 0 else slice(None, -1)
             stamp = stamp[keep] if axis == 0 else stamp[:, keep]

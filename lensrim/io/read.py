@@ -4,6 +4,7 @@ Every part is found (:mod:`lensrim.io.layout`), checked against the image, and b
 form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
 """
 
+import re
 from math import ceil
 from pathlib import Path
 
@@ -229,6 +230,10 @@ def _rescaled(
     return sigma, found.factor, found.growth, found.notes()
 
 
+_KEYWORD = re.compile(r"(?!COMMENT|HISTORY)[A-Z][A-Z0-9_-]{0,7}")
+"""What may be a keyword of a header."""
+
+
 def _exposure(
     layout: Layout, options: ReadOptions
 ) -> tuple[Float64[np.ndarray, "h w"] | float | None, str]:
@@ -241,15 +246,13 @@ def _exposure(
         if not 0 < seconds < float("inf"):
             raise InputError(f"--exposure: the time must be positive, found {text}")
         return seconds, "--exposure"
-    try:
+    name = "EXPTIME"
+    if _KEYWORD.fullmatch(text) and not layout.is_there(text) and layout.data.keyword(text):
+        name = text
+    else:
         plane = same_shape(layout.part("exposure", options.exposure), layout.data)
-    except InputError:
-        plane = None
-        if layout.data.number(text) is None:
-            raise
-    if plane is not None:
-        return plane.array, plane.short
-    name = text or "EXPTIME"
+        if plane is not None:
+            return plane.array, plane.short
     keyword = layout.data.number(name)
     if keyword and keyword[1] <= 0:
         raise InputError(
@@ -283,6 +286,9 @@ def psf_of(
             " of its pixels along a pixel of the image"
         )
     psf = normalized(plane.array, where=plane.label, oversampling=factor)
+    if psf.shape != plane.array.shape:
+        sizes = [f"{n} x {m}" for n, m in (plane.array.shape, psf.shape)]
+        notes.append(f"PSF: {plane.short} cut from {sizes[0]} to {sizes[1]}: its star is central")
     total = float(plane.array.sum())
     if abs(total - 1) > 0.01:
         notes.append(f"PSF: {plane.short} has the sum {total:.4g}, divided by it")

@@ -46,7 +46,7 @@ COLUMNS = (
     Column("reason", "why it failed", kind="text"),
     Column("quality", "good, doubtful or failed", kind="text", keyword="QUALITY"),
     Column("reasons", "codes of what is doubted, or none", kind="text", keyword="QREASONS"),
-    Column("score", "probability that theta_e is off by > 10 %", keyword="QSCORE"),
+    Column("score", "share of such mocks with theta_e off by > 10 %", keyword="QSCORE"),
     Column("flags", "sum of what is doubted or was noticed, 0 for nothing", kind="integer"),
     Column("ra", "right ascension of the macro-model's centre", "deg", keyword="LENSRA"),
     Column("dec", "declination of the macro-model's centre", "deg", keyword="LENSDEC"),

@@ -82,6 +82,19 @@ def test_the_gradient_is_that_of_the_objective():
         assert float(-gradient[0, i]) == pytest.approx(float(up - down) / 2e-5, rel=2e-3, abs=2e-2)
 
 
+@pytest.mark.parametrize("step", [0.5, 0.25])
+def test_the_core_goes_by_steps_that_shrink_with_the_others(step: float):
+    problem = replace(make_problem(), free_core=True)
+    moves = set()
+    for core in (0.02, 0.05, 0.1, 0.2):
+        state = make_state(TRUTH)
+        state.hyper[:, 3] = math.log(core)
+        before = problem.tune(state, rounds=4, step=step)
+        moves.add(round(float(before.hyper[0, 3] - math.log(core)) / (step * math.log(4)), 6))
+        assert before.value >= replace(problem, free_core=False).tune(state, rounds=4).value - 0.5
+    assert moves <= {-1.0, 0.0, 1.0} and len(moves) > 1
+
+
 def test_steps_never_lose_and_arrive_at_the_truth():
     problem = make_problem()
     state = problem.tune(make_state(TRUTH + torch.tensor([0.1, *[0.03] * 6, 0.0])))

@@ -248,8 +248,27 @@ def test_the_place_of_the_lens_is_given(run: Run, root: Path):
         key: entry[0]
         for key, entry in report.position_of(part, {"center_x": 0.2, "center_y": -0.1}).items()
     }
-    sky = whole.wcs.celestial.pixel_to_world_values(found["LENSX"], found["LENSY"])
-    np.testing.assert_allclose((found["LENSRA"], found["LENSDEC"]), sky, atol=1e-9)
+    sky = whole.wcs.celestial.pixel_to_world(found["LENSX"], found["LENSY"]).icrs
+    place = found["LENSRA"], found["LENSDEC"]
+    np.testing.assert_allclose(place, (sky.ra.deg, sky.dec.deg), atol=1e-9)
+
+
+def test_comments_are_read_whole(run: Run):
+    for key, (value, comment) in run.result.product.header.items():
+        assert isinstance(value, str) or len(comment) <= 47, key
+
+
+def test_errors_may_be_left_out(run: Run):
+    args, options = run.built
+    product = report.build_product(*args, **options | {"errors": False})
+    whole = run.result.product
+    assert {*whole.header} - {*product.header} >= {"MAGTOT", "FLUXSRC", "THETAEER", "ERRDOF"}
+    assert {*whole.image_maps} - {*product.image_maps} == {"KAPPA_STD"}
+    assert product.value("THETAE") == whole.value("THETAE")
+    assert "MAGSRC" not in product.header and product.value("MAGLENS") == whole.value("MAGLENS")
+    seconds = dict.fromkeys(("lens light", "search", "source", "report"), 1.0)
+    summary = summary_of(report.timed(product, seconds), ())
+    assert "nan" not in summary and "magnification" not in summary
 
 
 def test_what_is_detected_is_given(run: Run):

@@ -155,6 +155,18 @@ def test_of_even_sides_the_star_is_made_the_middle(rows: slice, columns: slice):
     np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-12)
 
 
+def test_even_sides_are_judged_in_pixels_of_the_image():
+    between = stamp(41, 4.0, x=0.5)[:, 1:]
+    with pytest.raises(InputError, match="the star off by"):
+        normalized(between, where="psf")
+    assert normalized(between, where="psf", oversampling=4).shape == (41, 39)
+
+
+def test_a_star_far_from_the_middle_of_even_sides_is_recut():
+    with pytest.raises(InputError, match=r"off by -2.48 in x: recut it"):
+        normalized(stamp(15, 1.5)[:, 5:], where="psf")
+
+
 def test_centring_is_judged_in_pixels_of_the_image():
     psf = stamp(41, 4.0, x=1.2)
     assert normalized(psf, where="psf", oversampling=3).sum() == pytest.approx(1)

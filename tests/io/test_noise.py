@@ -133,9 +133,8 @@ def test_the_exposure_may_be_a_keyword(parts: dict, write: Callable, name: str):
     np.testing.assert_array_equal(found.sigma, other.sigma)
     assert any(f"exposure from {name} of" in note for note in found.notes)
     parts["EXPTIME"] = (np.full(parts["SCI"][0].shape, 50.0), {})
-    both = read_observation(
-        write(parts, "d.fits"), ReadOptions(background=0.1, exposure="EXPTIME")
-    )
+    options = ReadOptions(background=0.1, exposure="EXPTIME")
+    both = read_observation(write(parts, "d.fits"), options)
     assert both.sigma.max() > found.sigma.max()  # an HDU comes before a keyword
     parts["EXPTIME"] = (np.ones((7, 7)), {})
     with pytest.raises(InputError, match=r"EXPTIME.* 7 x 7"):

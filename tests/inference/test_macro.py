@@ -93,7 +93,7 @@ def test_the_core_goes_by_steps_that_shrink_with_the_others(step: float):
         before = problem.tune(state, rounds=4, step=step)
         moves.add(round(float(before.hyper[0, 3] - math.log(core)) / (step * math.log(4)), 6))
         assert before.value >= replace(problem, free_core=False).tune(state, rounds=4).value - 0.5
-    assert moves <= {-1.0, 0.0, 1.0} and len(moves) > 1
+    assert moves == {1.0}  # the source is a Gaussian: it has no cusp
 
 
 def test_steps_never_lose_and_arrive_at_the_truth():

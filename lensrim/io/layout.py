@@ -96,12 +96,22 @@ class Layout:
                 return file.plane(_only(file, role), self._window(role))
         return None
 
-    def is_there(self, reference: str) -> bool:
-        """Whether a reference names an HDU of the main file, or a file."""
-        if self.main.find(reference) is not None:
-            return True
-        base = self.folder or self.main.path.parent
-        return _existing(split_reference(reference)[0], base, option="reference") is not None
+    def is_there(self, role: str, reference: str) -> bool:
+        """Whether ``--<role> reference`` names an HDU of the main file, or a file.
+
+        Raises:
+            InputError: If it names two files.
+        """
+        found = self.main.find(reference) is not None
+        return found or self._file(role, split_reference(reference)[0]) is not None
+
+    def _file(self, role: str, name: str) -> Path | None:
+        """Returns the file that ``--<role>`` names, here or beside the observation."""
+        return _existing(name, self._base, option=f"--{role}")
+
+    @property
+    def _base(self) -> Path:
+        return self.folder or self.main.path.parent
 
     def _named(self, role: str, reference: str) -> Plane:
         """Reads what ``--<role> reference`` names."""
@@ -109,12 +119,11 @@ class Layout:
         if found is not None:
             return self.main.plane(found, self._window(role))
         name, hdu = split_reference(reference)
-        base = self.folder or self.main.path.parent
-        path = _existing(name, base, option=f"--{role}")
+        path = self._file(role, name)
         if path is None:
             if _SUFFIX.search(name) or "/" in name or hdu is not None:
                 raise InputError(
-                    f"--{role} {reference}: no such file, here or in {base}: check the path"
+                    f"--{role} {reference}: no such file, here or in {self._base}: check the path"
                 )
             raise InputError(
                 f"--{role} {reference}: no such file, nor an HDU of {self.main.path}, which holds"

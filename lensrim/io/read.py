@@ -247,7 +247,8 @@ def _exposure(
             raise InputError(f"--exposure: the time must be positive, found {text}")
         return seconds, "--exposure"
     name = "EXPTIME"
-    if _KEYWORD.fullmatch(text) and not layout.is_there(text) and layout.data.keyword(text):
+    is_keyword = bool(_KEYWORD.fullmatch(text)) and layout.data.keyword(text) is not None
+    if is_keyword and not layout.is_there("exposure", text):
         name = text
     else:
         plane = same_shape(layout.part("exposure", options.exposure), layout.data)

@@ -57,7 +57,7 @@ class Batches:
         number, new = self.number(index)
         path = self._path(number)
         if path is not None and path.exists():
-            return self._turned(self._read(path), index)
+            return self._turned(self._read(path, number), index)
         if self.raw and not new:
             return {}  # it will be in the stock by then
         batch = self._draw(number)
@@ -66,12 +66,30 @@ class Batches:
     def pairs(self, index: int) -> Batch:
         """Makes the lenses of batch number ``index`` without their starts."""
         drawn = self._draw(index)
-        return _pairs(self).render(drawn) if isinstance(drawn, Drawn) else drawn
+        return self._render(drawn, index) if isinstance(drawn, Drawn) else drawn
 
     def _draw(self, number: int) -> Batch | Drawn:
         """Draws the numbers of a new batch, or reads it from the shards."""
-        source = _ingredients(_Key(self))
+        source = _ingredients(_Key(self._of(number)))
         return source.draw(number) if isinstance(source, Pairs) else source(number)
+
+    def _render(
+        self, drawn: Drawn, number: int, device: torch.device = torch.device("cpu")
+    ) -> Batch:
+        """Makes the maps of the numbers of a batch."""
+        pairs = _ingredients(_Key(self._of(number)))
+        assert isinstance(pairs, Pairs)
+        return pairs.render(drawn, device)
+
+    def _of(self, number: int) -> "Batches":
+        """The same, of the side alone that a batch has."""
+        sides = self.data.sides
+        if len(sides) == 1:
+            return self
+        side, size = sides[number // self.parts % len(sides)], self.batch_size
+        if self.which == "train":
+            size = max(1, size * self.data.shape**2 // side**2)
+        return replace(self, data=replace(self.data, shape=side, larger=()), batch_size=size)
 
     def finish(
         self, batch: Batch | Drawn, index: int, device: torch.device = torch.device("cpu")
@@ -88,16 +106,17 @@ class Batches:
         number, _ = self.number(index)
         path = self._path(number)
         if not batch and path is not None and path.exists():
-            return self._turned(to_device(self._read(path), device), index)
+            return self._turned(to_device(self._read(path, number), device), index)
         if not batch:  # of a training that goes on without its stock
             batch = to_device(self._draw(number), device)
         if isinstance(batch, Drawn):
-            batch = _pairs(self).render(batch, device)
+            batch = self._render(batch, number, device)
         done = with_start(batch, number)
         if path is None:
             return done if self.data.shards is None else self._turned(done, index)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_weights(path, {k: v.cpu() for k, v in done.items()}, self._described)
+        described = self._of(number)._described
+        write_weights(path, {k: v.cpu() for k, v in done.items()}, described)
         return self._turned(done, index)
 
     def number(self, index: int) -> tuple[int, bool]:
@@ -136,12 +155,13 @@ class Batches:
             described["haloes"] = [_digest_of(self.data.haloes), self.data.halo_share]
         return described if self.data.shards is None else {**described, "shards": True}
 
-    def _read(self, path: Path) -> dict[str, Tensor]:
+    def _read(self, path: Path, number: int) -> dict[str, Tensor]:
         """Reads a batch of the stock."""
         batch, header = read_weights(path)
-        if header != self._described:
+        described = self._of(number)._described
+        if header != described:
             raise InputError(
-                f"{path}: the stock must be that of the recipe, {self._described}, found "
+                f"{path}: the stock must be that of the recipe, {described}, found "
                 f"{header}; give another folder"
             )
         return batch
@@ -160,14 +180,7 @@ class _Key:
         return isinstance(other, _Key) and other.text == self.text
 
 
-def _pairs(batches: Batches) -> Pairs:
-    """Returns the maker of those that are drawn."""
-    pairs = _ingredients(_Key(batches))
-    assert isinstance(pairs, Pairs)
-    return pairs
-
-
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _ingredients(key: _Key) -> Pairs | StoredPairs:
     batches, data = key.batches, key.batches.data
     if data.shards is not None and batches.which == "train":

@@ -39,6 +39,8 @@ class DataConfig:
         psfs: Folder of FITS stamps of PSFs; analytic ones only by default.
         duplicates: Which stamps show the same galaxy.
         shape: Side of the images [pixels].
+        larger: Sides of larger images, with which batches of ``shape`` take turns; a training
+            batch of these holds as many lenses as have the pixels of one of ``shape``.
         seed: Seed of the sequence of batches.
         stock: Folder that keeps the first ``stocked`` batches; they are used again and again,
             mirrored and turned at random. To make a batch costs more than to train on it.
@@ -58,6 +60,7 @@ class DataConfig:
     psfs: str | None = None
     duplicates: Duplicates | None = None
     shape: int = 64
+    larger: tuple[int, ...] = ()
     seed: int = 0
     stock: str | None = None
     stocked: int = 1000
@@ -74,10 +77,22 @@ class DataConfig:
                 "that are to be haloes"
             )
         check_numbers(self, shape=16, seed=0, stocked=1, reuse=1)
+        if any(side <= self.shape for side in self.larger):
+            raise InputError(
+                f"larger: must be above shape, {self.shape} pixels, found {min(self.larger)}; "
+                "let shape be the smallest"
+            )
+        if self.larger and self.shards is not None:
+            raise InputError("larger: cannot be had from shards, which have one shape; remove one")
         if self.reuse > 1 and self.stock is None:
             raise InputError(
                 f"reuse: needs a stock, found {self.reuse} without one; name a folder, or leave it"
             )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the images [pixels], in the order in which batches have them."""
+        return (self.shape, *self.larger)
 
     def read(
         self, which: str

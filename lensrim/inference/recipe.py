@@ -152,6 +152,8 @@ class Recipe:
         data |= {"galaxies": self.data.galaxies is not None, "psfs": self.data.psfs is not None}
         if self.data.shards is not None:
             data["shards"] = True
+        if self.data.larger:
+            data["larger"] = self.data.larger
         if self.data.halo_share:
             data |= {"haloes": self.data.haloes is not None, "halo_share": self.data.halo_share}
         said = {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}

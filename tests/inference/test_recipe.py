@@ -152,6 +152,32 @@ def test_a_stock_grows_by_a_batch_every_few_steps(tmp_path: Path):
     assert torch.equal(turned["amplitude"], first["amplitude"])
 
 
+def test_batches_of_several_sides_take_turns(tmp_path: Path):
+    data = DataConfig(shape=32, larger=(48,), stock=str(tmp_path / "stock"), stocked=4)
+    raw = Batches(data, "train", 5, 0, raw=True)
+    made = [raw.finish(raw(i), i) for i in range(4)]
+    # as many lenses as have as many pixels
+    assert [tuple(b["image"].shape) for b in made] == [(5, 1, 32, 32), (2, 1, 48, 48)] * 2
+    assert [tuple(b["source"].shape[-2:]) for b in made] == [(32, 32), (48, 48)] * 2
+    for i in range(4, 10):  # from the stock
+        number, new = raw.number(i)
+        assert not new and raw(i)["image"].shape == made[number]["image"].shape
+    validation = Batches(data, "validation", 2, 0)
+    assert [validation.pairs(i)["image"].shape[-1] for i in range(2)] == [32, 48]
+    alone = Batches(DataConfig(shape=48), "train", 2, 0)
+    pairs = Batches(data, "train", 5, 0).pairs(1)
+    assert all(torch.equal(value, pairs[name]) for name, value in alone.pairs(1).items())
+
+
+def test_sides_of_a_recipe_are_checked():
+    with pytest.raises(InputError, match=r"larger: must be above shape, 64 pixels, found 48"):
+        DataConfig(larger=(128, 48))
+    with pytest.raises(InputError, match=r"larger: cannot be had from shards"):
+        DataConfig(larger=(128,), shards="folder")
+    identity = Recipe(data=DataConfig(larger=(128,))).identity()
+    assert identity["data"]["larger"] == (128,) and "larger" not in Recipe().identity()["data"]
+
+
 def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = DataConfig(shape=32, stock=str(tmp_path / "stock"), stocked=2)
     batches = Batches(data, "train", 2, 0)

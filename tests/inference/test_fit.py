@@ -1,5 +1,6 @@
 """The fit of the macro-model: where it begins, and when it is made once more."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,6 @@ from lensrim.inference.fit import (
     STEADY,
     SURPRISE,
     WAYS,
-    Fit,
     Fitted,
     Fitter,
     is_steady,
@@ -91,14 +91,32 @@ def test_chi2_is_that_in_the_noise_of_the_sky(scene: Scene, begun: list[int]):
 
 def test_the_best_is_of_the_highest_evidence_and_a_number(scene: Scene, begun: list[int]):
     one = fitter(scene)(0).best
-
-    def worth(value: float) -> Fit:
-        values = torch.full_like(one.candidates.value, value)
-        return replace(one, candidates=replace(one.candidates, value=values))
-
-    fits = tuple(worth(v) for v in (np.nan, -5.0, -3.0))
+    fits = tuple(replace(one, evidence=v) for v in (-math.inf, -5.0, -3.0))
     assert Fitted(fits, (), ()).best is fits[2]
     assert Fitted(fits[:2], (), ()).best is fits[1]
+
+
+def test_answers_are_judged_in_one_noise_and_with_the_light_that_suits_them(
+    scene: Scene, begun: list[int]
+):
+    own, fit = fitter(scene, has_light=True), fitter(scene)(0).best
+    noisy = replace(scene, structure=0.5 * scene.frame.sigma)
+    bright = replace(scene, light=replace(scene.light, templates=3 * scene.light.templates))
+    wrong = replace(fit.state, p=fit.state.p + torch.eye(8)[:1].to(fit.state.p) * 0.4)
+    coarse = replace(fit.stage, modes=4)
+    others = [
+        replace(fit, scene=noisy),
+        replace(fit, scene=bright),
+        replace(fit, stage=coarse),
+    ]
+    for other in others:
+        one, two, three = own.judged((other, fit, fit))
+        # all are of one mass, and are judged alike, whatever they were fitted with
+        assert one.evidence == pytest.approx(two.evidence, abs=0.5)
+        assert two.evidence == three.evidence
+    one, two = own.judged((replace(fit, state=wrong), fit))
+    assert one.evidence < two.evidence - 5
+    assert Fitted((one, two), (), ()).best is two
 
 
 def test_light_and_arcs_are_fitted_in_turn_until_the_mass_is_steady(

@@ -11,6 +11,7 @@ from .._weights import read_weights, replacing, write_weights
 from ..errors import InputError
 from ..training.folder import BEST, HISTORY
 from .machine import SIDE, VALID
+from .plan import HUGE
 from .recipe import read_recipe
 
 CURVE = (
@@ -56,11 +57,13 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
             f"{recipe}: must be the recipe of {training / BEST}, found another {differ[0]}; give "
             "the one that it was trained with"
         )
-    side = float(described.data.shape)
+    sides = described.data.sides
     # Radii follow the frame, as the population's do.
     valid = {key: list(pair) for key, pair in VALID.items()}
     for key in ("side", "theta_E"):
-        valid[key] = [bound * side / SIDE for bound in valid[key]]
+        low, high = valid[key]
+        valid[key] = [low * min(sides) / SIDE, high * max(sides) / SIDE]
+    valid["side"][1] = min(valid["side"][1], float(HUGE))
     output.mkdir(parents=True, exist_ok=True)
     said = {**header, "valid": valid}
     sha = write_weights(output / f"{name}.safetensors", tensors, said, half=True)
@@ -73,6 +76,7 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
         "real galaxies" if described.data.galaxies else "synthetic galaxies",
         "real PSFs" if described.data.psfs else "analytic PSFs",
         f"{header['step']} steps of {described.train.batch_size} lenses",
+        *(f"as many pixels in frames of {side}" for side in described.data.larger),
     ]
     return card_text(name, sha, ", ".join(data), valid, best["validation_metrics"])
 

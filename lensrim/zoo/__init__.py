@@ -2,22 +2,22 @@
 
 ``cards.toml`` holds a table for each machine, by its name::
 
-    [third]
-    file = "third.safetensors"
+    [fourth]
+    file = "fourth.safetensors"
     sha256 = "..."                 # of the file
     date = "2026-11-26"
     data = "..."                   # what it was trained on
     limits = "..."                 # what it is not for
-    recipe = "third.toml"          # how: beside the file
-    curve = "third.csv"            # errors on validation data against steps
+    recipe = "fourth.toml"          # how: beside the file
+    curve = "fourth.csv"            # errors on validation data against steps
 
-    [third.valid]                  # what it was trained for, from and to
+    [fourth.valid]                  # what it was trained for, from and to
     side = [48, 96]                # of the frame [pixels]
     theta_E = [6.0, 22.0]          # Einstein radius [pixels]
     fwhm = [1.0, 4.0]              # of the PSF [pixels]
     snr = [10.0, 200.0]            # brightest pixel of the arcs over the noise
 
-    [third.accuracy]               # measured, and on what
+    [fourth.accuracy]               # measured, and on what
 
 The weights are safetensors files; their header says what the machine is made of.
 """
@@ -34,7 +34,7 @@ from ..errors import InputError
 
 FOLDER = Path(__file__).parent
 
-DEFAULT = "third"
+DEFAULT = "fourth"
 """The machine that is used where none is named."""
 
 Range = tuple[float, float]

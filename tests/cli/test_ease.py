@@ -118,7 +118,7 @@ def test_info_of_a_large_frame(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert "finds the lens near the middle of the frame" in shown
     assert "more than 120 along a side (--bin)" in shown
     assert "HDU 4     MASK         200 x 210 bytes          mask" in shown
-    assert "the machine third takes a cut-out of 48-96 pixels, if it is asked for" in shown
+    assert "the machine fourth takes a cut-out of 48-160 pixels, if it is asked for" in shown
     assert "with --zeropoint: magnitudes" in shown
 
 
@@ -173,7 +173,7 @@ def test_models(capsys: pytest.CaptureFixture) -> None:
     shown = printed(capsys, "models")
     for card in zoo.cards().values():
         assert f"{card.sha256} (whole)" in shown and card.limits in shown
-        assert re.search(rf"{card.name}\*? .*{card.date} +8.2 +{card.sha256[:12]} +48-96", shown)
+        assert re.search(rf"{card.name}\*? .*{card.date} +8.2 +{card.sha256[:12]} +48-160", shown)
     assert printed(capsys, "models", zoo.DEFAULT) in shown
     # every error of a card is told in words, beside that of its start
     for card in zoo.cards().values():

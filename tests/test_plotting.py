@@ -108,6 +108,26 @@ def test_panels_headline_and_marks() -> None:
     assert [t.get_text() for t in legend.get_texts()] == ["ignored", "neighbours"]
 
 
+@pytest.mark.parametrize(
+    ("model", "stage", "said"),
+    [("macro", "macro", "macro-model, no machine"), ("mine", "rim", "machine mine, stage rim")],
+)
+def test_the_headline_tells_error_and_model(model: str, stage: str, said: str) -> None:
+    product = make_product()
+    given = {"THETAEER": (0.0123, ""), "MODEL": (model, ""), "STAGE": (stage, "")}
+    words = texts(plot_product(replace(product, header={**product.header, **given})))
+    assert "= 1.000 ± 0.012″" in words and said in words.splitlines()
+
+
+def test_legends_cover_no_map() -> None:
+    figure = plot_product(make_product())
+    figure.canvas.draw()
+    legends = [(ax, found) for ax in figure.axes if (found := ax.get_legend())]
+    assert len(legends) == 3
+    for ax, legend in legends:
+        assert legend.get_window_extent().y0 >= ax.get_window_extent().y1
+
+
 def test_arcs_and_model_share_one_scale() -> None:
     axes = plot_product(make_product()).axes
     assert axes[1].images[0].norm is axes[2].images[0].norm

@@ -17,12 +17,15 @@ from ..io.frames import sky_axes
 
 OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="black", alpha=0.65)]
 LEGEND: dict[str, Any] = {
-    "loc": "upper right",
+    "loc": "lower right",
+    "bbox_to_anchor": (1.0, 1.01),  # above the map, not over it
+    "borderaxespad": 0.0,
+    "ncols": 2,
     "fontsize": 9,
     "handlelength": 1.3,
     "facecolor": "black",
     "edgecolor": "none",
-    "framealpha": 0.55,
+    "framealpha": 0.75,
     "labelcolor": "white",
 }
 

@@ -210,7 +210,9 @@ def _write_headline(figure: Figure, product: Product) -> None:
 
     n = int(np.count_nonzero(product.image_maps["MASK"]))
     theta, frame, arc = number("THETAE", ".3f"), number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
-    parts = [rf"$\theta_\mathrm{{E}}$ = {theta}″"] if theta else []
+    error = number("THETAEER", ".3f")
+    spread = f" ± {error}" if error else ""
+    parts = [rf"$\theta_\mathrm{{E}}$ = {theta}{spread}″"] if theta else []
     if frame:
         p_eff = product.value("PEFF")
         expected = "" if number("PEFF", "g") is None else f" (expected {1 - p_eff / n:.2f})"
@@ -219,9 +221,9 @@ def _write_headline(figure: Figure, product: Product) -> None:
         parts.append(rf"$\chi^2_\nu$ = {arc} on the arc ({product.value('NARC')} pixels)")
     gamma = [product.value(key) for key in ("MACROG1", "MACROG2")]
     if None not in gamma:
-        parts.append(rf"$\gamma$ = {np.hypot(*gamma):.3f}")
+        parts.append(f"shear {np.hypot(*gamma):.3f}")
     if magnification := number("MAGTOT", ".1f"):
-        parts.append(rf"$\mu$ = {magnification}")
+        parts.append(f"magnification {magnification}")
     figure.text(0.04, up(0.55), product.name, fontsize=21, fontweight="bold", parse_math=False)
     figure.text(0.04, up(0.9), "     ".join(parts), fontsize=13, color="0.2")
     quality = product.value("QUALITY")
@@ -241,7 +243,8 @@ def _write_headline(figure: Figure, product: Product) -> None:
                 "edgecolor": "none",
             },
         )
-    labels = [str(v) for key in ("MODEL", "STAGE") if (v := product.value(key)) is not None]
-    figure.text(
-        0.98, up(0.9), " · ".join(labels), ha="right", color="0.4", fontsize=10, parse_math=False
-    )
+    model, stage = product.value("MODEL"), product.value("STAGE")
+    said = "macro-model, no machine" if model == "macro" else f"machine {model}, stage {stage}"
+    if model is None:
+        return
+    figure.text(0.98, up(0.9), said, ha="right", color="0.4", fontsize=10, parse_math=False)

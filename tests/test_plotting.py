@@ -98,7 +98,7 @@ def test_panels_headline_and_marks() -> None:
     assert "1.02 on the arc (50 pixels)" in words
     assert "0.050" in words
     assert "quality: good" in words
-    assert "mu" not in words
+    assert "magnification" not in words
     assert {"N", "E"} <= set(words.splitlines())
     residual = figure.axes[3].images[0]
     assert residual.get_clim() == (-4, 4)

@@ -128,7 +128,7 @@ def train(
     say = print if group.leads and not options.quiet else lambda line: None
     say(f"making {recipe.validation.batches} validation batches")
     validated = MadeOnce(
-        lambda i: validation.finish(to_device(validation(i), device), i),
+        lambda i: validation.finish(to_device(validation(i), device), i, device),
         recipe.validation.batches,
     )
     for first in range(0, len(validated), group.size):

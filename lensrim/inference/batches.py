@@ -61,7 +61,7 @@ class Batches:
         if self.raw and not new:
             return {}  # it will be in the stock by then
         batch = self._draw(number)
-        return batch if self.raw else self.finish(batch, index)
+        return batch if self.raw else self.finish(batch, index, torch.device("cpu"))
 
     def pairs(self, index: int) -> Batch:
         """Makes the lenses of batch number ``index`` without their starts."""
@@ -91,9 +91,7 @@ class Batches:
             size = max(1, size * self.data.shape**2 // side**2)
         return replace(self, data=replace(self.data, shape=side, larger=()), batch_size=size)
 
-    def finish(
-        self, batch: Batch | Drawn, index: int, device: torch.device = torch.device("cpu")
-    ) -> dict[str, Tensor]:
+    def finish(self, batch: Batch | Drawn, index: int, device: torch.device) -> dict[str, Tensor]:
         """Makes maps and starts of a batch that came raw, on a device, and puts it into the stock.
 
         Arguments:

@@ -17,6 +17,8 @@ from lensrim.inference.recipe import Recipe, read_recipe
 from lensrim.rim.unroll import Unroll
 from lensrim.training.config import TrainConfig
 
+CPU = torch.device("cpu")
+
 TEXT = """
 [data]
 galaxies = "stamps"
@@ -126,11 +128,11 @@ def test_raw_batches_are_finished_to_the_same(tmp_path: Path):
     half = raw(0)
     assert isinstance(half, Drawn)
     assert not (tmp_path / "stock").exists()
-    done = raw.finish(half, 0)
+    done = raw.finish(half, 0, CPU)
     expected = whole(0)  # from the stock that the other has made
-    again = raw.finish(raw(0), 0)  # nothing is left to do
+    again = raw.finish(raw(0), 0, CPU)  # nothing is left to do
     shutil.rmtree(tmp_path / "stock")
-    remade = raw.finish({}, 0)  # of a training that goes on elsewhere
+    remade = raw.finish({}, 0, CPU)  # of a training that goes on elsewhere
     for name, value in expected.items():
         torch.testing.assert_close(done[name], value, rtol=0, atol=0)
         torch.testing.assert_close(again[name], value, rtol=0, atol=0)
@@ -147,15 +149,15 @@ def test_a_stock_grows_by_a_batch_every_few_steps(tmp_path: Path):
         assert number <= i // 4  # nothing is used before it was made
     assert {number for number, _ in numbers[12:]} == {0, 1, 2}
     assert raw(1) == {}
-    first = raw.finish(raw(0), 0)
-    turned = raw.finish({}, 1)  # made before it was due: read when it is
+    first = raw.finish(raw(0), 0, CPU)
+    turned = raw.finish({}, 1, CPU)  # made before it was due: read when it is
     assert torch.equal(turned["amplitude"], first["amplitude"])
 
 
 def test_batches_of_several_sides_take_turns(tmp_path: Path):
     data = DataConfig(shape=32, larger=(48,), stock=str(tmp_path / "stock"), stocked=4)
     raw = Batches(data, "train", 5, 0, raw=True)
-    made = [raw.finish(raw(i), i) for i in range(4)]
+    made = [raw.finish(raw(i), i, CPU) for i in range(4)]
     # as many lenses as have as many pixels
     assert [tuple(b["image"].shape) for b in made] == [(5, 1, 32, 32), (2, 1, 48, 48)] * 2
     assert [tuple(b["source"].shape[-2:]) for b in made] == [(32, 32), (48, 48)] * 2

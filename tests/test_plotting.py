@@ -110,22 +110,48 @@ def test_panels_headline_and_marks() -> None:
 
 @pytest.mark.parametrize(
     ("model", "stage", "said"),
-    [("macro", "macro", "macro-model, no machine"), ("mine", "rim", "machine mine, stage rim")],
+    [
+        ("macro", "macro", "macro-model"),
+        ("macro", "descent", "macro-model, stage descent"),
+        ("mine", "rim", "machine mine, stage rim"),
+    ],
 )
 def test_the_headline_tells_error_and_model(model: str, stage: str, said: str) -> None:
     product = make_product()
     given = {"THETAEER": (0.0123, ""), "MODEL": (model, ""), "STAGE": (stage, "")}
     words = texts(plot_product(replace(product, header={**product.header, **given})))
     assert "= 1.000 ± 0.012″" in words and said in words.splitlines()
+    given["THETAEER"] = (0.00042, "")
+    words = texts(plot_product(replace(product, header={**product.header, **given})))
+    assert "= 1.00000 ± 0.00042″" in words
 
 
-def test_legends_cover_no_map() -> None:
-    figure = plot_product(make_product())
+@pytest.mark.parametrize("shape", [(20, 20), (30, 24), (20, 40), (40, 20), (60, 20)])
+def test_legends_cover_neither_titles_nor_maps_that_are_wide(shape: tuple[int, int]) -> None:
+    figure = plot_product(make_product(shape))
     figure.canvas.draw()
     legends = [(ax, found) for ax in figure.axes if (found := ax.get_legend())]
     assert len(legends) == 3
     for ax, legend in legends:
-        assert legend.get_window_extent().y0 >= ax.get_window_extent().y1
+        box = legend.get_window_extent()
+        assert not box.overlaps(ax._left_title.get_window_extent())  # pyright: ignore
+        assert (box.y0 >= ax.get_window_extent().y1) == (shape[0] < 1.3 * shape[1])
+
+
+def test_a_long_headline_has_a_line_of_its_own() -> None:
+    product = make_product()
+    given = {
+        "THETAEER": (0.0123, ""),
+        "MAGTOT": (12.3, ""),
+        "MODEL": ("a_machine_for_my_own_instrument", ""),
+        "STAGE": ("descent", ""),
+    }
+    figure = plot_product(replace(product, header={**product.header, **given}))
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.texts]
+    for k, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[k + 1 :])
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
 
 
 def test_arcs_and_model_share_one_scale() -> None:

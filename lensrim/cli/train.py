@@ -136,7 +136,7 @@ def train(
         if first + group.rank < len(validated):
             # Now, that what is wrong with the data is found before the training.
             validated[first + group.rank]
-    say(f"made in {perf_counter() - begun:.0f} s, with all that was read; the training begins")
+    say(f"made in {perf_counter() - begun:.0f} s, with all that was read for them")
     return fit(
         model,
         batches,

@@ -38,7 +38,7 @@ class Batches:
     Arguments:
         data: Where they come from.
         which: Set of galaxies: ``train``, ``validation`` or ``test``.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch; fewer of those in larger frames.
         seed: Seed of the sequence.
         raw: Whether batches come raw where they are not in the stock; :meth:`finish` is then due.
         parts: Batches that a step sees. Those of a new step are all new, so that processes that
@@ -53,7 +53,10 @@ class Batches:
     parts: int = 1
 
     def __call__(self, index: int) -> Batch | Drawn:
-        """Makes a batch, or takes it from the stock; each process reads the ingredients once."""
+        """Makes a batch, or takes it from the stock.
+
+        Each process reads the ingredients once for each size of the frames.
+        """
         number, new = self.number(index)
         path = self._path(number)
         if path is not None and path.exists():
@@ -70,23 +73,30 @@ class Batches:
 
     def _draw(self, number: int) -> Batch | Drawn:
         """Draws the numbers of a new batch, or reads it from the shards."""
-        source = _ingredients(_Key(self._of(number)))
+        source = _ingredients(_Key(self._alike(number)))
         return source.draw(number) if isinstance(source, Pairs) else source(number)
 
     def _render(
         self, drawn: Drawn, number: int, device: torch.device = torch.device("cpu")
     ) -> Batch:
         """Makes the maps of the numbers of a batch."""
-        pairs = _ingredients(_Key(self._of(number)))
+        pairs = _ingredients(_Key(self._alike(number)))
         assert isinstance(pairs, Pairs)
         return pairs.render(drawn, device)
 
-    def _of(self, number: int) -> "Batches":
-        """The same, of the side alone that a batch has."""
+    def _alike(self, number: int) -> "Batches":
+        """Returns the maker of batches that are all of the size that this one has.
+
+        Of as many batches in a row as there are sizes each has another: in turn, or in training
+        at random, that no worker makes those of one size alone.
+        """
         sides = self.data.sides
         if len(sides) == 1:
             return self
-        side, size = sides[number // self.parts % len(sides)], self.batch_size
+        turn, place = divmod(number // self.parts, len(sides))
+        if self.which == "train":
+            place = np.random.default_rng([self.seed, turn, 2]).permutation(len(sides))[place]
+        side, size = sides[place], self.batch_size
         if self.which == "train":
             size = max(1, size * self.data.shape**2 // side**2)
         return replace(self, data=replace(self.data, shape=side, larger=()), batch_size=size)
@@ -113,7 +123,7 @@ class Batches:
         if path is None:
             return done if self.data.shards is None else self._turned(done, index)
         path.parent.mkdir(parents=True, exist_ok=True)
-        described = self._of(number)._described
+        described = self._alike(number)._described
         write_weights(path, {k: v.cpu() for k, v in done.items()}, described)
         return self._turned(done, index)
 
@@ -156,7 +166,7 @@ class Batches:
     def _read(self, path: Path, number: int) -> dict[str, Tensor]:
         """Reads a batch of the stock."""
         batch, header = read_weights(path)
-        described = self._of(number)._described
+        described = self._alike(number)._described
         if header != described:
             raise InputError(
                 f"{path}: the stock must be that of the recipe, {described}, found "

@@ -90,8 +90,8 @@ class Fit:
         candidates: What the search ended with, the best first.
         stage: The last stage of the search.
         notes: What the user should know of it, a line each.
-        evidence: Log-evidence of the answer, to be compared with that of another fit; of an only
-            fit it is not known.
+        evidence: Log-evidence that is to be compared with another fit's (:meth:`Fitter.judged`);
+            of an only fit it is not known.
     """
 
     scene: Scene
@@ -172,7 +172,6 @@ class Fitter:
             return Fitted((first,), (), tuple(lines))
         # other candidates than before
         second = self.fit(seed + (way is full), lines, full.stages)
-        first = replace(first, candidates=self.compared(first, second.stage))
         found = Fitted(self.judged((first, second)), (), tuple(lines))
         first, second = found.fits
         kept = "first" if found.best is first else "second"
@@ -182,10 +181,12 @@ class Fitter:
         return replace(found, notes=(f"searched twice: {said}",))
 
     def judged(self, fits: tuple[Fit, ...]) -> tuple[Fit, ...]:
-        """Finds the evidences of answers, in the last stage of the last of them.
+        """Finds the evidences of fits: of macro-models that climb on from theirs.
 
-        Those of sources with more or fewer modes, or in more or less noise, cannot be compared: of
-        bright arcs they differ by tens.
+        All are of the last fit's last stage, in one noise, and with whichever of the lens lights
+        suits the macro-model best: evidences of sources with more or fewer modes, or in more or
+        less noise, cannot be compared; of bright arcs they differ by tens. What the searches ended
+        with besides keeps its distance from the best of its search.
         """
         structure = np.max([each.scene.structure for each in fits], axis=0)
         lights = fits if self.has_light else fits[:1]
@@ -194,24 +195,17 @@ class Fitter:
             for each in lights
         ]
 
-        def evidence(fit: Fit) -> float:
+        def judge(fit: Fit) -> Fit:
             values = [
                 float(climb_anew(each, fit.state, 4, rounds=2).value[0]) for each in problems
             ]
-            return max((v for v in values if math.isfinite(v)), default=-math.inf)
+            evidence = max((v for v in values if math.isfinite(v)), default=-math.inf)
+            value = fit.candidates.value
+            value = (value - value[0] + evidence).nan_to_num(nan=-math.inf, neginf=-math.inf)
+            return replace(fit, candidates=replace(fit.candidates, value=value), evidence=evidence)
 
         with enough_memory(self.scene):
-            return tuple(replace(each, evidence=evidence(each)) for each in fits)
-
-    def compared(self, fit: Fit, stage: Stage) -> MacroState:
-        """Climbs from what a search ended with in another one's last stage."""
-        if fit.stage == stage:
-            return fit.candidates
-        with enough_memory(self.scene), self.stages("search", parts=1) as tick:
-            current = problem(self.scene, self.prior, stage)
-            found = climb_anew(current, fit.candidates, stage.steps)
-            tick()
-        return found.select(found.value.argsort(descending=True))
+            return tuple(judge(each) for each in fits)
 
     def fit(
         self,

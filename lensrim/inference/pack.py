@@ -58,12 +58,13 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
             "the one that it was trained with"
         )
     sides = described.data.sides
-    # Radii follow the frame, as the population's do.
+    # Radii follow the frame, as the population's do. Frames above HUGE are binned unless the user
+    # objects: a machine is not promised for them that was not trained on them.
     valid = {key: list(pair) for key, pair in VALID.items()}
     for key in ("side", "theta_E"):
         low, high = valid[key]
         valid[key] = [low * min(sides) / SIDE, high * max(sides) / SIDE]
-    valid["side"][1] = min(valid["side"][1], float(HUGE))
+    valid["side"][1] = min(valid["side"][1], float(max(HUGE, *sides)))
     output.mkdir(parents=True, exist_ok=True)
     said = {**header, "valid": valid}
     sha = write_weights(output / f"{name}.safetensors", tensors, said, half=True)
@@ -76,7 +77,7 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
         "real galaxies" if described.data.galaxies else "synthetic galaxies",
         "real PSFs" if described.data.psfs else "analytic PSFs",
         f"{header['step']} steps of {described.train.batch_size} lenses",
-        *(f"as many pixels in frames of {side}" for side in described.data.larger),
+        *(f"in turn with as many pixels in frames of {side}" for side in described.data.larger),
     ]
     return card_text(name, sha, ", ".join(data), valid, best["validation_metrics"])
 

@@ -9,6 +9,7 @@
                                 # "learnt", or weights: those that a generator draws
     psfs = "psfs"               # folder of PSF stamps; analytic PSFs where it is left out
     shape = 64
+    larger = [128]              # sides of further frames, in turn; none where it is left out
     stock = "stock"             # folder of batches that are used again; made afresh without it
     stocked = 1000
     reuse = 1                   # steps from one new batch of the stock to the next
@@ -114,6 +115,18 @@ class Recipe:
             raise InputError(
                 "[unroll] through_score: must be false, found true: the score of a lens is a "
                 "constant in training; remove it"
+            )
+        sides, held = self.data.sides, self.validation.batches
+        if held % len(sides):
+            raise InputError(
+                f"[validation] batches: must be a multiple of {len(sides)}, the number of sizes "
+                f"of the frames, that each counts alike, found {held}; change it"
+            )
+        if self.train.part_size * self.data.shape**2 < max(sides) ** 2:
+            raise InputError(
+                f"[data] larger: {self.train.part_size} lenses at once of {self.data.shape} pixels"
+                f" must have the pixels of one of {max(sides)}; raise batch_size, lower parts, or "
+                "leave the largest out"
             )
 
     def check_workers(self, processes: int = 1) -> None:

@@ -112,7 +112,7 @@ def symptoms_of(
         result: The answer.
         state: The macro-model that it began with.
         prior: Its prior.
-        candidates: Macro-models that the search ended with, among them the best.
+        candidates: Macro-models that the searches ended with, among them the best.
         theta_E: Radius of the circle of mean κ 1 [arcsec]; NaN if there is none.
     """
     frame = scene.frame

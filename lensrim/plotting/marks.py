@@ -17,10 +17,6 @@ from ..io.frames import sky_axes
 
 OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="black", alpha=0.65)]
 LEGEND: dict[str, Any] = {
-    "loc": "lower right",
-    "bbox_to_anchor": (1.0, 1.01),  # above the map, not over it
-    "borderaxespad": 0.0,
-    "ncols": 2,
     "fontsize": 9,
     "handlelength": 1.3,
     "facecolor": "black",
@@ -28,6 +24,14 @@ LEGEND: dict[str, Any] = {
     "framealpha": 0.75,
     "labelcolor": "white",
 }
+INSIDE: dict[str, Any] = {"loc": "upper right"}
+ABOVE: dict[str, Any] = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1.0, 1.01),
+    "borderaxespad": 0.0,
+    "ncols": 2,
+}
+"""Where a legend is: over the map, or beside its title."""
 
 
 def arcsinh_norm(
@@ -74,7 +78,7 @@ def round_ticks(norm: Normalize) -> ndarray:
 
 
 def outline_regions(
-    ax: Axes, regions: Iterable[tuple[ndarray, str, str]], grid: PixelGrid
+    ax: Axes, regions: Iterable[tuple[ndarray, str, str]], grid: PixelGrid, *, above: bool
 ) -> None:
     """Outlines sets of pixels exactly, and names them in a legend.
 
@@ -82,6 +86,7 @@ def outline_regions(
         ax: Where to draw.
         regions: Each a mask with shape :math:`(H, W)`, a colour and a label.
         grid: Grid of the masks.
+        above: Whether the legend is above the map.
     """
     handles = []
     for region, color, label in regions:
@@ -91,7 +96,7 @@ def outline_regions(
             )
             handles.append(ax.add_collection(lines, autolim=False))
     if handles:
-        ax.legend(handles=handles, **LEGEND)
+        ax.legend(handles=handles, **LEGEND, **(ABOVE if above else INSIDE))
 
 
 def _borders(region: ndarray, grid: PixelGrid) -> list[ndarray]:
@@ -127,13 +132,13 @@ def draw_directions(ax: Axes, wcs: WCS, grid: PixelGrid) -> None:
         write(ax, x, y, letter, transform=ax.transData, va="center")
 
 
-def draw_curves(ax: Axes, curves: Iterable[ndarray], label: str) -> None:
-    """Draws curves in white, named once in a legend."""
+def draw_curves(ax: Axes, curves: Iterable[ndarray], label: str, *, above: bool) -> None:
+    """Draws curves in white, named once in a legend: above the map, or in it."""
     for number, curve in enumerate(curves):
         name = label if number == 0 else None
         ax.plot(*curve.T, color="white", lw=1.5, label=name, path_effects=OUTLINE)
     if ax.lines:
-        ax.legend(**LEGEND)
+        ax.legend(**LEGEND, **(ABOVE if above else INSIDE))
 
 
 def draw_scale_bar(ax: Axes, *, color: str = "white") -> None:

@@ -89,12 +89,14 @@ def plot_product(product: Product) -> Figure:
             (~used & ~neighbours, "white", "ignored"),
             (neighbours, NEIGHBOUR, "neighbours"),
         ]
-        outline_regions(data, regions, grid)
+        # no room beside the title of a narrow map
+        above = grid.fov[0] > 0.75 * grid.fov[1]
+        outline_regions(data, regions, grid, above=above)
         if product.wcs is not None and product.wcs.has_celestial:
             draw_directions(data, product.wcs, grid)
-        draw_curves(source, product.caustics, "caustics")
+        draw_curves(source, product.caustics, "caustics", above=above)
         _zoom_on_source(source, product)
-        draw_curves(convergence, product.critical_curves, "critical curves")
+        draw_curves(convergence, product.critical_curves, "critical curves", above=above)
         for ax in axes:
             draw_scale_bar(ax, color="0.15" if ax is residual else "white")
         _write_headline(figure, product)
@@ -209,10 +211,13 @@ def _write_headline(figure: Figure, product: Product) -> None:
         return 1 - inches / figure.get_figheight()
 
     n = int(np.count_nonzero(product.image_maps["MASK"]))
-    theta, frame, arc = number("THETAE", ".3f"), number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
-    error = number("THETAEER", ".3f")
-    spread = f" ± {error}" if error else ""
-    parts = [rf"$\theta_\mathrm{{E}}$ = {theta}{spread}″"] if theta else []
+    frame, arc = number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
+    error = product.value("THETAEER")
+    stated = error is not None and 0 < error < np.inf
+    digits = int(np.clip(1 - floor(log10(error)), 3, 6)) if stated else 3
+    theta, spread = number("THETAE", f".{digits}f"), number("THETAEER", f".{digits}f")
+    said = f"{theta} ± {spread}″" if stated else f"{theta}″"
+    parts = [rf"$\theta_\mathrm{{E}}$ = {said}"] if theta else []
     if frame:
         p_eff = product.value("PEFF")
         expected = "" if number("PEFF", "g") is None else f" (expected {1 - p_eff / n:.2f})"
@@ -244,7 +249,14 @@ def _write_headline(figure: Figure, product: Product) -> None:
             },
         )
     model, stage = product.value("MODEL"), product.value("STAGE")
-    said = "macro-model, no machine" if model == "macro" else f"machine {model}, stage {stage}"
-    if model is None:
-        return
-    figure.text(0.98, up(0.9), said, ha="right", color="0.4", fontsize=10, parse_math=False)
+    named = "macro-model" if model == "macro" else model and f"machine {model}"
+    words = [named, stage and stage != model and f"stage {stage}"]
+    figure.text(
+        0.98,
+        up(0.17),
+        ", ".join(word for word in words if word),
+        ha="right",
+        color="0.4",
+        fontsize=10,
+        parse_math=False,
+    )

@@ -8,16 +8,16 @@
     date = "2026-11-26"
     data = "..."                   # what it was trained on
     limits = "..."                 # what it is not for
-    recipe = "fourth.toml"          # how: beside the file
-    curve = "fourth.csv"            # errors on validation data against steps
+    recipe = "fourth.toml"         # how: beside the file
+    curve = "fourth.csv"           # errors on validation data against steps
 
-    [fourth.valid]                  # what it was trained for, from and to
-    side = [48, 96]                # of the frame [pixels]
-    theta_E = [6.0, 22.0]          # Einstein radius [pixels]
+    [fourth.valid]                 # what it was trained for, from and to
+    side = [48, 160]               # of the frame [pixels]
+    theta_E = [6.0, 44.0]          # Einstein radius [pixels]
     fwhm = [1.0, 4.0]              # of the PSF [pixels]
     snr = [10.0, 200.0]            # brightest pixel of the arcs over the noise
 
-    [fourth.accuracy]               # measured, and on what
+    [fourth.accuracy]              # measured, and on what
 
 The weights are safetensors files; their header says what the machine is made of.
 """

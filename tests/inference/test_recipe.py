@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from lensrim.datasets.pairs.drawn import Drawn
 from lensrim.errors import InputError
 from lensrim.inference.batches import Batches
 from lensrim.inference.data_config import DataConfig
-from lensrim.inference.recipe import Recipe, read_recipe
+from lensrim.inference.recipe import Recipe, ValidationConfig, read_recipe
 from lensrim.rim.unroll import Unroll
 from lensrim.training.config import TrainConfig
 
@@ -158,17 +159,29 @@ def test_batches_of_several_sides_take_turns(tmp_path: Path):
     data = DataConfig(shape=32, larger=(48,), stock=str(tmp_path / "stock"), stocked=4)
     raw = Batches(data, "train", 5, 0, raw=True)
     made = [raw.finish(raw(i), i, CPU) for i in range(4)]
-    # as many lenses as have as many pixels
-    assert [tuple(b["image"].shape) for b in made] == [(5, 1, 32, 32), (2, 1, 48, 48)] * 2
-    assert [tuple(b["source"].shape[-2:]) for b in made] == [(32, 32), (48, 48)] * 2
+    shapes = [tuple(b["image"].shape) for b in made]
+    for pair in (shapes[:2], shapes[2:]):
+        assert sorted(pair) == [(2, 1, 48, 48), (5, 1, 32, 32)]  # of as many pixels
+    assert all(b["source"].shape[-2:] == b["image"].shape[-2:] for b in made)
     for i in range(4, 10):  # from the stock
         number, new = raw.number(i)
         assert not new and raw(i)["image"].shape == made[number]["image"].shape
     validation = Batches(data, "validation", 2, 0)
-    assert [validation.pairs(i)["image"].shape[-1] for i in range(2)] == [32, 48]
-    alone = Batches(DataConfig(shape=48), "train", 2, 0)
-    pairs = Batches(data, "train", 5, 0).pairs(1)
-    assert all(torch.equal(value, pairs[name]) for name, value in alone.pairs(1).items())
+    assert [validation.pairs(i)["image"].shape[-1] for i in range(4)] == [32, 48, 32, 48]
+    larger = next(i for i, shape in enumerate(shapes) if shape[-1] == 48)
+    pairs = Batches(data, "train", 5, 0).pairs(larger)
+    alone = Batches(DataConfig(shape=48), "train", 2, 0).pairs(larger)
+    assert all(torch.equal(value, pairs[name]) for name, value in alone.items())
+
+
+def test_all_parts_of_a_new_step_and_no_worker_alone_have_one_side():
+    data = DataConfig(shape=32, larger=(48, 64))
+    batches = Batches(data, "train", 8, 0, parts=2)
+    sides = [batches._alike(i).data.shape for i in range(96)]
+    assert sides[::2] == sides[1::2]
+    steps = np.array(sides[::2]).reshape(-1, 3)
+    assert all(set(three) == {32, 48, 64} for three in steps.tolist())
+    assert all(len(set(place)) == 3 for place in steps.T.tolist())
 
 
 def test_sides_of_a_recipe_are_checked():
@@ -176,7 +189,12 @@ def test_sides_of_a_recipe_are_checked():
         DataConfig(larger=(128, 48))
     with pytest.raises(InputError, match=r"larger: cannot be had from shards"):
         DataConfig(larger=(128,), shards="folder")
-    identity = Recipe(data=DataConfig(larger=(128,))).identity()
+    data = DataConfig(larger=(128,))
+    with pytest.raises(InputError, match=r"batches: must be a multiple of 2, .* found 3"):
+        Recipe(data=data, validation=ValidationConfig(batches=3))
+    with pytest.raises(InputError, match=r"larger: 3 lenses at once of 64 pixels"):
+        Recipe(data=data, train=TrainConfig(batch_size=6, parts=2))
+    identity = Recipe(data=data).identity()
     assert identity["data"]["larger"] == (128,) and "larger" not in Recipe().identity()["data"]
 
 

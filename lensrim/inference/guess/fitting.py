@@ -115,8 +115,11 @@ def train(
         InputError: If data or folder cannot be used.
     """
     config, data = recipe.train, recipe.data
-    if config.parts != 1 or data.stock is not None or data.shards is not None:
-        raise InputError("[data], [train]: a guess is trained without parts, stock and shards")
+    if config.parts != 1 or data.stock is not None or data.shards is not None or data.larger:
+        raise InputError(
+            "[data], [train]: a guess is trained without parts, stock, shards and larger; remove "
+            "what is there of them"
+        )
     torch.manual_seed(config.seed)
     network = Guesser()
     size = config.batch_size

@@ -20,6 +20,13 @@ from ..io.product import Product
 from .deflection import average_convergence
 from .mocks import Mock
 
+SOURCE_SIDE = 0.4
+"""Side of the source's frame relative to the image's, unless its map is larger.
+
+Root mean square errors need a frame that is the same for all: a map that ends where its light ends
+has larger ones, and does not show the light that it lacks.
+"""
+
 
 def compare(mock: Mock, product: Product) -> dict[str, float]:
     """Computes the errors of a product.
@@ -28,8 +35,9 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
         By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
         ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
         ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
-        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
-        ``source_rmse`` and ``source_sheet`` (relative L2 after the best mass sheet), and with
+        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2`` and
+        ``source_rmse`` (of the peak; both in the source's usual frame, :data:`SOURCE_SIDE`),
+        ``source_sheet`` (relative L2 after the best mass sheet, on its own pixels), and with
         their signs, relative to the truth, ``r50``, ``r90`` (radii of the source on its own
         pixels) and ``flux`` (of the source, against that of the whole galaxy).
 
@@ -86,7 +94,8 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
     truth, observation, region = mock.truth, mock.observation, region_of(mock)
     alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
     source = true_source(mock, maps)
-    source_l2, source_rmse = metrics.source_errors(maps.source, source)
+    framed = with_margin(maps, SOURCE_SIDE * min(observation.grid.fov))
+    source_l2, source_rmse = metrics.source_errors(framed.source, true_source(mock, framed))
     own, true = (metrics.light_radii(s, maps.source_grid) for s in (maps.source, source))
     flux = float(maps.source.sum()) * maps.source_grid.spacing**2
     sheet, _ = metrics.source_errors(maps.source, true_source(mock, maps, mass_sheet=True))
@@ -102,6 +111,18 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
         "r90": own[1] / true[1] - 1,
         "flux": flux / truth.source.flux - 1,
     }
+
+
+def with_margin(maps: Maps, side: float) -> Maps:
+    """Puts dark pixels around a source map, until its side is this [arcsec] or a pixel more."""
+    grid, n = maps.source_grid, maps.source.shape[-1]
+    margin = max(0, int(np.ceil(round((side / grid.spacing - n) / 2, 6))))
+    shape = (maps.source.shape[-2] + 2 * margin, n + 2 * margin)
+    return replace(
+        maps,
+        source=np.pad(maps.source, margin),
+        source_grid=PixelGrid(shape, grid.spacing, grid.center),
+    )
 
 
 KAPPA_SCALES = (4.0, 2.0, 1.0, 0.5, 0.25)

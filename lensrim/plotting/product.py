@@ -213,8 +213,9 @@ def _write_headline(figure: Figure, product: Product) -> None:
     n = int(np.count_nonzero(product.image_maps["MASK"]))
     frame, arc = number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
     error = product.value("THETAEER")
-    stated = error is not None and 0 < error < np.inf
-    digits = int(np.clip(1 - floor(log10(error)), 3, 6)) if stated else 3
+    digits, stated = 3, False
+    if error is not None and 0 < error < np.inf:
+        digits, stated = int(np.clip(1 - floor(log10(error)), 3, 6)), True
     theta, spread = number("THETAE", f".{digits}f"), number("THETAEER", f".{digits}f")
     said = f"{theta} ± {spread}″" if stated else f"{theta}″"
     parts = [rf"$\theta_\mathrm{{E}}$ = {said}"] if theta else []

@@ -12,7 +12,7 @@ import pytest
 from truthful import SIDE, Answer, Method, Stage, perfect, small
 
 from lensrim.errors import InputError
-from lensrim.evaluation import suites
+from lensrim.evaluation import comparison, suites
 from lensrim.evaluation.comparison import (
     coherences,
     compare,
@@ -20,6 +20,8 @@ from lensrim.evaluation.comparison import (
     ellipsoid_kappa,
     maps_of,
     structure,
+    true_source,
+    with_margin,
 )
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.mocks import Mock, make_mock
@@ -28,6 +30,7 @@ from lensrim.evaluation.rows import read_rows, with_references
 from lensrim.evaluation.stages import KEYS, complete, format_stages
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, run
 from lensrim.io.observation import Observation
+from lensrim.metrics import source_errors
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def test_a_perfect_answer_has_no_error() -> None:
     assert errors.pop("chi2arc") == pytest.approx(1, abs=0.5)
     # what of the galaxy is beyond the map is missing
     assert errors.pop("flux") == pytest.approx(0, abs=0.03)
+    assert errors.pop("source_l2") < 0.05 and errors.pop("source_rmse") < 0.002
     assert max(abs(error) for error in errors.values()) < 1e-10
 
 
@@ -72,6 +76,44 @@ def test_angular_structure_does_not_see_what_is_round() -> None:
     assert coherences(mock, steeper)["angular"][:3] == pytest.approx([1.0] * 3)
     smooth = replace(maps, kappa=ellipsoid_kappa(mock) * (1 + 1e-3 * (x + y)))
     assert np.nanmax(np.abs(coherences(mock, smooth)["angular"])) < 0.9
+
+
+def test_errors_of_the_source_are_those_of_one_frame_whatever_its_map(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mock, share = small(2), 0.6
+    monkeypatch.setattr(comparison, "SOURCE_SIDE", share)
+    maps = maps_of(perfect(mock))
+    maps = replace(maps, source=1.1 * maps.source)
+    side, fov = maps.source_grid.fov[0], min(mock.observation.grid.fov)
+    assert 1.05 * side < 0.9 * share * fov
+    larger = with_margin(maps, 1.05 * side)
+    n, m = maps.source.shape[-1], larger.source.shape[-1]
+    assert m > n and (m - n) % 2 == 0 and m * maps.source_grid.spacing >= 1.05 * side
+    assert larger.source_grid.center == maps.source_grid.center
+    cut = (m - n) // 2
+    np.testing.assert_array_equal(larger.source[cut:-cut, cut:-cut], maps.source)
+    assert larger.source.sum() == pytest.approx(maps.source.sum())
+    assert with_margin(maps, 0.5 * side).source.shape == maps.source.shape  # nothing is cut off
+    one, other = compare_maps(mock, maps), compare_maps(mock, larger)
+    for name in ("source_l2", "source_rmse"):
+        assert one[name] == pytest.approx(other[name])
+    assert one["source_l2"] == pytest.approx(0.1, abs=0.01)
+    own = source_errors(maps.source, true_source(mock, maps))[1]
+    assert one["source_rmse"] == pytest.approx(own * side / (share * fov), rel=0.1)
+
+
+def test_light_beyond_the_map_of_a_source_is_an_error() -> None:
+    mock = small(2)
+    maps = maps_of(perfect(mock))
+    half = 7 * maps.source.shape[-1] // 16
+    grid = maps.source_grid
+    middle = maps.source[half:-half, half:-half]
+    shape = (middle.shape[0], middle.shape[1])
+    small_map = replace(maps, source=middle, source_grid=replace(grid, shape=shape))
+    lost = 1 - (middle**2).sum() / (maps.source**2).sum()
+    assert lost > 0.01
+    assert compare_maps(mock, small_map)["source_l2"] >= lost**0.5 * 0.99
 
 
 def test_errors_of_the_source_have_their_sign() -> None:

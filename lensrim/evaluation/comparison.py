@@ -21,7 +21,7 @@ from .deflection import average_convergence
 from .mocks import Mock
 
 SOURCE_SIDE = 0.4
-"""Side of the source's frame relative to the image's, unless its map is larger.
+"""Side of the source's frame relative to the image's; a map that is larger is its own frame.
 
 Root mean square errors need a frame that is the same for all: a map that ends where its light ends
 has larger ones, and does not show the light that it lacks.
@@ -35,11 +35,11 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
         By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
         ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
         ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
-        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2`` and
-        ``source_rmse`` (of the peak; both in the source's usual frame, :data:`SOURCE_SIDE`),
-        ``source_sheet`` (relative L2 after the best mass sheet, on its own pixels), and with
-        their signs, relative to the truth, ``r50``, ``r90`` (radii of the source on its own
-        pixels) and ``flux`` (of the source, against that of the whole galaxy).
+        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
+        ``source_rmse`` (of the peak) and ``source_sheet`` (relative L2 after the best mass sheet;
+        all three in the source's usual frame, :data:`SOURCE_SIDE`), and with their signs, relative
+        to the truth, ``r50``, ``r90`` (radii of the source on its own pixels) and ``flux`` (of the
+        source, against that of the whole galaxy).
 
     Raises:
         ValueError: If the product is not on the mock's pixels.
@@ -98,7 +98,8 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
     source_l2, source_rmse = metrics.source_errors(framed.source, true_source(mock, framed))
     own, true = (metrics.light_radii(s, maps.source_grid) for s in (maps.source, source))
     flux = float(maps.source.sum()) * maps.source_grid.spacing**2
-    sheet, _ = metrics.source_errors(maps.source, true_source(mock, maps, mass_sheet=True))
+    scaled = true_source(mock, framed, mass_sheet=True)
+    sheet, _ = metrics.source_errors(framed.source, scaled)
     return {
         "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
         "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
@@ -114,7 +115,10 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
 
 
 def with_margin(maps: Maps, side: float) -> Maps:
-    """Puts dark pixels around a source map, until its side is this [arcsec] or a pixel more."""
+    """Puts dark pixels around a source map until its side is this [arcsec], if it is smaller.
+
+    As many on each side: it may be up to two pixels more.
+    """
     grid, n = maps.source_grid, maps.source.shape[-1]
     margin = max(0, int(np.ceil(round((side / grid.spacing - n) / 2, 6))))
     shape = (maps.source.shape[-2] + 2 * margin, n + 2 * margin)

@@ -39,9 +39,9 @@ class DataConfig:
         psfs: Folder of FITS stamps of PSFs; analytic ones only by default.
         duplicates: Which stamps show the same galaxy.
         shape: Side of the images [pixels].
-        larger: Sides of larger images, with which batches of ``shape`` take turns. A training
-            batch of these holds as many lenses as have the pixels of one of ``shape``, and counts
-            as much.
+        larger: Sides of larger images, of which there are as many batches as of ``shape``. A
+            training batch of these holds as many lenses as have the pixels of one of ``shape``,
+            and counts as much.
         seed: Seed of the sequence of batches.
         stock: Folder that keeps the first ``stocked`` batches; they are used again and again,
             mirrored and turned at random. To make a batch costs more than to train on it.

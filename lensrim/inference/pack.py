@@ -77,7 +77,7 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
         "real galaxies" if described.data.galaxies else "synthetic galaxies",
         "real PSFs" if described.data.psfs else "analytic PSFs",
         f"{header['step']} steps of {described.train.batch_size} lenses",
-        *(f"in turn with as many pixels in frames of {side}" for side in described.data.larger),
+        *(f"as often as many pixels in frames of {side}" for side in described.data.larger),
     ]
     return card_text(name, sha, ", ".join(data), valid, best["validation_metrics"])
 

@@ -9,7 +9,7 @@
                                 # "learnt", or weights: those that a generator draws
     psfs = "psfs"               # folder of PSF stamps; analytic PSFs where it is left out
     shape = 64
-    larger = [128]              # sides of further frames, in turn; none where it is left out
+    larger = [128]              # sides of further frames, as often; none where it is left out
     stock = "stock"             # folder of batches that are used again; made afresh without it
     stocked = 1000
     reuse = 1                   # steps from one new batch of the stock to the next

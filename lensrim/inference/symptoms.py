@@ -253,7 +253,7 @@ def rival_of(candidates: Sequence[Candidate]) -> tuple[float, float]:
     others = [
         (value - other, radius / best - 1)
         for radius, other in candidates
-        if abs(math.log(radius / best)) > ANOTHER
+        if math.isfinite(other) and abs(math.log(radius / best)) > ANOTHER
     ]
     gap, change = min(others, default=(NO_RIVAL, 0.0))
     return min(gap, NO_RIVAL), change

@@ -115,6 +115,7 @@ def test_the_mass_of_the_lower_evidence_is_not_kept(scene: Scene, begun: list[in
     one, two = own.judged((replace(fit, state=far), fit))
     assert one.evidence < two.evidence - 5
     assert Fitted((one, two), (), ()).best is two
+    assert torch.equal(one.candidates.p[0], far.p[0])
     # what else was found stays as far from the best as it was
     value = fit.candidates.value
     torch.testing.assert_close(two.candidates.value, value - value[0] + two.evidence)

@@ -171,6 +171,7 @@ def test_light_at_the_border():
 
 def test_the_best_other_minimum_is_the_rival(state: MacroState):
     assert rival_of([]) == (NO_RIVAL, 0.0)
+    assert rival_of([(1.0, -np.inf), (2.0, -np.inf)]) == (NO_RIVAL, 0.0)
     assert rival_of([(1.0, -50.0), (1.02, -51.0)]) == (NO_RIVAL, 0.0)
     gap, change = rival_of([(1.5, -70.0), (1.0, -50.0), (0.5, -57.0), (1.02, -51.0)])
     assert gap == 7

@@ -69,18 +69,22 @@ class Batches:
     def pairs(self, index: int) -> Batch:
         """Makes the lenses of batch number ``index`` without their starts."""
         drawn = self._draw(index)
-        return self._render(drawn, index) if isinstance(drawn, Drawn) else drawn
+        if isinstance(drawn, Drawn):
+            return self._render(drawn, index, torch.device("cpu"))
+        return drawn
 
     def _draw(self, number: int) -> Batch | Drawn:
         """Draws the numbers of a new batch, or reads it from the shards."""
-        source = _ingredients(_Key(self._alike(number)))
+        source = self._source(number)
         return source.draw(number) if isinstance(source, Pairs) else source(number)
 
-    def _render(
-        self, drawn: Drawn, number: int, device: torch.device = torch.device("cpu")
-    ) -> Batch:
+    def _source(self, number: int) -> Pairs | StoredPairs:
+        """Returns where a batch comes from, which each process reads once."""
+        return _ingredients(_Key(self._alike(number)))
+
+    def _render(self, drawn: Drawn, number: int, device: torch.device) -> Batch:
         """Makes the maps of the numbers of a batch."""
-        pairs = _ingredients(_Key(self._alike(number)))
+        pairs = self._source(number)
         assert isinstance(pairs, Pairs)
         return pairs.render(drawn, device)
 
@@ -94,10 +98,9 @@ class Batches:
         if len(sides) == 1:
             return self
         turn, place = divmod(number // self.parts, len(sides))
-        if self.which == "train":
-            place = np.random.default_rng([self.seed, turn, 2]).permutation(len(sides))[place]
         side, size = sides[place], self.batch_size
         if self.which == "train":
+            side = np.random.default_rng([self.seed, turn, 2]).permutation(sides).tolist()[place]
             size = max(1, size * self.data.shape**2 // side**2)
         return replace(self, data=replace(self.data, shape=side, larger=()), batch_size=size)
 

@@ -213,12 +213,12 @@ def _write_headline(figure: Figure, product: Product) -> None:
     n = int(np.count_nonzero(product.image_maps["MASK"]))
     frame, arc = number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
     error = product.value("THETAEER")
-    digits, stated = 3, False
+    digits, spread = 3, ""
     if error is not None and 0 < error < np.inf:
-        digits, stated = int(np.clip(1 - floor(log10(error)), 3, 6)), True
-    theta, spread = number("THETAE", f".{digits}f"), number("THETAEER", f".{digits}f")
-    said = f"{theta} ± {spread}″" if stated else f"{theta}″"
-    parts = [rf"$\theta_\mathrm{{E}}$ = {said}"] if theta else []
+        digits = int(np.clip(1 - floor(log10(error)), 3, 6))
+        spread = f" ± {error:.{digits}f}"
+    theta = number("THETAE", f".{digits}f")
+    parts = [rf"$\theta_\mathrm{{E}}$ = {theta}{spread}″"] if theta else []
     if frame:
         p_eff = product.value("PEFF")
         expected = "" if number("PEFF", "g") is None else f" (expected {1 - p_eff / n:.2f})"

@@ -140,7 +140,12 @@ def train(
     return fit(
         model,
         batches,
-        partial(loss_of, config=recipe.model, loss=recipe.loss),
+        partial(
+            loss_of,
+            config=recipe.model,
+            loss=recipe.loss,
+            through_score=recipe.unroll.through_score,
+        ),
         recipe.train,
         folder=folder,
         validation=validated,

@@ -32,6 +32,7 @@ from ..inference.data_config import DataConfig
 from ..inference.lens_config import AUX, LensConfig, build
 from ..inference.objective import LossConfig, loss_of
 from ..inference.recipe import Recipe, ValidationConfig
+from ..rim.unroll import Unroll
 from ..training.config import TrainConfig
 from ..training.feed import MadeOnce, to_device
 from ..training.history import History
@@ -52,15 +53,18 @@ class Variant:
         says: What is changed.
         model: Settings of :class:`~lensrim.inference.lens_config.LensConfig` that differ.
         loss: The loss.
+        unroll: How the steps are computed.
     """
 
     says: str
     model: Mapping[str, Any] = field(default_factory=dict)
     loss: LossConfig = LossConfig()
+    unroll: Unroll = Unroll()
 
     def applied(self, base: Recipe) -> Recipe:
         """Returns the recipe with the change."""
-        return replace(base, model=replace(base.model, **self.model), loss=self.loss)
+        model = replace(base.model, **self.model)
+        return replace(base, model=model, loss=self.loss, unroll=self.unroll)
 
 
 def _without(*names: str) -> tuple[str, ...]:
@@ -83,6 +87,9 @@ VARIANTS = {
     "root-kappa": Variant("errors of kappa by its root", loss=LossConfig(kappa="root")),
     "even-kappa": Variant("errors of kappa evenly", loss=LossConfig(kappa="even")),
     "last-misfit": Variant("D of the last step alone", loss=LossConfig(every=False)),
+    "through-score": Variant(
+        "back-propagation through the score", unroll=Unroll(through_score=True)
+    ),
     "one-step": Variant("T = 1", {"steps": 1}),
     "two-steps": Variant("T = 2", {"steps": 2}),
     "eight-steps": Variant("T = 8", {"steps": 8}),
@@ -221,7 +228,12 @@ def train(
     history = fit(
         model,
         batches,
-        partial(loss_of, config=recipe.model, loss=recipe.loss),
+        partial(
+            loss_of,
+            config=recipe.model,
+            loss=recipe.loss,
+            through_score=recipe.unroll.through_score,
+        ),
         recipe.train,
         folder=folder,
         validation=validation,

@@ -26,6 +26,7 @@ from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
+from .view import Known
 
 StageName = Literal["macro", "rim", "final"]
 
@@ -106,8 +107,15 @@ def learn(
     deflector, known = apply(machine, scene, batch, state)
     tick()
     n = known.source.shape[-1]
-    grid = PixelGrid((n, n), (source_fov or known.fov) / n, known.center)
-    inverted = answer(scene, deflector, state, source_grid=grid, tune=ROUNDS)
+    grids = [
+        PixelGrid((n, n), side / n, known.center)
+        for side in ([source_fov] if source_fov else _sides(known, macro))
+    ]
+    inverted = max(
+        (answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids),
+        key=lambda each: each.log_evidence,
+    )
+    grid = inverted.source_grid
     tick()
     found |= {"rim": with_source(scene, deflector, inverted, known), "rim_inversion": inverted}
     if until == "final":
@@ -124,6 +132,16 @@ def learn(
         said = f"fits the arcs worse: chi2 {after:.2f}, macro-model {before:.2f}"
         return _refused(found, said, machine, strict)
     return Outcome(found, until)
+
+
+def _sides(known: Known, macro: Answer) -> list[float]:
+    """Sides of the source map that are tried [arcsec].
+
+    The machine's own is tight about what it began with. Where the macro-model's source needed a
+    larger map, faint light may lie beyond it.
+    """
+    larger = macro.source_grid.fov[0]
+    return [known.fov, larger] if larger > 1.05 * known.fov else [known.fov]
 
 
 def _refused(found: dict[str, Answer], reason: str, machine: Machine, strict: bool) -> Outcome:

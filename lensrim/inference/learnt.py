@@ -126,8 +126,11 @@ def setting_of(prepared: Batch) -> Setting:
     return Setting(prepared["arc"], prepared["fov"], prepared["beyond"])
 
 
-def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
-    """Creates the score of a prepared batch, with the maps of ``AUX``."""
+def score_of(prepared: Batch, simulator: Simulator, *, create_graph: bool = False) -> ScoreFn:
+    """Creates the score of a prepared batch, with the maps of ``AUX``.
+
+    With ``create_graph`` it can be differentiated.
+    """
     return with_aux(
         score(
             simulator,
@@ -135,6 +138,7 @@ def score_of(prepared: Batch, simulator: Simulator) -> ScoreFn:
             prepared["sigma"],
             prepared["mask"],
             setting=setting_of(prepared),
+            create_graph=create_graph,
         )
     )
 

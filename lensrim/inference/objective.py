@@ -134,6 +134,7 @@ def loss_of(
     *,
     config: LensConfig = LensConfig(),
     loss: LossConfig = LossConfig(),
+    through_score: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """Computes the loss of a machine on a prepared batch with truth, and its errors.
 
@@ -142,6 +143,8 @@ def loss_of(
         batch: The batch.
         config: Its description, which says what of the batch it is told.
         loss: What counts.
+        through_score: Whether scores can be differentiated, as a machine whose
+            :class:`~lensrim.rim.Unroll` says so wants.
 
     Returns:
         The loss: logarithms of the mean square errors of the fields at all steps, each in the
@@ -151,9 +154,8 @@ def loss_of(
     batch = shown(batch, config)
     simulator = simulator_of(batch)
     start, truth = start_state(batch), Truth.of(batch, simulator)
-    trajectory = rim(
-        batch["observation"], score_of(batch, simulator), start, batch["conditioning"]
-    )
+    score_fn = score_of(batch, simulator, create_graph=through_score)
+    trajectory = rim(batch["observation"], score_fn, start, batch["conditioning"])
     with torch.no_grad():
         aims = [truth.seen(truth.gauge(state)) for state in trajectory.states]
     total, _ = trajectory_loss(

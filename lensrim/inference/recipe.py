@@ -111,11 +111,6 @@ class Recipe:
     start: str | None = None
 
     def __post_init__(self):
-        if self.unroll.through_score:
-            raise InputError(
-                "[unroll] through_score: must be false, found true: the score of a lens is a "
-                "constant in training; remove it"
-            )
         sides, held = self.data.sides, self.validation.batches
         if held % len(sides):
             raise InputError(
@@ -171,6 +166,8 @@ class Recipe:
             data |= {"haloes": self.data.haloes is not None, "halo_share": self.data.halo_share}
         said = {"model": asdict(self.model), "data": data, "validation": asdict(self.validation)}
         how = {name: getattr(self.unroll, name) for name in ("truncate", "autocast")}
+        if self.unroll.through_score:
+            how["through_score"] = True
         if self.loss != LossConfig():
             said["loss"] = asdict(self.loss)
         # What gives other gradients; not said where it is as it was before there was a choice.

@@ -18,10 +18,11 @@ from lensrim.evaluation.ablations import (
     varied,
 )
 from lensrim.inference.data_config import DataConfig
-from lensrim.inference.learnt import shown
+from lensrim.inference.learnt import score_of, shown, simulator_of, start_state
 from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.objective import LossConfig, loss_of
 from lensrim.inference.recipe import Recipe, ValidationConfig
+from lensrim.rim.unroll import Unroll
 from lensrim.training.config import TrainConfig
 
 SCALE = Scale(
@@ -44,10 +45,14 @@ def test_a_variant_differs_and_learns(name, batch):
     same = replace(recipe, train=replace(recipe.train, seed=TINY.train.seed)) == TINY
     assert same == (name in (CHOSEN, "two-steps"))  # the tiny machine has two steps itself
     assert recipe.train.seed == 3
-    model = build(recipe.model)
+    model = build(recipe.model, recipe.unroll)
     with torch.no_grad():
         model.network.last.weight.normal_(std=0.01)  # pyright: ignore
-    loss, metrics = loss_of(model, batch, config=recipe.model, loss=recipe.loss)
+    through = recipe.unroll.through_score
+    assert through == (name == "through-score")
+    loss, metrics = loss_of(
+        model, batch, config=recipe.model, loss=recipe.loss, through_score=through
+    )
     loss.backward()
     assert bool(loss.isfinite()) and set(ablations.SHOWN) <= set(metrics)
     slopes = [p.grad for p in model.parameters() if p.grad is not None]
@@ -70,12 +75,34 @@ def test_the_network_without_score_does_not_see_the_psf(batch):
 
 
 def _end(model, batch, config):
-    from lensrim.inference.learnt import score_of, simulator_of, start_state
-
     seen = shown(batch, config)
     score_fn = score_of(seen, simulator_of(seen))
     last = model.predict(seen["observation"], score_fn, start_state(seen), seen["conditioning"])
     return last["source"]
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_the_gradient_goes_through_the_score_where_it_is_asked_to(batch, through):
+    torch.manual_seed(0)
+    model = build(TINY.model, Unroll(through_score=through))
+    weight = model.network.last.weight
+    with torch.no_grad():
+        weight.normal_(std=0.01)  # pyright: ignore
+    score_fn = score_of(batch, simulator_of(batch), create_graph=through)
+    along = torch.randn_like(weight)  # pyright: ignore
+
+    def end() -> torch.Tensor:
+        states = model(batch["observation"], score_fn, start_state(batch), batch["conditioning"])
+        return states.last["source"].square().sum() + states.last["log_kappa"].square().sum()
+
+    (slope,) = torch.autograd.grad(end(), [weight])  # pyright: ignore
+    found, ends = float((slope * along).sum()), []
+    for step in (1e-4, -2e-4):
+        with torch.no_grad():
+            weight.add_(step * along)  # pyright: ignore
+            ends.append(float(end()))
+    secant = (ends[0] - ends[1]) / 2e-4
+    assert (abs(found / secant - 1) < 0.01) == through
 
 
 def test_what_is_not_told_is_not_told(batch):

@@ -241,7 +241,6 @@ def test_a_stock_is_made_once_and_used_again(tmp_path: Path, monkeypatch: pytest
         ("[train]\nbetas = [1]", r"\[train\] betas: must be a list of 2, each a number"),
         ("[unroll]\nautocast = 1", r"\[unroll\] autocast: must be true or false, found 1"),
         ("[unroll]\ntruncate = -1", r"\[unroll\] truncate must be 0 or a number of steps"),
-        ("[unroll]\nthrough_score = true", r"\[unroll\] through_score: must be false"),
     ],
 )
 def test_wrong_values_are_refused(tmp_path: Path, text: str, match: str):
@@ -257,6 +256,8 @@ def test_how_steps_are_computed_is_no_part_of_the_machine(tmp_path: Path):
     assert Recipe.from_dict(recipe.described()).unroll == recipe.unroll
     other = read_recipe(write(tmp_path, text + "autocast = true\n")).identity()
     assert other == plain | {"unroll": {"truncate": 0, "autocast": True}}
+    through = read_recipe(write(tmp_path, text + "through_score = true\n")).identity()
+    assert through["unroll"] == {"truncate": 0, "autocast": False, "through_score": True}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 6])

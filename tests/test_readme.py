@@ -1,4 +1,5 @@
-"""The README keeps its word: its commands parse, its examples run, CI runs the same."""
+"""The README and the documents it leads to keep their word: commands parse, examples run, CI runs
+the same."""
 
 import re
 import runpy
@@ -10,17 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", *sorted(f"notebooks/{p.name}" for p in ROOT.glob("notebooks/*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    """Returns the fenced blocks of a language, in the order of the README."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, document: str = "README.md") -> list[str]:
+    """Returns the fenced blocks of a language, in the order of a document."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    """Returns the words of each ``lensrim`` command of the shell blocks."""
-    lines = "".join(blocks("sh")).splitlines()
+def commands(*documents: str) -> list[list[str]]:
+    """Returns the words of each ``lensrim`` command of the shell blocks of documents."""
+    lines = "".join(b for d in documents for b in blocks("sh", d)).splitlines()
     parts = [part for line in lines for part in line.split("&&")]
     words = [shlex.split(part, comments=True) for part in parts]
     return [w[1:] for w in words if w[:1] == ["lensrim"]]
@@ -33,7 +36,7 @@ def test_ci_runs_the_two_commands(root: Path) -> None:
     assert f'stage "{second.strip()}"\n' in ci
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
+@pytest.mark.parametrize("words", commands(*DOCUMENTS), ids=" ".join)
 def test_commands_parse(words: list[str]) -> None:
     command = import_module(f"lensrim.cli.{words[0]}")
     assert command.parse(words[1:])
@@ -44,10 +47,10 @@ def test_examples_in_the_help_are_those_of_the_readme() -> None:
 
     shown = re.findall(r"^ *\$ (lensrim .*(?:\n *--.*)*)", Reconstruct.__doc__ or "", re.MULTILINE)
     assert len(shown) == 5
-    assert [shlex.split(s)[1:] for s in shown] == commands()[1:6]
+    assert [shlex.split(s)[1:] for s in shown] == commands("README.md")[1:6]
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", [b for d in DOCUMENTS for b in blocks("python", d)])
 def test_python_examples_are_short(code: str) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
 
@@ -75,7 +78,7 @@ def test_the_example_of_visibilities_runs(tmp_path: Path) -> None:
 def test_the_example_of_a_network_of_ones_own_learns(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = tmp_path / "example.py"
-    code.write_text("\n".join(blocks("python")[2:4]), encoding="utf-8")
+    code.write_text("\n".join(blocks("python", "notebooks/rim.md")), encoding="utf-8")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         found = runpy.run_path(str(code))
@@ -101,6 +104,16 @@ def test_the_output_is_what_is_printed(root: Path) -> None:
         assert printed[label][0] == pytest.approx(promised[label][0], rel=0.01)
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
-def test_links_lead_somewhere(target: str, root: Path) -> None:
-    assert target.startswith("https://") or (root / target).exists()
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text)
+    for target, anchor in links:
+        if target.startswith("https://"):
+            continue
+        path = (ROOT / document).parent / target if target else ROOT / document
+        assert path.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads]
+            assert anchor in slugs, (target, anchor)

@@ -42,7 +42,7 @@ class TrainOptions:
     """What to train, where, and for how long."""
 
     recipe: Annotated[str, tyro.conf.Positional]
-    """Recipe (TOML): data, model, training; see the README."""
+    """Recipe (TOML): data, model, training; see notebooks/training.md."""
 
     output: str = "training"
     """Folder of the training; one that was interrupted goes on where it was."""

@@ -1,7 +1,7 @@
-"""torch_rim beside this package: who learns more in as many steps, and what the README says of it.
+"""torch_rim beside this package: who learns more in as many steps, and what is said of it.
 
 The faults are those of version 0.2.9. One that is mended in a later version shows here: the
-README's table is to be mended, too.
+table of notebooks/rim.md is to be mended, too.
 """
 
 import importlib

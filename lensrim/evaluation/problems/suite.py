@@ -38,7 +38,7 @@ class ProblemOptions:
     """The problem."""
 
     steps: int | None = None
-    """Steps of the training; by default those of the README's table."""
+    """Steps of the training; by default those of the table in notebooks/rim.md."""
 
     seed: int = 0
     """Seed of the weights and of all draws."""

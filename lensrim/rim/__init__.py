@@ -31,10 +31,10 @@ Any differentiable model serves. A spectrum that is positive and smooth, blurred
 and then ``to_physical(rim.predict(y, energy_score(...)), fields)`` is the answer. Scores and
 log-probabilities are as welcome as energies (:mod:`~lensrim.rim.problem`); states may be numbers,
 vectors and maps of one to three dimensions at once (:mod:`~lensrim.rim.fields`); networks may be
-your own (:class:`~lensrim.rim.networks.Network`; ``notebooks/rim.md`` has one). For less memory and
-time a call, or the machine itself, takes an :class:`~lensrim.rim.unroll.Unroll`: half precision
-for the networks (``autocast``), their inner values computed twice (``checkpoint``), or a gradient that is
-cut off (``truncate``). ``rim.network.compile()`` compiles a network in place.
+your own (:class:`~lensrim.rim.networks.Network`; ``notebooks/rim.md`` has one). For less memory
+and time a call, or the machine itself, takes an :class:`~lensrim.rim.unroll.Unroll`: half
+precision for the networks (``autocast``), their inner values computed twice (``checkpoint``), or a
+gradient that is cut off (``truncate``). ``rim.network.compile()`` compiles a network in place.
 
 :func:`save_rim` writes a machine, :func:`load_rim` reads it; so it does what the engine leaves, if
 the engine was told what it trains::

@@ -155,8 +155,8 @@ def run(options: Catalogue) -> int:
         of = f" of {len(found.lenses)} in all" if part[1] > 1 else ""
         print(
             f"{options.output}: {summary.total} lenses{of}, {summary.made} done now, "
-            f"{summary.there} were there, {failed} failed"
-            + (f"; see {options.output / 'failures.ecsv'}, and --retry" if failed else "")
+            f"{summary.there} before; of both {failed} failed"
+            + (f": see {options.output / 'failures.ecsv'}, and --retry" if failed else "")
             + f"\nWritten:\n  {options.output / 'catalogue.ecsv'}\n  "
             f"{options.output / 'catalogue.fits'}\n  {options.output / 'index.html'}"
             + (f"\n  {sheet}" if sheet else "")

@@ -22,7 +22,8 @@ class Info:
 
     Of an observation: the HDUs and what each is taken for, the pixel scale, noise and PSF, and
     where they are from, what lensrim reconstruct would do without options, and which would help.
-    Of a product: its numbers. Of weights: their card. The options are those of reconstruct.
+    Of a product: its numbers. Of weights: their card. The options are those of reconstruct. The
+    exit status is 1 where an observation lacks something.
 
     An observation, as it is:
     $ lensrim info data/ring.fits
@@ -50,8 +51,11 @@ def parse(args: Sequence[str]) -> Info:
     return tyro.cli(Info, prog="lensrim info", args=args, config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def run(options: Info) -> None:
+def run(options: Info) -> int:
     """Prints what is understood of each file.
+
+    Returns:
+        The exit status: 1 where an observation lacks what a reconstruction needs, else 0.
 
     Raises:
         InputError: If there is a file of which nothing is; those after it are shown, too.
@@ -59,9 +63,11 @@ def run(options: Info) -> None:
     if not options.files:
         raise InputError("info: needs a file or more, found none: name them")
     refused: list[str] = []
+    lacking = False
     for number, path in enumerate(options.files):
         try:
-            lines = list(lines_of(path, options.read, options.center))
+            lines, lacks = told(path, options.read, options.center)
+            lacking = lacking or lacks
         except InputError as error:
             refused.append(str(error))
             lines = [f"{path}: nothing is understood of it"]
@@ -70,24 +76,24 @@ def run(options: Info) -> None:
     if refused:
         more = f" ({len(refused)} of {len(options.files)} files)" if len(refused) > 1 else ""
         raise InputError(f"{refused[0]}{more}")
+    return int(lacking)
 
 
-def lines_of(
+def told(
     path: Path, options: ReadOptions, center: tuple[float, float] | None = None
-) -> Iterator[str]:
-    """Says what is understood of a file."""
+) -> tuple[list[str], bool]:
+    """Says what is understood of a file, and whether it lacks what a reconstruction needs."""
     if is_weights(path):
-        yield from describe_file(path)
-        return
+        return list(describe_file(path)), False
     numbers = product_numbers(path) if path.is_file() else None
     if numbers is None:
-        window = None if center is None else Window(center)
-        yield from _of_observation(inspect(path, options, window), center)
-        return
-    yield f"{path}: a product of lensrim"
+        found = inspect(path, options, None if center is None else Window(center))
+        return list(_of_observation(found, center)), found.observation is None
+    lines = [f"{path}: a product of lensrim"]
     for keyword, value, meaning in numbers:
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        yield f"  {keyword:<9} {shown:<22} {meaning}".rstrip()
+        lines.append(f"  {keyword:<9} {shown:<22} {meaning}".rstrip())
+    return lines, False
 
 
 def _of_observation(found: Inspection, center: tuple[float, float] | None) -> Iterator[str]:

@@ -50,7 +50,8 @@ class ReconstructOptions:
     """Name of an astropy cosmology."""
 
     model: str = DEFAULT
-    """Trained machine: name of a packaged one, or file of weights from lensrim train."""
+    """Trained machine of --stage rim or final: name of a packaged one, or file of weights from
+    lensrim train."""
 
     stage: StageName = "macro"
     """Last stage: macro (no machine), rim (what the machine returns), or final (the source solved
@@ -114,6 +115,11 @@ class ReconstructOptions:
             raise InputError(
                 "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
                 "rim or final, or --refine descent"
+            )
+        if self.stage == "macro" and str(self.model) != DEFAULT:
+            raise InputError(
+                f"--model: is for --stage rim or final, found {self.model} and --stage macro, "
+                "which uses none; give --stage final, or no --model"
             )
         if self.search == "quick":
             self._check_quick()

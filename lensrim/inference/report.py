@@ -123,7 +123,7 @@ def build_product(
     header |= (
         dict(stated.cards)
         | _magnitudes(observation, result, stated.cards)
-        | _masses(redshifts, theta_e)
+        | _masses(redshifts, theta_e, stated.cards)
         | position_of(observation, p)
     )
     shape = grid.shape
@@ -243,18 +243,28 @@ def position_of(observation: Observation, p: Mapping[str, float]) -> dict[str, t
     return found
 
 
-def _masses(redshifts, theta_e: float) -> dict[str, tuple[Any, str]]:
-    """Einstein mass and lengths, where redshifts are given."""
+def _masses(
+    redshifts, theta_e: float, stated: Mapping[str, tuple[Any, str]]
+) -> dict[str, tuple[Any, str]]:
+    """Einstein mass and lengths, with what theta_E's error makes of them, for known redshifts."""
     z_lens, z_source, cosmology = redshifts
     if z_lens is None:
         return {}
     scales = lens_scales(z_lens, z_source, cosmology=cosmology)
-    return {
+    mass, kpc, errors = scales.einstein_mass(theta_e), scales.kpc_per_arcsec_lens, {}
+    if "THETAEER" in stated:
+        error = stated["THETAEER"][0]
+        errors = {
+            "MEINSTER": (2 * error / theta_e * mass, "[M_sun] error of MEINST"),
+            "THETAKPE": (error * kpc, "[kpc] error of THETAKPC"),
+        }
+    found: dict[str, tuple[Any, str]] = {
         "ZLENS": (z_lens, "redshift of the lens"),
         "ZSOURCE": (z_source, "redshift of the source"),
         "COSMO": (cosmology, "cosmology"),
         "SIGMACR": (scales.sigma_critical, "[M_sun/arcsec2] critical density"),
-        "MEINST": (scales.einstein_mass(theta_e), "[M_sun] within THETAE"),
-        "THETAKPC": (theta_e * scales.kpc_per_arcsec_lens, "[kpc] THETAE at the lens"),
+        "MEINST": (mass, "[M_sun] within THETAE"),
+        "THETAKPC": (theta_e * kpc, "[kpc] THETAE at the lens"),
         "KPCSRC": (scales.kpc_per_arcsec_source, "[kpc/arcsec] at the source"),
     }
+    return found | errors

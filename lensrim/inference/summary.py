@@ -45,7 +45,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     elif "MAGTOT" in product.header:
         rows.append(("magnification", "none (no part of the source is detected)"))
     if known("MEINST"):
-        rows.append(("mass", f"{v('MEINST'):.3e} M_sun in {v('THETAKPC'):.2f} kpc"))
+        mass = f"{v('MEINST'):.3e}{error('MEINSTER', '.1e')} M_sun"
+        rows.append(("mass", f"{mass} in {v('THETAKPC'):.2f} kpc"))
     if known("MAGLENS"):
         source = f"{v('MAGSRC'):.2f}" if known("MAGSRC") else "none"
         rows.append(("magnitudes", f"source {source}, lensed {v('MAGLENS'):.2f}"))

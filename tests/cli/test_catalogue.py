@@ -40,12 +40,12 @@ def catalogue(*words: str) -> int:
 def test_all_goes_well(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert catalogue("obs/*.fits", "--output", "out") == 0
     shown = capsys.readouterr()
-    assert shown.out.splitlines()[0] == "out: 3 lenses, 3 done now, 0 were there, 0 failed"
+    assert shown.out.splitlines()[0] == "out: 3 lenses, 3 done now, 0 before; of both 0 failed"
     assert shown.err == ""
     for name in re.findall(r"^  (.*)$", shown.out, re.MULTILINE):
         assert (here / name).is_file()
     assert catalogue("obs/*.fits", "--output", "out") == 0
-    assert "0 done now, 3 were there" in capsys.readouterr().out
+    assert "0 done now, 3 before" in capsys.readouterr().out
     assert catalogue("obs/lens0000.fits", "obs/lens0001.fits", "-o", "two", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
 
@@ -55,7 +55,7 @@ def test_some_fail(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert catalogue("obs/*.fits") == 1
     shown = capsys.readouterr()
     assert re.fullmatch(r"lensrim: bad failed: obs/bad.fits: not a FITS file.*\n", shown.err)
-    assert "1 failed; see survey/failures.ecsv, and --retry" in shown.out
+    assert "1 failed: see survey/failures.ecsv, and --retry" in shown.out
     write_observation(here / "obs" / "bad.fits", 0)
     assert catalogue("obs/*.fits") == 0
 

@@ -100,6 +100,14 @@ def test_what_is_written(result, tmp_path):
     assert "theta_E" in result.summary and "M_sun" in result.summary
 
 
+def test_the_error_of_the_mass_is_that_of_the_radius(result):
+    value = result.product.value
+    share = value("THETAEER") / value("THETAE")
+    assert 0 < share < 0.1
+    assert value("MEINSTER") / value("MEINST") == pytest.approx(2 * share)
+    assert value("THETAKPE") / value("THETAKPC") == pytest.approx(share)
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -110,6 +118,7 @@ def test_what_is_written(result, tmp_path):
         (ReconstructOptions(source_fov=-1.0), "--source-fov: must be positive"),
         (ReconstructOptions(z_lens=1.0, z_source=0.5), "z_source|source"),
         (ReconstructOptions(z_lens=0.3, z_source=1.0, cosmology="Plank18"), "Plank18"),
+        (ReconstructOptions(model="mine.safetensors"), "--model: is for --stage rim or final"),
         (ReconstructOptions(seed=-1), "--seed: must be 0 or more"),
         (ReconstructOptions(size=1.5, bin=2), "12 pixels or more"),
     ],

@@ -234,5 +234,5 @@ def test_info_of_a_lens_in_gigapixels(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         assert what in shown, what
     assert "lacks" not in shown
-    assert main(["info", str(path)]) == 0
+    assert main(["info", str(path)]) == 1
     assert "cut the lens out of it first, or give its pixel by --center" in capsys.readouterr().out

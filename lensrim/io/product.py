@@ -182,13 +182,13 @@ def _write_fits(product: Product, file: Path) -> None:
     native = product.image_grid.spacing / (product.value("BIN") or 1)
     area = (product.source_grid.spacing / native) ** 2
     psf_grid = PixelGrid(product.psf.shape, product.image_grid.spacing)
+    # made once for all maps, each of which takes a copy
+    image = image_header(product.image_grid, product.wcs)
+    source = linear_header(product.source_grid)
     maps = {
-        **{
-            k: (v, image_header(product.image_grid, product.wcs))
-            for k, v in product.image_maps.items()
-        },
+        **{k: (v, image) for k, v in product.image_maps.items()},
         "PSF": (product.psf, linear_header(psf_grid)),
-        **{k: (v, linear_header(product.source_grid)) for k, v in product.source_maps.items()},
+        **{k: (v, source) for k, v in product.source_maps.items()},
     }
     hdus: list[Any] = [fits.PrimaryHDU(header=_primary_header(product))]
     for key in [*(k for k in CONTENT if k in maps), *(k for k in maps if k not in CONTENT)]:

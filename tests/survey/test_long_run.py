@@ -11,6 +11,8 @@ import long_run
 import pytest
 from surveys import assert_same
 
+from lensrim.cli import main
+
 COUNT = int(os.environ.get("LENSRIM_LENSES", "100"))
 """Lenses: three seconds of a core each. Of the thousand of a survey: LENSRIM_LENSES=1000."""
 
@@ -79,3 +81,24 @@ def test_the_whole_chain_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     assert between > 2  # killed while there was work left
     assert begun("killed").wait() == 0
     assert_same(tmp_path / "at once", tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", [(), ("--search", "quick", "--stage", "rim")])
+def test_a_dask_cluster_makes_the_catalogue_of_one_machine(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    table = str(long_run.write_lenses(tmp_path / "obs", 3))
+    # On a cluster no lenses climb at once: each is searched for, where quick answers are asked
+    # for, too.
+    plain = options and ("--stage", "rim")
+    assert main(["catalogue", table, "--output", str(tmp_path / "here"), *plain, "--quiet"]) == 0
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        address = ("--dask", cluster.scheduler_address)
+        out = str(tmp_path / "there")
+        assert main(["catalogue", table, "--output", out, *options, *address, "--quiet"]) == 0
+    assert_same(tmp_path / "here", tmp_path / "there")

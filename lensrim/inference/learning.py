@@ -107,19 +107,28 @@ def learn(
     deflector, known = apply(machine, scene, batch, state)
     tick()
     n = known.source.shape[-1]
-    grids = [
-        PixelGrid((n, n), side / n, known.center)
-        for side in ([source_fov] if source_fov else _sides(known, macro))
+    sides = [source_fov or known.fov]
+    if until == "final" and not source_fov:
+        sides += _larger(known, macro)
+    solved = [
+        answer(
+            scene,
+            deflector,
+            state,
+            source_grid=PixelGrid((n, n), side / n, known.center),
+            tune=ROUNDS,
+        )
+        for side in sides
     ]
-    inverted = max(
-        (answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids),
-        key=lambda each: each.log_evidence,
-    )
-    grid = inverted.source_grid
+    inverted = max(solved, key=lambda each: each.log_evidence)
     tick()
-    found |= {"rim": with_source(scene, deflector, inverted, known), "rim_inversion": inverted}
+    # the machine's source has nothing to put on a larger map
+    found["rim"] = with_source(scene, deflector, solved[0], known)
+    found["rim_inversion"] = inverted
     if until == "final":
-        final = answer(scene, deflector, state, source_grid=grid, mean=known, tune=ROUNDS)
+        final = answer(
+            scene, deflector, state, source_grid=inverted.source_grid, mean=known, tune=ROUNDS
+        )
         found["final"] = replace(
             final,
             source_std=inverted.source_std,
@@ -134,14 +143,14 @@ def learn(
     return Outcome(found, until)
 
 
-def _sides(known: Known, macro: Answer) -> list[float]:
-    """Sides of the source map that are tried [arcsec].
+def _larger(known: Known, macro: Answer) -> list[float]:
+    """Side of another source map that is tried [arcsec], if any.
 
     The machine's own is tight about what it began with. Where the macro-model's source needed a
     larger map, faint light may lie beyond it.
     """
-    larger = macro.source_grid.fov[0]
-    return [known.fov, larger] if larger > 1.05 * known.fov else [known.fov]
+    side = macro.source_grid.fov[0]
+    return [side] if side > 1.05 * known.fov else []
 
 
 def _refused(found: dict[str, Answer], reason: str, machine: Machine, strict: bool) -> Outcome:

@@ -59,6 +59,41 @@ def test_an_untrained_machine_gives_the_macro_models_answer(
     assert outcome.last.source.max() == pytest.approx(rim.source.max(), rel=0.05)
 
 
+@pytest.mark.parametrize("wins", ["machine's", "macro-model's"])
+def test_the_source_map_is_that_of_the_higher_evidence(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine, monkeypatch, wins: str
+):
+    larger = 1.5 * macro.source_grid.fov[0]
+    wide = answer(scene, mass_maps_of(scene, state), state, source_fov=larger, tune=8)
+    tried: list[float] = []
+
+    def favoured(scene, deflector, state, *, source_grid, mean=None, tune):
+        found = answer(scene, deflector, state, source_grid=source_grid, mean=mean, tune=tune)
+        if mean is not None:
+            return found
+        tried.append(source_grid.fov[0])
+        high = (len(tried) == 2) == (wins == "macro-model's")
+        return replace(found, log_evidence=1.0 if high else 0.0)
+
+    monkeypatch.setattr("lensrim.inference.learning.answer", favoured)
+    outcome = learn(machine, scene, state, wide, has_light=False)
+    assert len(tried) == 2 and tried[0] < tried[1] == pytest.approx(larger)
+    side = tried[1] if wins == "macro-model's" else tried[0]
+    for name in ("rim_inversion", "final"):
+        assert outcome.answers[name].source_grid.fov[0] == pytest.approx(side)
+    assert outcome.answers["rim"].source_grid.fov[0] == pytest.approx(tried[0])
+    # a map that is hardly larger, or that the user wants, is the only one; so is the machine's own
+    # for what it returns itself
+    for base, fov, until in (
+        (macro, None, "final"),
+        (wide, larger, "final"),
+        (wide, None, "rim"),
+    ):
+        tried.clear()
+        learn(machine, scene, state, base, has_light=False, source_fov=fov, until=until)
+        assert len(tried) == 1
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("kept", [slice(0, 45), slice(1, 47)], ids=["odd", "even"])
 def test_a_frame_that_is_not_square_is_put_into_one(

@@ -10,7 +10,7 @@ from scipy import stats
 
 from lensrim.errors import InputError
 from lensrim.evaluation.calibrate.__main__ import CalibrateOptions, card_of
-from lensrim.evaluation.calibrate.fitting import fit
+from lensrim.evaluation.calibrate.fitting import Deviations, fit
 from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge
 from lensrim.evaluation.calibrate.rows import read_rows
 from lensrim.evaluation.calibrate.sheets import sheet_width
@@ -64,6 +64,21 @@ def test_a_fit_finds_what_was_put_in():
         assert each.scale == pytest.approx(1.7, rel=0.2), name
         assert each.exponent == pytest.approx(0.3, abs=0.15), name
     assert 10 <= found.range[0] < found.range[1] <= 200
+
+
+def test_what_is_stated_covers_whatever_the_errors_are_like():
+    # a core and rare outliers, and errors that end: neither is Student's of the common dof
+    rows = rows_of(400, scale=1.0, exponent=0.0, dof=30.0)
+    rng = np.random.default_rng(3)
+    for row in rows:
+        truth, _, std = row["numbers"]["theta_E"]
+        error = rng.normal() * (10.0 if rng.uniform() < 0.2 else 1.0)
+        row["numbers"]["theta_E"] = [truth, truth + error * std, std]
+        row["numbers"]["slope"] = [truth, truth + rng.uniform(-1, 1) * std, std]
+    found = fit(rows)
+    for name in ("theta_E", "slope", "kappa", "source"):
+        own = Deviations.of(rows, [name], found.scales["kappa"])
+        assert own.covered(found.scales[name], 1.0) == pytest.approx(0.6827, abs=0.005), name
 
 
 def test_lenses_are_judged_by_a_fit_to_others():

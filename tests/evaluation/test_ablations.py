@@ -7,16 +7,9 @@ import pytest
 import torch
 
 from lensrim.errors import InputError
-from lensrim.evaluation import ablations
-from lensrim.evaluation.ablations import (
-    CHOSEN,
-    SCALES,
-    VARIANTS,
-    AblationOptions,
-    Scale,
-    run,
-    varied,
-)
+from lensrim.evaluation.ablations.__main__ import AblationOptions, run
+from lensrim.evaluation.ablations.table import SHOWN
+from lensrim.evaluation.ablations.variants import CHOSEN, SCALES, VARIANTS, Scale, varied
 from lensrim.inference.data_config import DataConfig
 from lensrim.inference.learnt import score_of, shown, simulator_of, start_state
 from lensrim.inference.lens_config import LensConfig, build
@@ -54,7 +47,7 @@ def test_a_variant_differs_and_learns(name, batch):
         model, batch, config=recipe.model, loss=recipe.loss, through_score=through
     )
     loss.backward()
-    assert bool(loss.isfinite()) and set(ablations.SHOWN) <= set(metrics)
+    assert bool(loss.isfinite()) and set(SHOWN) <= set(metrics)
     slopes = [p.grad for p in model.parameters() if p.grad is not None]
     assert slopes and all(bool(g.isfinite().all()) for g in slopes)
 
@@ -122,7 +115,7 @@ def test_weights_of_kappa(batch):
 
 
 def test_trainings_end_in_the_table_and_are_not_made_twice(tmp_path, monkeypatch):
-    monkeypatch.setitem(ablations.SCALES, "small", SCALE)
+    monkeypatch.setitem(SCALES, "small", SCALE)
     options = AblationOptions(str(tmp_path), only=(CHOSEN, "one-step"), seeds=(0, 1))
     said: list[str] = []
     rows = run(options, said.append)

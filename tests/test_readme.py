@@ -12,13 +12,14 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
+FENCED = re.MULTILINE | re.DOTALL
 DOCUMENTS = ["README.md", *sorted(f"notebooks/{p.name}" for p in ROOT.glob("notebooks/*.md"))]
 
 
 def blocks(language: str, document: str = "README.md") -> list[str]:
     """Returns the fenced blocks of a language, in the order of a document."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=FENCED)
 
 
 def commands(*documents: str) -> list[list[str]]:
@@ -114,6 +115,13 @@ def test_links_lead_somewhere(document: str) -> None:
         path = (ROOT / document).parent / target if target else ROOT / document
         assert path.exists(), target
         if anchor:
-            heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            prose = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=FENCED)
+            heads = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
             slugs = [re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads]
             assert anchor in slugs, (target, anchor)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_nothing_is_left_to_be_filled_in(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert not re.findall(r"@[A-Z_]{2,}|TODO|TBD", text)

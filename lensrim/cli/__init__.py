@@ -1,8 +1,8 @@
 """The command ``lensrim``: one dataclass of options and one ``run`` for each of its commands.
 
 Exit status: 0 when all went well, 2 for input that cannot be used (one line on the standard
-error), 1 for a failure of the program itself (with its traceback), of the installation, or of some
-lenses of a survey, 130 when interrupted.
+error), 1 for a failure of the program itself (with its traceback), of the installation, of some
+lenses of a survey, or if ``info`` finds that something is lacking, 130 when interrupted.
 """
 
 import sys

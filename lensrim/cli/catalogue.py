@@ -112,6 +112,8 @@ def run(options: Catalogue) -> int:
     part = part_of(options.shard)
     check(options)
     found = find_lenses(options.observations, options.read, options.fit, output=options.output)
+    if all(lens.fit.stage == "macro" for lens in found.lenses):
+        options.fit.check_model()
     if not options.quiet:
         for note in found.notes:
             print(f"note: {printable(note)}", file=sys.stderr)

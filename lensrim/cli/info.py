@@ -23,7 +23,7 @@ class Info:
     Of an observation: the HDUs and what each is taken for, the pixel scale, noise and PSF, and
     where they are from, what lensrim reconstruct would do without options, and which would help.
     Of a product: its numbers. Of weights: their card. The options are those of reconstruct. The
-    exit status is 1 where an observation lacks something.
+    exit status is 1 where an observation lacks something that a reconstruction needs.
 
     An observation, as it is:
     $ lensrim info data/ring.fits
@@ -55,7 +55,8 @@ def run(options: Info) -> int:
     """Prints what is understood of each file.
 
     Returns:
-        The exit status: 1 where an observation lacks what a reconstruction needs, else 0.
+        The exit status: 1 where an observation lacks what a reconstruction needs, or cannot be
+        cut out at the centre, else 0.
 
     Raises:
         InputError: If there is a file of which nothing is; those after it are shown, too.
@@ -88,7 +89,9 @@ def told(
     numbers = product_numbers(path) if path.is_file() else None
     if numbers is None:
         found = inspect(path, options, None if center is None else Window(center))
-        return list(_of_observation(found, center)), found.observation is None
+        plan = [] if found.observation is None else plan_of(found.observation, center)
+        lacking = not plan or plan[0].startswith("cannot")
+        return list(_of_observation(found, center, plan)), lacking
     lines = [f"{path}: a product of lensrim"]
     for keyword, value, meaning in numbers:
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -96,7 +99,9 @@ def told(
     return lines, False
 
 
-def _of_observation(found: Inspection, center: tuple[float, float] | None) -> Iterator[str]:
+def _of_observation(
+    found: Inspection, center: tuple[float, float] | None, plan: Sequence[str]
+) -> Iterator[str]:
     yield f"{found.path}: an observation" + (", of which something is missing" * bool(found.lacks))
     several = len({part.file for part in found.parts}) > 1
     for part in found.parts:
@@ -112,5 +117,5 @@ def _of_observation(found: Inspection, center: tuple[float, float] | None) -> It
         return
     yield f"  lensrim reconstruct {'without options' if center is None else 'with this --center'}:"
     cut = is_cut(found.observation, center)
-    for line in (*plan_of(found.observation, center), *beyond(found.observation, cut=cut)):
+    for line in (*plan, *beyond(found.observation, cut=cut)):
         yield f"    - {line}"

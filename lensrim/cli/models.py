@@ -22,7 +22,7 @@ class Models:
     $ lensrim models
 
     One of them:
-    $ lensrim models second
+    $ lensrim models fourth
     """
 
     name: Annotated[str | None, tyro.conf.Positional] = None

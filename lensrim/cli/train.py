@@ -140,12 +140,7 @@ def train(
     return fit(
         model,
         batches,
-        partial(
-            loss_of,
-            config=recipe.model,
-            loss=recipe.loss,
-            through_score=recipe.unroll.through_score,
-        ),
+        partial(loss_of, config=recipe.model, loss=recipe.loss),
         recipe.train,
         folder=folder,
         validation=validated,

@@ -129,7 +129,8 @@ def setting_of(prepared: Batch) -> Setting:
 def score_of(prepared: Batch, simulator: Simulator, *, create_graph: bool = False) -> ScoreFn:
     """Creates the score of a prepared batch, with the maps of ``AUX``.
 
-    With ``create_graph`` it can be differentiated.
+    With ``create_graph`` it can be differentiated, but for the map ``information``, whose slope
+    counts as none.
     """
     return with_aux(
         score(

@@ -134,7 +134,6 @@ def loss_of(
     *,
     config: LensConfig = LensConfig(),
     loss: LossConfig = LossConfig(),
-    through_score: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """Computes the loss of a machine on a prepared batch with truth, and its errors.
 
@@ -143,8 +142,6 @@ def loss_of(
         batch: The batch.
         config: Its description, which says what of the batch it is told.
         loss: What counts.
-        through_score: Whether scores can be differentiated, as a machine whose
-            :class:`~lensrim.rim.Unroll` says so wants.
 
     Returns:
         The loss: logarithms of the mean square errors of the fields at all steps, each in the
@@ -154,7 +151,8 @@ def loss_of(
     batch = shown(batch, config)
     simulator = simulator_of(batch)
     start, truth = start_state(batch), Truth.of(batch, simulator)
-    score_fn = score_of(batch, simulator, create_graph=through_score)
+    through = getattr(rim, "module", rim).unroll.through_score  # several processes wrap a machine
+    score_fn = score_of(batch, simulator, create_graph=through)
     trajectory = rim(batch["observation"], score_fn, start, batch["conditioning"])
     with torch.no_grad():
         aims = [truth.seen(truth.gauge(state)) for state in trajectory.states]

@@ -116,11 +116,7 @@ class ReconstructOptions:
                 "--refine weights: needs a machine to adapt, found --stage macro; give --stage "
                 "rim or final, or --refine descent"
             )
-        if self.stage == "macro" and str(self.model) != DEFAULT:
-            raise InputError(
-                f"--model: is for --stage rim or final, found {self.model} and --stage macro, "
-                "which uses none; give --stage final, or no --model"
-            )
+        self.check_model()
         if self.search == "quick":
             self._check_quick()
         if self.seed < 0:
@@ -139,6 +135,18 @@ class ReconstructOptions:
             check_cuda()
         if self.source_fov is not None and not 0 < self.source_fov < float("inf"):
             raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
+
+    def check_model(self) -> None:
+        """Checks that a machine is used, if one is named.
+
+        Raises:
+            InputError: If none is.
+        """
+        if self.stage == "macro" and str(self.model) != DEFAULT:
+            raise InputError(
+                f"--model: is for --stage rim or final, found {str(self.model)!r} and --stage "
+                "macro, which uses none; give --stage final, or no --model"
+            )
 
     def _check_quick(self) -> None:
         """Checks that nothing is asked for that quick answers do not have."""

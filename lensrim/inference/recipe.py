@@ -37,11 +37,15 @@
     [unroll]                    # how a training computes the machine's steps: lensrim.rim.Unroll
     autocast = false            # the network in bfloat16
     checkpoint = false          # less memory, for more time
+    truncate = 0                # steps after which the gradient is cut off; 0 for never
+    through_score = false       # the gradient goes through the score, too: twice the time
 
     [train]
     steps = 6000
     batch_size = 16             # lenses of a step,
     parts = 1                   # in so many batches, which processes can share
+    workers = 0                 # processes that make batches,
+    ahead = 1                   # so many ahead
 
     [validation]
     batches = 2

@@ -27,6 +27,7 @@ from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet
 from ..io.options import ReadOptions
+from ..zoo import DEFAULT
 
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 PUBLISHED = "published_theta_e"
@@ -175,11 +176,14 @@ def _line(
         )
     readings = {k: v for k, v in found.items() if k in _READ}
     fitting = {k: v for k, v in found.items() if k not in _READ}
+    fit = replace(fit, **fitting)
+    if fit.stage == "macro" and "model" not in fitting:
+        fit = replace(fit, model=DEFAULT)  # --model is for the other lines
     return Line(
         where,
         "" if name is None else str(name),
         replace(read, **readings),
-        replace(fit, **fitting),
+        fit,
         "; ".join(problems),
         published,
     )

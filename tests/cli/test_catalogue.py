@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from surveys import light, write_observation, write_observations
 
+from lensrim import zoo
 from lensrim.cli import catalogue as command
 from lensrim.cli import main
 from lensrim.cli.catalogue import parse
@@ -83,6 +84,17 @@ def test_a_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.3" in (here / "survey" / "catalogue.ecsv").read_text()
 
 
+def test_a_machine_that_no_line_of_a_table_uses_is_refused(here: Path, capsys) -> None:
+    for stage, status in (("macro", 2), ("final", 0)):
+        (here / "lenses.csv").write_text(
+            f"path,stage\nobs/lens0000.fits,{stage}\nobs/lens0001.fits,\n"
+        )
+        words = ("lenses.csv", "--model", str(zoo.card().path), "--output", f"of {stage}")
+        assert catalogue(*words) == status
+        assert ("--model: is for" in capsys.readouterr().err) == (status == 2)
+        assert (here / f"of {stage}").exists() == (status == 0)
+
+
 def test_an_interrupted_run_says_how_to_go_on(here: Path, monkeypatch, capsys) -> None:
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -101,6 +113,7 @@ def test_an_interrupted_run_says_how_to_go_on(here: Path, monkeypatch, capsys) -
         (["obs/*.fits", "--z-lens", "0.3"], "--z-lens and --z-source: both or neither"),
         (["obs/*.fits", "--pixel-scale", "-1"], "--pixel-scale: must be positive"),
         (["obs/*.fits", "--stage", "rim", "--model", "nobody"], "nobody"),
+        (["obs/*.fits", "--model", "mine.safetensors"], "--model: is for --stage rim or final"),
         (["none.ecsv"], "none.ecsv: no such file"),
         (["obs/*.fits", "--output", "obs/lens0000.fits"], "obs/lens0000.fits"),
     ],

@@ -41,11 +41,8 @@ def test_a_variant_differs_and_learns(name, batch):
     model = build(recipe.model, recipe.unroll)
     with torch.no_grad():
         model.network.last.weight.normal_(std=0.01)  # pyright: ignore
-    through = recipe.unroll.through_score
-    assert through == (name == "through-score")
-    loss, metrics = loss_of(
-        model, batch, config=recipe.model, loss=recipe.loss, through_score=through
-    )
+    assert recipe.unroll.through_score == (name == "through-score")
+    loss, metrics = loss_of(model, batch, config=recipe.model, loss=recipe.loss)
     loss.backward()
     assert bool(loss.isfinite()) and set(SHOWN) <= set(metrics)
     slopes = [p.grad for p in model.parameters() if p.grad is not None]
@@ -95,7 +92,8 @@ def test_the_gradient_goes_through_the_score_where_it_is_asked_to(batch, through
             weight.add_(step * along)  # pyright: ignore
             ends.append(float(end()))
     secant = (ends[0] - ends[1]) / 2e-4
-    assert (abs(found / secant - 1) < 0.01) == through
+    off = abs(found / secant - 1)  # in single precision: a per cent, of what is five without it
+    assert off < 0.01 if through else off > 0.02
 
 
 def test_what_is_not_told_is_not_told(batch):

@@ -1,5 +1,6 @@
 """The chain on the sample observation, against its truth, and on bad options."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def test_the_error_of_the_mass_is_that_of_the_radius(result):
     assert 0 < share < 0.1
     assert value("MEINSTER") / value("MEINST") == pytest.approx(2 * share)
     assert value("THETAKPE") / value("THETAKPC") == pytest.approx(share)
+    assert re.search(r"mass +\d\.\d{3}e\+11 \+- \d\.\de\+\d\d M_sun in", result.summary)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from lensrim.errors import InputError
 from lensrim.inference.options import ReconstructOptions
 from lensrim.io.options import ReadOptions
 from lensrim.survey.lenses import LONGEST, Lens, find_lenses, name_lenses, safe_name
+from lensrim.zoo import DEFAULT
 
 NASTY = (
     "../../etc/passwd",
@@ -178,6 +179,18 @@ def test_a_table_gives_paths_and_options(form: str, tmp_path: Path) -> None:
     assert [lens.problem for lens in (a, b, c)] == ["", "", ""]
     assert d.problem.startswith("stage: must be one of macro, rim, final, found 'best'")
     assert found.notes == (f"{path}: columns that are not used: magnitude",)
+
+
+def test_a_machine_is_for_the_lines_that_use_one(tmp_path: Path) -> None:
+    path = tmp_path / "lenses.csv"
+    path.write_text("path,stage,model\na.fits,final,\nb.fits,macro,\nc.fits,,\nd.fits,macro,x\n")
+    options = ReconstructOptions(model="mine.safetensors", stage="rim")
+    a, b, c, d = find_lenses([str(path)], ReadOptions(), options).lenses
+    assert [lens.fit.model for lens in (a, b, c)] == ["mine.safetensors", DEFAULT, options.model]
+    for lens in (a, b, c):
+        lens.fit.check()
+    with pytest.raises(InputError, match="--model: is for --stage rim or final, found 'x'"):
+        d.fit.check()
 
 
 @pytest.mark.parametrize(

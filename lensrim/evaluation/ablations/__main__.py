@@ -78,12 +78,7 @@ def train(
     history = fit(
         model,
         batches,
-        partial(
-            loss_of,
-            config=recipe.model,
-            loss=recipe.loss,
-            through_score=recipe.unroll.through_score,
-        ),
+        partial(loss_of, config=recipe.model, loss=recipe.loss),
         recipe.train,
         folder=folder,
         validation=validation,

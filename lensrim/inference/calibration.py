@@ -15,8 +15,9 @@ more the brighter they are, and no exposure lessens what it does: their errors a
 with a part :math:`f` of the brightness :math:`S`.
 
 Errors have heavier tails than a Gaussian's, for some lenses are far more unlike their model than
-others: they follow Student's t of :math:`\nu` degrees of freedom. Every stated error is half
-of the central interval of 68.27 %, and the interval of a probability :math:`P` is
+others: they follow Student's t of :math:`\nu` degrees of freedom, all kinds the same. Every stated
+error is half of the central interval of 68.27 %, which :math:`s` is set to for each kind, and the
+interval of a probability :math:`P` is
 
 .. math:: \pm \frac{t_\nu((1 + P) / 2)}{t_\nu(0.8413)} \times \mathrm{error} .
 

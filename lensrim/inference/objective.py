@@ -16,6 +16,7 @@ square; it ends at a disc, inside of which its deflection is exact.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -151,8 +152,8 @@ def loss_of(
     batch = shown(batch, config)
     simulator = simulator_of(batch)
     start, truth = start_state(batch), Truth.of(batch, simulator)
-    through = getattr(rim, "module", rim).unroll.through_score  # several processes wrap a machine
-    score_fn = score_of(batch, simulator, create_graph=through)
+    unroll: Any = getattr(rim, "module", rim).unroll  # processes that share it wrap a machine
+    score_fn = score_of(batch, simulator, create_graph=unroll.through_score)
     trajectory = rim(batch["observation"], score_fn, start, batch["conditioning"])
     with torch.no_grad():
         aims = [truth.seen(truth.gauge(state)) for state in trajectory.states]

@@ -77,6 +77,7 @@ def run(options: Reconstruct) -> None:
         OSError: If the product cannot be written.
     """
     shown = not options.quiet
+    options.fit.check()
     with Stages({"reading": 1}, enabled=shown) as stages, stages("reading"):
         where = options.fit
         observation = read_about(

@@ -121,6 +121,8 @@ def test_existing_product_is_refused_before_the_work(
     words = [str(observation), "--pixel-scale", "0.05", "-o", str(observation.parent)]
     assert main(["reconstruct", *words]) == 2
     assert "lens_lensrim.json" in capsys.readouterr().err
+    assert main(["reconstruct", *words, "--seed", "-1"]) == 2  # which no --overwrite would mend
+    assert "--seed: must be 0 or more" in capsys.readouterr().err
 
 
 def test_the_observation_is_never_replaced(observation: Path, capsys) -> None:

@@ -38,7 +38,7 @@
     autocast = false            # the network in bfloat16
     checkpoint = false          # less memory, for more time
     truncate = 0                # steps after which the gradient is cut off; 0 for never
-    through_score = false       # the gradient goes through the score, too: twice the time
+    through_score = false       # the gradient goes through the score, too, for more time
 
     [train]
     steps = 6000

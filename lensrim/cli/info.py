@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import InputError
-from ..inference.plan import is_cut, plan_of
+from ..inference.plan import is_cut, plan_of, refusal_of
 from ..io.inspection import Inspection, inspect, product_numbers
 from ..io.options import ReadOptions
 from ..io.window import Window
@@ -89,9 +89,8 @@ def told(
     numbers = product_numbers(path) if path.is_file() else None
     if numbers is None:
         found = inspect(path, options, None if center is None else Window(center))
-        plan = [] if found.observation is None else plan_of(found.observation, center)
-        lacking = not plan or plan[0].startswith("cannot")
-        return list(_of_observation(found, center, plan)), lacking
+        lacking = found.observation is None or bool(refusal_of(found.observation, center))
+        return list(_of_observation(found, center)), lacking
     lines = [f"{path}: a product of lensrim"]
     for keyword, value, meaning in numbers:
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -99,9 +98,7 @@ def told(
     return lines, False
 
 
-def _of_observation(
-    found: Inspection, center: tuple[float, float] | None, plan: Sequence[str]
-) -> Iterator[str]:
+def _of_observation(found: Inspection, center: tuple[float, float] | None) -> Iterator[str]:
     yield f"{found.path}: an observation" + (", of which something is missing" * bool(found.lacks))
     several = len({part.file for part in found.parts}) > 1
     for part in found.parts:
@@ -117,5 +114,5 @@ def _of_observation(
         return
     yield f"  lensrim reconstruct {'without options' if center is None else 'with this --center'}:"
     cut = is_cut(found.observation, center)
-    for line in (*plan, *beyond(found.observation, cut=cut)):
+    for line in (*plan_of(found.observation, center), *beyond(found.observation, cut=cut)):
         yield f"    - {line}"

@@ -40,6 +40,17 @@ def is_cut(observation: Observation, center: tuple[float, float] | None = None) 
     return center is not None or max(observation.shape) > LARGEST
 
 
+def refusal_of(observation: Observation, center: tuple[float, float] | None = None) -> str:
+    """Says why nothing could be done, as :func:`plan_of` would; empty if something could."""
+    h, w = observation.shape
+    if min(h, w) < SMALLEST:
+        return f"the frame must have {SMALLEST} pixels or more along each side"
+    x0, y0 = observation.corner
+    if center is None or (0 <= center[0] - x0 < w and 0 <= center[1] - y0 < h):
+        return ""
+    return f"--center must lie in the frame of {w} x {h} pixels, found {center[0]:g} {center[1]:g}"
+
+
 def plan_of(observation: Observation, center: tuple[float, float] | None = None) -> list[str]:
     """Says what would be done, and which options would help: a line each.
 
@@ -49,17 +60,11 @@ def plan_of(observation: Observation, center: tuple[float, float] | None = None)
     """
     (h, w), scale = observation.shape, observation.pixel_scale
     width = fwhm_of(observation.psf)
-    if min(h, w) < SMALLEST:
-        return [f"cannot: the frame must have {SMALLEST} pixels or more along each side"]
+    if refusal := refusal_of(observation, center):
+        return [f"cannot: {refusal}"]
     whole = LARGEST + 20 if width >= 2 * NARROWEST else HUGE
     bins = f"bins the pixels if the cut-out has more than {whole} along a side (--bin)"
     if center is not None:
-        x0, y0 = observation.corner
-        if not (0 <= center[0] - x0 < w and 0 <= center[1] - y0 < h):
-            return [
-                f"cannot: --center must lie in the frame of {w} x {h} pixels, found "
-                f"{center[0]:g} {center[1]:g}"
-            ]
         lines = [
             f"cuts the frame out about pixel ({center[0]:g}, {center[1]:g}), as far as the arcs"
             " reach (--size)",

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .operation import Operation, only_plain, second_derivative
+from .operation import Operation, no_derivative, only_plain, second_derivative
 
 Shape = tuple[int, ...]
 AT_ONCE = 5 << 16
@@ -101,7 +101,7 @@ def _apply(
         if torch.compiler.is_compiling():
             return _Convolve.apply(image, transfer, size, lead, shape, adjoint)
         # A part of a larger map would keep all of its memory, and has no ``view``.
-        return _in_parts(image, _factor(transfer, adjoint), size, lead, shape).contiguous()
+        return _in_parts(image, transfer, adjoint, size, lead, shape).contiguous()
     return _ConvolveForwardMode.apply(image, transfer, size, lead, shape, adjoint)
 
 
@@ -116,7 +116,7 @@ class _Convolve(Operation):
         shape: tuple[int, int],
         adjoint: bool,
     ) -> Tensor:
-        result = _in_parts(image, _factor(transfer, adjoint), size, lead, shape)
+        result = _in_parts(image, transfer, adjoint, size, lead, shape)
         # Forward-mode differentiation wants a result that is no view of a larger one.
         return result.clone(memory_format=torch.contiguous_format)
 
@@ -166,57 +166,81 @@ class _ConvolveForwardMode(_Convolve):
         return sum(parts[1:], parts[0])
 
 
-def _factor(transfer: Tensor, adjoint: bool) -> Tensor:
-    factor = torch.view_as_complex(transfer)
-    return torch.conj_physical(factor) if adjoint else factor
-
-
 def _in_parts(
-    image: Tensor, factor: Tensor, size: tuple[int, int], lead: Shape, shape: tuple[int, int]
+    image: Tensor,
+    transfer: Tensor,
+    adjoint: bool,
+    size: tuple[int, int],
+    lead: Shape,
+    shape: tuple[int, int],
 ) -> Tensor:
     """Computes the product of a batch, as many samples at once as are best."""
-    result = (*lead, *shape)
+    result, factor = (*lead, *shape), torch.view_as_complex(transfer)
     per = _samples_at_once(image, factor)
     # Samples stay apart only where all dimensions do: the others are summed over.
     if per == 0 or len(lead) != image.ndim - 2 or lead[:1] != image.shape[:1]:
-        return _product(image, factor, size, result)
+        return _product(image, factor, adjoint, size, result)
     images = image.split(per)
     apart = factor.ndim == image.ndim and len(factor) > 1
     factors = factor.split(per) if apart else [factor] * len(images)
     return torch.cat(
         [
-            _product(part, times, size, (len(part), *result[1:]))
+            _product(part, times, adjoint, size, (len(part), *result[1:]))
             for part, times in zip(images, factors, strict=True)
         ]
     )
 
 
-def _product(image: Tensor, factor: Tensor, size: tuple[int, int], shape: Shape) -> Tensor:
-    """Multiplies the transform of a map by a factor, sums it to a shape, and transforms back."""
-    spectrum = _multiplied(_rfft(image, size), factor, shape[:-2])
-    columns = torch.fft.ifft(spectrum)
+def _product(
+    image: Tensor, factor: Tensor, adjoint: bool, size: tuple[int, int], shape: Shape
+) -> Tensor:
+    """Multiplies the transform of a map by a factor, sums it to a shape, and transforms back.
+
+    One name holds one map after the other, so that the memory of each is that of a later one: a
+    cache holds two of them, not six.
+    """
+    if _may_overwrite():
+        maps = _multiplied_in_place(_rfft(image, size), factor, adjoint, shape[:-2])
+    else:
+        factor = torch.conj_physical(factor) if adjoint else factor
+        maps = _multiplied(_rfft(image, size), factor, shape[:-2])
+    maps = torch.fft.ifft(maps)
     if size[0] % 64 == 0 and image.device.type == "cpu":
         # Read across columns that are a multiple of 64 apart, a cache keeps few of them at a time.
-        columns = columns.narrow(-1, 0, min(shape[-2] | 1, size[0])).contiguous()
-    rows = columns.narrow(-1, 0, shape[-2]).mT
-    return torch.fft.irfft(rows, n=size[1]).narrow(-1, 0, shape[-1])
+        maps = maps.narrow(-1, 0, min(shape[-2] | 1, size[0])).contiguous()
+    maps = torch.fft.irfft(maps.narrow(-1, 0, shape[-2]).mT, n=size[1])
+    return maps.narrow(-1, 0, shape[-1])
+
+
+def _may_overwrite() -> bool:
+    """Returns whether no derivative of what is computed is followed by torch itself."""
+    return no_derivative() and not torch.compiler.is_compiling()
 
 
 def _multiplied(spectrum: Tensor, factor: Tensor, lead: Shape) -> Tensor:
     """Multiplies a spectrum by a factor, and sums the product to the leading dimensions."""
-    if spectrum.shape[:-2] == lead and factor.ndim == 2:
-        return spectrum * factor
-    components = spectrum.shape[-3:-2]
+    return (spectrum * factor).sum_to_size((*lead, *spectrum.shape[-2:]))
+
+
+def _multiplied_in_place(spectrum: Tensor, factor: Tensor, adjoint: bool, lead: Shape) -> Tensor:
+    """Does the same, by the conjugate of the factor for the adjoint, in the spectrum's memory."""
+    if adjoint:
+        # The factor is a constant, and as large; what is multiplied by it lies in a cache.
+        product = _multiplied_in_place(spectrum.conj_physical_(), factor, False, lead)
+        return product.conj_physical_()
+    components, plane = spectrum.shape[-3:-2], spectrum.shape[-2:]
+    if spectrum.shape[:-2] == lead and factor.shape[:-2] in ((), lead):
+        return spectrum.mul_(factor)
     if lead[-1:] == (1,) != components == factor.shape[-3:-2]:
         # A sum over components, which torch is slow to take of complex numbers.
         first, *others = zip(spectrum.unbind(-3), factor.unbind(-3), strict=True)
-        total = first[0] * first[1]
+        total = first[0].mul_(first[1])
         for each, times in others:
-            total = torch.addcmul(total, each, times)
-        product = total.unsqueeze(-3)
+            total.addcmul_(each, times)
+        spectrum = total.unsqueeze(-3)
     else:
-        product = spectrum * factor
-    return product.sum_to_size((*lead, *product.shape[-2:]))
+        spectrum = spectrum * factor
+    return spectrum.sum_to_size((*lead, *plane))
 
 
 def _samples_at_once(image: Tensor, factor: Tensor) -> int:

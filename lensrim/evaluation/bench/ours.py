@@ -149,21 +149,14 @@ def necessary_kernels(scene: PixelScene) -> tuple[Contender, int]:
     moves is each kernel's input, read once, and its output, written once, without padding and
     tables; the products between are counted as if they were parts of the transforms.
     """
-    sim = simulator(scene)
-    kappa, source = scene.kappa(), scene.source()
-    positions = sim.source._normalized(sim.kappa_rays(kappa), None)
-    image = sim.source(source, sim.kappa_rays(kappa))
-    maps, psf = sim.kappa_to_alpha, sim.psf
-    assert psf is not None
-    sizes = maps.sizes[0], psf.size
-    at_once = 1 if scene.device.type == "cpu" else scene.batch
-    samples = list(zip(*(t.split(at_once) for t in (image, source, positions)), strict=True))
+    inputs = _KernelInputs(scene)
+    image, samples, sizes = inputs.image, inputs.samples, inputs.sizes
     spectra = []
     for size in sizes:
         rows = torch.fft.rfft(image, n=size[1])
         columns = F.pad(rows.mT.contiguous(), (0, size[0] - scene.n))
         stages = F.pad(image, (0, size[1] - scene.n)), columns, rows
-        spectra.append(list(zip(*(t.split(at_once) for t in stages), strict=True)))
+        spectra.append(inputs.apart(*stages))
 
     def transforms(size: tuple[int, int], padded: Tensor, columns: Tensor, rows: Tensor) -> None:
         torch.fft.rfft(padded)
@@ -172,21 +165,69 @@ def necessary_kernels(scene: PixelScene) -> tuple[Contender, int]:
         torch.fft.irfft(rows, n=size[1])
 
     def run() -> None:
-        for i, (one, one_source, place) in enumerate(samples):
+        for i, sample in enumerate(samples):
             # Of the deflection: three of each kind, forth and back, in either direction.
             for _ in range(3):
                 transforms(sizes[0], *spectra[0][i])
             for _ in range(2):
                 transforms(sizes[1], *spectra[1][i])
-            F.grid_sample(one_source, place, padding_mode="zeros", align_corners=False)
-            # Bilinear and zero padding are both coded as 0.
-            torch.ops.aten.grid_sampler_2d_backward(
-                one, one_source, place, 0, 0, False, [True, True]
-            )
+            sampling(*sample)
 
     pixel_map = 4 * scene.n**2
     spectrum, psf_spectrum = (8 * size[0] * (size[1] // 2 + 1) for size in sizes)
     fourier = 2 * (3 * pixel_map + 3 * spectrum)
-    sampling = (1 + 2 + 1) * pixel_map + (1 + 2 + 1 + 1 + 2) * pixel_map
+    sampled = (1 + 2 + 1) * pixel_map + (1 + 2 + 1 + 1 + 2) * pixel_map
     blur = 4 * (pixel_map + psf_spectrum)
-    return Contender(run), scene.batch * (fourier + sampling + blur)
+    return Contender(run), scene.batch * (fourier + sampled + blur)
+
+
+def plain_kernels(scene: PixelScene) -> Contender:
+    """Returns the same kernels as torch is called for them: of whole padded maps, rows of zeros
+    included, in two dimensions at once, and with their columns apart in memory."""
+    inputs = _KernelInputs(scene)
+    n, stages = scene.n, []
+    for height, width in inputs.sizes:
+        padded = F.pad(inputs.image, (0, width - n, 0, height - n))
+        stages += [padded, torch.fft.rfft2(padded)]
+    batches = inputs.apart(*stages)
+    deflection, blur = inputs.sizes
+
+    def run() -> None:
+        for sample, (kappa, spectrum, image, image_spectrum) in zip(
+            inputs.samples, batches, strict=True
+        ):
+            # The convergence forth and both components back, and the same in reverse.
+            for _ in range(3):
+                torch.fft.rfft2(kappa)
+                torch.fft.irfft2(spectrum, s=deflection)
+            for _ in range(2):
+                torch.fft.rfft2(image)
+                torch.fft.irfft2(image_spectrum, s=blur)
+            sampling(*sample)
+
+    return Contender(run)
+
+
+def sampling(grad: Tensor, source: Tensor, positions: Tensor) -> None:
+    """Reads a source at positions, and takes the gradient in both."""
+    F.grid_sample(source, positions, padding_mode="zeros", align_corners=False)
+    # Bilinear and zero padding are both coded as 0.
+    torch.ops.aten.grid_sampler_2d_backward(grad, source, positions, 0, 0, False, [True, True])
+
+
+class _KernelInputs:
+    """Holds what the kernels work on: a CPU takes one sample after the other."""
+
+    def __init__(self, scene: PixelScene) -> None:
+        sim = simulator(scene)
+        assert sim.psf is not None
+        kappa, source = scene.kappa(), scene.source()
+        rays = sim.kappa_rays(kappa)
+        self.sizes = sim.kappa_to_alpha.sizes[0], sim.psf.size
+        self.at_once = 1 if scene.device.type == "cpu" else scene.batch
+        self.image = sim.source(source, rays)
+        self.samples = self.apart(self.image, source, sim.source._normalized(rays, None))
+
+    def apart(self, *maps: Tensor) -> list[tuple[Tensor, ...]]:
+        """Returns the maps of each sample, or of all if they are taken together."""
+        return list(zip(*(m.split(self.at_once) for m in maps), strict=True))

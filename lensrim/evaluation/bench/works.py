@@ -13,6 +13,7 @@ from .timing import Contender
 OURS = "lensrim"
 COMPILED = "lensrim, compiled"
 KERNELS = "necessary kernels"
+PLAIN_KERNELS = "kernels, whole maps"
 
 Make = Callable[[], Contender]
 
@@ -48,13 +49,14 @@ def pixel_work(batch: int, device: torch.device, present: set[str], *, n: int = 
     scene = PixelScene(n, batch, device)
     makers: dict[str, Make] = {OURS: partial(ours.pixel_gradient, scene)}
     makers[KERNELS] = lambda: ours.necessary_kernels(scene)[0]
+    makers[PLAIN_KERNELS] = partial(ours.plain_kernels, scene)
     if "caustics" in present and device.type == "cpu":
         makers["caustics"] = partial(peers.caustics_pixel_gradient, scene)
     return Work(
         f"{n}² maps, gradient, B = {batch}",
         batch,
         makers,
-        bars={"caustics": 4.0 if batch == 1 else 3.5, KERNELS: 1 / 1.5},
+        bars={"caustics": 4.0 if batch == 1 else 3.5, PLAIN_KERNELS: 1 / 1.5},
         bytes_moved=ours.necessary_kernels(scene)[1],
     )
 

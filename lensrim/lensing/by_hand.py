@@ -37,10 +37,14 @@ def like(
     parameters: Sequence[float | Tensor], numbers: Sequence[float], maps: Tensor
 ) -> list[Tensor | None]:
     """Turns slopes into tensors of the shapes of their parameters, if these are tensors."""
-    return [
-        (s if p.ndim == 0 else s.reshape(p.shape)) if isinstance(p, Tensor) else None
-        for p, s in zip(parameters, apart(maps.new_tensor(numbers)), strict=True)
-    ]
+    slopes: list[Tensor | None] = []
+    for p, number in zip(parameters, numbers, strict=True):
+        if not isinstance(p, Tensor):
+            slopes.append(None)
+            continue
+        slope = torch.scalar_tensor(number, dtype=maps.dtype, device="cpu")
+        slopes.append(slope.reshape(p.shape) if p.ndim else slope)
+    return slopes
 
 
 def plain_slopes(

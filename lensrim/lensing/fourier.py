@@ -199,11 +199,12 @@ def _product(
     One name holds one map after the other, so that the memory of each is that of a later one: a
     cache holds two of them, not six.
     """
-    if _may_overwrite():
-        maps = _multiplied_in_place(_rfft(image, size), factor, adjoint, shape[:-2])
+    maps = _rfft(image, size)
+    if _may_overwrite() and _broadcast(maps.shape, factor.shape) == maps.shape:
+        maps = _overwritten(maps, factor, adjoint, shape[:-2])
     else:
         factor = torch.conj_physical(factor) if adjoint else factor
-        maps = _multiplied(_rfft(image, size), factor, shape[:-2])
+        maps = (maps * factor).sum_to_size((*shape[:-2], *maps.shape[-2:]))
     maps = torch.fft.ifft(maps)
     if size[0] % 64 == 0 and image.device.type == "cpu":
         # Read across columns that are a multiple of 64 apart, a cache keeps few of them at a time.
@@ -217,30 +218,24 @@ def _may_overwrite() -> bool:
     return no_derivative() and not torch.compiler.is_compiling()
 
 
-def _multiplied(spectrum: Tensor, factor: Tensor, lead: Shape) -> Tensor:
-    """Multiplies a spectrum by a factor, and sums the product to the leading dimensions."""
-    return (spectrum * factor).sum_to_size((*lead, *spectrum.shape[-2:]))
+def _overwritten(spectrum: Tensor, factor: Tensor, adjoint: bool, lead: Shape) -> Tensor:
+    """Multiplies a spectrum by a factor of its shape in its place, and sums it to dimensions.
 
-
-def _multiplied_in_place(spectrum: Tensor, factor: Tensor, adjoint: bool, lead: Shape) -> Tensor:
-    """Does the same, by the conjugate of the factor for the adjoint, in the spectrum's memory."""
+    By the conjugate of the factor, which is a constant of the same size, for the adjoint.
+    """
     if adjoint:
-        # The factor is a constant, and as large; what is multiplied by it lies in a cache.
-        product = _multiplied_in_place(spectrum.conj_physical_(), factor, False, lead)
-        return product.conj_physical_()
-    components, plane = spectrum.shape[-3:-2], spectrum.shape[-2:]
-    if spectrum.shape[:-2] == lead and factor.shape[:-2] in ((), lead):
-        return spectrum.mul_(factor)
+        return _overwritten(spectrum.conj_physical_(), factor, False, lead).conj_physical_()
+    components = spectrum.shape[-3:-2]
     if lead[-1:] == (1,) != components == factor.shape[-3:-2]:
         # A sum over components, which torch is slow to take of complex numbers.
         first, *others = zip(spectrum.unbind(-3), factor.unbind(-3), strict=True)
         total = first[0].mul_(first[1])
         for each, times in others:
             total.addcmul_(each, times)
-        spectrum = total.unsqueeze(-3)
+        total = total.unsqueeze(-3)
     else:
-        spectrum = spectrum * factor
-    return spectrum.sum_to_size((*lead, *plane))
+        total = spectrum.mul_(factor)
+    return total.sum_to_size((*lead, *total.shape[-2:]))
 
 
 def _samples_at_once(image: Tensor, factor: Tensor) -> int:

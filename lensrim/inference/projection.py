@@ -35,7 +35,7 @@ from .light_profile import smooth_amplitudes
 Whiten = Callable[[Tensor], Tensor]
 
 TOLERANCE = 1e-4
-"""Gain relative to :math:`E` at which a fit ends."""
+"""Gain of a step relative to :math:`E` at which a fit ends."""
 
 OUTLIER = 3.0
 """Residual from which a pixel counts as an outlier in a step."""
@@ -152,13 +152,19 @@ class Fitted:
         return gradient.numpy(), curvature.numpy()
 
 
-def descend(evaluate: Callable[[Array], Fitted], start: Fitted, bounds: Array) -> Fitted:
+def descend(
+    evaluate: Callable[[Array], Fitted],
+    start: Fitted,
+    bounds: Array,
+    tolerance: float = TOLERANCE,
+) -> Fitted:
     """Descends in the shape.
 
     Arguments:
         evaluate: Solves for the amplitudes at a shape.
         start: Where to begin.
         bounds: Smallest and largest shape, with shape (2, 6).
+        tolerance: Gain of a step relative to the loss at which it ends.
     """
     (low, high), best, damping = bounds, start, 1e-3
     gradient, curvature = best.model()
@@ -176,7 +182,7 @@ def descend(evaluate: Callable[[Array], Fitted], start: Fitted, bounds: Array) -
             damping *= 10
             continue
         best, damping = found, damping / 10
-        if gain < TOLERANCE * best.loss:
+        if gain < tolerance * best.loss:
             break
         gradient, curvature = best.model()
     return best

@@ -48,24 +48,22 @@ def _from_center(p: Tensor, grid: PixelGrid) -> Tensor:
 
 
 def settled(
-    scene: Scene, answers: Mapping[str, Answer], sheet: InternalSheet, p: Tensor
+    scene: Scene, answers: Mapping[str, Answer], macro: MassMaps, sheet: InternalSheet, p: Tensor
 ) -> dict[str, Answer]:
     """Gives all answers the sheet of their macro-model, each with the slope of its own mass.
 
     Arguments:
         scene: The observation.
-        answers: By stage, without a sheet; the first is that of the macro-model, ``macro``.
+        answers: By stage, without a sheet.
+        macro: Their macro-model on the pixels.
         sheet: The sheet.
-        p: Parameters of the macro-model, with shape (8).
+        p: Its parameters, with shape (8).
     """
-    alpha = {name: maps_of(result).alpha for name, result in answers.items()}
-    there, beyond = alpha.pop("macro"), {"macro": 0.0}
-    if alpha:
-        changes = torch.stack([each - there for each in alpha.values()])
-        beyond |= zip(alpha, _slopes(changes, p, scene.frame.grid), strict=True)
+    changes = torch.stack([maps_of(result).alpha - macro.alpha for result in answers.values()])
+    steeper = _slopes(changes, p, scene.frame.grid)
     return {
-        name: with_sheet(scene, result, replace(sheet, slope=sheet.slope + beyond[name]), p)
-        for name, result in answers.items()
+        name: with_sheet(scene, result, replace(sheet, slope=sheet.slope + more), p)
+        for (name, result), more in zip(answers.items(), steeper, strict=True)
     }
 
 

@@ -260,19 +260,15 @@ def finish(
     batch = {name: torch.from_numpy(value) for name, value in seen.batch.items()}
     reasons = machine.beyond(measured(batch, state.p, seen.spacing))
     macro = mass_maps_of(scene, state)
-    made = {
-        "macro": _answer(seen, found, macro),
-        STAGE: _answer(seen, found, found.maps),
-    }
     sheet = sheet_of(macro, state.p[0], grid, options.mass_sheet)
-    result = settled(scene, made, sheet, state.p[0])[STAGE]
+    made = settled(scene, {STAGE: _answer(seen, found)}, macro, sheet, state.p[0])
     settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
     product = build_product(
         seen.observation,
         scene,
         seen.prior,
         state,
-        Outcome({STAGE: result}, STAGE),
+        Outcome(made, STAGE),
         machine,
         notes=seen.notes,
         settings=(*seen.observation.options, *settings),
@@ -284,9 +280,9 @@ def finish(
     return product, tuple(reasons)
 
 
-def _answer(seen: Seen, found: Found, maps: MassMaps) -> Answer:
-    """Sees the source through a mass."""
-    scene, known = seen.scene, found.known
+def _answer(seen: Seen, found: Found) -> Answer:
+    """Sees the source through the mass."""
+    scene, maps, known = seen.scene, found.maps, found.known
     view = View.of(scene, maps, known.fov, known.center)
     with torch.no_grad():
         arcs = view.see(known.source[None])[0]

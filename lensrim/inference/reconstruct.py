@@ -18,7 +18,7 @@ from ..io.product import Product, write_product
 from ..io.read import read_about
 from ..io.stream import one_line
 from ..progress import Stages
-from .answer import Answer
+from .answer import Answer, maps_of
 from .answer_sheet import settled
 from .fit import WAYS, Fit, Fitter, enough_memory
 from .framing import coarsen
@@ -189,7 +189,8 @@ def reconstruct(
         if (refinement := _refinement(options, machine, best, has_light)) is not None:
             with enough_memory(scene), stages("refinement"):
                 outcome = tried(refinement, options.refine, outcome, scene, state)
-        answers = settled(scene, outcome.answers, best.sheet, state.p[0].cpu())
+        macro = maps_of(outcome.answers["macro"])
+        answers = settled(scene, outcome.answers, macro, best.sheet, state.p[0].cpu())
         outcome = replace(outcome, answers=answers)
         notes = [*notes, *outcome.notes]
         settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..io.frames import position_angle
+from ..io.frames import position_angle, sky_axes
 from ..io.observation import Observation
 from ..io.product import Product
 from ..lensing.cosmology import lens_scales
@@ -112,14 +112,9 @@ def build_product(
         "STAGE": (outcome.stage, "last stage"),
     }
     if observation.wcs is not None:
-        header["MACROPA"] = (
-            position_angle(phi, observation.wcs, grid),
-            "[deg] E of N, major axis",
-        )
-        header["SHEARPA"] = (
-            position_angle(shear_phi, observation.wcs, grid),
-            "[deg] E of N, macro-model's shear",
-        )
+        sky = sky_axes(observation.wcs, grid)
+        header["MACROPA"] = (position_angle(phi, sky), "[deg] E of N, major axis")
+        header["SHEARPA"] = (position_angle(shear_phi, sky), "[deg] E of N, macro-model's shear")
     header |= (
         dict(stated.cards)
         | _magnitudes(observation, result, stated.cards)

@@ -111,18 +111,17 @@ def sky_axes(wcs: WCS, grid: PixelGrid) -> tuple[ndarray, ndarray]:
     return vectors[0], vectors[1]
 
 
-def position_angle(phi: float, wcs: WCS, grid: PixelGrid) -> float:
+def position_angle(phi: float, sky: tuple[ndarray, ndarray]) -> float:
     r"""Converts an angle of the pixel axes to a position angle East of North [deg].
 
     Arguments:
         phi: Angle of an axis, counter-clockwise from :math:`+x` [rad].
-        wcs: Celestial frame of the image.
-        grid: Grid of the image.
+        sky: Directions of North and East, as of :func:`sky_axes`.
 
     Returns:
         The position angle, in [0, 180).
     """
-    north, east = sky_axes(wcs, grid)
+    north, east = sky
     axis = np.array([np.cos(phi), np.sin(phi)])
     return float(np.degrees(np.arctan2(axis @ east, axis @ north)) % 180)
 

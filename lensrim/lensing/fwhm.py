@@ -1,6 +1,7 @@
 r"""The width of a stamp, without torch: who only looks at a file needs none."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,20 @@ def fwhm_of(stamp: NDArray[Any]) -> float:
     Arguments:
         stamp: Pixels without NaN, with shape :math:`(h, w)`, of any scale.
     """
+    stamp = np.asarray(stamp, dtype=np.float64)
+    return _measured(stamp.tobytes(), stamp.shape)
+
+
+@lru_cache(maxsize=64)
+def _measured(stamp: bytes, shape: tuple[int, ...]) -> float:
+    """Measures it once: an observation is asked for it several times, and a survey has one PSF."""
     from scipy import ndimage
 
-    stamp = np.asarray(stamp, dtype=np.float64)
-    row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
-    reach = 2 + math.sqrt(np.count_nonzero(stamp > stamp.max() / 2))
+    pixels = np.frombuffer(stamp).reshape(shape)
+    row, column = np.unravel_index(np.argmax(pixels), shape)
+    reach = 2 + math.sqrt(np.count_nonzero(pixels > pixels.max() / 2))
     fine = np.linspace(-reach, reach, 201)
     index = np.meshgrid(row + fine, column + fine, indexing="ij")
-    near = ndimage.map_coordinates(stamp, index, order=5)
+    near = ndimage.map_coordinates(pixels, index, order=5)
     area = np.count_nonzero(near > near.max() / 2) * (fine[1] - fine[0]) ** 2
     return 2 * math.sqrt(area / math.pi)

@@ -231,7 +231,7 @@ def test_every_answer_has_the_sheet_and_the_slope_of_its_own_mass(
     x, y = maps.alpha.numpy()
     other = replace(bare, kappa=maps.kappa.numpy(), alpha_x=x, alpha_y=y)
     sheet = expected_sheet(float(p[-1]), -1.1, lowest=0.2)
-    found = settled(scene, {"macro": bare, "final": other}, sheet, p)
+    found = settled(scene, {"macro": bare, "final": other}, maps_of(bare), sheet, p)
     assert found["macro"].sheet == sheet
     assert found["final"].sheet.t == sheet.t
     assert found["final"].sheet.slope == pytest.approx(sheet.slope + 0.1, abs=0.01)

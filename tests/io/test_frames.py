@@ -77,7 +77,7 @@ def test_position_angle_is_that_between_two_points(
         column + np.array([0, np.cos(phi)]), row + np.array([0, np.sin(phi)])
     )
     expected = ends[0].icrs.position_angle(ends[1].icrs).deg % 180
-    assert position_angle(phi, wcs, GRID) == pytest.approx(expected, abs=0.01)
+    assert position_angle(phi, sky_axes(wcs, GRID)) == pytest.approx(expected, abs=0.01)
 
 
 def test_regions_in_pixels_count_from_one() -> None:

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from lensrim.grid import PixelGrid
+from lensrim.inference import lens_light
 from lensrim.inference.gaussians import WIDE, Gaussians, quadratic_forms
 from lensrim.inference.lens_light import Frame, LensLightFitter
 from lensrim.inference.light_profile import roughness
-from lensrim.inference.projection import Fitted, Pixels
+from lensrim.inference.projection import TOLERANCE, Fitted, Pixels
 from lensrim.lensing.psf import gaussian_psf
 
 GRID = PixelGrid((40, 37), 0.05)
@@ -124,6 +125,30 @@ def test_what_may_be_an_arc_is_not_taken_for_light():
         _, light = fitted(image + ARC + noise(), whiten=whiten)
         left = (light.image + light.sky - image)[ARC > 0.1] / 0.01
         assert bool(np.sqrt((left**2).mean()) < 0.5) is good
+
+
+@pytest.mark.parametrize("arc", [0.0, 0.3], ids=["stable at once", "arcs"])
+def test_rounds_that_end_early_lead_to_the_same_light(arc, monkeypatch):
+    ends = []
+    fit = LensLightFitter.fit
+
+    def spied(self, *args, tolerance: float = TOLERANCE):
+        ends.append(tolerance)
+        return fit(self, *args, tolerance=tolerance)
+
+    def found():
+        fitter = LensLightFitter(frame(galaxy() + 0.03 + arc * ARC + noise()), count=9)
+        return fitter.fit_under_arcs()
+
+    monkeypatch.setattr(LensLightFitter, "fit", spied)
+    _, light, outlier = found()
+    assert ends[0] > ends[-1] == TOLERANCE
+    monkeypatch.setattr(lens_light, "COARSE", (TOLERANCE,) * 3)
+    _, strict, expected = found()
+    assert (outlier == expected).mean() > 0.99
+    assert bool(outlier.any()) is bool(arc)
+    apart = (light.image + light.sky - strict.image - strict.sky) / 0.01
+    assert np.sqrt((apart**2).mean()) < 0.01
 
 
 def test_a_shape_keeps_to_its_bounds():

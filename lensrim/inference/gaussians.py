@@ -17,8 +17,9 @@ covariance and conserves the flux,
 
 to :math:`10^{-3} / \sigma^4` of the peak, with :math:`\sigma` the width along the minor axis
 [pixel]. The others are drawn with all rays, only where they are not zero, and convolved ray by ray
-(:mod:`lensrim.lensing.ray_psf`): averages over a pixel do not tell where in it a cusp is, which in
-bright galaxies is an error of several times the noise.
+(:mod:`lensrim.lensing.ray_psf`) in a box that holds what the PSF makes of them: averages over a
+pixel do not tell where in it a cusp is, which in bright galaxies is an error of several times the
+noise.
 
 All their derivatives are :math:`\partial g_j / \partial \eta_s = g_j \sum_k D_{jsk} b_k` with
 :math:`b = (u, v, 1, u^2, u v, v^2)` of the distance :math:`(u, v)` from the centre and few numbers
@@ -26,7 +27,10 @@ All their derivatives are :math:`\partial g_j / \partial \eta_s = g_j \sum_k D_{
 products with a given image, each of which is a convolution or less, or one for each ray.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -46,6 +50,57 @@ WIDE = 2.0
 REACH = 5.7
 """Distance in standard deviations beyond which a Gaussian is zero to single precision."""
 
+STEP = 4
+"""Pixels by which boxes differ, that there are few of them."""
+
+RayBlur = Callable[[int | None], RayPSF]
+"""Makes the convolution of each ray: of the frame for ``None``, or of a square of so many pixels a
+side that is dark nearer to its edges than the PSF reaches."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Holds how a square about a pixel lies in the frame.
+
+    Arguments:
+        side: Pixels along each side.
+        row, column: Its first pixel, in the frame, which it may exceed.
+        shape: Rows and columns of the frame.
+    """
+
+    side: int
+    row: int
+    column: int
+    shape: tuple[int, int]
+
+    def put(self, pixels: Tensor) -> Tensor:
+        """Returns the places in the box of pixels, given by their places in the frame."""
+        width = self.shape[1]
+        return (pixels // width - self.row) * self.side + pixels % width - self.column
+
+    def cut(self, frame: Tensor) -> Tensor:
+        """Cuts the box out of maps of the frame (..., N), zero where it exceeds this."""
+        here, there = self._overlap()
+        box = frame.new_zeros(*frame.shape[:-1], self.side, self.side)
+        box[..., *here] = frame.unflatten(-1, self.shape)[..., *there]
+        return box.flatten(-2)
+
+    def paste(self, box: Tensor) -> Tensor:
+        """Returns maps of the frame (..., N) that are zero but in the box."""
+        here, there = self._overlap()
+        frame = box.new_zeros(*box.shape[:-1], *self.shape)
+        frame[..., *there] = box.unflatten(-1, (self.side, self.side))[..., *here]
+        return frame.flatten(-2)
+
+    def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Rows and columns that are in both, of the box and of the frame."""
+        here, there = [], []
+        for first, count in zip((self.row, self.column), self.shape, strict=True):
+            begin, end = max(first, 0), min(first + self.side, count)
+            here.append(slice(begin - first, end - first))
+            there.append(slice(begin, end))
+        return (here[0], here[1]), (there[0], there[1])
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -55,8 +110,9 @@ class Layer:
         maps: Gaussians, with shape (Q, R, M).
         basis: The functions :math:`b`, with shape (6, R, M).
         slopes: The numbers :math:`D`, with shape (Q, 6, 6).
-        place: The M pixels among the N of the frame.
+        place: The M pixels among the N of the frame, or of the box.
         blur: The convolution of each of the R rays, or of averages where R is 1.
+        box: What of the frame is convolved; all of it if ``None``.
     """
 
     maps: Tensor
@@ -64,6 +120,7 @@ class Layer:
     slopes: Tensor
     place: Tensor | slice
     blur: PSF | RayPSF
+    box: Box | None = None
 
     def images(self) -> Tensor:
         """Returns the convolved Gaussians, with shape (Q, N)."""
@@ -81,7 +138,8 @@ class Layer:
 
     def pull(self, image: Tensor) -> Tensor:
         """Returns the products of an image (N) with all derivatives, with shape (Q, 6)."""
-        pixels = image.to(self.blur.transfer).reshape(1, 1, *self.blur.shape)
+        part = image if self.box is None else self.box.cut(image)
+        pixels = part.to(self.blur.transfer).reshape(1, 1, *self.blur.shape)
         adjoint = self.blur.scatter if isinstance(self.blur, RayPSF) else self.blur.adjoint
         spread = adjoint(pixels)[0].flatten(1).to(image)
         moments = self.maps.flatten(1) @ (self.basis * spread[:, self.place]).flatten(1).T
@@ -94,7 +152,8 @@ class Layer:
         rays[..., self.place] = values.to(rays)
         rays = rays.unflatten(-1, (h, w))
         seen = blur.gather(rays) if isinstance(blur, RayPSF) else blur(rays)
-        return seen.flatten(1).to(values)
+        seen = seen.flatten(1).to(values)
+        return seen if self.box is None else self.box.paste(seen)
 
 
 @dataclass(frozen=True)
@@ -129,15 +188,16 @@ class Gaussians:
         grid: The frame's pixels, N in number.
         sigmas: Widths :math:`\sigma_j` on the intermediate axis, ascending [arcsec], (Q).
         blur: The convolution of averages over rays.
-        ray_blur: That of each ray.
+        ray_blur: Makes that of each ray.
+        reach: Pixels to which the PSF of a ray reaches, at most.
     """
 
-    def __init__(self, grid: PixelGrid, sigmas: Array, blur: PSF, ray_blur: RayPSF):
-        self.grid, self.sigmas, self.blur, self.ray_blur = grid, sigmas, blur, ray_blur
-        self.rays, self.pixels = _rays(grid, ray_blur.subsample), _rays(grid, 1)
+    def __init__(self, grid: PixelGrid, sigmas: Array, blur: PSF, ray_blur: RayBlur, reach: int):
+        self.grid, self.sigmas, self.blur, self.reach = grid, sigmas, blur, reach
+        self.ray_blur = cache(ray_blur)
+        self.rays, self.pixels = _rays(grid, blur.subsample), _rays(grid, 1)
         self.narrow = int(np.searchsorted(sigmas, WIDE * grid.spacing))
-        rays = _rays(grid, blur.subsample)
-        variance = float((rays[0] - self.pixels[0]).square().mean())
+        variance = float((self.rays[0] - self.pixels[0]).square().mean())
         self.variance = np.where(np.arange(len(sigmas)) < self.narrow, 0.0, variance)
 
     def draw(self, shape: Array) -> Drawn:
@@ -147,14 +207,27 @@ class Gaussians:
         if n:
             flattest = np.hypot(shape[2::2], shape[3::2]).max()
             longest = self.sigmas[n - 1] * np.sqrt((1 + flattest) / (1 - flattest))
+            far = REACH * longest + self.grid.spacing
             u, v = self.pixels[0, 0] - shape[0], self.pixels[1, 0] - shape[1]
-            near = (u * u + v * v < (REACH * longest + self.grid.spacing) ** 2).nonzero()[:, 0]
-            rays = self.rays[:, :, near]
-            layers.append(_layer(rays, shape, forms[:n], slopes[:n], near, self.ray_blur))
+            near = (u * u + v * v < far**2).nonzero()[:, 0]
+            rays, box = self.rays[:, :, near], self._box(shape, far)
+            blur = self.ray_blur(None if box is None else box.side)
+            place = near if box is None else box.put(near)
+            layers.append(_layer(rays, shape, forms[:n], slopes[:n], place, blur, box))
         if n < len(self.sigmas):
             every = slice(None)
             layers.append(_layer(self.pixels, shape, forms[n:], slopes[n:], every, self.blur))
         return Drawn(tuple(layers))
+
+    def _box(self, shape: Array, far: float) -> Box | None:
+        """Finds the box of what is drawn no farther than that from the centre [arcsec]; ``None``
+        if it is no smaller than the frame with what surrounds it in a convolution."""
+        radius = STEP * math.ceil((far / self.grid.spacing + 0.5) / STEP)
+        half, (h, w) = radius + self.reach, self.grid.shape
+        if (2 * half + 1) ** 2 >= (h + self.reach) * (w + self.reach):
+            return None
+        column, row = (round(float(c)) for c in self.grid.to_index(shape[0], shape[1]))
+        return Box(2 * half + 1, row - half, column - half, (h, w))
 
 
 def quadratic_forms(sigmas: Array, shape: Array, variance: Array) -> tuple[Tensor, Tensor]:
@@ -195,12 +268,13 @@ def _layer(
     slopes: Tensor,
     place: Tensor | slice,
     blur: PSF | RayPSF,
+    box: Box | None = None,
 ) -> Layer:
     """Draws Gaussians on rays (2, R, M)."""
     u, v = rays[0] - shape[0], rays[1] - shape[1]
     basis = torch.stack([u, v, torch.ones_like(u), u * u, u * v, v * v])
     maps = (forms @ basis[2:].flatten(1)).exp_().unflatten(1, u.shape)
-    return Layer(maps, basis, slopes, place, blur)
+    return Layer(maps, basis, slopes, place, blur, box)
 
 
 def _rays(grid: PixelGrid, k: int) -> Tensor:

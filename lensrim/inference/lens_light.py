@@ -31,7 +31,7 @@ from scipy import ndimage
 
 from ..grid import PixelGrid
 from ..lensing.psf import PSF, PSFKind
-from ..lensing.ray_psf import RayPSF
+from ..lensing.ray_psf import RayPSF, reach_of
 from .gaussians import Array, Gaussians
 from .light_profile import roughness
 from .projection import TOLERANCE, Fitted, Pixels, Whiten, descend
@@ -81,6 +81,18 @@ class Frame:
     def ray_operator(self, subsample: int, device: torch.device | None = None) -> RayPSF:
         """Returns the convolution of each of ``subsample²`` rays."""
         return self._operator(RayPSF, subsample, device)
+
+    def ray_blur(self, side: int | None) -> RayPSF:
+        """Returns the same as lens light needs it, see :data:`~.gaussians.RayBlur`."""
+        if side is None:
+            return self.ray_operator(SUBSAMPLE)
+        return RayPSF(
+            torch.as_tensor(self.psf, dtype=torch.float64),
+            (side, side),
+            psf_kind=self.psf_kind,
+            subsample=SUBSAMPLE,
+            periodic=True,
+        )
 
     def _operator(self, kind: type[T], subsample: int, device: torch.device | None) -> T:
         return kind(
@@ -141,8 +153,8 @@ class LensLightFitter:
         self.frame = frame
         half = min(frame.grid.fov) / 2
         self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
-        blurs = frame.operator(SUBSAMPLE), frame.ray_operator(SUBSAMPLE)
-        self.gaussians = Gaussians(frame.grid, self.sigmas, *blurs)
+        blurs, reach = (frame.operator(SUBSAMPLE), frame.ray_blur), reach_of(frame.psf.shape)
+        self.gaussians = Gaussians(frame.grid, self.sigmas, *blurs, reach)
         self.precision = roughness(self.sigmas)
 
     def fit(

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fourier import convolve, correlate, transfer_function
+from .fourier import convolve, correlate, fast_length, transfer_function
 from .psf import PSFKind, normalize_psf, padded_size, wrapped
 
 ORDER = 5
@@ -37,6 +37,11 @@ MARGIN = 1
 
 ACROSS = 9
 """Points along each side of a pixel over which an optical PSF is averaged."""
+
+
+def reach_of(stamp: tuple[int, ...]) -> int:
+    """Returns the pixels to which the PSF of a ray reaches, for a stamp of that shape."""
+    return max(stamp[-2:]) // 2 + MARGIN
 
 
 def ray_kernels(
@@ -113,6 +118,8 @@ class RayPSF(nn.Module):
         subsample: Number :math:`k` of rays along each side of a pixel.
         dtype: Type of the images. The kernels are always made in double precision.
         device: Device of the images; that of the PSF by default.
+        periodic: Whether what leaves the image may come in on its other side, which is quicker:
+            for rays that are dark nearer to the edge than the kernel reaches.
         trusted: See :func:`~lensrim.lensing.psf.normalize_psf`.
 
     Raises:
@@ -130,6 +137,7 @@ class RayPSF(nn.Module):
         subsample: int = 3,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
+        periodic: bool = False,
         trusted: bool = False,
     ):
         super().__init__()
@@ -138,7 +146,10 @@ class RayPSF(nn.Module):
             raise ValueError(f"psf must have shape (h, w) or (B, h, w), got {tuple(psf.shape)}")
         kernels = ray_kernels(psf, subsample, psf_kind=psf_kind, trusted=trusted)
         self.shape, self.subsample = (shape[0], shape[1]), subsample
-        self.size = padded_size(self.shape, kernels.shape)
+        if periodic:
+            self.size = fast_length(shape[0]), fast_length(shape[1])
+        else:
+            self.size = padded_size(self.shape, kernels.shape)
         transfer = transfer_function(wrapped(kernels, self.shape, self.size))
         self.register_buffer(
             "transfer", transfer.to(device or psf.device, dtype), persistent=False

@@ -11,6 +11,7 @@ from lensrim.inference.lens_light import Frame, LensLightFitter
 from lensrim.inference.light_profile import roughness
 from lensrim.inference.projection import TOLERANCE, Fitted, Pixels
 from lensrim.lensing.psf import gaussian_psf
+from lensrim.lensing.ray_psf import RayPSF, reach_of
 
 GRID = PixelGrid((40, 37), 0.05)
 FWHM = 0.12
@@ -28,8 +29,15 @@ def frame(image: np.ndarray) -> Frame:
 
 
 EMPTY = frame(np.zeros(GRID.shape))
-BLURS = EMPTY.operator(3).double(), EMPTY.ray_operator(3).double()
-GAUSSIANS = Gaussians(GRID, SIGMAS, *BLURS)
+
+
+def ray_blur(side: int | None) -> RayPSF:
+    """In double precision: a box that moves by a pixel changes nothing then."""
+    shape, psf = GRID.shape if side is None else (side, side), torch.from_numpy(EMPTY.psf)
+    return RayPSF(psf, shape, subsample=3, dtype=torch.float64, periodic=side is not None)
+
+
+GAUSSIANS = Gaussians(GRID, SIGMAS, EMPTY.operator(3).double(), ray_blur, reach_of((13, 13)))
 
 
 def seen(shape: np.ndarray, image: np.ndarray, whiten=lambda columns: columns) -> Fitted:
@@ -101,6 +109,30 @@ def test_the_jacobian_is_that_of_differences(shape, whiten):
         upper, lower = (seen(shape + s * change, image, whiten).residual for s in (1, -1))
         expected = (upper - lower).numpy() / 2e-6
         assert np.linalg.norm(column - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("at", [(0.03, -0.02), (1.4, -1.3)], ids=["middle", "edge"])
+def test_a_box_about_narrow_gaussians_holds_all_of_them(at):
+    """As if all of the frame were convolved, to single precision."""
+    grid = PixelGrid((72, 90), 0.05)
+    psf = gaussian_psf(FWHM, grid.spacing, 13).numpy()
+    empty = np.zeros(grid.shape)
+    whole = Frame(empty, empty + 1, empty == 0, grid, psf, "effective", FWHM)
+    blurs = whole.operator(3), whole.ray_blur
+    shape = np.array([*at, 0.2, -0.1, -0.05, 0.3])
+    image = torch.from_numpy(np.random.default_rng(1).normal(size=empty.size))
+    boxed = Gaussians(grid, SIGMAS, *blurs, reach_of(psf.shape)).draw(shape)
+    plain = Gaussians(grid, SIGMAS, *blurs, 10**6).draw(shape)
+    assert plain.layers[0].box is None
+    side = boxed.layers[0].box.side
+    assert 2 * reach_of(psf.shape) < side < 50
+    weights = torch.from_numpy(TRUTH)
+    for found, expected in (
+        (boxed.images(), plain.images()),
+        (boxed.tangent(weights), plain.tangent(weights)),
+        (boxed.pull(image), plain.pull(image)),
+    ):
+        assert (found - expected).abs().max() < 2e-6 * expected.abs().max()
 
 
 def fitted(image: np.ndarray, **options):

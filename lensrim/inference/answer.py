@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
+from .frame import Array
 from .inversion import Design, ImageData, Solution, assemble, solve
-from .lens_light import Array
 from .macro import MacroState
 from .mass_sheet import InternalSheet
 from .scene import Scene, image_data

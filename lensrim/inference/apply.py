@@ -18,8 +18,8 @@ from ..lensing.psf import measure_fwhm, native_kernel
 from ..lensing.simulator import Simulator
 from .answer import Answer
 from .batch_problem import coarse_problem, first_state, problem_of
+from .frame import Array
 from .learnt import prepare, score_of, setting_of, shown, simulator_of, start_state
-from .lens_light import Array
 from .machine import Machine, device_of
 from .macro import MacroPrior, MacroState
 from .scene import Scene

@@ -15,16 +15,11 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..io.observation import Observation
 from ..lensing.psf import measure_fwhm
-from .lens_light import (
-    STRUCTURE,
-    Array,
-    Frame,
-    LensLightFitter,
-    positive_regions,
-    significance,
-)
+from .frame import Array, Frame
+from .lens_light import STRUCTURE, LensLightFitter
 from .neighbours import part_neighbours
 from .plan import LARGEST, bin_of
+from .regions import positive_regions, significance
 from .scene import Scene
 from .sky import no_light, noise_scale
 

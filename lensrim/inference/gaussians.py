@@ -34,15 +34,13 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..grid import PixelGrid
 from ..lensing.psf import PSF
 from ..lensing.ray_psf import RayPSF
 from .ascent import ray_coordinates
-
-Array = NDArray[np.float64]
+from .frame import Array
 
 WIDE = 2.0
 """Width [pixel] from which one ray per pixel is enough."""

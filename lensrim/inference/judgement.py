@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import metrics
 from .answer import Answer
-from .lens_light import Array
+from .frame import Array
 from .reasons import REASONS
 from .scene import Scene
 from .score import Score, packaged_score

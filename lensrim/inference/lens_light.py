@@ -22,19 +22,18 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..grid import PixelGrid
-from ..lensing.psf import PSF, PSFKind
 from ..lensing.ray_psf import RayPSF, reach_of
-from .gaussians import Array, Gaussians
+from .frame import Array, Frame
+from .gaussians import Gaussians
 from .light_profile import roughness
 from .projection import TOLERANCE, Fitted, Pixels, Whiten, descend
+from .regions import positive_regions
 
 SUBSAMPLE = 3
 STRUCTURE = 0.05
@@ -43,66 +42,6 @@ STRUCTURE = 0.05
 COARSE = (3e-2, 1e-2, 1e-3)
 """Gains at which the fits of the first rounds end, in which arcs are taken for the lens. Fits to
 the end of 12 mocks took twice as long, for light that differs by 0.055 of the noise at most."""
-
-
-T = TypeVar("T", PSF, RayPSF)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Holds an image as it is fitted.
-
-    Arguments:
-        image, sigma: Data and noise, with shape (H, W).
-        mask: True where a pixel is used, with shape (H, W).
-        grid: Pixels of the frame.
-        psf: PSF stamp on these pixels.
-        psf_kind: Whether the stamp holds the response of the pixel.
-        fwhm: Full width at half maximum of the PSF [arcsec].
-    """
-
-    image: Array
-    sigma: Array
-    mask: NDArray[np.bool_]
-    grid: PixelGrid
-    psf: Array
-    psf_kind: PSFKind
-    fwhm: float
-
-    def distance(self, center: tuple[float, float]) -> Array:
-        """Returns the distance of every pixel from a place [arcsec], with shape (H, W)."""
-        x, y = (c.numpy() for c in self.grid.coordinates(dtype=torch.float64))
-        return np.hypot(x - center[0], y - center[1])
-
-    def operator(self, subsample: int, device: torch.device | None = None) -> PSF:
-        """Returns the convolution of averages over ``subsample²`` rays."""
-        return self._operator(PSF, subsample, device)
-
-    def ray_operator(self, subsample: int, device: torch.device | None = None) -> RayPSF:
-        """Returns the convolution of each of ``subsample²`` rays."""
-        return self._operator(RayPSF, subsample, device)
-
-    def ray_blur(self, side: int | None) -> RayPSF:
-        """Returns the same as lens light needs it, see :data:`~.gaussians.RayBlur`."""
-        if side is None:
-            return self.ray_operator(SUBSAMPLE)
-        return RayPSF(
-            torch.as_tensor(self.psf, dtype=torch.float64),
-            (side, side),
-            psf_kind=self.psf_kind,
-            subsample=SUBSAMPLE,
-            periodic=True,
-        )
-
-    def _operator(self, kind: type[T], subsample: int, device: torch.device | None) -> T:
-        return kind(
-            torch.as_tensor(self.psf, dtype=torch.float64),
-            self.grid.shape,
-            psf_kind=self.psf_kind,
-            subsample=subsample,
-            dtype=torch.float32,
-            device=device,
-        )
 
 
 @dataclass(frozen=True)
@@ -153,9 +92,14 @@ class LensLightFitter:
         self.frame = frame
         half = min(frame.grid.fov) / 2
         self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
-        blurs, reach = (frame.operator(SUBSAMPLE), frame.ray_blur), reach_of(frame.psf.shape)
-        self.gaussians = Gaussians(frame.grid, self.sigmas, *blurs, reach)
+        blur, reach = frame.operator(SUBSAMPLE), reach_of(frame.psf.shape)
+        self.gaussians = Gaussians(frame.grid, self.sigmas, blur, self._ray_blur, reach)
         self.precision = roughness(self.sigmas)
+
+    def _ray_blur(self, side: int | None) -> RayPSF:
+        if side is None:
+            return self.frame.ray_operator(SUBSAMPLE)
+        return self.frame.box_operator(SUBSAMPLE, side)
 
     def fit(
         self,
@@ -256,71 +200,3 @@ class LensLightFitter:
             shape, light = self.fit(frame.image, frame.mask & ~outlier, shape)
         assert shape is not None and light is not None
         return shape, light, outlier
-
-
-def positive_regions(
-    residual: Array,
-    noise: Array,
-    frame: Frame,
-    *,
-    threshold: float = 2.0,
-    blank: NDArray[np.bool_] | bool = False,
-) -> NDArray[np.bool_]:
-    """Finds connected regions that are significantly positive: arcs and neighbours.
-
-    The residual is smoothed by the PSF and compared with its own noise; regions smaller than two
-    PSF areas are dropped, the others grown by one FWHM.
-
-    Arguments:
-        residual: Image less lens light and sky, with shape (H, W).
-        noise: Its standard deviation, with shape (H, W).
-        frame: The image it belongs to.
-        threshold: Significance.
-        blank: Sky, as in :func:`significance`.
-    """
-    above = (significance(residual, noise, frame, blank) > threshold) & frame.mask
-    labels, _ = connected(above)
-    width = frame.fwhm / frame.grid.spacing
-    sizes = np.bincount(labels.ravel())
-    keep = sizes >= 2 * np.pi / 4 * width**2
-    keep[0] = False
-    if not keep.any():
-        return np.zeros_like(above)
-    return np.asarray(ndimage.distance_transform_edt(~keep[labels])) <= width
-
-
-def connected(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
-    """Labels connected regions from 1, corners included; returns the labels and their number."""
-    labels = np.zeros(mask.shape, dtype=np.intp)
-    count = ndimage.label(mask, structure=np.ones((3, 3)), output=labels)
-    return labels, int(count)  # pyright: ignore[reportArgumentType]
-
-
-def significance(
-    residual: Array, noise: Array, frame: Frame, blank: NDArray[np.bool_] | bool = False
-) -> Array:
-    """Returns the residual smoothed by the PSF over its own standard deviation, shape (H, W).
-
-    Noise that is correlated, as in drizzled images, is smoothed less than white noise: where the
-    negative pixels of the sky, which hold no arcs, show more than expected, all are scaled down.
-
-    Arguments:
-        residual: Image less lens light and sky, with shape (H, W).
-        noise: Its standard deviation before smoothing, with shape (H, W).
-        frame: The image it belongs to.
-        blank: Sky, where the lens light is faint, with shape (H, W); nowhere by default.
-    """
-    kernel = frame.psf / frame.psf.sum()
-    weight = frame.mask.astype(float)
-    variance = _convolve((noise * weight) ** 2, kernel**2)
-    smooth = _convolve(residual * weight, kernel) / np.sqrt(np.clip(variance, 1e-300, None))
-    negative = smooth[frame.mask & (smooth < 0) & blank]
-    if negative.size > 50:
-        smooth = smooth / max(1.0, 1.48 * float(np.median(-negative)))
-    return smooth
-
-
-def _convolve(image: Array, kernel: Array) -> Array:
-    from scipy.signal import fftconvolve
-
-    return fftconvolve(image, kernel, mode="same")

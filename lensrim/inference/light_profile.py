@@ -22,10 +22,9 @@ no used pixel sees is left out, but under a mask on a core the light is an extra
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.float64]
+from .frame import Array
 
 CURVATURE = 0.35
 """Prior standard deviation of the second differences of :math:`u`, for a spacing of 1."""

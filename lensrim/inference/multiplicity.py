@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from .answer import Answer
-from .lens_light import Array
+from .frame import Array
 from .scene import Scene
 
 Mask = NDArray[np.bool_]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..io.observation import Observation
-from .lens_light import Array, Frame, connected
+from .frame import Array, Frame
+from .regions import connected
 
 REACH = 1.9
 """Radius beyond which regions are neighbours, relative to that of the brightest region."""

@@ -37,7 +37,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..lensing.convergence import KappaToAlpha
-from .lens_light import Array
+from .frame import Array
 from .view import MassMaps, macro_maps
 
 MACRO = 8

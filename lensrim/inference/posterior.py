@@ -36,7 +36,7 @@ from torch import Tensor
 
 from .answer import Answer, SourceSystem, maps_of, whitened
 from .directions import Directions
-from .lens_light import Array
+from .frame import Array
 from .macro import GAMMA, MacroState
 from .mass_sheet import InternalSheet
 from .numbers import DETECTED, Number, of_parameters, of_the_map, of_the_source

@@ -29,7 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .gaussians import Array, Drawn, Gaussians
+from .frame import Array
+from .gaussians import Drawn, Gaussians
 from .light_profile import smooth_amplitudes
 
 Whiten = Callable[[Tensor], Tensor]

@@ -29,9 +29,9 @@ from .amortised import amortised_start
 from .answer import Answer, mass_maps_of
 from .answer_sheet import settled, sheet_of
 from .apply import Square, StateMaps, batch_without, measured
+from .frame import Array
 from .learning import Outcome
 from .learnt import prepare, score_of, shown, simulator_of, start_state
-from .lens_light import Array
 from .machine import Machine
 from .macro import MacroPrior, MacroState
 from .options import ReconstructOptions

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..io.product import DATA_UNIT
 from .calibration import ONE_SIGMA
-from .lens_light import Array
+from .frame import Array
 from .uncertainty import Uncertainty
 
 UNITS = {"theta_E": "arcsec", "macro_theta_E": "arcsec", "phi": "deg", "flux": DATA_UNIT}

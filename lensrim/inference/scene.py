@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .frame import Array, Frame
 from .inversion import ImageData
-from .lens_light import Array, Frame, LensLight
+from .lens_light import LensLight
 from .light_profile import light_factor
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .ascent import MacroProblem, ray_coordinates
-from .lens_light import Array
+from .frame import Array
 from .macro import FIELDS, MacroPrior, MacroState
 from .scene import Scene, image_data
 from .source_modes import SourceModes

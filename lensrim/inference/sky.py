@@ -12,7 +12,9 @@ every pixel, as in a frame cut inside the ring, their faint light is taken for s
 import numpy as np
 from jaxtyping import Float64
 
-from .lens_light import Array, Frame, LensLight, positive_regions
+from .frame import Array, Frame
+from .lens_light import LensLight
+from .regions import positive_regions
 
 ROUNDS = 8
 """Rounds of the level, at most."""

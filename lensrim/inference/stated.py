@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .answer import Answer
-from .lens_light import Array
+from .frame import Array
 from .macro import MacroPrior, MacroState
 from .samples import sample_maps
 from .scene import Scene

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from .answer import Answer
-from .lens_light import Array
+from .frame import Array
 from .macro import NAMES, MacroPrior, MacroState
 from .multiplicity import Mask, multiply_imaged, sectors_of
 from .scene import Scene

@@ -14,7 +14,7 @@ from .answer import Answer
 from .answer_sheet import bare_kappa, sheet_direction
 from .calibration import Calibration, Scale, packaged_calibration
 from .directions import macro_directions, near, other_directions
-from .lens_light import Array
+from .frame import Array
 from .macro import MacroPrior, MacroState
 from .perturbation import Perturbations, packaged_prior
 from .posterior import Posterior, posterior_of

@@ -10,8 +10,8 @@ from lensrim.errors import InputError
 from lensrim.evaluation.mocks import make_mock
 from lensrim.grid import PixelGrid
 from lensrim.inference import framing
+from lensrim.inference.frame import Frame
 from lensrim.inference.framing import cut, frame_of, observe, structure_noise
-from lensrim.inference.lens_light import Frame
 from lensrim.io.observation import Observation
 
 GRID = PixelGrid((61, 60), 0.05)

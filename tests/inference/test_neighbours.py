@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensrim.grid import PixelGrid
-from lensrim.inference.lens_light import Frame
+from lensrim.inference.frame import Frame
 from lensrim.inference.neighbours import describe_neighbours, part_neighbours
 from lensrim.io.observation import Observation
 

@@ -8,8 +8,8 @@ import pytest
 from lensrim.datasets.priors import SystemPrior
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.inference import sky
+from lensrim.inference.frame import Frame
 from lensrim.inference.framing import frame_of, observe
-from lensrim.inference.lens_light import Frame
 from lensrim.inference.sky import noise_scale, sky_level
 
 SEEDS = range(8)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ...grid import PixelGrid
 from ...inference.apply import Square, start_of
+from ...inference.frame import Frame
 from ...inference.framing import observe
-from ...inference.lens_light import Frame
 from ...inference.search import search
 from ...inference.together import prior_of
 from .systems import Draws, prepared

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..datasets.contaminants import Contamination, Neighbour
+from ..datasets.contamination import Contamination, Neighbour
 from ..datasets.pairs.contamination import (
     ContaminationBatch,
     cosmic_rays,
@@ -20,8 +20,8 @@ from ..datasets.pairs.contamination import (
     sersic_density,
     usable,
 )
-from ..datasets.priors import SersicLight
 from ..datasets.psfs.kinds import native_psf
+from ..datasets.systems import SersicLight
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from .deflection import pixel_coordinates

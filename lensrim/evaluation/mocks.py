@@ -15,8 +15,9 @@ from ..datasets.galaxies.opening import open_galaxies
 from ..datasets.haloes.bank import HaloBank
 from ..datasets.haloes.scaled import ScaledHaloes
 from ..datasets.noise import read_noise_fields, unit_noise
-from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
+from ..datasets.priors import SystemPrior, draw_system
 from ..datasets.psfs.kinds import fine_psf, native_psf, read_psf_stamps
+from ..datasets.systems import Galaxies, System
 from ..grid import PixelGrid
 from ..io.observation import Observation
 from ..metrics import effective_theta_E

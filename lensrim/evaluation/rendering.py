@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..datasets.haloes.scaled import PlacedHalo
 from ..datasets.halos import Lens
-from ..datasets.priors import AnyGalaxy, Placement, SersicLight, System
 from ..datasets.psfs.kinds import block_mean
+from ..datasets.systems import AnyGalaxy, Placement, SersicLight, System
 from ..grid import PixelGrid
 from .deflection import deflection, pixel_coordinates
 

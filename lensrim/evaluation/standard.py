@@ -43,11 +43,12 @@ from ..datasets.haloes.modelled import ModelHaloes
 from ..datasets.halos import LensPrior
 from ..datasets.instruments import EUCLID_VIS, HST_ACS, JWST_NIRCAM, Instrument
 from ..datasets.noise import Noise
-from ..datasets.priors import Galaxies, System, SystemPrior, draw_system
+from ..datasets.priors import SystemPrior, draw_system
 from ..datasets.psfs.changes import PsfChanges
 from ..datasets.psfs.kinds import read_psf_stamps
 from ..datasets.ranges import log_uniform
 from ..datasets.splits import split as split_names
+from ..datasets.systems import Galaxies, System
 from ..errors import InputError
 from .mocks import Map, Mock, fitting_mock
 

@@ -18,8 +18,9 @@ from ..datasets.haloes.modelled import ModelHaloes
 from ..datasets.halos import LensPrior
 from ..datasets.pairs.halo_masses import HaloMasses
 from ..datasets.pairs.masses import AnalyticMasses
-from ..datasets.priors import System, SystemPrior, draw_system
+from ..datasets.priors import SystemPrior, draw_system
 from ..datasets.ranges import check_shares
+from ..datasets.systems import System
 from ..errors import InputError
 from ..grid import PixelGrid
 

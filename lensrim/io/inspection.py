@@ -17,9 +17,10 @@ from ..errors import InputError
 from ..lensing.fwhm import fwhm_of
 from .fits import MOST, Files, FitsFile, Plane, quiet
 from .layout import Layout, locate
+from .noise_maps import noise_of, same_shape
 from .observation import Observation
 from .options import ReadOptions
-from .read import mask_of, noise_of, psf_of, read_observation, same_shape, scale_of
+from .read import mask_of, psf_of, read_observation, scale_of
 from .window import Window
 
 T = TypeVar("T")

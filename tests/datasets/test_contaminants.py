@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lensrim.datasets.contaminants import (
-    NONE,
-    TRAINING,
-    Contaminants,
-    Contamination,
-    LightErrors,
-    Neighbour,
-    Strip,
-    Track,
-    draw_contaminants,
-)
+from lensrim.datasets.contaminants import NONE, TRAINING, Contaminants, draw_contaminants
+from lensrim.datasets.contamination import Contamination, LightErrors, Neighbour, Strip, Track
 from lensrim.datasets.pairs.contamination import (
     ContaminationBatch,
     cosmic_rays,

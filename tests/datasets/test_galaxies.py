@@ -14,8 +14,9 @@ from lensrim.datasets.galaxies.many_images import read_image
 from lensrim.datasets.galaxies.opening import open_galaxies
 from lensrim.datasets.galaxies.stamps import THOROUGH, Cleaning, Stamp, galaxy_of
 from lensrim.datasets.presets import Population
-from lensrim.datasets.priors import Galaxies, draw_system
+from lensrim.datasets.priors import draw_system
 from lensrim.datasets.shards.samples import Samples
+from lensrim.datasets.systems import Galaxies
 from lensrim.errors import InputError
 
 NOISE = 0.02

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lensrim.datasets.galaxies.generative import LOG_VARIANCE, VAE, VAEConfig, load_vae, save_vae
 from lensrim.datasets.galaxies.learnt import LearntGalaxies
-from lensrim.datasets.priors import Galaxies
+from lensrim.datasets.systems import Galaxies
 from lensrim.errors import InputError
 
 CONFIGS = [

@@ -18,11 +18,11 @@ from haloes import power_law
 from lensrim.datasets.haloes.bank import same_haloes, write_bank
 from lensrim.datasets.pairs.drawn import Drawn
 from lensrim.datasets.presets import read_population
-from lensrim.datasets.priors import System
 from lensrim.datasets.shards import samples
 from lensrim.datasets.shards.reading import Shards
 from lensrim.datasets.shards.samples import SETS, Samples
 from lensrim.datasets.shards.writing import Plan, write_shards
+from lensrim.datasets.systems import System
 from lensrim.errors import InputError
 from lensrim.inference import batches
 from lensrim.inference.batches import Batches

@@ -11,7 +11,8 @@ from torch import Tensor
 from lensrim.datasets.pairs.mass_fields import MARGIN, add_patches, at_rays, from_flux, wider
 from lensrim.datasets.pairs.masses import AnalyticMasses, Fields
 from lensrim.datasets.pairs.pairs import RAYS, PairPrior, Pairs
-from lensrim.datasets.priors import System, SystemPrior
+from lensrim.datasets.priors import SystemPrior
+from lensrim.datasets.systems import System
 from lensrim.grid import PixelGrid
 from lensrim.lensing.mass import EPL, SIS, Multipole, Shear, Sum, flux_average
 from lensrim.lensing.subhalos import Subhalos

@@ -9,7 +9,8 @@ import torch
 from pretend import pretended_device
 
 from lensrim.datasets.arcs import arc_weights
-from lensrim.datasets.contaminants import NONE, RESIDUES, TRAINING, Contamination
+from lensrim.datasets.contaminants import NONE, RESIDUES, TRAINING
+from lensrim.datasets.contamination import Contamination
 from lensrim.datasets.galaxies.clumpy import Clumpy
 from lensrim.datasets.galaxies.stamps import Galaxy, half_light_radius
 from lensrim.datasets.halos import LensPrior
@@ -20,9 +21,10 @@ from lensrim.datasets.pairs.masses import AnalyticMasses
 from lensrim.datasets.pairs.pairs import PairPrior, Pairs
 from lensrim.datasets.pairs.sources import source_maps, source_numbers
 from lensrim.datasets.pairs.systems import FINE
-from lensrim.datasets.priors import System, SystemPrior
+from lensrim.datasets.priors import SystemPrior
 from lensrim.datasets.psfs.changes import PsfChanges
 from lensrim.datasets.psfs.kinds import fine_psf, native_psf
+from lensrim.datasets.systems import System
 from lensrim.evaluation.deflection import average_convergence, deflection, pixel_coordinates
 from lensrim.evaluation.mocks import render
 from lensrim.evaluation.rendering import TrueSource

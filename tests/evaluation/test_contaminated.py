@@ -8,7 +8,8 @@ import pytest
 import torch
 from astropy.io import fits
 
-from lensrim.datasets.contaminants import TRAINING, Contamination, Neighbour, Track
+from lensrim.datasets.contaminants import TRAINING
+from lensrim.datasets.contamination import Contamination, Neighbour, Track
 from lensrim.datasets.pairs.contamination import ContaminationBatch, neighbour_light
 from lensrim.datasets.presets import population_of
 from lensrim.datasets.priors import SystemPrior, draw_system

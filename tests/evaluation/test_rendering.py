@@ -5,8 +5,8 @@ import pytest
 
 from lensrim.datasets.galaxies.stamps import Galaxy, half_light_radius
 from lensrim.datasets.halos import Ellipsoid, Lens
-from lensrim.datasets.priors import Placement, SersicLight
 from lensrim.datasets.psfs.kinds import Psf, block_mean, fine_psf, native_psf
+from lensrim.datasets.systems import Placement, SersicLight
 from lensrim.evaluation.deflection import pixel_coordinates
 from lensrim.evaluation.rendering import (
     Canvas,

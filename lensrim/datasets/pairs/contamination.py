@@ -20,17 +20,10 @@ from torch.nn import functional as F
 
 from ...grid import PixelGrid
 from ...lensing.psf import PSF
-from ..contaminants import (
-    Contaminants,
-    Contamination,
-    LightErrors,
-    Neighbour,
-    Strip,
-    Track,
-    draw_contaminants,
-)
-from ..priors import System
+from ..contaminants import Contaminants, draw_contaminants
+from ..contamination import Contamination, LightErrors, Neighbour, Strip, Track
 from ..psfs.changes import PsfChange, change_psfs
+from ..systems import System
 from .drawn import Stream
 from .exposures import Exposure, smooth_fields
 

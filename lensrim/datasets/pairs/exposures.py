@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..noise import unit_noise
-from ..priors import System
+from ..systems import System
 from .drawn import Stream
 from .systems import Map
 

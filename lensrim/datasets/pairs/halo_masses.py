@@ -17,7 +17,7 @@ from ..._weights import read_weights
 from ...grid import PixelGrid
 from ..haloes.bank import HaloBank
 from ..haloes.polar_maps import PolarDeflection, padded
-from ..priors import System
+from ..systems import System
 from .mass_fields import at_rays, from_flux, smooth_deflection
 from .masses import Fields, Patches, add_near
 

@@ -19,7 +19,7 @@ from ...grid import PixelGrid
 from ...lensing.mass import EPL, Multipole, Shear, Sum
 from ...lensing.mass.base import Deflector
 from ...lensing.subhalos import Subhalos
-from ..priors import System
+from ..systems import System
 from .mass_fields import Patch, at_rays, from_flux, wider
 
 CORE, AROUND = 7, 4

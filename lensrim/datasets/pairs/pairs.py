@@ -54,18 +54,10 @@ from ..arcs import arc_weights
 from ..contaminants import TRAINING, Contaminants
 from ..galaxies.clumpy import Clumpy
 from ..haloes.scaled import ScaledHaloes
-from ..priors import (
-    AnyGalaxy,
-    Companion,
-    Galaxies,
-    Placement,
-    System,
-    SystemPrior,
-    draw_galaxy,
-    draw_system,
-)
+from ..priors import SystemPrior, draw_galaxy, draw_system
 from ..psfs.stamps import effective_stamps, psf_numbers, widths
 from ..ranges import check_ranges, check_shares, check_sizes, log_uniform
+from ..systems import AnyGalaxy, Companion, Galaxies, Placement, System
 from .contamination import Contaminated
 from .drawn import Drawn, Stream
 from .exposures import (

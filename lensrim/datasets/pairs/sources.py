@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..galaxies.clumpy import MOST, REACH, SCALES, SIZE, Clumpy
-from ..priors import Companion, Placement, System
 from ..psfs.kinds import block_mean
+from ..systems import Companion, Placement, System
 from .systems import FINE, Map
 
 POINTS = 2

@@ -15,11 +15,12 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..errors import InputError
 from ..lensing.fwhm import fwhm_of
-from .fits import MOST, Files, FitsFile, Plane, quiet
+from .fits import MOST, Files, FitsFile, quiet
 from .layout import Layout, locate
 from .noise_maps import noise_of, same_shape
 from .observation import Observation
 from .options import ReadOptions
+from .planes import Plane
 from .read import mask_of, psf_of, read_observation, scale_of
 from .window import Window
 

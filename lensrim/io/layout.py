@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Entry, Files, FitsFile, Plane, listed, split_reference
+from lensrim.io.fits import Files, FitsFile, listed, split_reference
 from lensrim.io.noise import kind_of
+from lensrim.io.planes import Entry, Plane
 from lensrim.io.stream import is_file, is_folder
 from lensrim.io.window import Window
 

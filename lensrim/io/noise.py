@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Plane
+from lensrim.io.planes import Plane
 
 NoiseKind = Literal["sigma", "variance", "weight", "background+exposure"]
 HUGE = 1e6  # pixels with this many times the median noise are marked as bad by their maker

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float64
 from lensrim.errors import InputError
 from lensrim.io import noise as noises
 from lensrim.io.blank_sky import rescaled
-from lensrim.io.fits import Plane
 from lensrim.io.layout import Layout
 from lensrim.io.options import ReadOptions
+from lensrim.io.planes import Plane
 
 
 def same_shape(plane: Plane | None, data: Plane) -> Plane | None:

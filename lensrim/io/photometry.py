@@ -12,7 +12,8 @@ from typing import Any
 from astropy import units
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Plane, quiet
+from lensrim.io.fits import quiet
+from lensrim.io.planes import Plane
 
 KEYWORDS = ("MAGZERO", "MAGZPT", "MAG_ZERO", "ZEROPOINT", "ZEROPNT", "ZPT")
 AB_JY = 3630.7805  # 10**(8.9 / 2.5)

@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float64
 
 from lensrim.errors import InputError
 from lensrim.io import noise as noises
-from lensrim.io.fits import LARGEST, Files, Plane, quiet
+from lensrim.io.fits import LARGEST, Files, quiet
 from lensrim.io.layout import Layout, locate, stem
 from lensrim.io.noise_maps import noise_of, rescaled_as_asked, same_shape
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
+from lensrim.io.planes import Plane
 from lensrim.io.psf import normalized, rebinned
 from lensrim.io.wcs import Scale, celestial, choose_scale, shifted, stated
 from lensrim.io.window import Window

@@ -16,8 +16,9 @@ import numpy as np
 from astropy.wcs import WCS
 
 from lensrim.errors import InputError
-from lensrim.io.fits import Plane, quiet
+from lensrim.io.fits import quiet
 from lensrim.io.headers import ORDERS, excessive
+from lensrim.io.planes import Plane
 from lensrim.io.stream import one_line
 
 TOLERANCE = 0.01

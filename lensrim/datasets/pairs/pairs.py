@@ -58,7 +58,7 @@ from ..priors import SystemPrior, draw_galaxy, draw_system
 from ..psfs.stamps import effective_stamps, psf_numbers, widths
 from ..ranges import check_ranges, check_shares, check_sizes, log_uniform
 from ..systems import AnyGalaxy, Companion, Galaxies, Placement, System
-from .contamination import Contaminated
+from .contaminated import Contaminated
 from .drawn import Drawn, Stream
 from .exposures import (
     Contaminant,

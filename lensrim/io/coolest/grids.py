@@ -14,8 +14,9 @@ from numpy import ndarray
 
 from lensrim.grid import PixelGrid
 from lensrim.io.cards import ascii_only
-from lensrim.io.fits import Files, Plane
+from lensrim.io.fits import Files
 from lensrim.io.frames import image_header
+from lensrim.io.planes import Plane
 
 from .node import Node
 

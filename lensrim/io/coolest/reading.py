@@ -13,9 +13,10 @@ from jaxtyping import Float64
 
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
-from lensrim.io.fits import Files, Plane
+from lensrim.io.fits import Files
 from lensrim.io.noise import sigma_from_exposure
 from lensrim.io.observation import Observation
+from lensrim.io.planes import Plane
 from lensrim.io.psf import normalized, rebinned
 from lensrim.io.read import used_pixels
 from lensrim.io.wcs import TOLERANCE, celestial

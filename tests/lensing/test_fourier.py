@@ -81,6 +81,22 @@ def test_derivatives_of_both_orders_and_modes(adjoint: bool, size):
     assert torch.autograd.gradgradcheck(f, (image, transfer))
 
 
+@pytest.mark.parametrize(
+    ("lead", "kernels", "components"),
+    [((2, 1), (), None), ((2, 1), (2,), None), ((1, 3), (2, 3), 1), ((2, 3), (3,), 1)],
+)
+def test_what_is_done_in_place_is_done_to_nothing_given(lead, kernels, components):
+    image, transfer = random(*lead, 4, 5), transfer_function(random(*kernels, *SIZE))
+    before = image.clone(), transfer.clone()
+    found = convolve(image, transfer, SIZE, (6, 7), components=components)
+    factor = torch.view_as_complex(transfer).mT
+    expected = torch.fft.irfft2(torch.fft.rfft2(image, s=SIZE) * factor, s=SIZE)[..., :6, :7]
+    expected = expected.sum(-3, keepdim=True) if components else expected
+    torch.testing.assert_close(found, expected)
+    correlate(found, transfer, SIZE, (*found.shape[:-3], *lead[-1:], 4, 5))
+    torch.testing.assert_close((image, transfer), before, rtol=0, atol=0)
+
+
 def test_it_works_under_vmap():
     images, transfer = random(3, 4, 5), transfer_function(random(*SIZE))
     many = torch.func.vmap(lambda x: convolve(x, transfer, SIZE, (6, 7)))(images)

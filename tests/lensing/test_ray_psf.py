@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lensrim.grid import PixelGrid
 from lensrim.lensing.psf import PSF, gaussian_psf, moffat_psf, normalize_psf
-from lensrim.lensing.ray_psf import RayPSF, ray_kernels
+from lensrim.lensing.ray_psf import RayPSF, ray_kernels, reach_of
 from lensrim.lensing.simulator import Simulator
 
 KINDS = pytest.mark.parametrize("kind", ["effective", "optical"])
@@ -109,6 +109,22 @@ def test_the_spline_between_the_samples(fwhm: float, most: float):
         true = torch.exp(-4 * math.log(2) * (y[:, None] ** 2 + x**2) / fwhm**2)
         found = kernels[a, b] / kernels[a, b].sum() * true.sum()
         assert float((found - true).abs().max()) < most
+
+
+@KINDS
+def test_a_periodic_grid_is_no_other_for_rays_that_are_dark_near_the_edges(kind):
+    """And so is the adjoint, where those rays are."""
+    psf, k, edge = random(7, 9, seed=5).square(), 3, reach_of((7, 9))
+    plain, periodic = (
+        RayPSF(psf, (21, 18), psf_kind=kind, subsample=k, dtype=torch.float64, periodic=p)
+        for p in (False, True)
+    )
+    assert periodic.size < plain.size
+    inner = (..., slice(k * edge, -k * edge), slice(k * edge, -k * edge))
+    rays, image = torch.zeros(2, 1, 63, 54, dtype=torch.float64), random(2, 1, 21, 18, seed=1)
+    rays[inner] = random(2, 1, 63 - 2 * k * edge, 54 - 2 * k * edge)
+    torch.testing.assert_close(periodic(rays), plain(rays))
+    torch.testing.assert_close(periodic.adjoint(image)[inner], plain.adjoint(image)[inner])
 
 
 def test_an_optical_psf_is_averaged_over_the_pixel():

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..operation import Operation
 from .base import Mass
 
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 """Pairs of a component and a position that are held in memory at once."""
 
 COMPILE_OPTIONS = {

@@ -7,21 +7,25 @@ An image of one source stays as it is where the convergence becomes
 and the source smaller by :math:`e^{-t}` (Falco, Gorenstein & Shapiro 1985; Schneider & Sluse
 2013). A fit of a power law has :math:`t = 0` by its form, and a slope :math:`\gamma` that the
 curvature of the profile decides. Two things are known of the mass besides. Its profile
-is not far from a power law,
+is not far from a power law, but some are much farther from one than others,
 
-.. math:: t \sim \mathcal{N}(0, \sigma_t^2) ,
+.. math:: t / \sigma_t \sim \mathrm{Student}(\nu) ,
 
 and the slopes of galaxies have a population, :math:`\mathcal{N}(\gamma_0, w^2)`, which is that of
-the mass, sheet and all: of the power law whose deflection is most like it, :math:`\gamma + s t` to
-first order, with :math:`s` of about ``RESPONSE``. Fitted slopes then have the variance
-:math:`w^2 + s^2 \sigma_t^2`, and of one that is far from all others part is a sheet:
+the mass, sheet and all: of the power law whose deflection is most like it. Its slope changes with
+:math:`t` by :math:`s` per unit, of about ``RESPONSE`` for the slope of most galaxies, and the less
+the shallower the profile is, one of slope 1 being a sheet itself:
 
-.. math::
-    \frac{1}{v} = \frac{1}{\sigma_t^2} + \frac{s^2}{w^2} , \qquad
-    \bar t = - \frac{v s}{w^2} (\gamma - \gamma_0) ,
+.. math:: \gamma(t) = 1 + (\gamma - 1) \, e^{s t / (\gamma - 1)} .
 
-and :math:`v` is what is left of the variance. Answers have the expected sheet, whatever model or
-machine they are of, and their errors its variance.
+The sheet that is expected of a fit, and its variance, are the mean and the variance of
+
+.. math:: p(t \mid \gamma) \propto \left(1 + \frac{t^2}{\nu \sigma_t^2}\right)^{-(\nu + 1) / 2}
+          \exp\left(- \frac{(\gamma(t) - \gamma_0)^2}{2 w^2}\right) .
+
+Of a fit with the slope of most galaxies it is none to 0.06; of one that is far from all others
+most is a sheet, and little is known of how much: 0.3 to 0.2 for a slope of 1.5. Answers have the
+expected sheet, whatever model or machine they are of, and their errors its variance.
 
 What is not guaranteed. The width was measured on simulated lenses, half of which are power laws
 and half haloes with stars, and is an average: of power laws alone it is 0.04, of haloes 0.09 to
@@ -35,20 +39,38 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from .frame import Array
+
 SLOPE, SLOPE_WIDTH = 2.08, 0.16
 """Slopes of galaxies: mean and standard deviation (Auger et al. 2010)."""
 
-WIDTH = 0.068
-"""Standard deviation of t, between what measures of its heavy tails say: of 265 standard
-validation mocks with S/N > 30 the central 68 % are within 0.062 by Student's t, the rms is 0.10 by
-a Gaussian, and least squares of slopes want 0.088 (:mod:`lensrim.evaluation.calibrate`,
-2026-11-27)."""
+WIDTH, TAILS = 0.055, 3.0
+r"""Scale :math:`\sigma_t` and degrees of freedom :math:`\nu` of t. With them the slopes of the
+true masses of 698 standard validation mocks, given those of the fits, have a logarithm of the
+likelihood that is larger by 125 than with the best Gaussian, of 0.1. Of the 13 with a fit below
+1.7, 77 % are within the errors (none with a Gaussian of 0.068), and of all the magnifications
+differ from the true ones by 0.185 rms in ln (0.211; 2026-11-27). Degrees of freedom of 2 and 2.5
+are as likely."""
+
+SPREAD = 0.068
+"""Standard deviation of t as a Gaussian, for the slopes that fits find."""
 
 RESPONSE = -1.15
 """Change of the slope in t, of a typical lens."""
 
-FITTED_WIDTH = math.hypot(SLOPE_WIDTH, RESPONSE * WIDTH)
+FITTED_WIDTH = math.hypot(SLOPE_WIDTH, RESPONSE * SPREAD)
 """Standard deviation of the slopes that fits find."""
+
+FLATTEST = 0.1
+"""Slope above that of a sheet, below which none is taken for flatter."""
+
+GRID = np.linspace(-1.2, 1.2, 1201)
+"""Values of t that moments are sums over."""
+
+STEP = 1e-3
+"""Change of the slope of a fit for the derivative of what is expected."""
 
 SheetName = Literal["expected", "none"]
 """Whether answers have the sheet that is expected, or that of their fit: none."""
@@ -95,14 +117,48 @@ def expected_sheet(slope: float, response: float, lowest: float) -> InternalShee
         response: Change of the slope of the power law that is most like it in ``t``.
         lowest: Smallest convergence of the frame, of which at least half is left.
     """
-    variance = 1 / (WIDTH**-2 + (response / SLOPE_WIDTH) ** 2)
-    follows = -variance * response / SLOPE_WIDTH**2
+    bend = bend_of(slope, response)
+    t, std = _moments(slope, bend)
+    ahead, back = (_moments(slope + step, bend)[0] for step in (STEP, -STEP))
+    follows = (ahead - back) / (2 * STEP)
     lowest = min(max(lowest, 0.0), 0.9)
-    t, least = follows * (slope - SLOPE), math.log((1 - lowest) / (1 - lowest / 2))
+    least = math.log((1 - lowest) / (1 - lowest / 2))
     if t < least:  # held there, it is off by what it is held back, and follows nothing
-        std = math.hypot(math.sqrt(variance), least - t)
-        return InternalSheet(least, std, 0.0, slope + response * least, response)
-    return InternalSheet(t, math.sqrt(variance), follows, slope + response * t, response)
+        t, std, follows = least, math.hypot(std, least - t), 0.0
+    steeper = math.exp(bend * t)
+    return InternalSheet(t, std, follows, 1 + (slope - 1) * steeper, response * steeper)
+
+
+def bend_of(slope: float, response: float) -> float:
+    """Returns the change in ``t`` of the logarithm of what a slope has above 1."""
+    return response / max(slope - 1, FLATTEST)
+
+
+def _moments(slope: float, bend: float) -> tuple[float, float]:
+    """Computes mean and standard deviation of t given the slope of a fit.
+
+    Arguments:
+        slope: The slope.
+        bend: Change in ``t`` of the logarithm of what it has above 1.
+    """
+    weight, _ = density(slope, bend)
+    mean = float(weight @ GRID)
+    return mean, math.sqrt(float(weight @ (GRID - mean) ** 2))
+
+
+def density(slope: float, bend: float, width: float = WIDTH) -> tuple[Array, Array]:
+    r"""Computes :math:`p(t \mid \gamma)` on the ``GRID``, with sum 1, and :math:`\gamma(t)`.
+
+    Arguments:
+        slope: Slope of the fit.
+        bend: :math:`s / (\gamma - 1)`.
+        width: Scale :math:`\sigma_t`.
+    """
+    steeper = 1 + (slope - 1) * np.exp(bend * GRID)
+    log = -0.5 * (TAILS + 1) * np.log1p((GRID / width) ** 2 / TAILS)
+    log -= 0.5 * ((steeper - SLOPE) / SLOPE_WIDTH) ** 2
+    weight = np.exp(log - log.max())
+    return weight / weight.sum(), steeper
 
 
 def without_sheet(slope: float, response: float) -> InternalSheet:

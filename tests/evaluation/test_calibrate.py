@@ -22,7 +22,14 @@ from lensrim.inference.calibration import (
     read_calibration,
     write_calibration,
 )
-from lensrim.inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, WIDTH, expected_sheet
+from lensrim.inference.mass_sheet import (
+    RESPONSE,
+    SLOPE,
+    SLOPE_WIDTH,
+    TAILS,
+    WIDTH,
+    expected_sheet,
+)
 
 
 def rows_of(
@@ -169,7 +176,7 @@ def test_the_packaged_one_is_that_of_the_packaged_prior():
     card = card_of("")
     for name in ("perturbations", "mass_sheet"):
         assert packaged_calibration().card[name] == card[name]
-    assert card["mass_sheet"] == [WIDTH, SLOPE, SLOPE_WIDTH, RESPONSE]
+    assert card["mass_sheet"] == [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE]
 
 
 def test_intervals_of_student_and_gauss():
@@ -209,19 +216,21 @@ def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
     rng = np.random.default_rng(3)
     rows = []
     for index in range(n):
-        response = float(rng.uniform(-1.4, -0.9))
-        t = width * float(rng.standard_normal())
+        bend = float(rng.uniform(-1.4, -0.9))
+        t = width * float(rng.standard_t(TAILS))
         true = SLOPE + SLOPE_WIDTH * float(rng.standard_normal())
-        fitted = true - response * t + 0.02 * float(rng.standard_normal())
-        stated = math.hypot(0.02, response * expected_sheet(fitted, response, 0.9).std)
+        fitted = 1 + (true - 1) * math.exp(-bend * t) + 0.02 * float(rng.standard_normal())
+        response = bend * (fitted - 1)
+        sheet = expected_sheet(fitted, response, 0.9)
+        stated = math.hypot(0.02, sheet.response * sheet.std)
         numbers = {"slope": [true, fitted, stated]}
         rows.append({"index": index, "snr": snr, "sheet": [fitted, response], "numbers": numbers})
     return rows
 
 
-@pytest.mark.parametrize("width", [0.03, 0.07, 0.15])
+@pytest.mark.parametrize("width", [0.03, 0.06, 0.1])
 def test_the_width_of_mass_sheets_is_found(width: float):
-    found = sheet_width(sheets_of(3000, width))
+    found = sheet_width(sheets_of(1500, width))
     assert found == pytest.approx(width, rel=0.1)
 
 

@@ -24,6 +24,8 @@ from lensrim.inference.mass_sheet import (
     RESPONSE,
     SLOPE,
     SLOPE_WIDTH,
+    SPREAD,
+    TAILS,
     WIDTH,
     InternalSheet,
     expected_sheet,
@@ -50,35 +52,47 @@ def bare(scene: Scene, state: MacroState) -> Answer:
 def test_the_expected_sheet_is_the_mean_of_what_is_known():
     """On a fine grid, without any formula."""
     slope, response = 2.31, -1.2
-    t = np.linspace(-0.6, 0.6, 200_001)
-    total = (slope + response * t - SLOPE) / SLOPE_WIDTH
-    density = np.exp(-0.5 * (t / WIDTH) ** 2 - 0.5 * total**2)
+    t = np.linspace(-1.2, 1.2, 200_001)
+    slopes = 1 + (slope - 1) * np.exp(response * t / (slope - 1))
+    student = (1 + (t / WIDTH) ** 2 / TAILS) ** (-(TAILS + 1) / 2)
+    density = student * np.exp(-0.5 * ((slopes - SLOPE) / SLOPE_WIDTH) ** 2)
     density /= density.sum()
     mean = float((density * t).sum())
     sheet = expected_sheet(slope, response, lowest=0.2)
-    assert sheet.t == pytest.approx(mean, rel=1e-6)
-    assert sheet.std == pytest.approx(math.sqrt((density * (t - mean) ** 2).sum()), rel=1e-6)
-    assert sheet.slope == pytest.approx(slope + response * mean)
+    assert sheet.t == pytest.approx(mean, rel=1e-4)
+    assert sheet.std == pytest.approx(math.sqrt((density * (t - mean) ** 2).sum()), rel=1e-4)
+    assert sheet.slope == pytest.approx(1 + (slope - 1) * math.exp(response * sheet.t / 1.31))
     assert abs(sheet.slope - SLOPE) < abs(slope - SLOPE)
-    other = expected_sheet(slope + 0.01, response, lowest=0.2)
-    assert other.t - sheet.t == pytest.approx(0.01 * sheet.follows)
+    # the profile bends alike where its slope is another
+    other = expected_sheet(slope + 0.01, response * 1.32 / 1.31, lowest=0.2)
+    assert other.t - sheet.t == pytest.approx(0.01 * sheet.follows, rel=0.02)
+    # what is left of the response is that of the answer's own slope
+    assert sheet.response == pytest.approx(response * (sheet.slope - 1) / (slope - 1))
 
 
 def test_a_fit_with_the_slope_of_all_others_needs_no_sheet():
-    assert expected_sheet(SLOPE, -1.1, lowest=0.1).t == 0
+    sheet = expected_sheet(SLOPE, -1.1, lowest=0.1)
+    assert abs(sheet.t) < 0.05 * sheet.std
+
+
+def test_of_one_that_is_far_from_all_others_little_is_known():
+    """Less than of a Gaussian's tails, which would not reach there."""
+    near, far = expected_sheet(SLOPE, -1.2, 0.9), expected_sheet(1.45, -0.5, 0.9)
+    assert far.t < -4 * WIDTH
+    assert far.std > 3 * near.std
+    assert far.std * -far.response > 1.5 * near.std * -near.response
 
 
 @pytest.mark.parametrize("lowest", [0.0, 0.02, 0.3, 1.5])
 def test_at_least_half_of_the_smallest_convergence_is_left(lowest: float):
-    sheet = expected_sheet(1.3, -1.1, lowest)
+    sheet = expected_sheet(1.5, -0.55, lowest)
     assert sheet.t <= 0
     left = 1 - sheet.scale * (1 - lowest)
     assert left >= 0.5 * lowest - 1e-12
     # where it is held, another slope gives the same
-    assert (sheet.follows == 0) == (lowest < 0.2)
-    free = expected_sheet(1.3, -1.1, lowest=0.9)
+    assert (sheet.follows == 0) == (lowest < 0.5)
+    free = expected_sheet(1.5, -0.55, lowest=0.9)
     assert sheet.std == pytest.approx(math.hypot(free.std, free.t - sheet.t))
-    assert expected_sheet(1.301, -1.1, lowest).t - sheet.t == pytest.approx(0.001 * sheet.follows)
 
 
 def test_no_sheet_is_as_wrong_as_the_expected_one_is_large():
@@ -86,14 +100,13 @@ def test_no_sheet_is_as_wrong_as_the_expected_one_is_large():
     assert none.t == 0 and none.kappa == 0 and none.slope == pytest.approx(2.4)
     assert none.std == pytest.approx(math.hypot(sheet.std, sheet.t))
     # nor does the frame tell
-    assert without_sheet(1.6, -1.1).std == pytest.approx(
-        math.hypot(sheet.std, sheet.follows * (1.6 - SLOPE))
-    )
+    free = expected_sheet(1.6, -0.7, lowest=0.9)
+    assert without_sheet(1.6, -0.7).std == pytest.approx(math.hypot(free.std, free.t))
 
 
 def test_slopes_that_are_fitted_scatter_more_than_those_of_masses():
     rng = np.random.default_rng(0)
-    slopes = rng.normal(SLOPE, SLOPE_WIDTH, 100_000) - RESPONSE * rng.normal(0, WIDTH, 100_000)
+    slopes = rng.normal(SLOPE, SLOPE_WIDTH, 100_000) - RESPONSE * rng.normal(0, SPREAD, 100_000)
     assert slopes.std() == pytest.approx(FITTED_WIDTH, rel=0.01)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ... import __version__
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, write_calibration
-from ...inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, WIDTH
+from ...inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, TAILS, WIDTH
 from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import reconstruct
 from ...plotting.coverage import plot_coverage
@@ -68,7 +68,7 @@ def card_of(about: str) -> dict[str, Any]:
         "command": "python -m lensrim.evaluation.calibrate",
         "version": __version__,
         "perturbations": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
-        "mass_sheet": [WIDTH, SLOPE, SLOPE_WIDTH, RESPONSE],
+        "mass_sheet": [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE],
     }
 
 
@@ -102,7 +102,7 @@ def run(options: CalibrateOptions) -> Calibration:
     halves = halved(rows)
     plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
     print(write_calibration(found), format_lines(judge(halves)), sep="\n")
-    print(f"mass sheet: 68 % are within {sheet_width(rows):.3f}, {WIDTH} is used")
+    print(f"mass sheet: its scale is {sheet_width(rows):.3f}, {WIDTH} is used")
     return found
 
 

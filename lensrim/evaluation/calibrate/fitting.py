@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...inference.calibration import KINDS, ONE_SIGMA, PIVOT, Calibration, Scale
+from ...metrics import half_width
 from .rows import Row
 
 DOFS = (1.5, 40.0)
@@ -109,8 +110,7 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
 
     What is stated is that interval, and not a parameter of a distribution. The degrees of freedom
     are those of all kinds together, and a likely scale for them covers more or less of a kind
-    whose errors are shaped otherwise (66 to 70 per cent, 420 mocks). The interval of 95 per cent
-    goes with it, by the factor of the common degrees of freedom.
+    whose errors are shaped otherwise (66 to 70 per cent, 420 mocks).
     """
     ratio = np.abs(deviations.z) / deviations.factors(scale)
     order = np.argsort(ratio)
@@ -119,9 +119,31 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
     return replace(scale, scale=k * scale.scale, floor=k * scale.floor)
 
 
+def common_tails(kinds: Sequence[tuple[Deviations, Scale]]) -> float:
+    """Finds the degrees of freedom with which intervals of 95 per cent hold as much in the mean.
+
+    Likely ones follow the farthest tails, and their intervals are too wide for most kinds. Beyond
+    ``DOFS`` the end of the range counts.
+
+    Arguments:
+        kinds: Errors of each kind, and a scale that covers 68.27 per cent of them.
+    """
+    from scipy.optimize import brentq
+
+    def excess(log_dof: float) -> float:
+        half = half_width(0.95, dof=math.exp(log_dof))
+        return float(np.mean([each.covered(scale, half) for each, scale in kinds])) - 0.95
+
+    low, high = map(math.log, DOFS)
+    if excess(low) <= 0 or excess(high) >= 0:
+        return DOFS[0] if excess(low) <= 0 else DOFS[1]
+    return math.exp(brentq(excess, low, high, xtol=0.01))  # pyright: ignore
+
+
 def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibration:
-    """Fits a calibration: degrees of freedom and each kind's dependence on the signal over noise
-    by maximum likelihood, and then its scale by what it has to cover (:func:`covering`)."""
+    """Fits a calibration: each kind's dependence on the signal over noise by maximum likelihood,
+    then its scale by what it has to cover (:func:`covering`), and then the degrees of freedom of
+    all (:func:`common_tails`)."""
     from scipy.optimize import minimize_scalar
 
     # That of the convergence comes before that of the source, which is widened by it.
@@ -143,8 +165,10 @@ def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibrati
         options={"xatol": 0.02},
     )
     dof, snr = math.exp(best.x), [row["snr"] for row in rows]
-    scales, likeliest = {}, scales_at(dof)[0]
+    scales, likeliest, covered = {}, scales_at(dof)[0], []
     for kind, scale in likeliest.items():
         own = Deviations.of(rows, kinds[kind], scales.get("kappa", Scale()))
         scales[kind] = covering(own, scale)
+        covered.append((own, scales[kind]))
+    dof = common_tails(covered)
     return Calibration(scales, dof, (min(snr), max(snr)), dict(card or {}))

@@ -232,6 +232,8 @@ def _evenly(names: Sequence[str], most: int) -> set[str]:
 
 def _apart(options: Galaxies) -> None:
     """Refuses to write galaxies among the stamps: each would be there twice, in two sets."""
+    if not options.folder.exists():
+        return  # which is told where it is read
     stamps = options.folder if options.folder.is_dir() else options.folder.parent
     if options.output is None or not options.output.resolve().is_relative_to(stamps.resolve()):
         return

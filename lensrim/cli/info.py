@@ -80,6 +80,10 @@ def run(options: Info) -> int:
     return int(lacking)
 
 
+POSITION = ("LENSRA", "LENSDEC")
+"""Numbers [deg] of which six digits would be a second of arc and more."""
+
+
 def told(
     path: Path, options: ReadOptions, center: tuple[float, float] | None = None
 ) -> tuple[list[str], bool]:
@@ -93,7 +97,8 @@ def told(
         return list(_of_observation(found, center)), lacking
     lines = [f"{path}: a product of lensrim"]
     for keyword, value, meaning in numbers:
-        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        digits = 10 if keyword in POSITION else 6
+        shown = f"{value:.{digits}g}" if isinstance(value, float) else str(value)
         lines.append(f"  {keyword:<9} {shown:<22} {meaning}".rstrip())
     return lines, False
 

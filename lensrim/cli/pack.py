@@ -25,6 +25,9 @@ class PackOptions:
     output: str = "."
     """Folder for the files."""
 
+    overwrite: bool = False
+    """Whether a machine of that name in the folder is replaced."""
+
 
 def parse(args: Sequence[str]) -> PackOptions:
     """Parses the words after ``lensrim pack``."""
@@ -45,4 +48,11 @@ def run(options: PackOptions) -> None:
     Raises:
         InputError: If the training or the recipe cannot be used.
     """
-    print(pack(options.recipe, options.training, options.name, options.output), end="")
+    card = pack(
+        options.recipe,
+        options.training,
+        options.name,
+        options.output,
+        overwrite=options.overwrite,
+    )
+    print(card, end="")

@@ -5,6 +5,7 @@
 trains it with four processes, each with a GPU of its own where there are any.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from torch import nn
 from .. import __version__
 from .._weights import replacing, sha256_of
 from ..errors import InputError
+from ..inference.batches import shards_digest
 from ..inference.lens_config import build
 from ..inference.machine import load_machine
 from ..inference.objective import loss_of
 from ..inference.options import check_cuda
 from ..inference.recipe import Recipe, read_recipe
+from ..inference.validity import said_of, valid_of
 from ..training.board import board
 from ..training.config import check_max_minutes
 from ..training.distributed import Group, joined
@@ -88,7 +91,16 @@ def run(options: TrainOptions) -> None:
     with joined("cuda" if gpu else "cpu") as group:
         events = Path(options.output) / EVENTS
         with board(events) if options.tensorboard and group.leads else nullcontext() as record:
-            history = train(recipe, options, group, group.device("cuda" if gpu else "cpu"), record)
+            try:
+                where = group.device("cuda" if gpu else "cpu")
+                history = train(recipe, options, group, where, record)
+            except KeyboardInterrupt:
+                if group.leads and (Path(options.output) / LAST).exists():
+                    print(
+                        f"what was trained is kept in {options.output}: the same command goes on",
+                        file=sys.stderr,
+                    )
+                raise
         if group.leads:
             draw(history, Path(options.output) / PICTURE)
             print(f"stopped after step {history.step} ({history.stopped}): {options.output}")
@@ -119,6 +131,10 @@ def train(
     torch.manual_seed(recipe.train.seed)
     model, folder = build(recipe.model, recipe.unroll), Path(options.output)
     notes = {"recipe": recipe.described(), "version": __version__}
+    notes |= {"valid": valid_of(recipe.data), "lenses": said_of(recipe.data)}
+    header = recipe.identity()
+    if recipe.data.shards is not None:
+        header["shards"] = shards_digest(recipe.data.shards)
     if recipe.start is not None and Path(recipe.start).is_file():
         notes["start"] = sha256_of(recipe.start)
     if recipe.start is not None and group.from_first(lambda: not (folder / LAST).exists()):
@@ -126,6 +142,8 @@ def train(
     raw = device.type == "cuda"
     batches, validation = recipe.batches(raw=raw), recipe.batches("validation", raw=raw)
     say = print if group.leads and not options.quiet else lambda line: None
+    if (folder / LAST).exists():
+        say(f"going on with the training in {folder}")
     say(f"making {recipe.validation.batches} validation batches")
     validated = MadeOnce(
         lambda i: validation.finish(to_device(validation(i), device), i, device),
@@ -147,7 +165,7 @@ def train(
         max_minutes=options.max_minutes,
         begun=begun,
         device=device,
-        header=recipe.identity(),
+        header=header,
         notes=notes,
         report=say,
         record=record or (lambda line: None),

@@ -1,10 +1,12 @@
 """What the suites are made of: a mock for each seed, and what is known of it besides its truth."""
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ..datasets.galaxies.opening import open_galaxies
 from ..datasets.priors import SystemPrior
 from ..datasets.psfs.kinds import read_psf_stamps
+from ..inference.batches import stored_prior
 from ..inference.recipe import read_recipe
 from .mocks import Mock, make_mock
 from .options import EvaluateOptions
@@ -39,7 +41,10 @@ class FirstLight:
             data = read_recipe(options.recipe).data
             haloes, projections = data.read_haloes("test")
             self._parts |= {"haloes": haloes, "projections": projections}
-            if data.halo_share:
+            if data.shards is not None:
+                system = stored_prior(data.shards).system
+                self._parts["prior"] = replace(system, halo_share=data.halo_share)
+            elif data.halo_share:
                 self._parts["prior"] = SystemPrior(halo_share=data.halo_share)
 
     def mock(self, seed: int) -> Mock:

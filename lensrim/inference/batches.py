@@ -1,5 +1,6 @@
 """The batches that a machine for lenses is trained on: made afresh, or taken from a stock."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,11 +16,13 @@ from ..datasets.pairs.drawn import Drawn
 from ..datasets.pairs.halo_masses import HaloMasses
 from ..datasets.pairs.masses import AnalyticMasses
 from ..datasets.pairs.pairs import PairPrior, Pairs
+from ..datasets.priors import SystemPrior
 from ..datasets.shards.reading import Shards
 from ..datasets.shards.samples import StoredPairs
 from ..datasets.splits import pairs_digest
 from ..errors import InputError
 from ..training.feed import to_device
+from ..training.table import from_table
 from .data_config import DataConfig
 from .learnt import Batch, turned, with_start
 
@@ -202,7 +205,7 @@ def _ingredients(key: _Key) -> Pairs | StoredPairs:
         return pairs
     galaxies, names, psfs = data.read(batches.which)
     haloes, projections = data.read_haloes(batches.which)
-    prior = PairPrior()
+    prior = PairPrior() if data.shards is None else stored_prior(data.shards)
     bank = haloes if isinstance(haloes, HaloBank) else None
     return Pairs(
         batches.batch_size,
@@ -216,6 +219,29 @@ def _ingredients(key: _Key) -> Pairs | StoredPairs:
         seed=batches.seed,
         masses=(HaloMasses(bank), AnalyticMasses()),
     )
+
+
+def stored_prior(folder: str) -> PairPrior:
+    """Reads the population that shards were drawn from, but for its files.
+
+    Raises:
+        InputError: If it holds no shards, or those of another version.
+    """
+    population = Shards.open(folder).recipe["population"]
+    try:
+        system = from_table(SystemPrior, population["system"])
+        return replace(from_table(PairPrior, population["pairs"]), system=system)
+    except (KeyError, InputError) as error:
+        raise InputError(
+            f"{folder}: the population must be one of this version of lensrim ({error}); write "
+            "the shards again"
+        ) from error
+
+
+def shards_digest(folder: str) -> str:
+    """Tells what shards hold, wherever they lie: a digest of their recipe and their seed."""
+    header = Shards.open(folder).headers[0]
+    return hashlib.sha256(f"{header.seed} {header.recipe}".encode()).hexdigest()[:16]
 
 
 def stored_pairs(

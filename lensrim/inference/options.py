@@ -8,7 +8,7 @@ import torch
 
 from ..errors import InputError
 from ..io.stream import one_line
-from ..lensing.cosmology import lens_scales
+from ..lensing.cosmology import find_cosmology, lens_scales
 from ..zoo import DEFAULT
 from .fit import SearchName
 from .learning import StageName
@@ -111,6 +111,8 @@ class ReconstructOptions:
             raise InputError("--z-lens and --z-source: both or neither must be given")
         if self.z_lens is not None and self.z_source is not None:
             lens_scales(self.z_lens, self.z_source, cosmology=self.cosmology)
+        elif self.cosmology != type(self).cosmology:  # which takes long to look up
+            find_cosmology(self.cosmology)
         if self.refine == "weights" and self.stage == "macro":
             raise InputError(
                 "--refine weights: needs a machine to adapt, found --stage macro; give --stage "

@@ -1,8 +1,8 @@
 """A training made into what can be given to others: one small file of weights, and its papers."""
 
 import json
+import os
 import re
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from .._weights import read_weights, replacing, write_weights
 from ..errors import InputError
 from ..training.folder import BEST, HISTORY
-from .machine import SIDE, VALID
-from .plan import HUGE
+from .data_config import FOLDERS
 from .recipe import read_recipe
+from .validity import said_of, valid_of
 
 CURVE = (
     ("step", "minutes", "learning_rate", "loss", "validation_loss"),
@@ -21,7 +21,14 @@ CURVE = (
 """Columns of the curve: of the history, and validation errors of the machine and of its start."""
 
 
-def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path) -> str:
+def pack(
+    recipe: str | Path,
+    training: str | Path,
+    name: str,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+) -> str:
     """Packs the best weights of a training.
 
     Writes into a folder ``NAME.safetensors`` (half precision; the header says what the machine is
@@ -33,12 +40,14 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
         training: Its folder.
         name: Name of the machine.
         output: Folder for the files.
+        overwrite: Whether a machine of that name in the folder is replaced.
 
     Returns:
         The card: a table for ``cards.toml``.
 
     Raises:
-        InputError: If the training has no best weights yet, or a file cannot be used.
+        InputError: If the training has no best weights yet, a file cannot be used, or there is
+            such a machine.
     """
     training, output = Path(training), Path(output)
     if not (training / BEST).is_file():
@@ -57,29 +66,42 @@ def pack(recipe: str | Path, training: str | Path, name: str, output: str | Path
             f"{recipe}: must be the recipe of {training / BEST}, found another {differ[0]}; give "
             "the one that it was trained with"
         )
-    sides = described.data.sides
-    # Radii follow the frame, as the population's do. Frames above HUGE are binned unless the user
-    # objects: a machine is not promised for them that was not trained on them.
-    valid = {key: list(pair) for key, pair in VALID.items()}
-    for key in ("side", "theta_E"):
-        low, high = valid[key]
-        valid[key] = [low * min(sides) / SIDE, high * max(sides) / SIDE]
-    valid["side"][1] = min(valid["side"][1], float(max(HUGE, *sides)))
+    # A training says them itself, unless it was made by an earlier version.
+    valid = header.get("valid") or valid_of(described.data)
+    lenses = header.get("lenses") or said_of(described.data)
+    weights = output / f"{name}.safetensors"
+    if weights.exists() and not overwrite:
+        raise InputError(f"{weights}: exists; choose another --name or --output, or --overwrite")
     output.mkdir(parents=True, exist_ok=True)
     said = {**header, "valid": valid}
-    sha = write_weights(output / f"{name}.safetensors", tensors, said, half=True)
+    sha = write_weights(weights, tensors, said, half=True)
     if Path(recipe).resolve() != (output / f"{name}.toml").resolve():
-        shutil.copyfile(recipe, output / f"{name}.toml")
+        with replacing(output / f"{name}.toml") as file:
+            file.write(moved(Path(recipe), output).encode())
     lines = [json.loads(line) for line in (training / HISTORY).read_text().splitlines()]
     write_curve(output / f"{name}.csv", lines)
     best = next((line for line in lines if line["step"] == header["step"]), lines[-1])
     data = [
-        "real galaxies" if described.data.galaxies else "synthetic galaxies",
-        "real PSFs" if described.data.psfs else "analytic PSFs",
+        lenses,
         f"{header['step']} steps of {described.train.batch_size} lenses",
         *(f"as often as many pixels in frames of {side}" for side in described.data.larger),
     ]
     return card_text(name, sha, ", ".join(data), valid, best["validation_metrics"])
+
+
+def moved(recipe: Path, folder: Path) -> str:
+    """Returns the text of a recipe with its paths as they are seen from another folder."""
+    names = "|".join((*FOLDERS, "start", "file"))
+
+    def seen(found: re.Match[str]) -> str:
+        there = recipe.parent / found[3]
+        if Path(found[3]).is_absolute() or not there.exists():  # the learnt ones are no path
+            return found[0]
+        path = Path(os.path.relpath(there, folder)).as_posix()
+        return f"{found[1]}{found[2]}{path}{found[2]}"
+
+    text = recipe.read_text(encoding="utf-8")
+    return re.sub(rf"(?m)^(\s*(?:{names})\s*=\s*)([\"'])(.*?)\2", seen, text)
 
 
 def write_curve(path: Path, lines: list[dict[str, Any]]) -> None:

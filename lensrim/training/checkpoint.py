@@ -14,7 +14,7 @@ import math
 import pickle
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -59,6 +59,18 @@ def refusing_damaged(message: str) -> Iterator[None]:
             yield
     except _DAMAGED as error:
         raise InputError(message) from error
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> str:
+    """Says what of a description was another one, and is now."""
+    said = []
+    for name in sorted({*old, *new}):
+        before, now = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            said += [_differing(before, now, f"{where}{name}.")] if before != now else []
+        elif before != now:
+            said.append(f"{where}{name} {before}, found {now}")
+    return ", ".join(said)
 
 
 @dataclass
@@ -157,8 +169,9 @@ class Run:
         _check_config(path, content["config"], self.config.to_dict())
         if content["header"] != self.header:
             raise InputError(
-                f"{path}: the training must be of what it began with, {content['header']}, found "
-                f"{self.header}; set it back, or choose another folder"
+                f"{path}: the training must be of what it began with, "
+                f"{_differing(content['header'], self.header)}; set it back, or choose another "
+                "folder"
             )
         try:
             self.model.load_state_dict(content["model"])
@@ -246,5 +259,6 @@ def _check_config(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         if old.get(name) != new.get(name):
             raise InputError(
                 f"{path}: {name} must be what the training began with, {old.get(name)}, found "
-                f"{new.get(name)}; set it back, or choose another folder"
+                f"{new.get(name)}; set it back, or choose another folder, and begin with the "
+                f"weights of this one, by start = '{path.parent}/best.safetensors' in the recipe"
             )

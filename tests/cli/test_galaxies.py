@@ -116,6 +116,7 @@ def test_a_hot_pixel_is_bad_and_no_reason_to_stop(tmp_path: Path, capsys, size: 
     ("words", "message"),
     [
         (["nowhere"], "nowhere: galaxies must be a folder"),
+        (["nowhere", "--output", "clean"], "nowhere: galaxies must be a folder"),
         (["--count", "0"], "--count: must be 1 or more, found 0"),
         (["--denoise", "-1"], "--denoise: must be 0 or more, found -1"),
         (["--contrast", "0.5"], "--contrast: must be 0, or above 1, found 0.5"),

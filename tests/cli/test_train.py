@@ -17,6 +17,7 @@ from lensrim._weights import read_weights, sha256_of
 from lensrim.cli import main
 from lensrim.inference.machine import load_machine
 from lensrim.inference.objective import loss_of
+from lensrim.inference.pack import moved
 from lensrim.inference.recipe import Recipe, read_recipe
 from lensrim.rim.unroll import Unroll
 
@@ -75,9 +76,11 @@ def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsy
     assert main(words) == 130
     assert signal.getsignal(signal.SIGTERM) is before
     assert torch.load(folder / "last.pt")["step"] == 5  # that of the signal is made whole
-    capsys.readouterr()
+    assert f"kept in {folder}: the same command goes on" in capsys.readouterr().err
     assert main(words) == 0
-    assert "stopped after step 9" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"going on with the training in {folder}" in said
+    assert "stopped after step 9" in said
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,26 @@ def test_a_training_is_packed(trained: tuple[Path, Path], tmp_path: Path, capsys
     head, *lines = (tmp_path / card["curve"]).read_text().splitlines()
     assert head.startswith("step,minutes,learning_rate,loss,validation_loss,misfit,")
     assert [line.split(",")[0] for line in lines] == ["3"]
+    assert main(words) == 2
+    assert "small.safetensors: exists; choose another --name" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+
+
+def test_a_packed_recipe_finds_what_it_found(tmp_path: Path):
+    (tmp_path / "stamps").mkdir()
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[data]\ngalaxies = "stamps"\npsfs = "/away"\nshards = "none yet"\n')
+    text = moved(recipe, tmp_path / "models" / "mine")
+    assert tomllib.loads(text)["data"] == {
+        "galaxies": "../../stamps",
+        "psfs": "/away",
+        "shards": "none yet",
+    }
+
+
+def test_what_a_machine_is_for_is_in_the_weights(trained: tuple[Path, Path]):
+    machine = load_machine(trained[1] / "best.safetensors")
+    assert machine.valid["side"] == (24, 48)
 
 
 def test_the_recipe_is_in_the_weights(trained: tuple[Path, Path]):

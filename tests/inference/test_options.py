@@ -30,6 +30,11 @@ def test_what_is_not_known_is_told_with_what_is(name: str, value: object, known:
         options_with(name, value).check()
 
 
+def test_a_cosmology_is_known_even_where_nothing_asks_for_it():
+    with pytest.raises(InputError, match="--cosmology must be one of .*Planck18.*'Plank18'"):
+        ReconstructOptions(cosmology="Plank18").check()
+
+
 @pytest.mark.parametrize("name", ["seed", "samples"])
 @pytest.mark.parametrize("value", [5.5, True, "3"])
 def test_numbers_are_whole(name: str, value: object):

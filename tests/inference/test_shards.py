@@ -3,16 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from lensrim.datasets.presets import Population
+from lensrim.datasets.presets import PRESETS, Population
+from lensrim.datasets.shards.reading import Shards
 from lensrim.datasets.shards.samples import Samples
 from lensrim.datasets.shards.writing import Plan, write_shards
 from lensrim.errors import InputError
-from lensrim.inference.batches import Batches
+from lensrim.inference.batches import Batches, shards_digest, stored_prior
 from lensrim.inference.data_config import DataConfig
 from lensrim.inference.recipe import read_recipe
+from lensrim.inference.validity import said_of, valid_of
 
 SAMPLES = Samples(Population(shape=(32, 32)), seed=2)
 
@@ -44,12 +47,47 @@ def test_a_finished_batch_is_that_of_pairs(folder: Path) -> None:
     assert all(torch.equal(value, again[name]) for name, value in stored.items())
 
 
-def test_the_validation_is_drawn(folder: Path) -> None:
-    data = DataConfig(shape=32, shards=str(folder))
-    one, other = (
-        Batches(d, "validation", 2, 9, raw=True)(0) for d in (data, replace(data, shards=None))
+@pytest.mark.parametrize("preset", ["general", "slacs"])
+def test_the_validation_is_drawn_from_the_population_of_the_shards(preset: str, tmp_path: Path):
+    population = PRESETS[preset]
+    samples = Samples(population, 1)
+    write_shards(tmp_path, samples, Plan(1, 1, 1, samples.recipe()))
+    assert stored_prior(str(tmp_path)) == population.pair_prior
+    data = DataConfig(shape=population.shape[0], shards=str(tmp_path))
+    source = Batches(data, "validation", 2, 9)._source(0)
+    expected = replace(population.system, halo_share=0.0)
+    assert source.prior == replace(population.pair_prior, system=expected)
+    assert Batches(data, "validation", 2, 9, raw=True)(0).macro.shape == (2, 8)
+
+
+def test_shards_of_another_version_are_refused(folder: Path, monkeypatch):
+    recipe = {"population": {"system": {"colour": 1}, "pairs": {}}}
+    monkeypatch.setattr(Shards, "recipe", recipe)
+    with pytest.raises(InputError, match=r"must be one of this version of lensrim \(.*colour"):
+        stored_prior(str(folder))
+
+
+def test_shards_tell_what_a_machine_is_for(folder: Path):
+    data = DataConfig(shape=32, shards=str(folder), galaxies="stamps")
+    valid, lenses = valid_of(data), [SAMPLES(i) for i in range(3)]
+    radii = [float(np.exp(lens["macro"][0])) for lens in lenses]
+    assert valid["theta_E"] == pytest.approx([min(radii), max(radii)])
+    assert valid["fwhm"] == pytest.approx(
+        [f(float(lens["fwhm"]) for lens in lenses) for f in (min, max)]
     )
-    assert torch.equal(one.macro, other.macro) and one.seed == other.seed
+    assert valid["snr"][0] < min(float(lens["snr"]) for lens in lenses)
+    assert valid["side"] == valid_of(replace(data, shards=None))["side"]
+    assert said_of(data) == "synthetic galaxies, analytic PSFs"  # whatever the folder is for
+    assert said_of(replace(data, shards=None)) == "real galaxies, analytic PSFs"
+
+
+def test_a_digest_of_shards_knows_seed_and_recipe_and_no_place(folder: Path, tmp_path: Path):
+    found = {shards_digest(str(folder))}
+    for seed, shape, name in ((2, 32, "same"), (3, 32, "seed"), (2, 24, "shape")):
+        samples = Samples(Population(shape=(shape, shape)), seed=seed)
+        write_shards(tmp_path / name, samples, Plan(1, 2, seed, samples.recipe()))
+        found.add(shards_digest(str(tmp_path / name)))
+    assert len(found) == 3
 
 
 def test_shards_of_another_shape_are_refused(folder: Path) -> None:

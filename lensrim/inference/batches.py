@@ -167,7 +167,14 @@ class Batches:
         }
         if self.data.halo_share:
             described["haloes"] = [_digest_of(self.data.haloes), self.data.halo_share]
-        return described if self.data.shards is None else {**described, "shards": True}
+        return (
+            described
+            if self.data.shards is None
+            else {
+                **described,
+                "shards": shards_digest(self.data.shards),
+            }
+        )
 
     def _read(self, path: Path, number: int) -> dict[str, Tensor]:
         """Reads a batch of the stock."""

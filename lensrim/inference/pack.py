@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._weights import read_weights, replacing, write_weights
+from ..datasets.galaxies.learnt import is_learnt
 from ..errors import InputError
 from ..training.folder import BEST, HISTORY
 from .data_config import FOLDERS
@@ -91,17 +92,21 @@ def pack(
 
 def moved(recipe: Path, folder: Path) -> str:
     """Returns the text of a recipe with its paths as they are seen from another folder."""
-    names = "|".join((*FOLDERS, "start", "file"))
 
     def seen(found: re.Match[str]) -> str:
         there = recipe.parent / found[3]
-        if Path(found[3]).is_absolute() or not there.exists():  # the learnt ones are no path
+        if Path(found[3]).is_absolute() or is_learnt(found[3]) or not there.exists():
             return found[0]
         path = Path(os.path.relpath(there, folder)).as_posix()
         return f"{found[1]}{found[2]}{path}{found[2]}"
 
+    def with_paths(names: tuple[str, ...], text: str) -> str:
+        return re.sub(rf"(?m)^(\s*(?:{'|'.join(names)})\s*=\s*)([\"'])(.*?)\2", seen, text)
+
+    # At the top ``start`` is a file of weights, in the table of the model a word.
     text = recipe.read_text(encoding="utf-8")
-    return re.sub(rf"(?m)^(\s*(?:{names})\s*=\s*)([\"'])(.*?)\2", seen, text)
+    top = table.start() if (table := re.search(r"(?m)^\s*\[", text)) else len(text)
+    return with_paths(("start",), text[:top]) + with_paths((*FOLDERS, "file"), text[top:])
 
 
 def write_curve(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -35,7 +35,7 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
     x, y = (c + np.zeros((h, w)) for c in middle)
     distance, corner = np.hypot(x - cx, y - cy), grid.spacing / math.sqrt(2)
     # Only the pixels about the edge of the circle are taken to pieces.
-    least, most = _bracket(distance, corner, kappa * grid.spacing**2)
+    least, most = _bracket(distance, corner, kappa * grid.spacing**2, reach)
     within = distance + corner < least - grid.spacing
     cut = ~within & (distance - corner < min(most + grid.spacing, reach))
     part = ((np.arange(k) + 0.5) / k - 0.5) * grid.spacing
@@ -57,13 +57,14 @@ def effective_theta_E(kappa: ArrayLike, grid: PixelGrid, *, subsample: int = 10)
     return float(np.interp(1.0, mean[[last + 1, last]], radius[[last + 1, last]]))
 
 
-def _bracket(distance: Array, corner: float, mass: Array) -> tuple[float, float]:
+def _bracket(distance: Array, corner: float, mass: Array, reach: float) -> tuple[float, float]:
     """Bounds of the largest radius of mean convergence 1, by pixels that are inside or not.
 
     Arguments:
         distance: From the centre of the circles, of each pixel's centre.
         corner: Distance of a pixel's corners from its centre.
         mass: Mass of each pixel, in units of which a circle of mean 1 has its area.
+        reach: Largest radius that is looked at; mass in the corners may be beyond it.
     """
     bounds = []
     for side in (1, -1):
@@ -73,7 +74,7 @@ def _bracket(distance: Array, corner: float, mass: Array) -> tuple[float, float]
         enters, inside = enters[order], np.cumsum(mass.ravel()[order])
         bounds.append((enters, inside, inside >= np.pi * enters**2))
     (enters, _, at_least), (_, inside, at_most) = bounds
-    least = enters[at_least].max(initial=0.0)
+    least = enters[at_least & (enters < reach)].max(initial=0.0)
     return least, np.sqrt(inside[at_most].clip(min=0).max(initial=0.0) / np.pi)
 
 

@@ -200,7 +200,8 @@ def _product(
     cache holds two of them, not six.
     """
     maps = _rfft(image, size)
-    if _may_overwrite() and _broadcast(maps.shape, factor.shape) == maps.shape:
+    fits = _broadcast(maps.shape, factor.shape) == maps.shape and maps.dtype == factor.dtype
+    if fits and _may_overwrite():
         maps = _overwritten(maps, factor, adjoint, shape[:-2])
     else:
         factor = torch.conj_physical(factor) if adjoint else factor

@@ -65,7 +65,7 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") 
     """Says what of a description was another one, and is now."""
     said = []
     for name in sorted({*old, *new}):
-        before, now = old.get(name), new.get(name)
+        before, now = old.get(name, "nothing"), new.get(name, "nothing")
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             said += [_differing(before, now, f"{where}{name}.")] if before != now else []
         elif before != now:
@@ -167,6 +167,12 @@ class Run:
         """
         content = _content(path, stored(path) if data is None else data)
         _check_config(path, content["config"], self.config.to_dict())
+        if "shards" in self.header and "shards" not in content["header"]:
+            raise InputError(
+                f"{path}: the training was begun by an earlier version of lensrim, which does not "
+                "say of which shards; choose another folder, and begin with the weights of this "
+                f"one, by start = '{path.parent.resolve()}/best.safetensors' in the recipe"
+            )
         if content["header"] != self.header:
             raise InputError(
                 f"{path}: the training must be of what it began with, "
@@ -260,5 +266,6 @@ def _check_config(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
             raise InputError(
                 f"{path}: {name} must be what the training began with, {old.get(name)}, found "
                 f"{new.get(name)}; set it back, or choose another folder, and begin with the "
-                f"weights of this one, by start = '{path.parent}/best.safetensors' in the recipe"
+                f"weights of this one, by start = '{path.parent.resolve()}/best.safetensors' in "
+                "the recipe"
             )

@@ -114,15 +114,19 @@ def test_a_training_is_packed(trained: tuple[Path, Path], tmp_path: Path, capsys
 
 
 def test_a_packed_recipe_finds_what_it_found(tmp_path: Path):
-    (tmp_path / "stamps").mkdir()
+    for name in ("stamps", "learnt", "macro"):
+        (tmp_path / name).mkdir()
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[data]\ngalaxies = "stamps"\npsfs = "/away"\nshards = "none yet"\n')
+    words = '[model]\nstart = "macro"\n[data]\ngalaxies = "learnt"\n'
     text = moved(recipe, tmp_path / "models" / "mine")
     assert tomllib.loads(text)["data"] == {
         "galaxies": "../../stamps",
         "psfs": "/away",
         "shards": "none yet",
     }
+    recipe.write_text(words)  # folders of these names are not meant
+    assert moved(recipe, tmp_path / "models") == words
 
 
 def test_what_a_machine_is_for_is_in_the_weights(trained: tuple[Path, Path]):

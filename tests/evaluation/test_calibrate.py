@@ -224,7 +224,8 @@ def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
         sheet = expected_sheet(fitted, response, 0.9)
         stated = math.hypot(0.02, sheet.response * sheet.std)
         numbers = {"slope": [true, fitted, stated]}
-        rows.append({"index": index, "snr": snr, "sheet": [fitted, response], "numbers": numbers})
+        told = [fitted, sheet.bend, sheet.response * sheet.std]
+        rows.append({"index": index, "snr": snr, "sheet": told, "numbers": numbers})
     return rows
 
 

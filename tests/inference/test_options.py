@@ -31,7 +31,7 @@ def test_what_is_not_known_is_told_with_what_is(name: str, value: object, known:
 
 
 def test_a_cosmology_is_known_even_where_nothing_asks_for_it():
-    with pytest.raises(InputError, match="--cosmology must be one of .*Planck18.*'Plank18'"):
+    with pytest.raises(InputError, match=r"--cosmology must be one of .*Planck18.*'Plank18'"):
         ReconstructOptions(cosmology="Plank18").check()
 
 

@@ -68,6 +68,17 @@ def test_of_several_radii_it_is_the_largest():
     assert found == pytest.approx(counted(kappa, GRID, 10), rel=1e-9)
 
 
+def test_mass_beyond_the_largest_circle_hides_no_radius():
+    h, w = GRID.shape
+    x, y = GRID.from_index(np.arange(w), np.arange(h)[:, None])
+    radius = np.hypot(x - 0.3, y + 0.2)
+    kappa = isothermal(GRID, 0.5, 1.0, (0.3, -0.2)) * np.where(radius > 1.55, 8, 1)
+    found = effective_theta_E(kappa, GRID)
+    assert found == pytest.approx(0.5, rel=0.05)
+    # of radii that are equal the order is not said
+    assert found == pytest.approx(counted(kappa, GRID, 10), rel=1e-6)
+
+
 @pytest.mark.parametrize("level", [0.0, -1.0, 0.5, 3.0])
 def test_none_without_a_circle_of_mean_one_inside(level: float):
     assert math.isnan(effective_theta_E(np.full(GRID.shape, level), GRID))

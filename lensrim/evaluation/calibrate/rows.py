@@ -28,7 +28,8 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     """Compares errors of a reconstruction's posterior with those that were made.
 
     Returns:
-        ``snr``; ``sheet``: slope of the fit, and the response to a mass sheet of that of the mass;
+        ``snr``; ``sheet``: slope of the fit, ``bend`` of its mass sheet, and what this has of the
+        error of the slope;
         ``numbers``: truth, estimate and standard deviation by name; within the arcs'
         reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
         ``source``: of as many pixels the error, its standard deviation for want of the mass, that
@@ -54,10 +55,10 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
         ]
     )
     errors = errors / max(float(maps.source.max()), 1e-300)
-    numbers = found.posterior.numbers
+    numbers, sheet = found.posterior.numbers, answer.sheet
     return {
         "snr": found.snr,
-        "sheet": [float(result.state.p[0, GAMMA]), answer.sheet.response],
+        "sheet": [float(result.state.p[0, GAMMA]), sheet.bend, sheet.response * sheet.std],
         "numbers": {
             name: [value, numbers[name].value, numbers[name].std]
             for name, value in truth.items()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...inference.mass_sheet import bend_of, density, expected_sheet
+from ...inference.mass_sheet import density
 from .rows import Row
 
 BRIGHT = 30.0
@@ -29,10 +29,9 @@ def sheet_width(rows: Sequence[Row]) -> float:
         return math.nan
     lenses = []
     for row in bright:
-        (fitted, response), (truth, _, stated) = row["sheet"], row["numbers"]["slope"]
-        sheet = expected_sheet(fitted, response, 0.9)
-        of_fit = math.sqrt(max(stated**2 - (sheet.response * sheet.std) ** 2, CLOSEST**2))
-        lenses.append((fitted, bend_of(fitted, response), truth, of_fit))
+        (fitted, bend, by_sheet), (truth, _, stated) = row["sheet"], row["numbers"]["slope"]
+        of_fit = math.sqrt(max(stated**2 - by_sheet**2, CLOSEST**2))
+        lenses.append((fitted, bend, truth, of_fit))
 
     def loss(log_width: float) -> float:
         total = 0.0

@@ -26,16 +26,17 @@ class GeneratorOptions:
     Writes generator.safetensors, quality.json and sheet.png (data, the same decoded, drawn ones)
     when it has ended.
 
-    A recipe, galaxies.toml, of your own stamps:
-    [sources]
-    galaxies = "stamps"
-    [model]
-    power = 0.5
-    [elbo]
-    sigma = 0.5
-    [train]
-    steps = 2000
-    batch_size = 16
+    A recipe, galaxies.toml, of your own stamps has a line for each of:
+
+    sources.galaxies = "stamps"
+
+    model.power = 0.5
+
+    elbo.sigma = 0.5
+
+    train.steps = 2000
+
+    train.batch_size = 16
 
     Train:
     $ lensrim generator galaxies.toml --output galaxies

@@ -20,6 +20,9 @@ from .symptoms import Symptoms
 
 Quality = Literal["good", "doubtful", "failed"]
 
+UNUSED = "RANGE"
+"""Code of a machine that was not used."""
+
 WRONG = 0.8
 """Score from which an answer has failed. Not 0.5: no model follows all the light of a real lens
 galaxy, so that of real lenses with the published Einstein radius some have as much."""
@@ -75,8 +78,11 @@ class Judgement:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A line for each reason."""
-        return tuple(f"{self.quality}: {what} ({code})" for code, what in self.reasons.items())
+        """A line for each reason; that a machine was not used is none for doubt."""
+        return tuple(
+            f"{what} ({code})" if code == UNUSED else f"{self.quality}: {what} ({code})"
+            for code, what in self.reasons.items()
+        )
 
 
 def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = False) -> Judgement:
@@ -104,5 +110,5 @@ def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = Fal
     if probability >= WRONG or any(reason.grade == "failed" for reason in found):
         quality = "failed"
     if refused:
-        reasons["RANGE"] = "the machine was not used: the answer is the macro-model's"
+        reasons[UNUSED] = "the machine was not used: the answer is the macro-model's"
     return Judgement(quality, probability, reasons)

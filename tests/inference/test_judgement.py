@@ -84,6 +84,7 @@ def test_the_score_alone_can_doubt_and_fail():
 def test_a_machine_that_was_not_used_is_said_but_no_doubt():
     found = judge(GOOD, refused=True)
     assert (found.quality, found.codes) == ("good", "RANGE")
+    assert found.lines[0].startswith("the machine was not used")
     assert judge(replace(GOOD, chi2=9.0), refused=True).codes.split()[-1] == "RANGE"
 
 

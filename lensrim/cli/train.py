@@ -20,8 +20,8 @@ from torch import nn
 
 from .. import __version__
 from .._weights import replacing, sha256_of
+from ..datasets.shards.reading import Shards
 from ..errors import InputError
-from ..inference.batches import shards_digest
 from ..inference.lens_config import build
 from ..inference.machine import load_machine
 from ..inference.objective import loss_of
@@ -134,7 +134,7 @@ def train(
     notes |= {"valid": valid_of(recipe.data), "lenses": said_of(recipe.data)}
     header = recipe.identity()
     if recipe.data.shards is not None:
-        header["shards"] = shards_digest(recipe.data.shards)
+        header["shards"] = Shards.open(recipe.data.shards).digest
     if recipe.start is not None and Path(recipe.start).is_file():
         notes["start"] = sha256_of(recipe.start)
     if recipe.start is not None and group.from_first(lambda: not (folder / LAST).exists()):

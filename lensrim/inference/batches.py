@@ -1,6 +1,5 @@
 """The batches that a machine for lenses is trained on: made afresh, or taken from a stock."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -167,14 +166,11 @@ class Batches:
         }
         if self.data.halo_share:
             described["haloes"] = [_digest_of(self.data.haloes), self.data.halo_share]
-        return (
-            described
-            if self.data.shards is None
-            else {
-                **described,
-                "shards": shards_digest(self.data.shards),
-            }
-        )
+        if self.data.shards is not None:
+            source = _ingredients(_Key(self))  # which holds them open: no file is looked at again
+            assert isinstance(source, StoredPairs)
+            described["shards"] = source.shards.digest
+        return described
 
     def _read(self, path: Path, number: int) -> dict[str, Tensor]:
         """Reads a batch of the stock."""
@@ -243,12 +239,6 @@ def stored_prior(folder: str) -> PairPrior:
             f"{folder}: the population must be one of this version of lensrim ({error}); write "
             "the shards again"
         ) from error
-
-
-def shards_digest(folder: str) -> str:
-    """Tells what shards hold, wherever they lie: a digest of their recipe and their seed."""
-    header = Shards.open(folder).headers[0]
-    return hashlib.sha256(f"{header.seed} {header.recipe}".encode()).hexdigest()[:16]
 
 
 def stored_pairs(

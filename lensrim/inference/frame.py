@@ -1,7 +1,7 @@
 """What is fitted: an image with its noise, its mask and its PSF."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -46,27 +46,35 @@ class Frame:
         """Returns the convolution of averages over ``subsample²`` rays."""
         return self._operator(PSF, subsample, device)
 
-    def ray_operator(self, subsample: int, device: torch.device | None = None) -> RayPSF:
-        """Returns the convolution of each of ``subsample²`` rays."""
-        return self._operator(RayPSF, subsample, device)
+    def ray_operator(
+        self, subsample: int, device: torch.device | None = None, *, box: int | None = None
+    ) -> RayPSF:
+        """Returns the convolution of each of ``subsample²`` rays.
 
-    def box_operator(self, subsample: int, side: int) -> RayPSF:
-        """Returns the same for a square of pixels that is dark nearer to its edges than the PSF
-        reaches."""
-        return RayPSF(
-            torch.as_tensor(self.psf, dtype=torch.float64),
-            (side, side),
-            psf_kind=self.psf_kind,
-            subsample=subsample,
-            periodic=True,
-        )
+        Arguments:
+            subsample: Rays along a side of a pixel.
+            device: Where.
+            box: Side of a square of pixels, dark nearer to its edges than the PSF reaches, in the
+                place of the frame.
+        """
+        if box is None:
+            return self._operator(RayPSF, subsample, device)
+        return self._operator(RayPSF, subsample, device, (box, box), periodic=True)
 
-    def _operator(self, kind: type[T], subsample: int, device: torch.device | None) -> T:
+    def _operator(
+        self,
+        kind: type[T],
+        subsample: int,
+        device: torch.device | None,
+        shape: tuple[int, int] | None = None,
+        **options: Any,
+    ) -> T:
         return kind(
             torch.as_tensor(self.psf, dtype=torch.float64),
-            self.grid.shape,
+            shape or self.grid.shape,
             psf_kind=self.psf_kind,
             subsample=subsample,
             dtype=torch.float32,
             device=device,
+            **options,
         )

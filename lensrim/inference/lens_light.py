@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..lensing.ray_psf import RayPSF, reach_of
+from ..lensing.ray_psf import reach_of
 from .frame import Array, Frame
 from .gaussians import Gaussians
 from .light_profile import roughness
@@ -93,13 +93,14 @@ class LensLightFitter:
         half = min(frame.grid.fov) / 2
         self.sigmas = np.geomspace(0.3 * frame.grid.spacing, 0.8 * half, count)
         blur, reach = frame.operator(SUBSAMPLE), reach_of(frame.psf.shape)
-        self.gaussians = Gaussians(frame.grid, self.sigmas, blur, self._ray_blur, reach)
+        self.gaussians = Gaussians(
+            frame.grid,
+            self.sigmas,
+            blur,
+            lambda side: frame.ray_operator(SUBSAMPLE, box=side),
+            reach,
+        )
         self.precision = roughness(self.sigmas)
-
-    def _ray_blur(self, side: int | None) -> RayPSF:
-        if side is None:
-            return self.frame.ray_operator(SUBSAMPLE)
-        return self.frame.box_operator(SUBSAMPLE, side)
 
     def fit(
         self,

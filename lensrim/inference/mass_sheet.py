@@ -120,7 +120,7 @@ def expected_sheet(slope: float, response: float, lowest: float) -> InternalShee
         response: Change of the slope of the power law that is most like it in ``t``.
         lowest: Smallest convergence of the frame, of which at least half is left.
     """
-    bend = bend_of(slope, response)
+    bend = response / max(slope - 1, FLATTEST)
     t, std = _moments(slope, bend)
     ahead, back = (_moments(slope + step, bend)[0] for step in (STEP, -STEP))
     follows = (ahead - back) / (2 * STEP)
@@ -130,11 +130,6 @@ def expected_sheet(slope: float, response: float, lowest: float) -> InternalShee
         t, std, follows = least, math.hypot(std, least - t), 0.0
     above = (slope - 1) * math.exp(bend * t)
     return InternalSheet(t, std, follows, 1 + above, bend * above, bend)
-
-
-def bend_of(slope: float, response: float) -> float:
-    """Returns the change in ``t`` of the logarithm of what a slope has above 1."""
-    return response / max(slope - 1, FLATTEST)
 
 
 def _moments(slope: float, bend: float) -> tuple[float, float]:

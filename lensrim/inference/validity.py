@@ -10,7 +10,7 @@ BRIGHTER = (0.9, 1.5)
 """Brightest pixel of the arcs over the typical noise, relative to that over its own noise, at
 least and at most: that of ``VALID`` against the 10 to 200 of the population."""
 
-MACRO = ("macro", "pixel_scale", "snr", "fwhm", "galaxy")
+MACRO = ("macro", "pixel_scale", "snr", "fwhm")
 """Columns of shards that tell."""
 
 

@@ -167,17 +167,10 @@ class Run:
         """
         content = _content(path, stored(path) if data is None else data)
         _check_config(path, content["config"], self.config.to_dict())
-        if "shards" in self.header and "shards" not in content["header"]:
-            raise InputError(
-                f"{path}: the training was begun by an earlier version of lensrim, which does not "
-                "say of which shards; choose another folder, and begin with the weights of this "
-                f"one, by start = '{path.parent.resolve()}/best.safetensors' in the recipe"
-            )
         if content["header"] != self.header:
             raise InputError(
                 f"{path}: the training must be of what it began with, "
-                f"{_differing(content['header'], self.header)}; set it back, or choose another "
-                "folder"
+                f"{_differing(content['header'], self.header)}; {_way_out(path)}"
             )
         try:
             self.model.load_state_dict(content["model"])
@@ -265,7 +258,13 @@ def _check_config(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         if old.get(name) != new.get(name):
             raise InputError(
                 f"{path}: {name} must be what the training began with, {old.get(name)}, found "
-                f"{new.get(name)}; set it back, or choose another folder, and begin with the "
-                f"weights of this one, by start = '{path.parent.resolve()}/best.safetensors' in "
-                "the recipe"
+                f"{new.get(name)}; {_way_out(path)}"
             )
+
+
+def _way_out(path: Path) -> str:
+    """Says what can be done where a recipe is not that of a checkpoint."""
+    return (
+        "set it back, or choose another folder, and begin with the weights of this one, by start "
+        f"= '{path.parent.resolve()}/best.safetensors' in the recipe"
+    )

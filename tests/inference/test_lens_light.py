@@ -119,7 +119,7 @@ def test_a_box_about_narrow_gaussians_holds_all_of_them(at):
     psf = gaussian_psf(FWHM, grid.spacing, 13).numpy()
     empty = np.zeros(grid.shape)
     whole = Frame(empty, empty + 1, empty == 0, grid, psf, "effective", FWHM)
-    blurs = whole.operator(3), LensLightFitter(whole)._ray_blur
+    blurs = whole.operator(3), lambda side: whole.ray_operator(3, box=side)
     shape = np.array([*at, 0.2, -0.1, -0.05, 0.3])
     image = torch.from_numpy(np.random.default_rng(1).normal(size=empty.size))
     boxed = Gaussians(grid, SIGMAS, *blurs, reach_of(psf.shape)).draw(shape)

@@ -12,7 +12,7 @@ from lensrim.datasets.shards.reading import Shards
 from lensrim.datasets.shards.samples import Samples
 from lensrim.datasets.shards.writing import Plan, write_shards
 from lensrim.errors import InputError
-from lensrim.inference.batches import Batches, shards_digest, stored_prior
+from lensrim.inference.batches import Batches, stored_prior
 from lensrim.inference.data_config import DataConfig
 from lensrim.inference.recipe import read_recipe
 from lensrim.inference.validity import said_of, valid_of
@@ -82,11 +82,11 @@ def test_shards_tell_what_a_machine_is_for(folder: Path):
 
 
 def test_a_digest_of_shards_knows_seed_and_recipe_and_no_place(folder: Path, tmp_path: Path):
-    found = {shards_digest(str(folder))}
+    found = {Shards.open(folder).digest}
     for seed, shape, name in ((2, 32, "same"), (3, 32, "seed"), (2, 24, "shape")):
         samples = Samples(Population(shape=(shape, shape)), seed=seed)
         write_shards(tmp_path / name, samples, Plan(1, 2, seed, samples.recipe()))
-        found.add(shards_digest(str(tmp_path / name)))
+        found.add(Shards.open(tmp_path / name).digest)
     assert len(found) == 3
 
 

@@ -235,6 +235,12 @@ class Shards:
         """What the samples are."""
         return json.loads(self.headers[0].recipe)
 
+    @property
+    def digest(self) -> str:
+        """Tells what they hold, wherever they lie: a digest of their recipe and their seed."""
+        header = self.headers[0]
+        return hashlib.sha256(f"{header.seed} {header.recipe}".encode()).hexdigest()[:16]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Reads a sample.
 

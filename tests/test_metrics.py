@@ -16,6 +16,18 @@ def kappa_of(**parameters: float) -> np.ndarray:
     return average_convergence(Lens(Ellipsoid(**parameters)), GRID)
 
 
+def test_the_slope_of_a_profile_is_that_of_the_power_law_most_like_it() -> None:
+    radius = np.linspace(0.3, 2.0, 60).reshape(6, 10)
+    mask = radius < 1.5
+    for gamma in (1.0, 1.6, 2.3):
+        kappa = 0.4 * radius ** (1 - gamma)
+        assert metrics.profile_slope(kappa, radius, mask) == pytest.approx(gamma)
+        other = np.where(mask, kappa, 9.0)  # what is not compared does not count
+        assert metrics.profile_slope(other, 7 * radius, mask) == pytest.approx(gamma)
+    bent = 0.4 / radius * np.where(radius < 1, 1, radius**-1)
+    assert 2 < metrics.profile_slope(bent, radius, mask) < 3
+
+
 @pytest.mark.parametrize(("q", "ratio"), [(0.5, 0.971), (0.7, 0.992), (1.0, 1.0)])
 def test_effective_einstein_radius_of_an_isothermal_ellipsoid(q: float, ratio: float) -> None:
     kappa = kappa_of(theta_E=1.3, q=q, phi=0.4)

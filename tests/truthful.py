@@ -38,7 +38,7 @@ class Answer:
     """What a method returns."""
 
     product: Product
-    answers: dict[str, Stage] = field(default_factory=dict)
+    answers: dict[str, Stage] | None = None
 
 
 def perfect(mock: Mock, *, scale: float = 1.0) -> Product:

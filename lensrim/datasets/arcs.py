@@ -31,8 +31,11 @@ def arc_weights(
 
     Returns:
         Weights with sum 1, with shape (B, 1, H, W), and the brightness of the brightest pixel (B).
+        Neither depends on the unit of the brightness, but for that of the latter.
     """
     shape = (image.shape[-2], image.shape[-1])
+    unit = typical_noise(sigma)
+    image, sigma = (each / unit[:, None, None, None] for each in (image, sigma))
     smooth = PSF(psf, shape, subsample=1, trusted=True)(image * mask)
     variance = PSF(psf.square(), shape, subsample=1, trusted=True)((sigma * mask).square())
     variance = variance * psf.square().sum((-2, -1))[:, None, None, None]
@@ -42,9 +45,14 @@ def arc_weights(
     cx, cy = center[:, :, None, None].unbind(1)
     use = mask * (torch.hypot(x - cx, y - cy) >= hole[:, None, None])[:, None]
     light = (image * use).clamp(min=0) * grown + 1e-12 * use
-    return light / light.sum((1, 2, 3), keepdim=True), light.amax((1, 2, 3))
+    return light / light.sum((1, 2, 3), keepdim=True), unit * light.amax((1, 2, 3))
 
 
 def signal_to_noise(batch: Mapping[str, Tensor]) -> Tensor:
     """Computes the arcs' brightest pixel over the typical noise of the frame, with shape (B)."""
-    return batch["amplitude"] / batch["sigma"].flatten(1).median(1).values
+    return batch["amplitude"] / typical_noise(batch["sigma"])
+
+
+def typical_noise(sigma: Tensor) -> Tensor:
+    """Computes the median noise of each frame, with shape (B)."""
+    return sigma.flatten(1).median(1).values

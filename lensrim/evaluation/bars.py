@@ -125,7 +125,10 @@ def _seconds(rows: Sequence[Row]) -> float:
 
 def _machine_seconds(rows: Sequence[Row]) -> float:
     told = [row.get("stage_seconds") or {} for row in rows]
-    found = [t[k] for t in told for k in ("rim", "final", "machine") if k in t]
+    names = ("machine", "rim", "rim_inversion", "final")
+    found = [
+        sum(t.get(name, 0.0) for name in names) for t in told if not t.keys().isdisjoint(names)
+    ]
     return percentile(np.array(found, dtype=float), 50)
 
 

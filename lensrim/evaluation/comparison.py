@@ -17,7 +17,7 @@ from ..inference.macro import MacroState
 from ..inference.scene import Scene
 from ..inference.view import MassMaps
 from ..io.product import Product
-from .deflection import average_convergence
+from .mass import ellipsoid_kappa, region_of, shear_of_map, slope_of_map, true_shear
 from .mocks import Mock
 
 SOURCE_SIDE = 0.4
@@ -35,10 +35,12 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
         By name: ``macro_error`` and ``theta_error`` (relative errors of the Einstein radii),
         ``misfit`` (D on the true arcs' mask), ``chi2nu``, ``chi2arc``, ``peff``, ``kappa`` and
         ``kappa_sheet`` (log10 RMSE in 0.3 to 2 Einstein radii, the latter after the best mass
-        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``source_l2``,
-        ``source_rmse`` (of the peak) and ``source_sheet`` (relative L2 after the best mass sheet;
-        all three in the source's usual frame, :data:`SOURCE_SIDE`), and with their signs, relative
-        to the truth, ``r50``, ``r90`` (radii of the source on its own pixels) and ``flux`` (of the
+        sheet), ``alpha`` (deflection error on the arcs, in Einstein radii), ``slope_error``
+        (absolute, of the slopes of the maps of the convergence: :func:`~.mass.slope_of_map`),
+        ``shear_error`` (modulus of the error of the shear that belongs to the map:
+        :func:`~.mass.shear_of_map`), ``source_l2``, ``source_rmse`` (of the peak) and
+        ``source_sheet`` (relative L2 after the best mass sheet; all three in the source's usual
+        frame, :data:`SOURCE_SIDE`), and with their signs, relative to the truth, ``r50``, ``r90`` (radii of the source on its own pixels) and ``flux`` (of the
         source, against that of the whole galaxy).
 
     Raises:
@@ -93,6 +95,7 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
     """Computes the errors of maps: those that :func:`compare` names which need no header."""
     truth, observation, region = mock.truth, mock.observation, region_of(mock)
     alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
+    shear = np.subtract(shear_of_map(mock, maps.kappa, maps.alpha), true_shear(mock))
     source = true_source(mock, maps)
     framed = with_margin(maps, SOURCE_SIDE * min(observation.grid.fov))
     source_l2, source_rmse = metrics.source_errors(framed.source, true_source(mock, framed))
@@ -105,6 +108,8 @@ def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
         "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
         "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region, mass_sheet=True),
         "alpha": alpha / truth.macro_theta_E,
+        "slope_error": abs(slope_of_map(mock, maps.kappa) - slope_of_map(mock, truth.kappa)),
+        "shear_error": float(np.hypot(*shear)),
         "source_l2": source_l2,
         "source_rmse": source_rmse,
         "source_sheet": sheet,
@@ -180,15 +185,22 @@ def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, Any]]:
     """Computes the errors of every stage of a chain, by its name, and of its ``answer``.
 
     Beside them ``true_mass`` is the source that is solved for given the true deflection: what is
-    left to whoever knows the mass, but no more of the source than the inversion's prior.
+    left to whoever knows the mass, but no more of the source than the inversion's prior. A quick
+    answer keeps no stages: it is its product's.
     """
-    answers, product = getattr(result, "answers", {}), result.product
+    answers, product = getattr(result, "answers", None), result.product
+    if answers is None:
+        return {}
+    if not answers:
+        value, keys = product.value, {"theta_E": "THETAE", "chi2nu": "CHI2NU"}
+        keys |= {"chi2arc": "CHI2ARC", "peff": "PEFF"}
+        own = compare_all(mock, maps_of(product), {n: float(value(k)) for n, k in keys.items()})
+        return {str(value("STAGE")): own, "answer": own}
     found = {
         name: _compare_answer(mock, each, product.stages["inversion" if name == "macro" else name])
         for name, each in answers.items()
     }
-    if found:
-        found["answer"] = found[product.header["STAGE"][0]]
+    found["answer"] = found[product.header["STAGE"][0]]
     if len(answers) > 1 and getattr(result, "scene", None) is not None:
         with suppress(RuntimeError):  # of a matrix: no failure of the chain
             best = with_true_mass(mock, result.scene, result.state)
@@ -262,21 +274,3 @@ def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarr
         center = middle + scale * (center - middle)
     place = (float(center[0] + shift[0]), float(center[1] + shift[1]))
     return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing * scale, place))
-
-
-def structure(mock: Mock) -> float:
-    """How far the true convergence is from its ellipsoid's: rms of log10 in 0.3 to 2 radii."""
-    return metrics.log_kappa_rmse(ellipsoid_kappa(mock), mock.truth.kappa, region_of(mock))
-
-
-def region_of(mock: Mock) -> np.ndarray:
-    """Where the convergence is compared: from 0.3 to 2 Einstein radii about the true centre."""
-    host = mock.truth.system.lens.ellipsoid
-    center = (host.center_x, host.center_y)
-    return metrics.annulus(mock.observation.grid, theta_E=host.theta_E, center=center)
-
-
-def ellipsoid_kappa(mock: Mock) -> np.ndarray:
-    """Mean convergence of each pixel of the ellipsoid of a mock's lens alone."""
-    plain = replace(mock.truth.system.lens, multipoles=(), subhalos=())
-    return average_convergence(plain, mock.observation.grid, order=3)

@@ -69,16 +69,28 @@ def with_references(
     return joined
 
 
-BEFORE = ("lens_light", "macro", "inversion")
-"""What takes time before there is a macro-model with its own answer."""
+SPENT = {
+    "macro": ("quick", "lens_light", "macro", "inversion"),
+    "rim": ("machine", "rim"),
+    "rim_inversion": ("rim_inversion",),
+    "final": ("final",),
+}
+"""What takes time before each stage has its answer, beside what the stage before it needs."""
 
 
 def with_seconds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Puts the time until the macro-model's own answer, and until the answer, among the stages."""
+    """Puts the time until each stage has its answer, and until the product, among the stages.
+
+    Of rows that do not tell the machine's stages apart only the first and the last are known.
+    """
     timed = []
     for row in rows:
         stages, spent = dict(row.get("stages") or {}), row.get("stage_seconds") or {}
-        until = {"macro": sum(spent.get(name, 0.0) for name in BEFORE), "answer": row["seconds"]}
+        until, begun = {"answer": row["seconds"]}, 0.0
+        for stage, names in SPENT.items():
+            begun += sum(spent.get(name, 0.0) for name in names)
+            if stage == "macro" or "rim" in spent:
+                until[stage] = begun
         stages |= {n: {**stages[n], "seconds": t} for n, t in until.items() if n in stages}
         timed.append({**row, "stages": stages} if "stages" in row else row)
     return timed

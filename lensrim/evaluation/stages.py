@@ -30,6 +30,8 @@ KEYS = {
     "kappa_sheet": ("-sheet", "{:.4f}"),
     "alpha": ("dalpha", "{:.5f}"),
     "theta_error": ("dTHETAE", "{:.2%}"),
+    "slope_error": ("dslope", "{:.3f}"),
+    "shear_error": ("dshear", "{:.4f}"),
     "r50": ("R50", "{:+.1%}"),
     "r90": ("R90", "{:+.1%}"),
     "flux": ("flux", "{:+.1%}"),

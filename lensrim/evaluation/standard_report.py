@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,10 @@ def crossed_groups() -> Groups:
     }
 
 
+UNSAID = ("seconds", "excess", "slope_error", "shear_error")
+"""Errors and times that a stage may lack."""
+
+
 def stages_table(rows: Sequence[Row]) -> Table:
     """Makes a line for each group and stage: medians and 90th percentiles of all errors.
 
@@ -60,12 +64,29 @@ def stages_table(rows: Sequence[Row]) -> Table:
                 found = values(own, key, stage)
                 for share in (50, 90):
                     value = percentile(found, share)
-                    # Of the stages of a machine only the sum of the times is known; of an outside
-                    # method perhaps no number of parameters, and so no expectation of its chi2.
-                    known = key not in ("seconds", "excess") or np.isfinite(value)
+                    # Of an outside method perhaps no number of parameters is known, and so no
+                    # expectation of its chi2; of the true mass no time; of old rows less.
+                    known = key not in UNSAID or np.isfinite(value)
                     line[f"{key}_{share}"] = f"{value:.6g}" if known else ""
-            lines.append(line)
+            lines.append(line | _coherences(own, stage))
     return lines
+
+
+COHERENCES = {"kappa": KAPPA_SCALES, "angular": KAPPA_SCALES, "source": SOURCE_SCALES}
+"""The coherences of :func:`~.comparison.coherences`, and the ends of their ranges of scales."""
+
+
+def _coherences(rows: Sequence[Row], stage: str) -> dict[str, str]:
+    """Returns the median signed coherence of a stage in each range of scales."""
+    line = {}
+    told = [((row.get("stages") or {}).get(stage) or {}).get("coherence") or {} for row in rows]
+    for name, ends in COHERENCES.items():
+        for i, (longest, shortest) in enumerate(pairwise(ends)):
+            found = [each[name][i] for each in told if each.get(name) is not None]
+            finite = [value for value in found if value is not None and np.isfinite(value)]
+            median = f"{np.median(finite):.4f}" if finite else ""
+            line[f"coherence_{name}_{longest:g}-{shortest:g}"] = median
+    return line
 
 
 PRINTED = {
@@ -82,6 +103,8 @@ PRINTED = {
     "alpha_50": ("dalpha", "{:.4f}"),
     "theta_error_50": ("dTHETAE", "{:.2%}"),
     "theta_error_90": ("p90", "{:.1%}"),
+    "slope_error_50": ("dslope", "{:.3f}"),
+    "shear_error_50": ("dshear", "{:.4f}"),
     "excess_50": ("excess", "{:+.4f}"),
     "chi2arc_50": ("chi2arc", "{:.3f}"),
     "seconds_50": ("seconds", "{:.1f}"),
@@ -92,7 +115,8 @@ LEGEND = f"""\
 Medians (p90: 90th percentile). D: noise-free misfit on the true arcs. src L2, src RMSE: source
 error relative to its norm and to its peak; R50, R90, flux: of the source against the truth, with
 their sign. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]. -sheet: after the best mass
-sheet. dalpha: rms deflection error on the arcs [theta_E]. excess: chi2nu - (1 - p_eff / N).
+sheet. dalpha: rms deflection error on the arcs [theta_E]. dslope, dshear: errors of
+the slope of the map of kappa, and of the shear that belongs to it. excess: chi2nu - (1 - p_eff / N).
 seconds: on the clock; of adam and lbfgs without the macro-model with which they begin. macro: the
 macro-model and its own inversion; true_mass: the same inversion given the true deflection.
 structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
@@ -123,7 +147,7 @@ def coverage_table(rows: Sequence[Row]) -> Table:
     CRPS is in units of the mean truth of maps, and of the truth of numbers that have a scale.
     """
     lines = []
-    for name, (group, belongs) in product((*MAPS, *SCALARS), STANDARD_GROUPS.items()):
+    for name, (group, belongs) in product((*MAPS, *SCALARS), crossed_groups().items()):
         members = [row for row in rows if belongs(row)]
         if name in MAPS:
             covered, ratio = map_coverage(members, name), map_ratio(members, name)
@@ -159,6 +183,39 @@ def _bounds(rows: Sequence[Row], name: str) -> dict[str, str]:
             ends = f"{low:.3f}", f"{high:.3f}"
         bounds |= {f"{level:.0%} from": ends[0], f"{level:.0%} to": ends[1]}
     return bounds
+
+
+def printed_coverage(lines: Table) -> str:
+    """Formats the coverage of all mocks, and of each bin of S/N, with what is asked of it."""
+    bins = ["all", *(name for name in GROUPS if name.startswith("S/N"))]
+    found = {(line["quantity"], line["group"]): line for line in lines}
+    cells = [["covered, 68 / 95 %", *bins, "width", "crps"]]
+    for name in dict.fromkeys(line["quantity"] for line in lines):
+        own = [_covered(found.get((name, group))) for group in bins]
+        whole = found[name, "all"]
+        cells.append([name, *own, whole["width"], whole["crps"]])
+    return _aligned(cells) + (
+        "\n*: beyond 65 to 71, or 93 to 97; of a bin of S/N: the 95 % interval of such a share of its"
+        "\nmocks is beyond 68.27, or 95 (of maps, whose pixels are no trials, never). width: median"
+        "\nstated error over the errors made. crps: of a Gaussian, in units of the mean truth of maps,"
+        "\nof the truth of numbers that have a scale. coverage.csv has all groups."
+    )
+
+
+def _covered(line: Mapping[str, str] | None) -> str:
+    """Returns the per cent of truths within 68 and 95 % intervals, marked where it is too far."""
+    if line is None:
+        return ""
+    parts = []
+    for level, right, room in zip(SHOWN, (0.6827, 0.95), (0.03, 0.02), strict=True):
+        share = float(line[f"{level:.0%}"])
+        ends = [line[f"{level:.0%} {end}"] for end in ("from", "to")]
+        if line["group"] == "all":
+            far = abs(share - level) > room
+        else:
+            far = bool(ends[0]) and not float(ends[0]) <= right <= float(ends[1])
+        parts.append(f"{100 * share:.1f}{'*' if far else ''}")
+    return " / ".join(parts)
 
 
 def _stated(rows: Sequence[Row], name: str) -> int:
@@ -257,13 +314,11 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         coverage=expected_coverage(rows),
     )
     figure.savefig(folder / "suite.png", dpi=120)
-    shown = ["quantity", "n", *(f"{level:.0%}" for level in SHOWN), "width", "crps"]
-    whole = [line for line in coverage if line["group"] == "all"]
     paired = {name: STANDARD_STAGES[name] for name in ("all", "S/N > 50", "structured")}
     parts = [
         printed_stages(stages),
         format_stages(rows, paired),
-        as_text(whole, shown),
+        printed_coverage(coverage) if coverage else "",
         "\n".join(slope_lines(rows)),
     ]
     parts += [as_text(quality_table(rows))]

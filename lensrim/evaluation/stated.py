@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from .. import metrics
 from ..io.product import Product
-from ..lensing import beyond
-from ..lensing.convergence import KappaToAlpha
-from .comparison import Maps, maps_of, region_of, true_source
+from .comparison import Maps, maps_of, true_source
+from .mass import region_of, true_shear
 from .mocks import Mock
 
 Map = NDArray[np.float64]
@@ -93,7 +92,7 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
 def true_numbers(mock: Mock) -> dict[str, float]:
     """The true numbers of a mock, by the names of :data:`SCALARS` and of a posterior's numbers."""
     truth, lens, spacing = mock.truth, mock.truth.system.lens, mock.observation.pixel_scale
-    gamma1, gamma2 = shear_of_map(mock)
+    gamma1, gamma2 = true_shear(mock)
     return {
         "theta_E": truth.theta_E,
         "macro_theta_E": truth.macro_theta_E,
@@ -106,24 +105,6 @@ def true_numbers(mock: Mock) -> dict[str, float]:
         "magnification": truth.magnification,
         "flux": truth.source.flux / spacing**2,
     }
-
-
-def shear_of_map(mock: Mock) -> tuple[float, float]:
-    """The shear that belongs to the true map of the convergence: that of all mass beyond it, too.
-
-    It is found as that of an answer is: from what the deflection of the arcs has besides the
-    map's.
-    """
-    import torch
-
-    truth, grid = mock.truth, mock.observation.grid
-    kappa = torch.from_numpy(truth.kappa)[None, None]
-    alpha = torch.from_numpy(np.stack([truth.alpha_x, truth.alpha_y]))[None]
-    weights = truth.arcs * truth.arc_mask
-    weights = torch.from_numpy(weights / weights.sum())[None, None]
-    operator = KappaToAlpha(grid, dtype=torch.float64)
-    gamma, _ = beyond.shear_of_map(alpha, kappa, weights, operator)
-    return float(gamma[0, 0]), float(gamma[0, 1])
 
 
 def reached(mock: Mock, maps: Maps) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .batch_problem import Centers, first_state, image_of, problem_on
+from .guess.look import SLOPE as GUESSED
 from .guess.look import Look
 from .guess.starts import TURNS, allowed, packaged_guesser
 from .macro import MacroState
@@ -103,7 +104,13 @@ def amortised_start(
         The start of a machine, and the macro-models with their source priors.
     """
     prior = Centers(
-        (0.0, 0.0), 1.0, RANGE, slope=SLOPE, centers=centers.double(), widths=widths.double()
+        (0.0, 0.0),
+        1.0,
+        RANGE,
+        slope=SLOPE,
+        slope_width=FITTED_WIDTH,
+        centers=centers.double(),
+        widths=widths.double(),
     )
     state, problem = None, None
     for rung in LADDER:
@@ -114,7 +121,7 @@ def amortised_start(
                 softening=rung.softening,
                 on_rays=rung.on_rays,
             ),
-            replace(prior, slope_width=FITTED_WIDTH if rung.free_slope else 0.0),
+            prior if rung.free_slope else replace(prior, slope=GUESSED, slope_width=0.0),
             rung.modes,
             arc=batch["arc"],
             fwhm=batch["fwhm"],

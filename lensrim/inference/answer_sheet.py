@@ -62,7 +62,9 @@ def settled(
     changes = torch.stack([maps_of(result).alpha - macro.alpha for result in answers.values()])
     steeper = _slopes(changes, p, scene.frame.grid)
     return {
-        name: with_sheet(scene, result, replace(sheet, slope=sheet.slope + more), p)
+        name: with_sheet(
+            scene, result, replace(sheet, slope=sheet.slope + sheet.steeper * more), p
+        )
         for (name, result), more in zip(answers.items(), steeper, strict=True)
     }
 

@@ -15,9 +15,10 @@ more the brighter they are, and no exposure lessens what it does: their errors a
 with a part :math:`f` of the brightness :math:`S`.
 
 Errors have heavier tails than a Gaussian's, for some lenses are far more unlike their model than
-others: they follow Student's t of :math:`\nu` degrees of freedom, all kinds the same. Every stated
-error is half of the central interval of 68.27 %, which :math:`s` is set to for each kind, and the
-interval of a probability :math:`P` is
+others, and the more so the less noise hides it: they follow Student's t, all kinds the same, of
+:math:`\nu` degrees of freedom that depend on :math:`R` (:math:`1 / \nu` is linear in
+:math:`\ln R` between those where it was measured). Every stated error is half of the central interval of
+68.27 %, which :math:`s` is set to for each kind, and the interval of a probability :math:`P` is
 
 .. math:: \pm \frac{t_\nu((1 + P) / 2)}{t_\nu(0.8413)} \times \mathrm{error} .
 
@@ -36,6 +37,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
+
+import numpy as np
 
 from .. import metrics
 from ..errors import InputError
@@ -89,7 +92,9 @@ class Calibration:
 
     Arguments:
         scales: By kind; what has none is left as it is.
-        dof: Degrees of freedom of Student's t; infinite for a Gaussian.
+        tails: Signals over noise, rising, and the degrees of freedom of Student's t at each:
+            between them their inverse is linear in the logarithm, beyond them the nearest counts.
+            None for a Gaussian.
         range: Signal over noise of the mocks, beyond which the nearest counts.
         card: On what it was measured, and when.
 
@@ -98,7 +103,7 @@ class Calibration:
     """
 
     scales: Mapping[str, Scale] = field(default_factory=dict)
-    dof: float = math.inf
+    tails: tuple[tuple[float, float], ...] = ()
     range: tuple[float, float] = (1.0, math.inf)
     card: Mapping[str, Any] = field(default_factory=dict)
 
@@ -119,9 +124,15 @@ class Calibration:
                     f"calibration: exponents must be finite, found {found.exponent} of {kind}; "
                     "make the file anew"
                 )
-        if not self.dof > 0 or not 0 < self.range[0] <= self.range[1]:
+        places = [snr for snr, _ in self.tails]
+        if not all(each > 0 for pair in self.tails for each in pair) or places != sorted(places):
             raise InputError(
-                f"calibration: dof and range must be positive, found {self.dof} and {self.range}; "
+                "calibration: tails must be positive pairs of signal over noise, rising, and "
+                f"degrees of freedom, found {self.tails}; make the file anew"
+            )
+        if not 0 < self.range[0] <= self.range[1]:
+            raise InputError(
+                f"calibration: range must be positive and rise, found {self.range}; "
                 "make the file anew"
             )
 
@@ -133,9 +144,17 @@ class Calibration:
         low, high = self.range
         return self.scales.get(KINDS[name], Scale()).at(min(max(snr, low), high))
 
-    def half_width(self, level: float) -> float:
+    def dof_at(self, snr: float) -> float:
+        """Returns the degrees of freedom at a signal over noise."""
+        if not self.tails:
+            return math.inf
+        places, dofs = np.array(self.tails).T
+        inverse = float(np.interp(math.log(max(snr, 1.0)), np.log(places), 1 / dofs))
+        return 1 / inverse if inverse > 0 else math.inf
+
+    def half_width(self, level: float, snr: float) -> float:
         """Returns half of the central interval of a probability, in units of the stated error."""
-        return metrics.half_width(level, dof=self.dof)
+        return metrics.half_width(level, dof=self.dof_at(snr))
 
 
 def read_calibration(text: str) -> Calibration:
@@ -151,10 +170,11 @@ def read_calibration(text: str) -> Calibration:
             for k, (s, b, *rest) in held.pop("scales").items()
         }
         low, high = map(float, held.pop("range"))
-        return Calibration(scales, float(held.pop("dof")), (low, high), held)
+        tails = tuple((float(snr), float(dof)) for snr, dof in held.pop("tails"))
+        return Calibration(scales, tails, (low, high), held)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"calibration: must be JSON with scales, dof and range, found {error}; make it anew"
+            f"calibration: must be JSON with scales, tails and range, found {error}; make it anew"
         ) from error
 
 
@@ -164,7 +184,8 @@ def write_calibration(calibration: Calibration) -> str:
         k: [round(v, 4) for v in (s.scale, s.exponent, *([s.floor] if s.floor else []))]
         for k, s in calibration.scales.items()
     }
-    held = {**calibration.card, "dof": round(calibration.dof, 3)}
+    tails = [[round(v, 3) for v in pair] for pair in calibration.tails]
+    held = {**calibration.card, "tails": tails}
     return json.dumps({**held, "range": calibration.range, "scales": scales}, indent=1) + "\n"
 
 

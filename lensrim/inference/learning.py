@@ -14,8 +14,10 @@ The standard deviations of ``final``, and its effective number of parameters, ar
 the image alone would leave, given the deflection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from time import perf_counter
 from typing import Literal
 
 from ..errors import InputError
@@ -51,6 +53,7 @@ class Outcome:
         notes: What the user should know.
         origin: The stage that was refined, where the answer is that of a refinement.
         refined: The refined mass, where it was made.
+        seconds: Time of each stage of a machine [s], beside that of those before it.
     """
 
     answers: dict[str, Answer]
@@ -58,6 +61,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     origin: str | None = None
     refined: Refined | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def last(self) -> Answer:
@@ -107,7 +111,9 @@ def learn(
     beyond = machine.beyond(measured(batch, state.p, scene.frame.grid.spacing))
     if beyond:
         return _refused(found, f"is not valid here: the {'; the '.join(beyond)}", machine, strict)
+    ends = [perf_counter()]
     deflector, known = apply(machine, scene, batch, state)
+    ends.append(perf_counter())
     tick()
     n = known.source.shape[-1]
     sides = [source_fov or known.fov]
@@ -124,6 +130,7 @@ def learn(
         for side in sides
     ]
     inverted = max(solved, key=lambda each: each.log_evidence)
+    ends.append(perf_counter())
     tick()
     # the machine's source has nothing to put on a larger map
     found["rim"] = with_source(scene, deflector, solved[0], known)
@@ -138,12 +145,15 @@ def learn(
             effective=inverted.effective,
             source_prior=inverted.source_prior,
         )
+        ends.append(perf_counter())
     tick()
-    before, after = arc_chi2(scene, macro), arc_chi2(scene, found[until])
-    if not after <= max(WORSE * before, 1.0):
-        said = f"fits the arcs worse: chi2 {after:.2f}, macro-model {before:.2f}"
+    plain, learnt = arc_chi2(scene, macro), arc_chi2(scene, found[until])
+    if not learnt <= max(WORSE * plain, 1.0):
+        said = f"fits the arcs worse: chi2 {learnt:.2f}, macro-model {plain:.2f}"
         return _refused(found, said, machine, strict)
-    return Outcome(found, until)
+    spent = (after - before for before, after in pairwise(ends))
+    seconds = dict(zip(("rim", "rim_inversion", "final"), spent, strict=False))
+    return Outcome(found, until, seconds=seconds)
 
 
 def _larger(known: Known, macro: Answer) -> list[float]:

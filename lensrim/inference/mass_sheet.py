@@ -103,6 +103,11 @@ class InternalSheet:
         return math.exp(-self.t)
 
     @property
+    def steeper(self) -> float:
+        """Change of ``slope`` with that of the fit, at a given ``t``."""
+        return math.exp(self.bend * self.t)
+
+    @property
     def kappa(self) -> float:
         """Convergence of the sheet: that of the fit becomes (1 - kappa) of itself, and this."""
         return 1 - self.scale

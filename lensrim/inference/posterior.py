@@ -131,7 +131,7 @@ def posterior_of(
         numbers = of_the_source(view, source, detected, shifted, responses, scatter)
         if sheet is not None:
             t = _along(result.sheet, mass)
-            mass = _and_sheet(mass, t, sheet)
+            mass = _and_sheet(_with_slopes(mass, result.sheet.steeper), t, sheet)
             responses = _and(responses, t, _scaling(view, source))
             for name, number in numbers.items():
                 own = torch.tensor(SCALED[name] * number.value, dtype=t.dtype)
@@ -194,6 +194,13 @@ def _along(sheet: InternalSheet, mass: Directions) -> Tensor:
     return torch.cat(
         [sheet.follows * mass.parameters[:, GAMMA], mass.kappa.new_tensor([sheet.std])]
     )
+
+
+def _with_slopes(mass: Directions, steeper: float) -> Directions:
+    """Returns changes of the slope of a mass with its sheet in the place of those of the fit."""
+    parameters = mass.parameters.clone()
+    parameters[:, GAMMA] *= steeper
+    return replace(mass, parameters=parameters)
 
 
 def _and(changes: Tensor, t: Tensor, own: Tensor) -> Tensor:

@@ -196,8 +196,11 @@ def answers(machine: Machine, seen: Sequence[Seen]) -> list[Found]:
 
 def quick_answer(
     machine: Machine, observation: Observation, options: ReconstructOptions
-) -> tuple[Product, tuple[str, ...]]:
-    """Does all three steps of one lens; see :func:`finish`.
+) -> tuple[Product, tuple[str, ...], tuple[str, ...]]:
+    """Does all three steps of one lens.
+
+    Returns:
+        What :func:`finish` returns, and what was decided on the way, a line each.
 
     Raises:
         InputError: If the observation or an option cannot be used.
@@ -205,7 +208,7 @@ def quick_answer(
     begun = perf_counter()
     seen = look(observation, options)
     product, reasons = finish(seen, answers(machine, [seen])[0], machine, options)
-    return with_seconds(product, perf_counter() - begun), reasons
+    return with_seconds(product, perf_counter() - begun), reasons, seen.notes
 
 
 def with_seconds(product: Product, seconds: float) -> Product:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -138,16 +139,19 @@ def reconstruct(
     machine = None if options.stage == "macro" else load_machine(options.model)
     if WAYS[options.search].draws is not None:
         packaged_guesser()
+    tried_first: dict[str, float] = {}
     if options.search == "quick" and machine is not None:
         if not isinstance(observation, Observation):
             observation = read_about(Path(observation), center=options.center, size=options.size)
         machine.rim.to("cuda" if device == "cuda" else "cpu")
+        begun = perf_counter()
         try:
-            product, reasons = quick_answer(machine, observation, options)
+            product, reasons, seen = quick_answer(machine, observation, options)
         except RuntimeError as error:  # of linear algebra, or for want of memory
-            product, reasons = None, (one_line(error),)
+            product, reasons, seen = None, (one_line(error),), ()
         if product is not None and not reasons:
-            return Reconstruction(product, summary_of(product, ()), observation.files)
+            return Reconstruction(product, summary_of(product, seen), observation.files)
+        tried_first = {"quick": perf_counter() - begun}
         said = f"{SEARCHED} ({'; '.join(reasons)})"
         observation = replace(observation, notes=(*observation.notes, said))
         options = replace(options, search="auto")
@@ -210,7 +214,7 @@ def reconstruct(
                 seed=options.seed,
                 candidates=[each for one in found.fits for each in candidates_of(one.candidates)],
             )
-    product = timed(product, stages.seconds)
+    product = timed(product, stages.seconds | tried_first, outcome.seconds)
     said = (line for line in product.history if line.startswith(("doubtful: ", "failed: ")))
     summary = summary_of(product, (*fitted.notes, *notes, *said))
     return Reconstruction(product, summary, observation.files, outcome.answers, scene, state)

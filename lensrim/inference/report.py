@@ -111,7 +111,7 @@ def build_product(
         "BIN": (observation.bin, "native pixels along a pixel"),
         "STAGE": (outcome.stage, "last stage"),
     }
-    if observation.wcs is not None:
+    if observation.wcs is not None and observation.wcs.has_celestial:
         sky = sky_axes(observation.wcs, grid)
         header["MACROPA"] = (position_angle(phi, sky), "[deg] E of N, major axis")
         header["SHEARPA"] = (position_angle(shear_phi, sky), "[deg] E of N, macro-model's shear")
@@ -171,12 +171,14 @@ def build_product(
     )
 
 
-def timed(product: Product, seconds: Mapping[str, float]) -> Product:
+def timed(product: Product, seconds: Mapping[str, float], learnt: Mapping[str, float]) -> Product:
     """Adds the times of the stages, and their sum.
 
     Arguments:
         product: What :func:`build_product` returned.
         seconds: Time of each stage of the chain [s]; reading does not count.
+        learnt: Of that of the machine the part of each of its stages; none where its answer was
+            refused.
     """
     spent = {
         "lens_light": seconds["lens light"],
@@ -186,8 +188,11 @@ def timed(product: Product, seconds: Mapping[str, float]) -> Product:
     }
     last = product.header["STAGE"][0]
     if "machine" in seconds:
-        learnt = [name for name in ("rim", "final") if name in product.stages]
-        spent[learnt[-1] if learnt and last != "macro" else "machine"] = seconds["machine"]
+        begins = next(iter(learnt), "machine")
+        rest = seconds["machine"] - sum(learnt.values())
+        spent |= {**learnt, begins: learnt.get(begins, 0.0) + rest}
+    if "quick" in seconds:
+        spent = {"quick": seconds["quick"], **spent}
     if "refinement" in seconds:
         spent[last if last in REFINED else "refinement"] = seconds["refinement"]
     total = round(sum(spent.values()), 2)

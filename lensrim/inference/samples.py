@@ -58,7 +58,7 @@ def draw(uncertainty: Uncertainty, number: int, *, seed: int = 0) -> Samples:
         torch.randn(number, count, generator=generator, dtype=torch.float64)
         for count in (len(posterior.mass.kappa), len(posterior.scatter))
     )
-    stretch = _stretch(uncertainty.calibration.dof, number, seed)
+    stretch = _stretch(uncertainty.calibration.dof_at(uncertainty.snr), number, seed)
     along, beside = along * stretch, beside * stretch
 
     def moved(by: Tensor, axes: Tensor) -> Array:

@@ -142,8 +142,9 @@ def error_cards(uncertainty: Uncertainty, *, native: float) -> dict[str, tuple[A
             cards[key] = errors[name] * units.get(name, 1.0), comment
     # An axis has no direction where the mass is round: no error beyond that of not knowing it.
     cards["MACROPHE"] = min(cards["MACROPHE"][0], ROUND), cards["MACROPHE"][1]
-    dof = uncertainty.calibration.dof
+    dof = uncertainty.calibration.dof_at(uncertainty.snr)
     if math.isfinite(dof):
         cards["ERRDOF"] = dof, "errors: 68 % of a Student t of these dof"
-    cards["ERR95"] = uncertainty.calibration.half_width(0.95), "half of 95 % over an error"
+    half = uncertainty.calibration.half_width(0.95, uncertainty.snr)
+    cards["ERR95"] = half, "half of 95 % over an error"
     return cards

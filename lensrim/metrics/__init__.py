@@ -29,6 +29,7 @@ from .maps import (
     deflection_scale,
     log_kappa_rmse,
     misfit,
+    profile_slope,
     source_errors,
 )
 
@@ -55,6 +56,7 @@ __all__ = [
     "light_radii",
     "log_kappa_rmse",
     "misfit",
+    "profile_slope",
     "regression",
     "source_errors",
 ]

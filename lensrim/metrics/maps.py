@@ -174,3 +174,20 @@ def log_kappa_rmse(
         error, bounds=(0.5, 2.0), method="bounded", options={"xatol": 1e-6}
     )
     return min(float(best.fun), error(1.0))
+
+
+def profile_slope(kappa: ArrayLike, radius: ArrayLike, mask: Mask) -> float:
+    r"""Three-dimensional slope of the power law that is most like a map of the convergence.
+
+    .. math:: \gamma = 1 - \frac{\mathrm{d} \ln \kappa}{\mathrm{d} \ln R} ,
+
+    of the straight line through :math:`\ln \kappa` over :math:`\ln R` with the least squares. A
+    convergence :math:`\propto R^{1 - \gamma}` is that of a density :math:`\propto r^{-\gamma}`.
+
+    Arguments:
+        kappa: Mean convergence of each pixel. Values below 1e-4 count as 1e-4.
+        radius: Radius :math:`R` of each pixel, circular or elliptical, in any unit.
+        mask: Pixels of the fit, from :func:`annulus`; all of them have a positive radius.
+    """
+    log = np.log(np.maximum(np.asarray(kappa)[mask], KAPPA_FLOOR))
+    return float(1 - np.polyfit(np.log(np.asarray(radius)[mask]), log, 1)[0])

@@ -263,6 +263,12 @@ def test_arcs_are_weighed_where_they_are_significant():
     arc, amplitude = arc_weights(image, one, one, psf, center=center, hole=torch.tensor([4.0]))
     assert float(arc[..., 8:16, 6:22].sum()) > 0.96
     assert 18 < float(amplitude) < 25
+    for unit in (1e-12, 1e-25):  # maggies, and erg / s / cm2 / A
+        own, bright = arc_weights(
+            unit * image, unit * one, one, psf, center=center, hole=torch.tensor([4.0])
+        )
+        torch.testing.assert_close(own, arc)
+        assert float(bright) == pytest.approx(unit * float(amplitude))
 
 
 def test_a_lens_without_structure_has_no_subhalos():

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def rows_of(
 
 def test_a_fit_finds_what_was_put_in():
     found = fit(rows_of(600, scale=1.7, exponent=0.3, dof=4.0))
-    assert found.dof == pytest.approx(4.0, rel=0.35)
+    assert [dof for _, dof in found.tails] == pytest.approx([4.0, 4.0], rel=0.5)
     assert set(found.scales) == {"theta_E", "shear", "slope", "kappa", "source"}
     assert found.scales["source"].scale == pytest.approx(1.0, rel=0.1)
     assert found.scales["source"].exponent == pytest.approx(0.0, abs=0.1)
@@ -71,6 +72,25 @@ def test_a_fit_finds_what_was_put_in():
         assert each.scale == pytest.approx(1.7, rel=0.2), name
         assert each.exponent == pytest.approx(0.3, abs=0.15), name
     assert 10 <= found.range[0] < found.range[1] <= 200
+
+
+def test_bright_lenses_have_tails_of_their_own():
+    rows = [row for row in rows_of(800, scale=1.0, exponent=0.0, dof=30.0) if row["snr"] < 45]
+    heavy = rows_of(800, scale=1.0, exponent=0.0, dof=2.5, seed=1)
+    rows += [row for row in heavy if row["snr"] >= 45]
+    found = fit(rows)
+    (faint, many), (bright, few) = found.tails
+    assert (faint, bright) == pytest.approx((21, 95), rel=0.1)
+    assert many > 8
+    assert few == pytest.approx(2.5, rel=0.3)
+    ends = [found.dof_at(snr) for snr in (1.0, 15.0, 150.0)]
+    assert ends == pytest.approx([many, many, few])
+    middle = math.sqrt(faint * bright)
+    assert 1 / found.dof_at(middle) == pytest.approx((1 / many + 1 / few) / 2)
+    for low, high in ((0.0, 45.0), (45.0, math.inf)):
+        own = Deviations.of([r for r in rows if low <= r["snr"] < high], ["theta_E", "slope"])
+        width = partial(found.half_width, 0.95)
+        assert own.covered(found.scales["slope"], width) == pytest.approx(0.95, abs=0.03)
 
 
 def test_what_is_stated_covers_whatever_the_errors_are_like():
@@ -116,7 +136,7 @@ def test_bright_pixels_are_covered_as_the_others_are():
     """By a fit to other lenses; without the floor they would be too seldom."""
     for half in halved(rows_of(600, scale=1.0, exponent=0.0, dof=8.0, floor=0.8, seed=3)):
         own, scale = half.deviations("source"), half.calibration.scales["source"]
-        limit = half.calibration.half_width(0.6827)
+        limit = half.calibration.half_width(0.6827, 50.0)
         bright = own.unit > np.quantile(own.unit, 0.8)
         inside, without = (
             np.abs(own.z) < limit * own.factors(each)
@@ -129,7 +149,7 @@ def test_bright_pixels_are_covered_as_the_others_are():
 @pytest.mark.parametrize("floor", [0.0, 0.0625])
 def test_a_file_comes_back(floor: float):
     scales = {"slope": Scale(1.5, 0.25), "source": Scale(1.5, 0.25, floor)}
-    own = Calibration(scales, 3.25, (10.0, 200.0), {"about": "mocks"})
+    own = Calibration(scales, ((20.0, 8.5), (90.0, 3.25)), (10.0, 200.0), {"about": "mocks"})
     again = read_calibration(write_calibration(own))
     assert again == own
 
@@ -141,18 +161,26 @@ def test_a_file_comes_back(floor: float):
         ({"scales": {"mass": [1.0, 0.0]}}, "scales must be .* found 1.0 of mass"),
         ({"scales": {"source": [1.0, 0.0, -0.1]}}, r"floors must be 0 or more.*, found -0.1"),
         ({"scales": {"slope": [1.0, 0.0, 0.1]}}, "floors must be .* found 0.1 of slope"),
-        ({"scales": {"source": [1.0, 0.0, 0.1, 0.1]}}, "must be JSON with scales, dof and range"),
-        ({"scales": {"slope": []}}, "must be JSON with scales, dof and range"),
-        ({"scales": {"slope": [1.0]}}, "must be JSON with scales, dof and range"),
+        (
+            {"scales": {"source": [1.0, 0.0, 0.1, 0.1]}},
+            "must be JSON with scales, tails and range",
+        ),
+        ({"scales": {"slope": []}}, "must be JSON with scales, tails and range"),
+        ({"scales": {"slope": [1.0]}}, "must be JSON with scales, tails and range"),
         ({"scales": {"slope": [1.0, math.nan]}}, "exponents must be finite, found nan of slope"),
-        ({"dof": -1}, "dof and range must be positive, found -1.0"),
-        ({"range": [5, 2]}, "dof and range must be positive"),
-        ({"range": None}, "must be JSON with scales, dof and range"),
-        ({"scales": 3}, "must be JSON with scales, dof and range"),
+        ({"tails": [[20, -1]]}, r"tails must be positive pairs .*, found \(\(20.0, -1.0\),\)"),
+        ({"tails": [[20, 8], [10, 3]]}, "tails must be .* rising"),
+        ({"tails": [[20, math.nan]]}, "tails must be positive pairs"),
+        ({"tails": 3.0}, "must be JSON with scales, tails and range"),
+        ({"range": [5, 2]}, "range must be positive and rise"),
+        ({"range": None}, "must be JSON with scales, tails and range"),
+        ({"scales": 3}, "must be JSON with scales, tails and range"),
     ],
 )
 def test_a_damaged_file_is_told(change: dict, message: str):
-    whole = json.loads(write_calibration(Calibration({"slope": Scale(1.5)}, 3.0, (10.0, 200.0))))
+    whole = json.loads(
+        write_calibration(Calibration({"slope": Scale(1.5)}, ((50.0, 3.0),), (10.0, 200.0)))
+    )
     with pytest.raises(InputError, match=message):
         read_calibration(json.dumps({**whole, **change}))
 
@@ -180,15 +208,15 @@ def test_the_packaged_one_is_that_of_the_packaged_prior():
 
 
 def test_intervals_of_student_and_gauss():
-    assert Calibration().half_width(0.6827) == pytest.approx(1.0, abs=1e-4)
-    assert Calibration().half_width(0.95) == pytest.approx(1.96, abs=1e-3)
-    heavy = Calibration(dof=3.0)
-    assert heavy.half_width(0.6827) == pytest.approx(1.0, abs=1e-3)
-    assert heavy.half_width(0.95) == pytest.approx(3.182 / 1.197, rel=2e-3)  # tables of t
+    assert Calibration().half_width(0.6827, 50.0) == pytest.approx(1.0, abs=1e-4)
+    assert Calibration().half_width(0.95, 50.0) == pytest.approx(1.96, abs=1e-3)
+    heavy = Calibration(tails=((50.0, 3.0),))
+    assert heavy.half_width(0.6827, 50.0) == pytest.approx(1.0, abs=1e-3)
+    assert heavy.half_width(0.95, 50.0) == pytest.approx(3.182 / 1.197, rel=2e-3)  # tables of t
 
 
 def test_beyond_its_range_the_nearest_counts():
-    own = Calibration({"slope": Scale(2.0, 0.5)}, math.inf, (10.0, 200.0))
+    own = Calibration({"slope": Scale(2.0, 0.5)}, (), (10.0, 200.0))
     assert own.factor("slope", 50.0) == 2.0
     assert own.factor("slope", 1.0) == own.factor("slope", 10.0) == pytest.approx(2 * 0.2**0.5)
     assert own.factor("slope", 1e4) == own.factor("slope", 200.0)

@@ -17,17 +17,19 @@ from lensrim.evaluation.mocks import Mock
 from lensrim.evaluation.references import Reference, Solved
 from lensrim.evaluation.rows import append_row, read_rows, with_references, with_seconds
 from lensrim.evaluation.standard import Design
+from lensrim.evaluation.mass import true_shear
 from lensrim.evaluation.standard_report import (
     as_text,
     bars_table,
     coverage_table,
     crossed_groups,
+    printed_coverage,
     printed_stages,
     quality_table,
     slope_lines,
     stages_table,
 )
-from lensrim.evaluation.stated import LEVELS, reached, shear_of_map, stated_errors
+from lensrim.evaluation.stated import LEVELS, reached, stated_errors
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, evaluate_reference, run
 from lensrim.io.observation import Observation
 from lensrim.io.product import Product
@@ -44,7 +46,7 @@ def with_errors(mock: Mock, *, size: float = 1.0) -> Product:
         "THETAEER": truth.theta_E * 0.02,
         "SLOPE": truth.gamma - 0.1,
         "SLOPEERR": 0.05,
-        "GAMMA1": shear_of_map(mock)[0],
+        "GAMMA1": true_shear(mock)[0],
         "GAMMA1ER": 0.01,
         "FLUXSRC": truth.source.flux / mock.observation.pixel_scale**2,
         "FLUXSRCE": 1.0,
@@ -115,7 +117,7 @@ def test_the_arcs_reach_part_of_the_source_plane() -> None:
 
 def test_the_shear_of_a_map_is_about_that_of_the_lens() -> None:
     mock = small(2)
-    assert shear_of_map(mock) == pytest.approx(mock.truth.shear, abs=0.06)
+    assert true_shear(mock) == pytest.approx(mock.truth.shear, abs=0.06)
 
 
 @dataclass(frozen=True)
@@ -295,6 +297,13 @@ def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> No
     timed = with_seconds([{**row_of(3), "stage_seconds": {"lens_light": 1.0, "macro": 2.5}}])
     assert timed[0]["stages"]["macro"]["seconds"] == 3.5
     assert timed[0]["stages"]["answer"]["seconds"] == 8.0
+    assert "seconds" not in timed[0]["stages"]["rim"]
+    spent = {"macro": 2.5, "rim": 0.25, "rim_inversion": 0.5, "final": 0.25, "report": 1.0}
+    row = row_of(3)
+    stages = {name: row["stages"]["rim"] for name in ("macro", "rim", "rim_inversion", "final")}
+    (known,) = with_seconds([{**row, "stages": stages, "stage_seconds": spent}])
+    times = {name: stage["seconds"] for name, stage in known["stages"].items()}
+    assert times == {"macro": 2.5, "rim": 2.75, "rim_inversion": 3.25, "final": 3.5}
     outside = {**row_of(3)["stages"]["answer"], "excess": None}
     (line,) = [
         x
@@ -305,6 +314,42 @@ def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> No
     assert np.isfinite(float(line["misfit_50"]))
     text = printed_stages(stages_table(timed))
     assert [line.split()[-1] for line in text.splitlines()[1:4]] == ["3.5", "1.000", "8.0"]
+
+
+def test_coherence_is_the_median_of_a_group_and_stage() -> None:
+    rows = []
+    for index, value in enumerate((0.2, 0.6, None, -0.4)):
+        row = row_of(index)
+        told = {"kappa": [value] * 4, "angular": [None] * 4, "source": [1.0, value, 0.0, 0.0]}
+        stages = {"macro": {**row["stages"]["macro"], "coherence": told}}
+        rows.append({**row, "stages": stages})
+    (line,) = [x for x in stages_table(rows) if x["group"] == "all"]
+    assert line["coherence_kappa_4-2"] == line["coherence_kappa_0.5-0.25"] == "0.2000"
+    assert line["coherence_source_8-4"] == "1.0000"
+    assert line["coherence_source_4-2"] == "0.2000"
+    assert line["coherence_angular_4-2"] == ""
+    del stages["macro"]["coherence"]
+    (without,) = [x for x in stages_table([{**row, "stages": stages}]) if x["group"] == "all"]
+    assert without["coherence_kappa_4-2"] == ""
+
+
+def test_coverage_that_is_too_far_is_marked() -> None:
+    """In all of them by what is asked, in a bin by chance."""
+    rows = []
+    for index in range(200):
+        row = row_of(index)
+        error = 0.5 if index % 100 < 74 else 1.5  # in units of the stated error
+        told = {"theta_E": [1.0, 1.0 + 0.01 * error, 0.01], "flux": [1.0, 1.0, 0.01]}
+        rows.append({**row, "stated": {"numbers": told, "maps": {}}})
+    table = coverage_table(rows)
+    assert {"hst, S/N 10-20", "structured"} <= {line["group"] for line in table}
+    text = printed_coverage(table)
+    line = next(x for x in text.splitlines() if x.startswith("theta_E"))
+    assert "74.0* / 100.0*" in line
+    table = [x for x in table if x["group"] == "S/N 10-20"]
+    small_bin = next(x for x in table if x["quantity"] == "theta_E")
+    assert float(small_bin["68% from"]) < 0.6827 < float(small_bin["68% to"])
+    assert next(x for x in text.splitlines() if x.startswith("flux")).count("*") > 4
 
 
 @pytest.fixture

@@ -17,13 +17,12 @@ from lensrim.evaluation.comparison import (
     coherences,
     compare,
     compare_maps,
-    ellipsoid_kappa,
     maps_of,
-    structure,
     true_source,
     with_margin,
 )
 from lensrim.evaluation.deflection import average_convergence
+from lensrim.evaluation.mass import ellipsoid_kappa, slope_of_map, structure
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
 from lensrim.evaluation.rows import read_rows, with_references
@@ -142,6 +141,31 @@ def test_a_mass_sheet_is_an_error_only_where_it_shall_be() -> None:
     assert errors["source_sheet"] < 1e-8
     assert errors["source_l2"] > 0.02
     assert errors["kappa_sheet"] < 1e-3 < 0.02 < errors["kappa"]
+
+
+def test_the_slope_of_a_map_is_that_of_its_power_law() -> None:
+    mock = small(2)
+    smooth, wanted = ellipsoid_kappa(mock), mock.truth.gamma
+    assert slope_of_map(mock, smooth) == pytest.approx(wanted, abs=0.01)
+    assert slope_of_map(mock, 3 * smooth) == pytest.approx(slope_of_map(mock, smooth))
+    maps = maps_of(perfect(mock))
+    exact = compare_maps(mock, maps)
+    assert [exact[name] for name in ("slope_error", "shear_error")] == pytest.approx([0, 0])
+    flat = replace(maps, kappa=maps.kappa**0.5)  # R^(1 - gamma) becomes R^((1 - gamma) / 2)
+    own = slope_of_map(mock, maps.kappa)
+    assert compare_maps(mock, flat)["slope_error"] == pytest.approx((own - 1) / 2)
+
+
+def test_the_error_of_the_shear_is_what_was_added() -> None:
+    mock = small(2)
+    maps, grid = maps_of(perfect(mock)), mock.observation.grid
+    x, y = grid.from_index(np.arange(SIDE)[None, :], np.arange(SIDE)[:, None])
+    shear = (0.03, -0.04)
+    added = (shear[0] * x + shear[1] * y, shear[1] * x - shear[0] * y)
+    sheared = replace(maps, alpha=tuple(a + b for a, b in zip(maps.alpha, added, strict=True)))
+    errors = compare_maps(mock, sheared)
+    assert errors["shear_error"] == pytest.approx(0.05)
+    assert errors["slope_error"] == 0
 
 
 def test_the_structure_of_a_lens_is_what_its_ellipsoid_lacks() -> None:

@@ -202,15 +202,27 @@ def test_the_source_shrinks_as_the_sheet_grows(
     np.testing.assert_allclose(axis[inside], change[inside], atol=0.01 * np.abs(change).max())
 
 
+@pytest.mark.parametrize("slope", [1.6, 2.08, 2.4, 2.6])
+def test_the_slope_of_the_mass_follows_that_of_the_fit(slope: float):
+    """Of profiles that bend alike, as it is found of the sheets of neighbouring slopes."""
+    bend, step = -1.1, 1e-3
+    ahead, sheet, back = (
+        expected_sheet(each, bend * (each - 1), lowest=0.0)
+        for each in (slope + step, slope, slope - step)
+    )
+    change = (ahead.slope - back.slope) / (2 * step)
+    assert sheet.steeper + sheet.response * sheet.follows == pytest.approx(change, abs=1e-3)
+
+
 def test_the_expected_sheet_follows_the_slope(stated: Stated):
     """Along every axis the sheet moves with the slope of the fit, and all that it changes."""
     sheet = expected_sheet(2.1, -1.1, lowest=0.2)
     follows, alone = stated(sheet).posterior, stated(replace(sheet, follows=0.0)).posterior
     slopes = alone.numbers["slope"].axes[:-1]
     response = float(alone.numbers["slope"].axes[-1]) / sheet.std
-    moved = slopes * (1 + sheet.follows * response)
+    moved = slopes * (1 + sheet.follows * response / sheet.steeper)
     torch.testing.assert_close(follows.numbers["slope"].axes[:-1], moved)
-    t = sheet.follows * slopes
+    t = sheet.follows * slopes / sheet.steeper
     for name, power in {"flux": -2, "magnification": 2}.items():
         number = alone.numbers[name]
         moved = number.axes[:-1] + power * number.value * t

@@ -195,7 +195,7 @@ def test_a_mass_that_is_compared_nowhere_has_no_macro_model(macro: Directions):
 @pytest.mark.parametrize("dof", [3.0, math.inf])
 def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
     scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5, floor=0.1)}
-    stated = replace(wide, calibration=Calibration(scales, dof))
+    stated = replace(wide, calibration=Calibration(scales, ((50.0, dof),)))
     drawn = draw(stated, 600, seed=4)
     bright = wide.posterior.source > 0.2 * wide.posterior.source.max()
     pairs = {
@@ -207,7 +207,7 @@ def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
     for name, (change, error) in pairs.items():
         share = (np.abs(change) < error).mean()
         assert share == pytest.approx(0.6827, abs=0.06), name  # 3 sigma of 600
-        half = stated.calibration.half_width(0.95)
+        half = stated.calibration.half_width(0.95, stated.snr)
         assert (np.abs(change) < half * error).mean() == pytest.approx(0.95, abs=0.03), name
 
 
@@ -249,7 +249,7 @@ def test_keywords_of_the_errors(wide: Uncertainty):
     assert cards["FLUXSRC"][0] == pytest.approx(4 * wide.posterior.numbers["flux"].value)
     assert cards["ERR95"][0] == pytest.approx(1.96, abs=0.001)
     assert "ERRDOF" not in cards
-    heavy = error_cards(replace(wide, calibration=Calibration(dof=3.0)), native=4.0)
+    heavy = error_cards(replace(wide, calibration=Calibration(tails=((50.0, 3.0),))), native=4.0)
     assert heavy["ERRDOF"][0] == 3.0
 
 

@@ -139,13 +139,14 @@ def test_what_has_no_good_answer_is_searched_for(
     def search(*_: object, **__: object):
         raise Searched
 
-    monkeypatch.setattr(chain, "quick_answer", lambda *_: (product, ("it is bad",)))
+    monkeypatch.setattr(chain, "quick_answer", lambda *_: (product, ("it is bad",), ()))
     monkeypatch.setattr(chain, "Fitter", search)
     with pytest.raises(Searched):
         reconstruct(mocks[0].observation, OPTIONS)
     product = quick.with_seconds(product, 1.0)
-    monkeypatch.setattr(chain, "quick_answer", lambda *_: (product, ()))
+    monkeypatch.setattr(chain, "quick_answer", lambda *_: (product, (), ("a pixel is ignored",)))
     result = reconstruct(mocks[0].observation, OPTIONS)
+    assert result.summary.endswith("note: a pixel is ignored")
     assert isinstance(result, Reconstruction) and result.product is product
 
 

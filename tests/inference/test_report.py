@@ -90,6 +90,20 @@ def test_the_seconds_are_those_of_the_stages(run: Run):
     assert f"report {spent['report']:.1f})" in run.result.summary
 
 
+def test_the_time_of_a_machine_is_that_of_its_stages(run: Run):
+    chain_of = dict.fromkeys(("lens light", "search", "source", "report"), 1.0) | {"machine": 2.0}
+    product = run.result.product
+    stages = {name: s for name, s in product.stages.items() if "seconds" not in s}
+    learnt = {"rim": 0.75, "rim_inversion": 0.5, "final": 0.25}
+    timed = report.timed(replace(product, stages=stages), chain_of, learnt)
+    spent = {name: s["seconds"] for name, s in timed.stages.items() if "seconds" in s}
+    assert spent["rim"] == 1.25  # what came before the network is its, too
+    assert (spent["rim_inversion"], spent["final"]) == (0.5, 0.25)
+    assert timed.value("SECONDS") == 6.0
+    refused = report.timed(replace(product, stages=stages), chain_of, {})
+    assert refused.stages["machine"]["seconds"] == 2.0
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
@@ -149,6 +163,7 @@ def test_what_is_not_detected_is_said(run: Run, monkeypatch: pytest.MonkeyPatch)
     product = report.timed(
         report.build_product(*args, **options),
         dict.fromkeys(("lens light", "search", "source", "report"), 1.0),
+        {},
     )
     assert product.value("MAGTOTER") is None
     assert product.value("MAGLENS") == run.result.product.value("MAGLENS")
@@ -267,7 +282,7 @@ def test_errors_may_be_left_out(run: Run):
     assert product.value("THETAE") == whole.value("THETAE")
     assert "MAGSRC" not in product.header and product.value("MAGLENS") == whole.value("MAGLENS")
     seconds = dict.fromkeys(("lens light", "search", "source", "report"), 1.0)
-    summary = summary_of(report.timed(product, seconds), ())
+    summary = summary_of(report.timed(product, seconds, {}), ())
     assert "nan" not in summary and "magnification" not in summary
 
 
@@ -285,6 +300,7 @@ def test_the_judgement_is_in_header_json_history_and_summary(run: Run):
     product = report.timed(
         report.build_product(*args, **{**options, "candidates": rivals}),
         dict.fromkeys(("lens light", "search", "source", "report"), 1.0),
+        {},
     )
     found = product.stages["report"]
     reasons, codes = found["reasons"], str(product.value("QREASONS")).split()

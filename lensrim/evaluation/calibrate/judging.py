@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:
             raw, found = Deviations.of(half.rows, [name]), half.calibration
             own = half.deviations(name)
             scale = found.scales[KINDS[name]]
-            levels = [found.half_width(level) for level in (0.6827, 0.95)]
+            levels = [partial(found.half_width, level) for level in (0.6827, 0.95)]
             before.append([raw.covered(Scale(), z) for z in (1.0, 1.96)])
             after.append([own.covered(scale, z) for z in levels])
             counts.append(own.weight.sum())
@@ -88,7 +89,7 @@ def curves(halves: Sequence[Half]) -> dict[str, dict[str, Curve]]:
             for half, each in zip(halves, used, strict=True):
                 c = half.calibration if label == "after" else Calibration()
                 scale = c.scales.get(KINDS[name], Scale())
-                told.append([each.covered(scale, c.half_width(p)) for p in LEVELS])
+                told.append([each.covered(scale, partial(c.half_width, p)) for p in LEVELS])
             shares[label] = np.average(told, axis=0, weights=counts)
         found[name] = {k: Curve(LEVELS, v, round(sum(counts))) for k, v in shares.items()}
     return found

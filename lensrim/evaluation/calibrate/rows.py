@@ -14,7 +14,8 @@ from ...inference.macro import GAMMA
 from ...inference.reconstruct import Reconstruction
 from ...inference.together import prior_of
 from ...inference.uncertainty import uncertainty_of
-from ..comparison import Maps, region_of, true_source
+from ..comparison import Maps, true_source
+from ..mass import region_of
 from ..mocks import Mock
 from ..stated import reached, true_numbers
 

@@ -1,7 +1,7 @@
 """Answers that know the truth of a small mock, and methods that give them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np

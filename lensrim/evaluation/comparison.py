@@ -40,8 +40,9 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
         ``shear_error`` (modulus of the error of the shear that belongs to the map:
         :func:`~.mass.shear_of_map`), ``source_l2``, ``source_rmse`` (of the peak) and
         ``source_sheet`` (relative L2 after the best mass sheet; all three in the source's usual
-        frame, :data:`SOURCE_SIDE`), and with their signs, relative to the truth, ``r50``, ``r90`` (radii of the source on its own pixels) and ``flux`` (of the
-        source, against that of the whole galaxy).
+        frame, :data:`SOURCE_SIDE`), and with their signs, relative to the truth, ``r50``, ``r90``
+        (radii of the source on its own pixels) and ``flux`` (of the source, against that of the
+        whole galaxy).
 
     Raises:
         ValueError: If the product is not on the mock's pixels.

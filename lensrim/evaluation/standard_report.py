@@ -1,46 +1,21 @@
 """What a run of the standard mocks has found: files, one figure, and the last part of its text."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise, product
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from .. import metrics
-from .bars import (
-    BARS,
-    is_failure,
-    map_coverage,
-    map_crps,
-    map_ratio,
-    number_coverage,
-    numbers,
-    parameter_bar,
-    slopes,
-    values,
-)
+from .bars import BARS, is_failure, parameter_bar, slopes, values
 from .comparison import KAPPA_SCALES, SOURCE_SCALES
+from .crossed import Table, aligned, crossed_groups
 from .percentiles import percentile
-from .report import GROUPS, SNR_BINS, STANDARD_GROUPS, Row
-from .stages import KEYS, STANDARD_STAGES, STRUCTURED, Groups, format_stages
+from .report import SNR_BINS, STANDARD_GROUPS, Row
+from .stages import KEYS, STANDARD_STAGES, STRUCTURED, format_stages
 from .standard import SETTINGS
-from .stated import LEVELS, MAPS, SCALARS
-
-SHOWN = (0.68, 0.95)
-"""Levels of the table of coverage."""
-
-Table = list[dict[str, str]]
-
-
-def crossed_groups() -> Groups:
-    """Returns the groups of the CSV files: those of the text, and each setting in each S/N bin."""
-    bins = {name: belongs for name, belongs in GROUPS.items() if name.startswith("S/N")}
-    return {**STANDARD_STAGES} | {
-        f"{setting}, {name}": lambda row, a=STANDARD_GROUPS[setting], b=belongs: a(row) and b(row)
-        for setting, (name, belongs) in product(SETTINGS, bins.items())
-    }
-
+from .standard_coverage import coverage_table, expected_coverage, printed_coverage
 
 UNSAID = ("seconds", "excess", "slope_error", "shear_error")
 """Errors and times that a stage may lack."""
@@ -115,12 +90,12 @@ LEGEND = f"""\
 Medians (p90: 90th percentile). D: noise-free misfit on the true arcs. src L2, src RMSE: source
 error relative to its norm and to its peak; R50, R90, flux: of the source against the truth, with
 their sign. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]. -sheet: after the best mass
-sheet. dalpha: rms deflection error on the arcs [theta_E]. dslope, dshear: errors of
-the slope of the map of kappa, and of the shear that belongs to it. excess: chi2nu - (1 - p_eff / N).
-seconds: on the clock; of adam and lbfgs without the macro-model with which they begin. macro: the
-macro-model and its own inversion; true_mass: the same inversion given the true deflection.
-structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
-stages.csv holds all errors, also of each setting in each bin of S/N."""
+sheet. dalpha: rms deflection error on the arcs [theta_E]. dslope, dshear: errors of the slope of
+the map of kappa, and of the shear that belongs to it. excess: chi2nu - (1 - p_eff / N). seconds:
+on the clock, until the stage has its answer; of adam and lbfgs without the macro-model with which
+they begin. macro: the macro-model and its own inversion; true_mass: the same inversion given the
+true deflection. structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
+stages.csv holds all errors, also of each setting in each bin of S/N, and coherences."""
 
 
 def printed_stages(lines: Table) -> str:
@@ -138,88 +113,7 @@ def printed_stages(lines: Table) -> str:
             [line["group"] if line["group"] != last else "", line["method"], line["n"], *numbers]
         )
         last = line["group"]
-    return f"{_aligned(cells, left=2)}\n\n{LEGEND}"
-
-
-def coverage_table(rows: Sequence[Row]) -> Table:
-    """Makes a line for each stated quantity and group that has it: coverage, width and CRPS.
-
-    CRPS is in units of the mean truth of maps, and of the truth of numbers that have a scale.
-    """
-    lines = []
-    for name, (group, belongs) in product((*MAPS, *SCALARS), crossed_groups().items()):
-        members = [row for row in rows if belongs(row)]
-        if name in MAPS:
-            covered, ratio = map_coverage(members, name), map_ratio(members, name)
-            crps, n = map_crps(members, name), _stated(members, name)
-        else:
-            found = numbers(members, name)
-            n = len(found)
-            if n:
-                covered = [number_coverage(members, name, level) for level in LEVELS]
-                of_all = metrics.calibration(*found.T)
-                ratio, crps = of_all.ratio, of_all.crps
-        if not n:
-            continue
-        line = {"quantity": name, "group": group, "n": str(n)}
-        line |= _bounds(members, name)
-        for level, share in zip(LEVELS, covered, strict=True):
-            line[f"{level:.0%}"] = f"{share:.4f}"
-        lines.append(line | {"width": f"{ratio:.3f}", "crps": f"{crps:.4g}"})
-    return lines
-
-
-def _bounds(rows: Sequence[Row], name: str) -> dict[str, str]:
-    """Returns the 95 per cent intervals of the shares that are covered.
-
-    Pixels of a map are no independent trials: it has none.
-    """
-    found, bounds = numbers(rows, name), {}
-    for level in SHOWN:
-        ends = "", ""
-        if name not in MAPS:
-            inside = round(len(found) * number_coverage(rows, name, level))
-            low, high = metrics.binomial_interval(inside, len(found))
-            ends = f"{low:.3f}", f"{high:.3f}"
-        bounds |= {f"{level:.0%} from": ends[0], f"{level:.0%} to": ends[1]}
-    return bounds
-
-
-def printed_coverage(lines: Table) -> str:
-    """Formats the coverage of all mocks, and of each bin of S/N, with what is asked of it."""
-    bins = ["all", *(name for name in GROUPS if name.startswith("S/N"))]
-    found = {(line["quantity"], line["group"]): line for line in lines}
-    cells = [["covered, 68 / 95 %", *bins, "width", "crps"]]
-    for name in dict.fromkeys(line["quantity"] for line in lines):
-        own = [_covered(found.get((name, group))) for group in bins]
-        whole = found[name, "all"]
-        cells.append([name, *own, whole["width"], whole["crps"]])
-    return _aligned(cells) + (
-        "\n*: beyond 65 to 71, or 93 to 97; of a bin of S/N: the 95 % interval of such a share of its"
-        "\nmocks is beyond 68.27, or 95 (of maps, whose pixels are no trials, never). width: median"
-        "\nstated error over the errors made. crps: of a Gaussian, in units of the mean truth of maps,"
-        "\nof the truth of numbers that have a scale. coverage.csv has all groups."
-    )
-
-
-def _covered(line: Mapping[str, str] | None) -> str:
-    """Returns the per cent of truths within 68 and 95 % intervals, marked where it is too far."""
-    if line is None:
-        return ""
-    parts = []
-    for level, right, room in zip(SHOWN, (0.6827, 0.95), (0.03, 0.02), strict=True):
-        share = float(line[f"{level:.0%}"])
-        ends = [line[f"{level:.0%} {end}"] for end in ("from", "to")]
-        if line["group"] == "all":
-            far = abs(share - level) > room
-        else:
-            far = bool(ends[0]) and not float(ends[0]) <= right <= float(ends[1])
-        parts.append(f"{100 * share:.1f}{'*' if far else ''}")
-    return " / ".join(parts)
-
-
-def _stated(rows: Sequence[Row], name: str) -> int:
-    return sum(name in ((row.get("stated") or {}).get("maps") or {}) for row in rows)
+    return f"{aligned(cells, left=2)}\n\n{LEGEND}"
 
 
 def bars_table(rows: Sequence[Row], *, parameters: int) -> Table:
@@ -272,19 +166,7 @@ def as_text(lines: Table, columns: Iterable[str] | None = None) -> str:
     if not lines:
         return ""
     names = list(columns or lines[0])
-    return _aligned([names, *([line.get(name, "") for name in names] for line in lines)])
-
-
-def _aligned(cells: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Puts rows of cells together, the first columns to the left."""
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(
-            c.ljust(w) if i < left else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    )
+    return aligned([names, *([line.get(name, "") for name in names] for line in lines)])
 
 
 def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str:
@@ -324,19 +206,6 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
     parts += [as_text(quality_table(rows))]
     parts.append(f"On {len(rows)} mocks:\n{as_text(bars)}")
     return "\n\n".join(filter(None, parts))
-
-
-def expected_coverage(rows: Sequence[Row]) -> Mapping[str, tuple[list[float], list[float]]]:
-    """Returns, for each stated quantity by its label, levels and the shares that are covered."""
-    found = {}
-    for name, label in MAPS.items():
-        if _stated(rows, name):
-            found[label] = list(LEVELS), map_coverage(rows, name)
-    for name, scalar in SCALARS.items():
-        if len(numbers(rows, name)):
-            shares = [number_coverage(rows, name, level) for level in LEVELS]
-            found[scalar.label] = list(LEVELS), shares
-    return found
 
 
 def _write(lines: Table, path: Path) -> None:

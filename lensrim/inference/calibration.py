@@ -17,8 +17,9 @@ with a part :math:`f` of the brightness :math:`S`.
 Errors have heavier tails than a Gaussian's, for some lenses are far more unlike their model than
 others, and the more so the less noise hides it: they follow Student's t, all kinds the same, of
 :math:`\nu` degrees of freedom that depend on :math:`R` (:math:`1 / \nu` is linear in
-:math:`\ln R` between those where it was measured). Every stated error is half of the central interval of
-68.27 %, which :math:`s` is set to for each kind, and the interval of a probability :math:`P` is
+:math:`\ln R` between those where it was measured). Every stated error is half of the central
+interval of 68.27 %, which :math:`s` is set to for each kind, and the interval of a probability
+:math:`P` is
 
 .. math:: \pm \frac{t_\nu((1 + P) / 2)}{t_\nu(0.8413)} \times \mathrm{error} .
 

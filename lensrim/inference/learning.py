@@ -152,7 +152,8 @@ def learn(
         said = f"fits the arcs worse: chi2 {learnt:.2f}, macro-model {plain:.2f}"
         return _refused(found, said, machine, strict)
     spent = (after - before for before, after in pairwise(ends))
-    seconds = dict(zip(("rim", "rim_inversion", "final"), spent, strict=False))
+    names = ("rim", "rim_inversion", "final")
+    seconds: dict[str, float] = dict(zip(names, spent, strict=False))
     return Outcome(found, until, seconds=seconds)
 
 

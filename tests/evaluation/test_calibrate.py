@@ -154,6 +154,9 @@ def test_a_file_comes_back(floor: float):
     assert again == own
 
 
+UNREAD = "must be JSON with scales, tails and range"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -163,18 +166,18 @@ def test_a_file_comes_back(floor: float):
         ({"scales": {"slope": [1.0, 0.0, 0.1]}}, "floors must be .* found 0.1 of slope"),
         (
             {"scales": {"source": [1.0, 0.0, 0.1, 0.1]}},
-            "must be JSON with scales, tails and range",
+            UNREAD,
         ),
-        ({"scales": {"slope": []}}, "must be JSON with scales, tails and range"),
-        ({"scales": {"slope": [1.0]}}, "must be JSON with scales, tails and range"),
+        ({"scales": {"slope": []}}, UNREAD),
+        ({"scales": {"slope": [1.0]}}, UNREAD),
         ({"scales": {"slope": [1.0, math.nan]}}, "exponents must be finite, found nan of slope"),
         ({"tails": [[20, -1]]}, r"tails must be positive pairs .*, found \(\(20.0, -1.0\),\)"),
         ({"tails": [[20, 8], [10, 3]]}, "tails must be .* rising"),
         ({"tails": [[20, math.nan]]}, "tails must be positive pairs"),
-        ({"tails": 3.0}, "must be JSON with scales, tails and range"),
+        ({"tails": 3.0}, UNREAD),
         ({"range": [5, 2]}, "range must be positive and rise"),
-        ({"range": None}, "must be JSON with scales, tails and range"),
-        ({"scales": 3}, "must be JSON with scales, tails and range"),
+        ({"range": None}, UNREAD),
+        ({"scales": 3}, UNREAD),
     ],
 )
 def test_a_damaged_file_is_told(change: dict, message: str):

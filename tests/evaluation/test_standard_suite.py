@@ -13,17 +13,16 @@ from lensrim import cli
 from lensrim.evaluation import stated, suite, suites
 from lensrim.evaluation.bars import BARS, Bar, parameter_bar
 from lensrim.evaluation.comparison import KAPPA_SCALES, SOURCE_SCALES, maps_of
+from lensrim.evaluation.crossed import crossed_groups
+from lensrim.evaluation.mass import true_shear
 from lensrim.evaluation.mocks import Mock
 from lensrim.evaluation.references import Reference, Solved
 from lensrim.evaluation.rows import append_row, read_rows, with_references, with_seconds
 from lensrim.evaluation.standard import Design
-from lensrim.evaluation.mass import true_shear
+from lensrim.evaluation.standard_coverage import coverage_table, printed_coverage
 from lensrim.evaluation.standard_report import (
     as_text,
     bars_table,
-    coverage_table,
-    crossed_groups,
-    printed_coverage,
     printed_stages,
     quality_table,
     slope_lines,
@@ -300,7 +299,7 @@ def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> No
     assert "seconds" not in timed[0]["stages"]["rim"]
     spent = {"macro": 2.5, "rim": 0.25, "rim_inversion": 0.5, "final": 0.25, "report": 1.0}
     row = row_of(3)
-    stages = {name: row["stages"]["rim"] for name in ("macro", "rim", "rim_inversion", "final")}
+    stages = dict.fromkeys(("macro", "rim", "rim_inversion", "final"), row["stages"]["rim"])
     (known,) = with_seconds([{**row, "stages": stages, "stage_seconds": spent}])
     times = {name: stage["seconds"] for name, stage in known["stages"].items()}
     assert times == {"macro": 2.5, "rim": 2.75, "rim_inversion": 3.25, "final": 3.5}

@@ -164,8 +164,13 @@ def _is_dead(left: Path, path: Path) -> bool:
     """Whether a half-written file is of a process of this machine that has ended."""
     start, _, end = left.name.removeprefix(f".{path.name}.").rpartition(".")
     host, _, process = start.rpartition(".")
+    return bool(end) and has_ended(host, process)
+
+
+def has_ended(host: str, process: str) -> bool:
+    """Whether this is the number of a process of this machine that has ended."""
     # elsewhere than on POSIX, to ask whether a process is there would end it
-    if not (end and host == platform.node() and process.isdecimal() and os.name == "posix"):
+    if not (host == platform.node() and process.isdecimal() and os.name == "posix"):
         return False
     try:
         os.kill(int(process), 0)

@@ -121,8 +121,8 @@ class ReconstructOptions:
         self.check_model()
         if self.search == "quick":
             self._check_quick()
-        if self.seed < 0:
-            raise InputError(f"--seed: must be 0 or more, found {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"--seed: must be 0 or more, and below 2^63, found {self.seed}")
         if not 0 <= self.samples <= MOST:
             raise InputError(
                 f"--samples: must be between 0 and {MOST}, found {self.samples}; give fewer, or "
@@ -179,6 +179,11 @@ def check_cuda() -> None:
     try:
         # a device that is found may be of a kind that this torch has no kernels for, or taken
         (torch.zeros(1, device="cuda") + 1).item()
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            f"--device cuda: the CUDA device has no memory left ({one_line(error)}): wait until "
+            "others have freed it, or give --device cpu"
+        ) from error
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"--device cuda: the CUDA device must compute, it fails ({one_line(error)}): {advice}"

@@ -6,12 +6,18 @@ hidden folder ``.lensrim-*`` behind, which can be deleted.
 """
 
 import os
+import platform
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
+from .._weights import has_ended
 from ..errors import InputError
+
+STAGING = ".lensrim-"
+"""How the names of temporary folders begin."""
 
 SUFFIXES = (".fits", ".json", ".reg", ".png")
 """Of the files of a product."""
@@ -80,7 +86,7 @@ def write_together(
     done = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".lensrim-", dir=folder) as temporary:
+        with TemporaryDirectory(prefix=staging_prefix(), dir=folder) as temporary:
             staging = Path(temporary)
             for file, write in writers.items():
                 write(staging / file.name)
@@ -95,6 +101,28 @@ def write_together(
         for created in [] if done else missing:
             with suppress(OSError):
                 created.rmdir()
+
+
+def staging_prefix() -> str:
+    """Returns how the names of this process's temporary folders begin."""
+    return f"{STAGING}{platform.node()}.{os.getpid()}."
+
+
+def clear_staging(folder: Path, *, since: float) -> None:
+    """Removes temporary folders that were left in a folder.
+
+    They are those of processes of this machine that have ended, and all that are older than the
+    work that asks: another process may write here at the same time.
+
+    Arguments:
+        folder: The folder.
+        since: When that work began, in seconds of :func:`time.time`.
+    """
+    for left in folder.glob(f"{STAGING}*"):
+        host, _, rest = left.name.removeprefix(STAGING).rpartition(".")[0].rpartition(".")
+        with suppress(FileNotFoundError):  # its writer has just ended
+            if has_ended(host, rest) or left.stat().st_mtime < since:
+                rmtree(left, ignore_errors=True)
 
 
 def _rename(staging: Path, new: list[Path], old: set[Path]) -> None:

@@ -10,10 +10,14 @@ alone fix the lens in units of :math:`\Sigma_\mathrm{cr}`.
 """
 
 from dataclasses import dataclass
-from math import isfinite, pi, sin, sinh, sqrt
+from math import pi, sin, sinh, sqrt
+from numbers import Real
 from typing import Any
 
 from ..errors import InputError
+
+LARGEST_REDSHIFT = 1100
+"""That of the microwave background: light that is lensed comes from nowhere farther."""
 
 ARCSEC = pi / 648_000
 """One arcsec [rad]."""
@@ -121,13 +125,14 @@ def lens_scales(z_lens: float, z_source: float, *, cosmology: Any = "Planck18") 
         cosmology: One of astropy's cosmologies, or the name of one.
 
     Raises:
-        InputError: If the redshifts are not finite with 0 < z_lens < z_source, or the cosmology is
-            unknown.
+        InputError: If the redshifts are not numbers with 0 < z_lens < z_source <= 1100
+            (:data:`LARGEST_REDSHIFT`), or the cosmology is unknown.
     """
-    if not (isfinite(z_lens) and isfinite(z_source) and 0 < z_lens < z_source):
+    numbers = all(isinstance(z, Real) for z in (z_lens, z_source))
+    if not (numbers and 0 < z_lens < z_source <= LARGEST_REDSHIFT):
         raise InputError(
-            "redshifts must be finite with 0 < z_lens < z_source, "
-            f"found z_lens = {z_lens:g} and z_source = {z_source:g}; check --z-lens and --z-source"
+            f"redshifts must be numbers with 0 < z_lens < z_source <= {LARGEST_REDSHIFT}, found "
+            f"z_lens = {z_lens!r} and z_source = {z_source!r}; check --z-lens and --z-source"
         )
     from astropy import units
     from astropy.constants.codata2018 import G, c

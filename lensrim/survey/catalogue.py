@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -32,7 +31,7 @@ from ..io.fits import one_line
 from ..io.observation import Observation
 from ..io.product import Product
 from ..io.read import read_about
-from ..io.staging import SUFFIXES
+from ..io.staging import SUFFIXES, clear_staging
 from .columns import ON_THE_CPU, values_of
 from .lenses import Lens
 from .page import write_page
@@ -52,6 +51,9 @@ from .rows import (
 from .sheet import THUMBNAILS
 from .tables import write_tables
 from .workers import Alone, Crew
+
+AGAIN = 5
+"""Times at most that the last table is written, while others change rows."""
 
 PAUSE = 20.0
 """How much longer than it takes to write the table, the next writing of it is put off."""
@@ -110,12 +112,14 @@ class DoLens:
         pictures: Whether the picture of each product is drawn.
         left: Lenses that are searched for though they were to be quick, and why; with a reason
             where the quick pass had an answer that it did not keep.
+        since: When the run began, in seconds of :func:`time.time`.
     """
 
     folder: Path
     reconstruct: Reconstruct = reconstruct
     pictures: bool = True
     left: Mapping[str, str] = field(default_factory=dict)
+    since: float = field(default_factory=time.time)
 
     def __call__(self, lens: Lens) -> Outcome:
         """Does a lens, and returns what came of it.
@@ -128,8 +132,11 @@ class DoLens:
         try:
             if lens.problem:
                 raise InputError(lens.problem)
+            if own := self._read_and_written(lens):
+                raise InputError(
+                    f"{own[0]}: the output must not be a file that is read; choose another output"
+                )
             lens.read.check()
-            lens.fit.check()
             result = self._reconstructed(lens)
         except Exception as error:  # whatever it is, the other lenses go on
             return self._fail(lens, error, inputs)
@@ -154,9 +161,7 @@ class DoLens:
         place = folder_of(self.folder, lens)
         # the row of an older product must not vouch for this one, if we are killed between them
         row_file(self.folder, lens).unlink(missing_ok=True)
-        # what a killed process left half written; nobody else is at this lens
-        for left in place.glob(".lensrim-*"):
-            rmtree(left, ignore_errors=True)
+        clear_staging(place, since=self.since)
         try:
             file = planned(place, lens)[0]
             files = result.write(file, overwrite=True, picture=self.pictures)
@@ -178,6 +183,7 @@ class DoLens:
             said = (f"{SEARCHED} ({reason})",) if reason else ()
             observation = replace(observation, notes=(*observation.notes, *said))
         try:
+            fit.check()  # which needs some memory of the GPU, too
             return self.reconstruct(observation, fit)
         except (InputError, torch.cuda.OutOfMemoryError) as error:
             reasons = (error, error.__cause__)
@@ -191,15 +197,27 @@ class DoLens:
 
     def _fail(self, lens: Lens, error: Exception, inputs: Sequence[State]) -> Outcome:
         """Writes the row of a lens that cannot be done, and leaves no older product beside it."""
-        place = folder_of(self.folder, lens)
-        for old in (place / THUMBNAILS, *planned(place, lens)):
-            old.unlink(missing_ok=True)
+        self.clear(lens)
         reason, detail = one_line(error), ""
         if not isinstance(error, InputError | OSError):
             reason = f"error of lensrim itself: {type(error).__name__}: {reason}"
             detail = "".join(traceback.format_exception(error))
         write_row(self.folder, lens, failed_row(lens, reason, inputs, detail))
         return Outcome(lens.name, reason)
+
+    def clear(self, lens: Lens) -> None:
+        """Removes what is of an older product of a lens, but nothing that is read for this one."""
+        place = folder_of(self.folder, lens)
+        kept = self._read_and_written(lens)
+        for old in (place / THUMBNAILS, *planned(place, lens)):
+            if old not in kept:
+                old.unlink(missing_ok=True)
+
+    def _read_and_written(self, lens: Lens) -> list[Path]:
+        """Returns the files of its product that are those of the observation."""
+        files = planned(folder_of(self.folder, lens), lens)
+        there = [file for file in files if file.exists()]
+        return [file for file in there if any(file.samefile(read) for read in lens.files())]
 
 
 AtOnce = Callable[[DoLens, Sequence[Lens]], Iterable[Outcome]]
@@ -287,6 +305,7 @@ def run_survey(
         outcome = done.result
         if done.lost:
             outcome = Outcome(done.job.name, done.lost)
+            work.clear(done.job)
             inputs = states_of(done.job.files())
             write_row(folder, done.job, failed_row(done.job, done.lost, inputs))
         report(outcome)
@@ -347,7 +366,25 @@ def finish_survey(folder: Path, lenses: Sequence[Lens]) -> None:
     """Writes table, failures and page after the last lens of a part.
 
     Of parts that end beside each other, the one that writes last may have read the rows first. So
-    each looks once more: if all lenses are done now and were not before, it writes again.
+    each looks once more: where all lenses are done, and a row has changed since, it writes again.
+    Where others are still at work, theirs is the last word.
     """
-    while len(write_survey(folder, lenses)) < len(lenses) == len(rows_of(folder, lenses)):
-        pass
+    for _ in range(AGAIN):
+        before = _state_of_rows(folder, lenses)
+        written = write_survey(folder, lenses)
+        if len(written) < len(rows_of(folder, lenses)) == len(lenses):
+            continue
+        if before == _state_of_rows(folder, lenses):
+            break
+
+
+def _state_of_rows(folder: Path, lenses: Sequence[Lens]) -> list[tuple[int, int] | None]:
+    """Returns by what it is seen that a row has been written."""
+    found: list[tuple[int, int] | None] = []
+    for lens in lenses:
+        try:
+            status = row_file(folder, lens).stat()
+            found.append((status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append(None)
+    return found

@@ -132,7 +132,7 @@ def find_lenses(
     lenses: list[Lens] = []
     found: list[str] = []
     notes: list[str] = []
-    inside = None if output is None else Path(output).resolve()
+    inside = None if output is None else Path(os.path.realpath(output))
     for text in given:
         if is_table(text, alone=len(given) == 1):
             lines, unused = read_listing(text, read, fit)
@@ -144,7 +144,8 @@ def find_lenses(
                 notes.append(f"{text}: columns that are not used: {', '.join(unused)}")
             continue
         paths = _matches(text)
-        kept = [p for p in paths if inside is None or inside not in Path(p).resolve().parents]
+        real = [Path(os.path.realpath(p)).parents for p in paths]
+        kept = [p for p, above in zip(paths, real, strict=True) if inside not in above]
         if len(kept) < len(paths):
             notes.append(f"{text}: {len(paths) - len(kept)} files of the output left out")
         if not kept:
@@ -221,7 +222,7 @@ def _stem(path: str) -> str:
         return "lens"
     place = split(path)
     try:
-        return stem(place.resolve().parent if stem(place) == "data" else place)
+        return stem(Path(os.path.realpath(place)).parent if stem(place) == "data" else place)
     except (OSError, ValueError):
         return place.name
 

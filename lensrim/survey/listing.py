@@ -27,7 +27,11 @@ from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet
 from ..io.options import ReadOptions
+from ..io.stream import open_stream
 from ..zoo import DEFAULT
+
+LARGEST = 2**25
+"""Bytes of a table of text, some hundred thousand lenses: a reader takes twelve times as many."""
 
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 PUBLISHED = "published_theta_e"
@@ -91,11 +95,9 @@ def read_listing(
                 table = Table.read(hdu)
         else:
             with quiet():
-                table = Table.read(path, format=format_)
+                table = Table.read(_text_of(path), format=format_)
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file: check the path") from None
     except Exception as error:  # readers of tables fail in a dozen ways
         raise InputError(
             f"{path}: must be a table of lenses (ECSV, CSV or FITS), it cannot be read "
@@ -116,6 +118,22 @@ def read_listing(
         for k in range(len(table))
     ]
     return lines, [name for name in names if name not in known]
+
+
+def _text_of(path: Path) -> list[str]:
+    """Reads the lines of a table of text.
+
+    Raises:
+        InputError: If it is no regular file, or has more bytes than :data:`LARGEST`.
+    """
+    handle, size = open_stream(path)
+    with handle:
+        if size > LARGEST:
+            raise InputError(
+                f"{path}: a table of lenses must have {LARGEST >> 20} MB or less, found "
+                f"{size / 2**20:.0f}; divide it"
+            )
+        return handle.read().decode("utf-8-sig").splitlines()
 
 
 @contextmanager

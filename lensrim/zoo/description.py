@@ -37,8 +37,10 @@ def is_weights(path: Path) -> bool:
     if path.suffix == ".safetensors":
         return True
     try:
+        if not path.is_file():  # to open a pipe is to wait for it
+            return False
         with path.open("rb") as file:
-            return path.is_file() and file.read(9)[8:] == b"{"
+            return file.read(9)[8:] == b"{"
     except (OSError, ValueError):
         return False
 

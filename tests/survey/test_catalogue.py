@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import random
 import re
 import shutil
@@ -42,9 +43,10 @@ from lensrim.io.product import Product, read_product, write_product
 from lensrim.io.read import read_observation
 from lensrim.io.window import Window
 from lensrim.plotting.survey import survey_sheet
-from lensrim.survey.catalogue import Reconstruct, run_survey
+from lensrim.survey import catalogue
+from lensrim.survey.catalogue import DoLens, Reconstruct, run_survey
 from lensrim.survey.columns import COLUMNS, FLAGS
-from lensrim.survey.lenses import Lens, name_lenses
+from lensrim.survey.lenses import Lens, find_lenses, name_lenses
 from lensrim.survey.rows import Row, rows_of
 from lensrim.survey.sheet import write_sheet
 from lensrim.survey.tables import ecsv_of, table_of
@@ -181,6 +183,65 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+def test_what_another_run_is_writing_stays(tmp_path: Path) -> None:
+    pattern = write_observations(tmp_path / "obs", 1)
+    place = tmp_path / "out" / "products" / "lens0000"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    begin = f".lensrim-{platform.node()}."
+    later = time.time() + 60
+    folders = [place / f"{begin}{os.getpid()}.abc", place / f"{begin}{ended.pid}.abc"]
+    for each in folders:
+        each.mkdir(parents=True)
+        os.utime(each, (later, later))
+    survey(tmp_path / "out", pattern, reconstruct=light)
+    assert [each.exists() for each in folders] == [True, False]
+
+
+def test_an_observation_is_never_removed(tmp_path: Path) -> None:
+    """Not even one that is where its own product would be."""
+    place = tmp_path / "out" / "products" / "a"
+    place.mkdir(parents=True)
+    file = place / "a_lensrim.fits"
+    write_observation(file, 0)
+    before = file.read_bytes()
+    listed = tmp_path / "lenses.csv"
+    listed.write_text(f"path,name\n{file},a\n")
+    found = find_lenses([str(listed)]).lenses
+    (failure,) = run_survey(tmp_path / "out", found, reconstruct=light).failures
+    assert "the output must not be a file that is read" in str(failure.values["reason"])
+    assert file.read_bytes() == before
+
+
+def test_the_last_table_holds_what_others_did_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all rows were there before, and one is done anew."""
+    pattern = write_observations(tmp_path / "obs", 2)
+
+    def failing(observation, options):
+        raise InputError("no")
+
+    survey(tmp_path / "out", pattern, reconstruct=failing)
+    write, calls = catalogue.write_survey, []
+
+    def slow(folder, asked):
+        rows = rows_of(folder, asked)
+        if not calls:  # while this one writes, another does both lenses
+            calls.append(1)
+            again = name_lenses(asked)
+            for lens in again:
+                DoLens(folder, light)(lens)
+            catalogue.write_tables(folder, rows)
+            return rows
+        return write(folder, asked)
+
+    monkeypatch.setattr(catalogue, "write_survey", slow)
+    catalogue.finish_survey(tmp_path / "out", lenses(pattern))
+    table = Table.read(tmp_path / "out" / "catalogue.ecsv", format="ascii.ecsv")
+    assert table["status"].tolist() == ["done", "done"]
+
+
 def test_products_are_not_replaced_unasked(tmp_path: Path) -> None:
     pattern = write_observations(tmp_path / "obs", 2)
     survey(tmp_path / "out", pattern, reconstruct=light)
@@ -288,6 +349,25 @@ def test_a_lens_too_large_for_the_gpu_is_done_on_the_cpu(
     assert used == [("lens0000", "cuda"), ("lens0001", "cuda"), ("lens0001", "cpu")]
     flags = Table.read(tmp_path / "out" / "catalogue.ecsv", format="ascii.ecsv")["flags"]
     assert flags.tolist() == [0, 1 << list(FLAGS).index("done on the CPU for want of memory")]
+
+
+def test_a_gpu_without_any_memory_is_none_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    used = []
+
+    def chain(observation, options):
+        used.append(options.device)
+        return Result(product_of(observation, options))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("lensrim.inference.options.torch.zeros", full)
+    asked = lenses(write_observations(tmp_path / "obs", 1), device="cuda")
+    assert run_survey(tmp_path / "out", asked, reconstruct=chain).failures == ()
+    assert used == ["cpu"]
 
 
 def test_an_output_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The lenses of a survey: what is found, what a table says, and names that lead nowhere else."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -223,7 +224,8 @@ def test_a_bad_line_is_a_lens_that_fails(cells: dict, problem: str, tmp_path: Pa
         ("name\nx\n", "a table of lenses must have a column 'path', found"),
         ("path\n", "a table of lenses must have lines, found none"),
         ("path,PATH\na,b\n", "a column must be there once, found twice"),
-        ("", "a table of lenses must have a column 'path'"),
+        ("", "the file is empty"),
+        ("\n\n", "a table of lenses must have a column 'path'"),
         ("path\nx,y,z\n", "must be a table of lenses"),
     ],
 )
@@ -233,6 +235,31 @@ def test_a_bad_table_is_told_in_a_line(text: str, message: str, tmp_path: Path) 
     with pytest.raises(InputError, match=message) as caught:
         find_lenses([str(path)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_is_never_unpacked_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lensrim.survey.listing.LARGEST", 2**20)
+    path = tmp_path / "lenses.csv"
+    path.write_bytes(gzip.compress(b"path\n" + b"a.fits\n" * 2**18))
+    with pytest.raises(InputError, match=r"lenses.csv: a table of lenses must have 1 MB or less"):
+        find_lenses([str(path)])
+    path.write_bytes(gzip.compress(b"path\nb.fits\n"))
+    assert [lens.name for lens in find_lenses([str(path)]).lenses] == ["b"]
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lenses.csv")
+    with pytest.raises(InputError, match=r"must be a regular file, found a pipe"):
+        find_lenses([str(tmp_path / "lenses.csv")])
+
+
+def test_a_link_to_itself_is_a_lens_that_fails(tmp_path: Path) -> None:
+    for name in ("loop", "data"):
+        (tmp_path / f"{name}.fits").symlink_to(tmp_path / f"{name}.fits")
+    found = find_lenses([str(tmp_path / "*.fits")], output=tmp_path / "out").lenses
+    assert [Path(lens.path).name for lens in found] == ["data.fits", "loop.fits"]
 
 
 def test_a_missing_table_is_told(tmp_path: Path) -> None:

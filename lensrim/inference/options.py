@@ -1,14 +1,15 @@
 """The options of a reconstruction, and what is impossible of them."""
 
+import os
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 import torch
 
 from ..errors import InputError
 from ..io.stream import one_line
 from ..lensing.cosmology import find_cosmology, lens_scales
+from ..option_types import check_types
 from ..zoo import DEFAULT
 from .fit import SearchName
 from .learning import StageName
@@ -90,23 +91,17 @@ class ReconstructOptions:
     longer) or quick (nowhere: many lenses of a catalogue climb at once from what the network
     reads, with --stage rim; what has no good answer then is searched for)."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.model, os.PathLike):
+            object.__setattr__(self, "model", os.fspath(self.model))
+
     def check(self) -> None:
         """Checks what does not depend on the observation.
 
         Raises:
             InputError: If an option is impossible.
         """
-        hints = get_type_hints(type(self))
-        for name in ("lens_light", "stage", "refine", "mass_sheet", "device", "search"):
-            known, found = get_args(hints[name]), getattr(self, name)
-            if found not in known:
-                raise InputError(
-                    f"--{name.replace('_', '-')}: must be one of {', '.join(known)}, found "
-                    f"{found!r}; change it"
-                )
-        for name in ("seed", "samples"):
-            if isinstance(found := getattr(self, name), bool) or not isinstance(found, Integral):
-                raise InputError(f"--{name}: must be a whole number, found {found!r}; change it")
+        check_types(self)
         if (self.z_lens is None) != (self.z_source is None):
             raise InputError("--z-lens and --z-source: both or neither must be given")
         if self.z_lens is not None and self.z_source is not None:
@@ -144,9 +139,9 @@ class ReconstructOptions:
         Raises:
             InputError: If none is.
         """
-        if self.stage == "macro" and str(self.model) != DEFAULT:
+        if self.stage == "macro" and self.model != DEFAULT:
             raise InputError(
-                f"--model: is for --stage rim or final, found {str(self.model)!r} and --stage "
+                f"--model: is for --stage rim or final, found {self.model!r} and --stage "
                 "macro, which uses none; give --stage final, or no --model"
             )
 

@@ -18,6 +18,7 @@ from ..io.observation import Observation
 from ..io.product import Product, write_product
 from ..io.read import read_about
 from ..io.stream import one_line
+from ..option_types import check_options, check_path
 from ..progress import Stages
 from .answer import Answer, maps_of
 from .answer_sheet import settled
@@ -133,6 +134,9 @@ def reconstruct(
     Raises:
         InputError: If the observation or an option cannot be used.
     """
+    check_options(options, ReconstructOptions)
+    if not isinstance(observation, Observation):
+        check_path(observation)
     options.check()
     has_light, device = options.lens_light != "none", options.device
     # A model that cannot be loaded is told before the work.

@@ -7,6 +7,7 @@ import numpy as np
 
 from lensrim.errors import InputError
 from lensrim.io.noise import NoiseKind
+from lensrim.option_types import as_text, check_types
 
 
 @dataclass(frozen=True)
@@ -14,9 +15,9 @@ class ReadOptions:
     """How to read an observation.
 
     Each of data, noise, exposure, psf, mask and dq is an HDU of the main file by name or number
-    (``VIS_PSF``, ``SCI,2``, ``3``), a file, or an HDU of a file (``other.fits[PSF]``). What is
-    left out is looked for under its usual name. The values are checked when the observation is
-    read.
+    (``VIS_PSF``, ``SCI,2``, ``3``), a file, or an HDU of a file (``other.fits[PSF]``); in Python
+    also a number or a path. What is left out is looked for under its usual name. The values are
+    checked when the observation is read.
     """
 
     data: str | None = None
@@ -69,6 +70,10 @@ class ReadOptions:
     """Factor on the standard deviations, for correlated noise or a map known to be wrong; or sky:
     as measured on blank sky, where it exists, and told apart for pixels that are binned."""
 
+    def __post_init__(self) -> None:
+        for name in ("data", "noise", "exposure", "psf", "mask", "dq"):
+            object.__setattr__(self, name, as_text(getattr(self, name)))
+
     def given(self) -> tuple[str, ...]:
         """Returns the options that differ from their defaults, as ``name = value``."""
         return tuple(
@@ -83,18 +88,13 @@ class ReadOptions:
         Raises:
             InputError: If one is impossible, or two exclude each other.
         """
+        check_types(self)
         for name in ("background", "pixel_scale", "rescale_noise", "psf_oversampling"):
             value = getattr(self, name)
-            if value in (None, "sky"):
-                continue
-            if isinstance(value, str) or not 0 < value < float("inf"):
+            if value not in (None, "sky") and not 0 < value < float("inf"):
                 raise InputError(f"--{name.replace('_', '-')}: must be positive, got {value}")
         if self.zeropoint is not None and not np.isfinite(self.zeropoint):
             raise InputError(f"--zeropoint: must be finite, got {self.zeropoint}")
-        if self.psf_oversampling != int(self.psf_oversampling):
-            raise InputError(
-                f"--psf-oversampling: must be an integer, got {self.psf_oversampling}"
-            )
         if self.trust_scale and self.pixel_scale is None:
             raise InputError(
                 "--trust-scale: needs the scale to trust, found none: give --pixel-scale in arcsec"

@@ -24,6 +24,7 @@ from lensrim.io.planes import Plane
 from lensrim.io.psf import normalized, rebinned
 from lensrim.io.wcs import Scale, celestial, choose_scale, shifted, stated
 from lensrim.io.window import Window
+from lensrim.option_types import check_options, check_path
 
 
 def read_observation(
@@ -40,7 +41,9 @@ def read_observation(
     Raises:
         InputError: If anything is missing, contradictory, ambiguous or unfit; in one line.
     """
+    check_options(options, ReadOptions)
     options.check()
+    check_path(path)
     with quiet(AstropyWarning), Files() as files:
         layout = locate(files, path, options.data, window)
         data = layout.data

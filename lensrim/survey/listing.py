@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import isnan
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from astropy.io import fits
@@ -28,6 +27,7 @@ from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet
 from ..io.options import ReadOptions
 from ..io.stream import open_stream
+from ..option_types import kinds_of
 from ..zoo import DEFAULT
 
 LARGEST = 2**25
@@ -218,8 +218,7 @@ def _positive(value: Any) -> float | None:
 
 def _kind(hint: Any) -> tuple[Any, ...]:
     """Returns the types that an option may have, without None."""
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return tuple(part for part in parts if part is not type(None))
+    return tuple(part for part in kinds_of(hint) if part is not type(None))
 
 
 _READ = {f.name for f in fields(ReadOptions)}

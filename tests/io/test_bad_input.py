@@ -209,7 +209,7 @@ def test_nothing_left_to_use(parts: dict, write: Callable):
     ("options", "message"),
     [
         ({"psf_oversampling": 0}, "--psf-oversampling: must be positive, got 0"),
-        ({"psf_oversampling": 1.5}, "--psf-oversampling: must be an integer, got 1.5"),
+        ({"psf_oversampling": 1.5}, "--psf-oversampling: must be a whole number, found 1.5"),
         ({"zeropoint": float("inf")}, "--zeropoint: must be finite, got inf"),
     ],
 )

@@ -26,6 +26,7 @@ from .mass import stacked_deflection
 from .operation import Operation, only_plain
 from .psf import PSF, PSFKind
 from .ray_psf import RayPSF
+from .shapes import check_shape
 from .source import PixelatedSource
 
 
@@ -136,6 +137,9 @@ class Simulator(nn.Module):
 
         Returns:
             The noise-free images, with shape :math:`(B, 1, H, W)`.
+
+        Raises:
+            ValueError: If one has another shape.
         """
         return self.trace(source, self.kappa_rays(kappa, shear), source_center)
 
@@ -154,8 +158,16 @@ class Simulator(nn.Module):
 
         Returns:
             Their positions :math:`\beta_x, \beta_y` [arcsec], with shape :math:`(B, 2, kH, kW)`.
+
+        Raises:
+            ValueError: If one has another shape.
         """
-        theta = self.theta_pixels
+        (h, w), theta = self.image_grid.shape, self.theta_pixels
+        check_shape("kappa", kappa, (1, h, w), "that of image_grid")
+        if shear is not None:
+            check_shape("shear", shear, (2,), "gamma1 and gamma2")
+        if beyond is not None:
+            check_shape("beyond", beyond, (2, h, w), "x and y on image_grid")
         beta = theta - self.kappa_to_alpha.maps(kappa)
         if shear is not None:
             g1, g2 = shear[..., None, None].unbind(-3)
@@ -181,27 +193,86 @@ class Simulator(nn.Module):
         return self.theta - alpha.reshape(-1, 2, *x.shape)
 
     def trace(self, source: Tensor, beta: Tensor, source_center: Tensor | None = None) -> Tensor:
-        r"""Applies :math:`B A L`, linear in the source, for given rays."""
+        r"""Applies :math:`B A L`, linear in the source, for given rays.
+
+        Arguments:
+            source: Surface brightness :math:`s`, with shape :math:`(B, 1, n_y, n_x)`.
+            beta: Positions of the rays [arcsec], with shape :math:`(B, 2, kH, kW)`.
+            source_center: Offset of the source grid [arcsec], with shape :math:`(B, 2)`.
+
+        Returns:
+            The noise-free images, with shape :math:`(B, 1, H, W)`.
+
+        Raises:
+            ValueError: If one has another shape.
+        """
+        check_shape("source", source, (1, *self.source_grid.shape), "that of source_grid")
+        self._check_rays(beta, source_center)
         return self.observe(self.source(source, beta, center=source_center))
 
     def trace_adjoint(
         self, image: Tensor, beta: Tensor, source_center: Tensor | None = None
     ) -> Tensor:
-        r"""Applies :math:`L^T A^T B^T` to images with shape :math:`(B, 1, H, W)`."""
+        r"""Applies :math:`L^T A^T B^T`.
+
+        Arguments:
+            image: Images, with shape :math:`(B, 1, H, W)`.
+            beta, source_center: As for :meth:`trace`.
+
+        Returns:
+            Maps on the source's pixels, with shape :math:`(B, 1, n_y, n_x)`.
+
+        Raises:
+            ValueError: If one has another shape.
+        """
+        self._check_image(image)
+        self._check_rays(beta, source_center)
         return self.source.adjoint(self._transpose(image), beta, center=source_center)
 
     def spread(self, image: Tensor, beta: Tensor, source_center: Tensor | None = None) -> Tensor:
-        r"""Applies :math:`L^T A^T`: adds pixels up where the source is seen by them."""
+        r"""Applies :math:`L^T A^T`: adds pixels up where the source is seen by them.
+
+        Shapes are those of :meth:`trace_adjoint`.
+
+        Raises:
+            ValueError: If one has another shape.
+        """
+        self._check_image(image)
+        self._check_rays(beta, source_center)
         return self.source.adjoint(_spread(image, self.subsample), beta, center=source_center)
 
     def observe(self, surface_brightness: Tensor) -> Tensor:
-        r"""Applies :math:`B A` to values at the rays, with shape :math:`(B, 1, kH, kW)`."""
+        r"""Applies :math:`B A` to values at the rays.
+
+        Arguments:
+            surface_brightness: The values, with shape :math:`(B, 1, kH, kW)`.
+
+        Returns:
+            The noise-free images, with shape :math:`(B, 1, H, W)`.
+
+        Raises:
+            ValueError: If they have another shape.
+        """
         image = surface_brightness
+        check_shape("surface_brightness", image, (1, *self._fine), "that of the rays")
         if isinstance(self.psf, RayPSF):
             return self.psf(image)
         if self.subsample > 1:
             image = _average(image, self.subsample)
         return image if self.psf is None else self.psf(image)
+
+    @property
+    def _fine(self) -> tuple[int, int]:
+        h, w = self.image_grid.shape
+        return self.subsample * h, self.subsample * w
+
+    def _check_image(self, image: Tensor) -> None:
+        check_shape("image", image, (1, *self.image_grid.shape), "that of image_grid")
+
+    def _check_rays(self, beta: Tensor, source_center: Tensor | None) -> None:
+        check_shape("beta", beta, (2, *self._fine), "x and y of the rays")
+        if source_center is not None:
+            check_shape("source_center", source_center, (2,), "x and y")
 
     def render(self, light: Light, beta: Tensor | None = None) -> Tensor:
         r"""Computes the image of an analytic light profile.

@@ -76,6 +76,19 @@ class Noise(ABC):
         return self.mask.expand(shape).flatten(1).sum(1)
 
 
+def check_pixels(model: Tensor, image: Tensor) -> None:
+    """Checks that observed images have the pixels of the model's, which would broadcast to them.
+
+    Raises:
+        ValueError: If they have not.
+    """
+    if image.ndim != model.ndim or image.shape[1:] != model.shape[1:]:
+        raise ValueError(
+            f"image must have the shape of the model's images, {tuple(model.shape)}, got "
+            f"{tuple(image.shape)}; give it as (B, 1, H, W), on the simulator's image_grid"
+        )
+
+
 def checked(name: str, values: Tensor, used: Tensor) -> Tensor:
     """Returns values with 1 on ignored pixels.
 

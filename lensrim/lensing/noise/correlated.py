@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Noise
+from .base import Noise, check_pixels
 
 
 class CorrelatedNoise(Noise):
@@ -76,6 +76,7 @@ class CorrelatedNoise(Noise):
         Raises:
             ValueError: If the images do not have the shape of the power spectrum.
         """
+        check_pixels(model, image)
         self._check(image)
         difference = torch.where(self.mask, torch.where(self.mask, image, 0.0) - model, 0.0)
         if not self.complete:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Noise, checked, used_pixels
+from .base import Noise, check_pixels, checked, used_pixels
 
 
 class GaussianNoise(Noise):
@@ -61,7 +61,11 @@ class GaussianNoise(Noise):
         Arguments:
             model: Noise-free images :math:`F(x)`, with shape :math:`(B, 1, H, W)`.
             image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
+
+        Raises:
+            ValueError: If the images have other pixels than the model's.
         """
+        check_pixels(model, image)
         return (torch.where(self.mask, image, 0.0) - model) * self._inverse
 
     def normalization(self, model: Tensor) -> Tensor:

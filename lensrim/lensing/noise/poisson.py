@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Noise, checked, used_pixels
+from .base import Noise, check_pixels, checked, used_pixels
 
 
 class PoissonNoise(Noise):
@@ -56,7 +56,12 @@ class PoissonNoise(Noise):
         return self.background.square() + model.clamp(min=0) * self._per_count
 
     def residual(self, model: Tensor, image: Tensor) -> Tensor:
-        r"""Computes :math:`r = (y - F) / \sigma(F)` on used pixels, zero on the others."""
+        r"""Computes :math:`r = (y - F) / \sigma(F)` on used pixels, zero on the others.
+
+        Raises:
+            ValueError: If the images have other pixels than the model's.
+        """
+        check_pixels(model, image)
         difference = torch.where(self.mask, torch.where(self.mask, image, 0.0) - model, 0.0)
         return difference * self.variance(model).rsqrt()
 

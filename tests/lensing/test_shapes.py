@@ -1,0 +1,70 @@
+"""Maps that are on other pixels are told: they would broadcast, or be cut, to a wrong image."""
+
+import pytest
+import torch
+
+from lensrim import PixelGrid
+from lensrim.lensing.likelihood import log_likelihood, score
+from lensrim.lensing.noise import CorrelatedNoise, GaussianNoise, PoissonNoise
+from lensrim.lensing.simulator import Simulator
+
+SIMULATOR = Simulator(PixelGrid((16, 14), 0.1), PixelGrid((12, 12), 0.05))
+KAPPA, SOURCE = torch.full((2, 1, 16, 14), 0.5), torch.rand(2, 1, 12, 12)
+RAYS = SIMULATOR.kappa_rays(KAPPA)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 1, 8, 7), (2, 1, 32, 28), (2, 1, 1, 1), (2, 16, 14), (16, 14)]
+)
+def test_a_convergence_on_other_pixels(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"kappa must have shape \(B, 1, 16, 14\), that of image_"
+    ):
+        SIMULATOR(SOURCE, torch.full(shape, 0.5))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 24, 24), (2, 12, 12), (2, 2, 12, 12)])
+def test_a_source_on_other_pixels(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"source must have shape \(B, 1, 12, 12\), that of sour"):
+        SIMULATOR(torch.rand(shape), KAPPA)
+
+
+def test_shear_and_center_of_one_number() -> None:
+    with pytest.raises(ValueError, match=r"shear must have shape \(B, 2\), gamma1 and gamma2"):
+        SIMULATOR(SOURCE, KAPPA, torch.zeros(2))
+    with pytest.raises(ValueError, match=r"source_center must have shape \(B, 2\), x and y, got"):
+        SIMULATOR(SOURCE, KAPPA, None, torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"beyond must have shape \(B, 2, 16, 14\)"):
+        SIMULATOR.kappa_rays(KAPPA, beyond=torch.zeros(2, 1, 16, 14))
+
+
+def test_rays_and_images_of_another_frame() -> None:
+    few = RAYS[..., :30, :26]
+    for apply, given in ((SIMULATOR.trace, SOURCE), (SIMULATOR.trace_adjoint, KAPPA)):
+        with pytest.raises(ValueError, match=r"beta must have shape \(B, 2, 32, 28\)"):
+            apply(given, few)
+    for apply in (SIMULATOR.trace_adjoint, SIMULATOR.spread):
+        with pytest.raises(ValueError, match=r"image must have shape \(B, 1, 16, 14\)"):
+            apply(KAPPA[..., 1:], RAYS)
+    with pytest.raises(ValueError, match=r"surface_brightness must have shape \(B, 1, 32, 28\)"):
+        SIMULATOR.observe(torch.rand(2, 1, 30, 28))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        GaussianNoise(torch.tensor(0.1)),
+        PoissonNoise(torch.tensor(0.1), torch.tensor(100.0)),
+        CorrelatedNoise(torch.ones(16, 14)),
+    ],
+    ids=["gaussian", "poisson", "correlated"],
+)
+def test_an_image_that_would_broadcast(noise: GaussianNoise) -> None:
+    model = SIMULATOR(SOURCE, KAPPA)
+    assert log_likelihood(model, model[:1], noise).shape == (2,)  # one image, many models
+    state = {"source": SOURCE, "kappa": KAPPA}
+    for image in (model[:, 0], model[0, 0], model[..., :1, :1]):
+        with pytest.raises(ValueError, match=r"image must have the shape of the model's images"):
+            log_likelihood(model, image, noise)
+        with pytest.raises(ValueError, match=r"image must have the shape of the model's images"):
+            score(SIMULATOR, image, noise)(state)

@@ -10,7 +10,10 @@ in arcsec: ``x`` grows with the column, ``y`` with the row. The field of view is
 outer edges, so the spacing is FOV / N, everywhere in the package.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -26,7 +29,8 @@ class PixelGrid:
         center: Coordinates :math:`(c_x, c_y)` of the middle of the field of view [arcsec].
 
     Raises:
-        ValueError: If a side has no pixel or the spacing is not positive.
+        ValueError: If the shape is not two whole numbers from 1, the spacing not positive, or the
+            centre not two finite numbers.
     """
 
     shape: tuple[int, int]
@@ -34,12 +38,19 @@ class PixelGrid:
     center: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self):
-        if len(self.shape) != 2 or min(self.shape) < 1:
+        pair = isinstance(self.shape, Sequence) and len(self.shape) == 2
+        if not pair or not all(isinstance(n, Integral) and n >= 1 for n in self.shape):
             raise ValueError(
-                f"shape must be two positive numbers (rows, columns), got {self.shape}"
+                f"shape must be two positive whole numbers (rows, columns), got {self.shape}"
             )
-        if not 0 < self.spacing < float("inf"):
-            raise ValueError(f"spacing must be a positive number of arcsec, got {self.spacing}")
+        if not isinstance(self.spacing, Real) or not 0 < self.spacing < float("inf"):
+            raise ValueError(f"spacing must be a positive number of arcsec, got {self.spacing!r}")
+        pair = isinstance(self.center, Sequence) and len(self.center) == 2
+        if not pair or not all(isinstance(c, Real) and math.isfinite(c) for c in self.center):
+            raise ValueError(f"center must be two numbers of arcsec (x, y), got {self.center}")
+        # a list would be another grid than a tuple, and could be no key
+        for name in ("shape", "center"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def fov(self) -> tuple[float, float]:

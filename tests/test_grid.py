@@ -59,9 +59,9 @@ def test_the_type_is_that_asked_for():
 
 
 @pytest.mark.usefixtures("types_unchecked")
-@pytest.mark.parametrize("shape", [(0, 3), (3,), (3, 3, 3)])
+@pytest.mark.parametrize("shape", [(0, 3), (3,), (3, 3, 3), (3.5, 4), 5])
 def test_a_shape_without_pixels_is_refused(shape):
-    with pytest.raises(ValueError, match="two positive numbers"):
+    with pytest.raises(ValueError, match="two positive whole numbers"):
         PixelGrid(shape, 1.0)
 
 
@@ -69,3 +69,25 @@ def test_a_shape_without_pixels_is_refused(shape):
 def test_a_spacing_that_is_not_positive_is_refused(spacing: float):
     with pytest.raises(ValueError, match="spacing must be a positive number"):
         PixelGrid((3, 3), spacing)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"spacing": "1"}, "spacing must be a positive number of arcsec, got '1'"),
+        ({"center": None}, r"center must be two numbers of arcsec \(x, y\), got None"),
+        ({"center": (0.0,)}, "center must be two numbers"),
+        ({"center": (float("nan"), 0.0)}, "center must be two numbers"),
+    ],
+)
+def test_other_numbers_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        PixelGrid(**{"shape": (3, 4), "spacing": 1.0, **given})
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_list_makes_the_same_grid():
+    grid = PixelGrid([3, 4], 1.0, [0.5, 0.0])
+    assert grid == PixelGrid((3, 4), 1.0, (0.5, 0.0))
+    assert hash(grid) == hash(PixelGrid((3, 4), 1.0, (0.5, 0.0)))

@@ -32,9 +32,9 @@ from ..training.board import board
 from ..training.config import check_max_minutes
 from ..training.distributed import Group, joined
 from ..training.feed import MadeOnce, to_device
-from ..training.folder import LAST
 from ..training.history import History
 from ..training.loop import fit
+from ..training.names import LAST
 
 PICTURE, EVENTS = "history.png", "tensorboard"
 """What is in the folder of a training beside its own files."""

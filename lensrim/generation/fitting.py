@@ -11,9 +11,9 @@ from .. import __version__
 from .._weights import read_weights
 from ..datasets.galaxies.generative import VAE, load_vae, save_vae
 from ..training.feed import MadeOnce
-from ..training.folder import BEST
 from ..training.history import History
 from ..training.loop import fit
+from ..training.names import BEST
 from .mixture import fit_mixture
 from .recipe import GeneratorRecipe
 

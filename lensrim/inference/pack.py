@@ -10,7 +10,7 @@ from typing import Any
 from .._weights import read_weights, replacing, write_weights
 from ..datasets.galaxies.learnt import is_learnt
 from ..errors import InputError
-from ..training.folder import BEST, HISTORY
+from ..training.names import BEST, HISTORY
 from .data_config import FOLDERS
 from .recipe import read_recipe
 from .validity import said_of, valid_of

@@ -10,7 +10,7 @@ from .._weight_files import sha256_of
 from .._weights import replacing
 from ..training.checkpoint import refusing_damaged
 from ..training.distributed import Group
-from ..training.folder import EMA
+from ..training.names import EMA
 
 
 def kept(

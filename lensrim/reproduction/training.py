@@ -13,8 +13,8 @@ from ..rim import RIM, describe
 from ..rim.saving import HEADER
 from ..training.config import TrainConfig
 from ..training.feed import MadeOnce, to_device
-from ..training.folder import EMA
 from ..training.loop import fit
+from ..training.names import EMA
 from .paper import Setting
 
 Batch = Any

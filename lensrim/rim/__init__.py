@@ -42,7 +42,9 @@ the engine was told what it trains::
     from lensrim.training.loop import TrainConfig, fit
 
     fit(rim, batches, loss_fn, TrainConfig(), folder=folder, header={"rim": describe(rim)})
-    rim = load_rim(folder / "best.safetensors", known=[])  # and classes of your own
+    rim = load_rim(folder / "ema.safetensors", known=[])  # and classes of your own
+
+With ``validation`` there is ``best.safetensors``, too: the weights of the lowest loss.
 
 References:
     Putzky & Welling 2017, arXiv:1706.04008.

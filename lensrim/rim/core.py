@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checks import check_encodings, check_network, check_output, check_start
 from .fields import Aux, Field, Fields, ScoreFn, State, check_state
 from .layout import Channels, Layout, Shown, check_shapes, clock, sizes
 from .networks import Hidden, Network
@@ -79,6 +80,10 @@ class RIM(nn.Module):
         if steps < 1:
             raise ValueError(f"steps must be 1 or more, got {steps}")
         several = isinstance(network, Mapping)
+        for each in network.values() if several else [network]:
+            check_network(each)
+        check_encodings(precondition)
+        check_start(start)
         self.network = (
             nn.ModuleDict({str(d): n for d, n in network.items()}) if several else network
         )
@@ -219,6 +224,7 @@ class RIM(nn.Module):
         """
         unroll = self.unroll if unroll is None else unroll
         way = self.start if start is None else start
+        check_start(way)
         learnt = not isinstance(way, Mapping) and way.learnt
         found = way if isinstance(way, Mapping) else way(observation, args, self.fields)
         check_state(found, self.fields)
@@ -252,6 +258,12 @@ class RIM(nn.Module):
             ValueError: If scores or maps are missing or of another shape.
         """
         check_shapes("the score must have", score, {n: x.shape for n, x in progress.state.items()})
+        for name, x in progress.state.items():
+            if (found := (score[name].dtype, score[name].device)) != (x.dtype, x.device):
+                raise ValueError(
+                    f"the score of {name} must have the precision and the device of the state, "
+                    f"{x.dtype} on {x.device}, got {found[0]} on {found[1]}: convert it"
+                )
         wanted = self.layout.shapes(progress.state, progress.observation)
         check_shapes("beside the score there must be", aux, wanted)
         seen, memories = {}, {}
@@ -289,6 +301,12 @@ class RIM(nn.Module):
         given = {"the observation": seen, "conditioning": conditioning}
         given |= {f"the start of {name}": x for name, x in state.items()}
         for name, x in given.items():
+            if x is not None and x.is_complex():
+                raise ValueError(
+                    f"{name} must be real for the network, got {x.dtype}: give the machine "
+                    "observation=0, so that the score alone knows it, or an encoder that returns "
+                    "torch.cat([y.real, y.imag], 1)"
+                )
             if x is not None and kinds and (x.dtype, x.device) not in kinds:
                 raise ValueError(
                     f"{name} must have the precision and the device of the network, "
@@ -324,5 +342,7 @@ class RIM(nn.Module):
         """Calls every network; returns what is for each field, and the memories."""
         given, networks = self.layout.gather(shown), self.networks
         out = {d: unroll.call(networks[d], *given[d], hiddens[d]) for d in networks}
+        for d, found in out.items():
+            check_output(networks[d], given[d], found[:2])
         change = self.layout.scatter({d: (maps, vectors) for d, (maps, vectors, _) in out.items()})
         return change, {d: hidden for d, (*_, hidden) in out.items()}

@@ -73,10 +73,12 @@ class Layout:
     def __post_init__(self):
         wanted = {field.dims for field in self.fields.values() if field.dims}
         placed = {dims for _, dims in self._beside()} if self.dims else set()
-        if not self.dims or (wanted | placed) - {0} != set(self.dims) - {0}:
+        wanted |= placed
+        if not self.dims or wanted - {0} != set(self.dims) - {0}:
             raise ValueError(
                 "the network must have the number of dimensions of the maps, or there must be one "
-                f"for each, {sorted(wanted) or [0]}, got {sorted(self.dims)}"
+                "for each, those of the observation and of aux among them, "
+                f"{sorted(wanted) or [0]}, got {sorted(self.dims)}"
             )
 
     @property
@@ -252,9 +254,12 @@ def sizes_by_dims(
 
     Arguments:
         fields: The fields.
-        dims: Dimensions of the networks; by default one for each kind of map.
+        dims: Dimensions of the networks; by default one for each kind of map, those of the
+            observation and of ``aux`` among them.
         encodings, observation, aux, conditioning: As for :func:`sizes`.
     """
-    found = sorted({f.dims for f in fields.values() if f.dims}) if dims is None else dims
+    beside = [c for c in (observation, *(aux or {}).values()) if not isinstance(c, int)]
+    own = {f.dims for f in fields.values() if f.dims} | {d for c, d in beside if c and d}
+    found = sorted(own) if dims is None else dims
     layout = Layout(fields, tuple(found), encodings, observation, aux, conditioning)
     return {d: layout.sizes(d) for d in layout.dims}

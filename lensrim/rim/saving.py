@@ -13,6 +13,7 @@ holds ``{"rim": describe(rim)}``.
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
@@ -89,8 +90,13 @@ def describe(part: Any) -> Any:
     Raises:
         InputError: If it is, or holds, something else.
     """
+    part = getattr(part, "_orig_mod", part)  # what torch.compile wraps is what it is made of
     if part is None or isinstance(part, bool | int | float | str):
         return part
+    if isinstance(part, Integral):
+        return int(part)
+    if isinstance(part, Real):
+        return float(part)
     if isinstance(part, Mapping):
         return {"mapping": [[describe(key), describe(value)] for key, value in part.items()]}
     if isinstance(part, list | tuple):
@@ -213,7 +219,8 @@ def mismatch(make: Callable[[], Any], tensors: Mapping[str, Tensor]) -> str | No
 
 
 def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
-    """Reads a machine that :func:`save_rim` wrote: on the CPU, in the precision of the file.
+    """Reads a machine that :func:`save_rim` wrote: on the CPU, in the precision of the file, and
+    ready for use (``eval()``).
 
     Arguments:
         path: The file.
@@ -223,6 +230,8 @@ def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
         InputError: If the file is none of these, or holds parts that are not known.
     """
     tensors, header = read_weights(path, dtype=None)
+    # as torch.compile names them in what a training wrote
+    tensors = {name.replace("_orig_mod.", ""): value for name, value in tensors.items()}
     if HEADER not in header:
         raise InputError(
             f"{path}: the header must hold the description of a machine under {HEADER!r}, found "
@@ -257,4 +266,4 @@ def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
         raise InputError(
             f"{path}: must hold a machine and its weights, found another file ({reason})"
         ) from error
-    return rim
+    return rim.eval()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .checks import parts_of
 from .fields import Aux, ScoreFn, State
 from .networks import Hidden, Network
 from .problem import check_pair
@@ -52,11 +53,15 @@ class Unroll:
         self, network: Network, maps: Tensor, vectors: Tensor, hidden: Hidden
     ) -> tuple[Tensor, Tensor, Hidden]:
         """Calls a network; what it returns has the precision of the vectors, but for memories
-        that are no floating numbers."""
+        that are no floating numbers.
+
+        Raises:
+            ValueError: If it returns something else than maps, vectors and a memory.
+        """
 
         def run(*given: Tensor) -> tuple[Tensor, Tensor, Hidden]:
             with self.precision(vectors):
-                moved, numbers, after = network(given[0], given[1], tuple(given[2:]))
+                moved, numbers, after = parts_of(network(given[0], given[1], tuple(given[2:])))
             # A counter of the network's own stays a whole number.
             kept = tuple(h.to(vectors) if h.is_floating_point() else h for h in after)
             return moved.to(vectors), numbers.to(vectors), kept

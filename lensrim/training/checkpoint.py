@@ -30,6 +30,7 @@ from .._weights import replacing
 from ..errors import InputError
 from .config import MAY_CHANGE, TrainConfig
 from .feed import gpus
+from .names import BEST, EMA
 
 Reason = Literal["steps", "patience", "time"]
 """Why a training ends: all steps made, patience at its end, or time up."""
@@ -264,7 +265,9 @@ def _check_config(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
 
 def _way_out(path: Path) -> str:
     """Says what can be done where a recipe is not that of a checkpoint."""
+    there = [path.parent / name for name in (BEST, EMA)]
+    weights = next((file for file in there if file.is_file()), there[-1]).resolve()
     return (
-        "set it back, or choose another folder, and begin with the weights of this one, by start "
-        f"= '{path.parent.resolve()}/best.safetensors' in the recipe"
+        "set it back, or choose another folder, and begin with the weights of this one: by start "
+        f"= '{weights}' in a recipe, or by load_rim and load_state_dict in Python"
     )

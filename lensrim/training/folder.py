@@ -9,9 +9,7 @@ from typing import Any
 from .._weights import replacing, write_weights
 from ..errors import InputError
 from .checkpoint import Run, stored
-
-LAST, EMA, BEST, HISTORY = "last.pt", "ema.safetensors", "best.safetensors", "history.jsonl"
-"""Files of the folder."""
+from .names import EMA, HISTORY, LAST
 
 
 @dataclass(frozen=True)

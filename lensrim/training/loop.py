@@ -2,8 +2,8 @@ r"""The training loop.
 
     history = fit(model, batches, loss_fn, TrainConfig(steps=20_000), folder=Path("runs/first"))
 
-trains until the steps are made, and leaves in the folder ``best.safetensors`` and
-``ema.safetensors`` (the averaged weights with the best validation loss, and the latest),
+trains until the steps are made, and leaves in the folder ``ema.safetensors`` (the averaged
+weights, the latest), with ``validation`` ``best.safetensors`` (those of the best validation loss),
 ``history.jsonl`` (one line per validation) and ``last.pt`` (all that is needed to go on). The same
 call after an interruption, by the clock, a key or a failure, goes on at the last checkpoint; after
 the end it returns at once.
@@ -44,9 +44,10 @@ from .checkpoint import Reason, Run, begin, surroundings
 from .config import TrainConfig
 from .distributed import Group
 from .feed import Batch, feed
-from .folder import BEST, LAST, Folder
+from .folder import Folder
 from .history import History, in_words, line_of
 from .loss import Loss, measured, validate
+from .names import BEST, LAST
 
 MAX_BARREN = 20
 """Steps in a row that may be skipped."""
@@ -58,7 +59,7 @@ def fit(
     loss_fn: Loss,
     config: TrainConfig,
     *,
-    folder: Path,
+    folder: Path | str,
     validation: Sequence[Batch] = (),
     max_minutes: float | None = None,
     begun: float | None = None,
@@ -108,7 +109,7 @@ def fit(
         RuntimeError: If 20 steps in a row have a loss or gradient that is not finite.
         KeyboardInterrupt: After a checkpoint, if a key or a signal asked for it.
     """
-    begun = perf_counter() if begun is None else begun
+    begun, folder = perf_counter() if begun is None else begun, Path(folder)
     if config.patience and not validation:
         raise InputError("patience: needs validation batches, found none; give some, or 0")
     if max_minutes is not None and not max_minutes >= 0:

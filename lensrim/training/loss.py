@@ -1,6 +1,7 @@
 """What a training measures: the loss of a batch, and that of the validation set."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,18 @@ def measured(loss_fn: Loss, model: nn.Module, batch: Batch) -> tuple[Tensor, dic
             "loss_fn: the loss must be a tensor of one number, found a "
             f"{type(loss).__name__}{shape}; return the mean over the batch"
         )
-    numbers = (v.detach() if isinstance(v, Tensor) else v for v in metrics.values())
-    return loss, dict(zip(metrics, map(float, numbers), strict=True))
+    return loss, {name: _number(name, value) for name, value in metrics.items()}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+        raise InputError(
+            f"loss_fn: every metric must be one number, found {name!r}, a "
+            f"{type(value).__name__}{shape}; return its mean"
+        ) from None
 
 
 def validate(

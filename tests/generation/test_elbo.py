@@ -14,8 +14,8 @@ from lensrim.generation.elbo import ELBO, divergence
 from lensrim.generation.mixture import fit_mixture
 from lensrim.generation.quality import decoded_by, decoded_by_components, errors_of
 from lensrim.training.config import TrainConfig
-from lensrim.training.folder import BEST
 from lensrim.training.loop import fit
+from lensrim.training.names import BEST
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

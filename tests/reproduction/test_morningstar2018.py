@@ -38,7 +38,7 @@ from lensrim.reproduction.morningstar2018.skies import (
 )
 from lensrim.reproduction.paper import Setting
 from lensrim.training.feed import to_device
-from lensrim.training.folder import EMA
+from lensrim.training.names import EMA
 
 ARRAY = Array(antennas=14, times=2)
 SKIES = Skies(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..._weights import read_weights
 from ...errors import InputError
 from ...rim import RIM, save_rim
-from ...training.folder import EMA
 from ...training.loop import fit
+from ...training.names import EMA
 from .images import Images
 from .judging import TOGETHER, Row, judge
 from .linear import Linear

@@ -15,8 +15,8 @@ from ...datasets.splits import pairs_digest
 from ...errors import InputError
 from ...training.config import TrainConfig
 from ...training.feed import MadeOnce
-from ...training.folder import EMA
 from ...training.loop import fit
+from ...training.names import EMA
 from ...training.table import from_table
 from ..batches import Batches
 from ..data_config import DataConfig, check_numbers

@@ -1,0 +1,104 @@
+"""What a machine's user may have got wrong: networks, what they return, starts and encodings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .preconditioning import Preconditioner
+from .starts import Start
+
+NEEDED = ("dims", "maps_in", "vectors_in", "maps_out", "vectors_out", "init_hidden")
+"""What a network must have beside its call."""
+
+
+def check_network(network: Any) -> None:
+    """Checks that something can be a network of a machine.
+
+    Raises:
+        ValueError: If it lacks what :class:`~lensrim.rim.networks.Network` asks for.
+    """
+    if isinstance(network, type):
+        found = f"the class {network.__name__}"
+    elif missing := [name for name in NEEDED if not hasattr(network, name)]:
+        found = f"a {type(network).__name__} without {', '.join(missing)}"
+    else:
+        return
+    raise ValueError(
+        f"the network must be a Network of lensrim.rim, with {', '.join(NEEDED)}, got {found}; "
+        "wrap it as notebooks/rim.md does"
+    )
+
+
+def check_encodings(precondition: Any) -> None:
+    """Checks that something is a sequence of encodings of the score.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    listed = isinstance(precondition, Sequence) and not isinstance(precondition, str)
+    for each in precondition if listed else [precondition]:
+        if not listed or isinstance(each, type) or not isinstance(each, Preconditioner):
+            raise ValueError(
+                "precondition must be a sequence of encodings, such as (Raw(), Adam()), got "
+                f"{each!r}{'' if listed else ' alone'}"
+            )
+
+
+def check_start(start: Any) -> None:
+    """Checks that something is a state, or a way to make one.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    way = isinstance(start, Start) and not isinstance(start, type)
+    if not (way or isinstance(start, Mapping)):
+        raise ValueError(
+            "the start must be a mapping of free variables by field, or a Start such as Zeros(), "
+            f"got a {type(start).__name__}; give {{name: x}}, or ApproximateInverse(function)"
+        )
+
+
+def parts_of(found: Any) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Returns what a network returned.
+
+    Raises:
+        ValueError: If it is not maps, vectors and a memory.
+    """
+    three = isinstance(found, Sequence) and len(found) == 3
+    tensors = three and isinstance(found[0], Tensor) and isinstance(found[1], Tensor)
+    memory = found[2] if three else None
+    kept = isinstance(memory, tuple | list) and all(isinstance(h, Tensor) for h in memory)
+    if not (tensors and kept):
+        said = [type(each).__name__ for each in found] if three else type(found).__name__
+        raise ValueError(
+            "the network must return maps, vectors and its memory, a tuple of tensors, got "
+            f"{said}; return maps, vectors.new_zeros(len(vectors), 0) and () where there are none"
+        )
+    return found[0], found[1], tuple(memory)
+
+
+def check_output(network: Any, given: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> None:
+    """Checks the shapes of the maps and the vectors that a network returned.
+
+    Others would broadcast, or be cut.
+
+    Arguments:
+        network: The network.
+        given: The maps and vectors that it was called with.
+        found: Those that it returned.
+
+    Raises:
+        ValueError: If they are not those that it says.
+    """
+    batch, size = len(given[1]), given[0].shape[2:]
+    wanted = {
+        "maps": (batch, network.maps_out, *size) if network.maps_out else None,
+        "vectors": (batch, network.vectors_out) if network.vectors_out else None,
+    }
+    for (name, shape), each in zip(wanted.items(), found, strict=True):
+        if shape is not None and tuple(each.shape) != shape:
+            raise ValueError(
+                f"the network must return {name} with shape {shape}, by its {name}_out and what "
+                f"it was given, got {tuple(each.shape)}"
+            )

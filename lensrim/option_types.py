@@ -78,8 +78,8 @@ def kinds_of(hint: Any) -> tuple[Any, ...]:
 
 def _said(kind: Any) -> str:
     if get_origin(kind) is Literal:
-        values = get_args(kind)
-        return f"one of {', '.join(map(str, values))}" if len(values) > 1 else str(values[0])
+        values = list(map(str, get_args(kind)))
+        return f"{'one of ' if len(values) > 1 else ''}{', '.join(values)}"
     return NAMES[get_origin(kind) or kind]
 
 

@@ -65,17 +65,16 @@ def parts_of(found: Any) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     Raises:
         ValueError: If it is not maps, vectors and a memory.
     """
-    three = isinstance(found, Sequence) and len(found) == 3
-    tensors = three and isinstance(found[0], Tensor) and isinstance(found[1], Tensor)
-    memory = found[2] if three else None
-    kept = isinstance(memory, tuple | list) and all(isinstance(h, Tensor) for h in memory)
-    if not (tensors and kept):
-        said = [type(each).__name__ for each in found] if three else type(found).__name__
-        raise ValueError(
-            "the network must return maps, vectors and its memory, a tuple of tensors, got "
-            f"{said}; return maps, vectors.new_zeros(len(vectors), 0) and () where there are none"
-        )
-    return found[0], found[1], tuple(memory)
+    match found:
+        case (Tensor() as maps, Tensor() as vectors, tuple() | list() as memory):
+            if all(isinstance(h, Tensor) for h in memory):
+                return maps, vectors, tuple(memory)
+    several = isinstance(found, tuple | list)
+    said = [type(each).__name__ for each in found] if several else type(found).__name__
+    raise ValueError(
+        "the network must return maps, vectors and its memory, a tuple of tensors, got "
+        f"{said}; return maps, vectors.new_zeros(len(vectors), 0) and () where there are none"
+    )
 
 
 def check_output(network: Any, given: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> None:

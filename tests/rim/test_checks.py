@@ -66,7 +66,7 @@ def nothing(vectors: Tensor) -> Tensor:
         ),
         (lambda m, v: (m[:, :1, :1, :1], nothing(v), ()), r"maps .* got \(3, 1, 1, 1\)"),
         (lambda m, v: (m[:, :3], nothing(v), ()), r"maps .* got \(3, 3, 8, 8\)"),
-        (lambda m, v: (m[:, :1], ()), "maps, vectors and its memory, .* got tuple"),
+        (lambda m, v: (m[:, :1], ()), "maps, vectors and its memory, .* got .'Tensor', 'tuple'."),
         (lambda m, v: m[:, :1], "maps, vectors and its memory, .* got Tensor"),
         (lambda m, v: (m[:, :1], None, ()), ".* got .'Tensor', 'NoneType', 'tuple'."),
         (lambda m, v: (m[:, :1], nothing(v), m), ".* got .'Tensor', 'Tensor', 'Tensor'."),

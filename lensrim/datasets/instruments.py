@@ -44,7 +44,7 @@ class Instrument:
         psf_fwhm: Range of the full width at half maximum of the optical PSF [arcsec] (uniform).
         psf_kinds: Its kinds, of which one is drawn: ``"gaussian"``, ``"moffat"``, ``"pupil"``.
         zero_point: Magnitude (AB) of one electron per second.
-        sky: Surface brightness of the sky [mag/arcsec^2].
+        sky: Surface brightness of the sky [mag/arcsec^2]; infinite for none.
         read_noise: Noise of one exposure's reading [electron].
         gain: Electrons in one number of the detector's output.
         exposures: Number of exposures.
@@ -77,7 +77,11 @@ class Instrument:
         for name in ("read_noise", "noise_length"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: must be 0 or more, found {getattr(self, name)}")
-        if not 0 < self.psf_fwhm[0] <= self.psf_fwhm[1]:
+        if not math.isfinite(self.zero_point):
+            raise InputError(f"zero_point: must be finite, found {self.zero_point}")
+        if not self.sky > -math.inf:
+            raise InputError(f"sky: must be a magnitude, or inf for none, found {self.sky}")
+        if not 0 < self.psf_fwhm[0] <= self.psf_fwhm[1] < math.inf:
             raise InputError(f"psf_fwhm: must be a range above 0, found {self.psf_fwhm}")
         known = {"gaussian", "moffat", "pupil"}
         if not self.psf_kinds or not {*self.psf_kinds} <= known:

@@ -10,7 +10,7 @@ has them::
     snr = [20.0, 60.0]
 
     [instrument]                # changes the preset's; instrument = "hst_wfc3" takes another whole
-    name = "hst_wfc3"
+    name = "hst_wfc3"           # without it, all numbers of an instrument of your own
     exposure = 300.0
 
     [lens]
@@ -36,7 +36,7 @@ are those of the halo model.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +45,12 @@ from ..errors import InputError
 from .contaminants import NONE, Contaminants
 from .galaxies.learnt import beside, is_learnt, weights_of
 from .halos import LensPrior
-from .instruments import EUCLID_VIS, HST_ACS, INSTRUMENTS, JWST_NIRCAM, Instrument
+from .instruments import EUCLID_VIS, HST_ACS, JWST_NIRCAM
+from .overrides import FOLDERS, PLACES, override
 from .pairs.pairs import PairPrior
 from .priors import SystemPrior
 from .psfs.changes import PsfChanges
 from .splits import Duplicates
-
-FOLDERS = ("galaxies", "psfs", "noise")
-"""What a recipe may take from the user's own files."""
-
-PLACES = (*FOLDERS, "haloes")
-"""The same, and what may be a file of its own."""
 
 
 @dataclass(frozen=True)
@@ -307,77 +302,3 @@ def population_of(content: Mapping[str, Any]) -> Population:
 
 BY_INSTRUMENT = ("pixel_scale", "psf_fwhm", "peak")
 """Fields of a population in whose place an instrument has its own."""
-
-
-def override(base: Any, values: Mapping[str, Any], where: str = "") -> Any:
-    """Returns a frozen dataclass with some fields replaced by what a TOML table holds.
-
-    Tables change the dataclass that the field holds; a string may stand for an instrument.
-
-    Arguments:
-        base: The dataclass.
-        values: The fields to be replaced.
-        where: What precedes their names in messages.
-
-    Raises:
-        InputError: If a key is no field, or a value is not like the field's.
-    """
-    known = {f.name: getattr(base, f.name) for f in fields(base)}
-    if unknown := sorted(set(values) - set(known)):
-        raise InputError(
-            f"{where}{unknown[0]}: must be one of {', '.join(known)}; remove or rename it"
-        )
-    changed = {name: _like(known[name], new, where + name) for name, new in values.items()}
-    try:
-        return replace(base, **changed)
-    except InputError as error:
-        raise InputError(f"{where}{error}") from error
-
-
-RANGES = ("theta_E_arcsec",)
-"""Fields of two numbers that may be none, as the instrument may."""
-
-
-def _like(old: Any, new: Any, name: str) -> Any:
-    """Brings a value from TOML to the type of the field's own."""
-    last = name.split(".")[-1]
-    if last in ("instrument", *RANGES) and new == "none":
-        return None
-    if last == "instrument":
-        if isinstance(new, str) and new in INSTRUMENTS:
-            return INSTRUMENTS[new]
-        if isinstance(new, Mapping):
-            new = dict(new)
-            known = new.pop("name", None)
-            start = old if known is None else INSTRUMENTS.get(str(known))
-            if isinstance(start, Instrument):
-                return override(start, new, f"{name}.")
-        raise InputError(
-            f"{name}: must be one of {', '.join(INSTRUMENTS)}, none, or a table with such a name "
-            f"under 'name', found {new!r}"
-        )
-    if is_dataclass(old):
-        if not isinstance(new, Mapping):
-            raise InputError(f"{name}: must be a table, found {new!r}")
-        return override(old, new, f"{name}.")
-    if last in PLACES and isinstance(new, str):
-        return new
-    if last in RANGES and old is None:
-        old = (1.0, 1.0)
-    if isinstance(old, tuple):
-        kinds = isinstance(old[0], str)
-        long = isinstance(new, list | tuple) and (len(new) == len(old) or (kinds and len(new) > 0))
-        if long:
-            made = tuple(_like(old[0], each, name) for each in new)
-            if kinds or len(made) != 2 or last == "shape" or 0 <= made[0] <= made[1]:
-                return made
-        raise InputError(f"{name}: must be {len(old)} values, the lower first, found {new!r}")
-    wanted = (int, float) if isinstance(old, float) else type(old)
-    if isinstance(new, bool) or not isinstance(new, wanted):
-        raise InputError(f"{name}: must be like {old!r}, found {new!r}")
-    if isinstance(old, float):
-        try:
-            return float(new)
-        except OverflowError:
-            raise InputError(f"{name}: must be like {old!r}, found {str(new)[:9]}...") from None
-    return new

@@ -222,6 +222,25 @@ def test_an_instrument_is_taken_by_name() -> None:
     assert population_of({}) == Population()
 
 
+OWN = {
+    "pixel_scale": 0.08,
+    "psf_fwhm": [0.15, 0.2],
+    "zero_point": 24.5,
+    "sky": 21.8,
+    "read_noise": 5.0,
+    "exposures": 4,
+    "exposure": 300.0,
+}
+
+
+def test_an_instrument_of_ones_own_is_all_its_numbers() -> None:
+    own = population_of({"instrument": OWN}).system.instrument
+    expected = Instrument(0.08, 0.08, (0.15, 0.2), 24.5, 21.8, 5.0, 1.0, 4, 300.0)
+    assert own == expected
+    binned = population_of({"instrument": {**OWN, "detector_scale": 0.04, "gain": 2.0}})
+    assert binned.system.instrument == replace(expected, detector_scale=0.04, gain=2.0)
+
+
 def test_an_instrument_and_a_range_are_unset() -> None:
     content = {"preset": "slacs", "instrument": "none", "theta_E_arcsec": "none"}
     found = population_of(content | {"psf_fwhm": [2, 3], "theta_E": [8, 9]}).system
@@ -235,8 +254,8 @@ def test_an_instrument_and_a_range_are_unset() -> None:
         ({"preset": "slcas"}, "preset: must be one of general, slacs, .* found 'slcas'"),
         ({"preset": ["slacs"]}, r"preset: must be one of .* found \['slacs'\]"),
         ({"pairs": 3}, "pairs: must be a table, found 3"),
-        ({"instrument": {"name": ["a"]}}, "or a table with such a name under 'name'"),
-        ({"preset": "slacs", "instrument": {"name": "hst"}}, "or a table with such a name"),
+        ({"instrument": {"name": ["a"]}}, "or a table, with such a name under 'name'"),
+        ({"preset": "slacs", "instrument": {"name": "hst"}}, "or a table, with such a name"),
         ({"snr": [0, 0]}, r"snr: must be a range of finite numbers above 0.* found \[0.0, 0.0"),
         ({"snr": [1, math.inf]}, "snr: must be a range of finite"),
         ({"snr": [1, 10**400]}, r"snr: must be like 10.0, found 1000"),
@@ -263,7 +282,13 @@ def test_an_instrument_and_a_range_are_unset() -> None:
         ({"shape": [64.5, 64]}, "shape: must be like 64, found 64.5"),
         ({"shape": [8, 64]}, "shape: must be 16 pixels or more"),
         ({"instrument": "hst"}, "instrument: must be one of hst_acs, .* found 'hst'"),
-        ({"instrument": {"exposure": 3}}, "or a table with such a name under 'name'"),
+        ({"instrument": {"exposure": 3}}, "an instrument of your own must have .* found no pixel"),
+        ({"instrument": {**OWN, "sky": math.nan}}, r"instrument.sky: must be a magnitude, or inf"),
+        ({"instrument": {**OWN, "psf_fwhm": [0.1, math.inf]}}, "must be a range above 0"),
+        ({"instrument": {**OWN, "background": 0.1}}, r"instrument.background: must be one of pix"),
+        ({"instrument": {**OWN, "psf_kinds": []}}, "psf_kinds: must be a list of one or more na"),
+        ({"shape": 64}, "shape: must be two whole numbers, rows and columns, found 64"),
+        ({"instrument": {"name": "hst"}}, "found .'name': 'hst'."),
         ({"preset": "slacs", "instrument": {"exposures": 0}}, "exposures: must be positive"),
         (
             {"preset": "slacs", "instrument": {"psf_kinds": ["airy"]}},

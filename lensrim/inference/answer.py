@@ -92,7 +92,8 @@ def answer(
             it is that which the source needs on a first, larger map, whose pixels may be too
             coarse for what is seen magnified, or that of the first, whichever has the higher
             evidence.
-        source_grid: The source's pixels, in place of the above.
+        source_grid: Of whose side along x and centre the source map is, in place of the above;
+            its pixels are the scene's, in a square.
         mean: A source that the prior is about.
         tune: Rounds in which the source prior climbs the evidence first.
     """
@@ -200,7 +201,8 @@ def _solved(
 def with_source(scene: Scene, deflector: MassMaps, solved: Answer, known: Known) -> Answer:
     """Returns an answer with a known source in place of the one that was solved for.
 
-    Lens light, sky and errors stay those of the solved one; its evidence is not known.
+    Lens light, sky and errors stay those of the solved one; its evidence is not known. The known
+    source is taken to be about the same place: its own centre is not looked at.
     """
     grid = solved.source_grid
     view = View.of(scene, deflector, grid.fov[0], grid.center)

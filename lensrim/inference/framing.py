@@ -222,7 +222,8 @@ def structure_noise(residual: Array, light: Array, frame: Frame, radius: Array) 
         radius: Distance from the lens [arcsec], with shape (H, W).
 
     Returns:
-        The standard deviation, zero where the light is faint, with shape (H, W).
+        The standard deviation, with shape (H, W): a share of the light, beyond the last ring that
+        ring's.
     """
     use = frame.mask & (residual < 0) & (light > 3 * frame.sigma)
     if use.sum() < RING:

@@ -176,8 +176,8 @@ class LensLightFitter:
             tick: Called after every round.
 
         Returns:
-            The shape's numbers, the fit, and the mask of pixels that were left out as arcs or
-            neighbours.
+            The shape's numbers, the fit, and the mask of pixels that are arcs or neighbours by it:
+            those that were left out, unless the rounds ended before these stayed the same.
         """
         frame = self.frame
         x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))

@@ -100,7 +100,8 @@ def of_the_source(
     .. math:: \mu = \frac{\sum_\theta s(\beta(\theta))}{\sum_\beta s(\beta)} \, \frac{h^2}{h_s^2} ,
 
     both sums over what is detected of it: far out a source map is noise around zero, and its sum
-    has no meaning. The magnification leans on the slope of the mass (mass-sheet degeneracy).
+    has no meaning. The magnification leans on the slope of the mass (mass-sheet degeneracy). In
+    its error, rays that move see all of the source, what is not detected of it too.
     """
     area = (view.grid.spacing / view.simulator.image_grid.spacing) ** 2
     flux = Number(

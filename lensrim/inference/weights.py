@@ -103,7 +103,10 @@ class Adaptation:
         return kept(outcome, scene, "weights", _with_errors(found, outcome.answers))
 
     def _penalty(self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun) -> ElasticPenalty:
-        """Measures the penalty on lenses like the machine's own answer."""
+        """Measures the penalty on lenses like the machine's own answer.
+
+        Their loss is the default one of trainings, whatever the machine's was: weights do not say.
+        """
         last, _, _ = run(rim, begun)
         near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
         drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)

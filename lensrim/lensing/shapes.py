@@ -3,20 +3,24 @@
 from torch import Tensor
 
 
-def check_shape(name: str, values: Tensor, shape: tuple[int, ...], what: str) -> None:
+def check_shape(name: str, values: Tensor, shape: tuple[int | None, ...], what: str) -> None:
     """Checks the shape of a tensor behind its batch.
 
     Arguments:
         name: What it is called.
         values: The tensor.
-        shape: The shape that it must have behind its first dimension.
+        shape: The shape that it must have behind its first dimension; ``None`` is any number.
         what: Whose pixels those are, or what the numbers are.
 
     Raises:
         ValueError: If it has another.
     """
-    if values.ndim != len(shape) + 1 or tuple(values.shape[1:]) != shape:
+    found = tuple(values.shape[1:])
+    if len(found) != len(shape) or any(
+        n is not None and n != m for n, m in zip(shape, found, strict=True)
+    ):
+        said = ", ".join("C" if n is None else str(n) for n in shape)
         raise ValueError(
-            f"{name} must have shape (B, {', '.join(map(str, shape))}), {what}, got "
-            f"{tuple(values.shape)}; give it so, or make the simulator for what it is"
+            f"{name} must have shape (B, {said}), {what}, got {tuple(values.shape)}; give it so, "
+            "or make the simulator for what it is"
         )

@@ -196,17 +196,18 @@ class Simulator(nn.Module):
         r"""Applies :math:`B A L`, linear in the source, for given rays.
 
         Arguments:
-            source: Surface brightness :math:`s`, with shape :math:`(B, 1, n_y, n_x)`.
+            source: Surface brightness :math:`s`, with shape :math:`(B, 1, n_y, n_x)`, or several
+                maps, :math:`(B, C, n_y, n_x)`, each seen through the same rays.
             beta: Positions of the rays [arcsec], with shape :math:`(B, 2, kH, kW)`.
             source_center: Offset of the source grid [arcsec], with shape :math:`(B, 2)`.
 
         Returns:
-            The noise-free images, with shape :math:`(B, 1, H, W)`.
+            The noise-free images, with shape :math:`(B, 1, H, W)`, or :math:`(B, C, H, W)`.
 
         Raises:
             ValueError: If one has another shape.
         """
-        check_shape("source", source, (1, *self.source_grid.shape), "that of source_grid")
+        check_shape("source", source, (None, *self.source_grid.shape), "that of source_grid")
         self._check_rays(beta, source_center)
         return self.observe(self.source(source, beta, center=source_center))
 
@@ -216,11 +217,11 @@ class Simulator(nn.Module):
         r"""Applies :math:`L^T A^T B^T`.
 
         Arguments:
-            image: Images, with shape :math:`(B, 1, H, W)`.
+            image: Images, with shape :math:`(B, 1, H, W)` or :math:`(B, C, H, W)`.
             beta, source_center: As for :meth:`trace`.
 
         Returns:
-            Maps on the source's pixels, with shape :math:`(B, 1, n_y, n_x)`.
+            Maps on the source's pixels, as many, with shape :math:`(B, C, n_y, n_x)`.
 
         Raises:
             ValueError: If one has another shape.
@@ -245,16 +246,16 @@ class Simulator(nn.Module):
         r"""Applies :math:`B A` to values at the rays.
 
         Arguments:
-            surface_brightness: The values, with shape :math:`(B, 1, kH, kW)`.
+            surface_brightness: The values, with shape :math:`(B, C, kH, kW)`.
 
         Returns:
-            The noise-free images, with shape :math:`(B, 1, H, W)`.
+            The noise-free images, with shape :math:`(B, C, H, W)`.
 
         Raises:
             ValueError: If they have another shape.
         """
         image = surface_brightness
-        check_shape("surface_brightness", image, (1, *self._fine), "that of the rays")
+        check_shape("surface_brightness", image, (None, *self._fine), "that of the rays")
         if isinstance(self.psf, RayPSF):
             return self.psf(image)
         if self.subsample > 1:
@@ -267,7 +268,7 @@ class Simulator(nn.Module):
         return self.subsample * h, self.subsample * w
 
     def _check_image(self, image: Tensor) -> None:
-        check_shape("image", image, (1, *self.image_grid.shape), "that of image_grid")
+        check_shape("image", image, (None, *self.image_grid.shape), "that of image_grid")
 
     def _check_rays(self, beta: Tensor, source_center: Tensor | None) -> None:
         check_shape("beta", beta, (2, *self._fine), "x and y of the rays")

@@ -23,10 +23,18 @@ def test_a_convergence_on_other_pixels(shape: tuple[int, ...]) -> None:
         SIMULATOR(SOURCE, torch.full(shape, 0.5))
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 24, 24), (2, 12, 12), (2, 2, 12, 12)])
+@pytest.mark.parametrize("shape", [(2, 1, 24, 24), (2, 12, 12), (12, 12)])
 def test_a_source_on_other_pixels(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"source must have shape \(B, 1, 12, 12\), that of sour"):
+    with pytest.raises(ValueError, match=r"source must have shape \(B, C, 12, 12\), that of sour"):
         SIMULATOR(torch.rand(shape), KAPPA)
+
+
+def test_many_maps_of_one_lens_are_seen_together() -> None:
+    many = torch.rand(1, 5, 12, 12)
+    images = SIMULATOR.trace(many, RAYS[:1])
+    assert images.shape == (1, 5, 16, 14)
+    torch.testing.assert_close(images[:, 3:4], SIMULATOR.trace(many[:, 3:4], RAYS[:1]))
+    assert SIMULATOR.trace_adjoint(images, RAYS[:1]).shape == many.shape
 
 
 def test_shear_and_center_of_one_number() -> None:
@@ -44,9 +52,9 @@ def test_rays_and_images_of_another_frame() -> None:
         with pytest.raises(ValueError, match=r"beta must have shape \(B, 2, 32, 28\)"):
             apply(given, few)
     for apply in (SIMULATOR.trace_adjoint, SIMULATOR.spread):
-        with pytest.raises(ValueError, match=r"image must have shape \(B, 1, 16, 14\)"):
+        with pytest.raises(ValueError, match=r"image must have shape \(B, C, 16, 14\)"):
             apply(KAPPA[..., 1:], RAYS)
-    with pytest.raises(ValueError, match=r"surface_brightness must have shape \(B, 1, 32, 28\)"):
+    with pytest.raises(ValueError, match=r"surface_brightness must have shape \(B, C, 32, 28\)"):
         SIMULATOR.observe(torch.rand(2, 1, 30, 28))
 
 

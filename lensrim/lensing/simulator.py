@@ -217,11 +217,11 @@ class Simulator(nn.Module):
         r"""Applies :math:`L^T A^T B^T`.
 
         Arguments:
-            image: Images, with shape :math:`(B, 1, H, W)` or :math:`(B, C, H, W)`.
+            image: Images, with shape :math:`(B, 1, H, W)`.
             beta, source_center: As for :meth:`trace`.
 
         Returns:
-            Maps on the source's pixels, as many, with shape :math:`(B, C, n_y, n_x)`.
+            Maps on the source's pixels, with shape :math:`(B, 1, n_y, n_x)`.
 
         Raises:
             ValueError: If one has another shape.
@@ -268,7 +268,7 @@ class Simulator(nn.Module):
         return self.subsample * h, self.subsample * w
 
     def _check_image(self, image: Tensor) -> None:
-        check_shape("image", image, (None, *self.image_grid.shape), "that of image_grid")
+        check_shape("image", image, (1, *self.image_grid.shape), "that of image_grid")
 
     def _check_rays(self, beta: Tensor, source_center: Tensor | None) -> None:
         check_shape("beta", beta, (2, *self._fine), "x and y of the rays")

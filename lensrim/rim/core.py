@@ -176,7 +176,12 @@ class RIM(nn.Module):
         steps: int | None = None,
         unroll: Unroll | None = None,
     ) -> State:
-        """Runs the machine and keeps only the last state, without a graph: see :meth:`forward`."""
+        """Runs the machine and keeps only the last state, without a graph: see :meth:`forward`.
+
+        Returns:
+            Free variables by field, with shape (B, C, ...); :func:`~.fields.to_physical` makes
+            physical values of them.
+        """
         last: State = {}
         for progress, *_ in self._run(
             observation, score_fn, start, conditioning, args, steps, unroll

@@ -96,10 +96,26 @@ def check_state(state: State, fields: Fields) -> None:
 
 
 def to_physical(state: State, fields: Fields) -> dict[str, Tensor]:
-    """Computes the physical values of a state."""
+    """Computes the physical values of a state.
+
+    Arguments:
+        state: Free variables by field, with shape (B, C, ...).
+        fields: The fields; a state may have fewer.
+
+    Raises:
+        KeyError: If the state has another.
+    """
     return {name: fields[name].link.physical(x) for name, x in state.items()}
 
 
 def to_free(values: State, fields: Fields) -> dict[str, Tensor]:
-    """Computes the free variables of physical values."""
+    """Computes the free variables of physical values: not finite beyond the range of a link.
+
+    Arguments:
+        values: Physical values by field, with shape (B, C, ...).
+        fields: The fields; there may be fewer values.
+
+    Raises:
+        KeyError: If there is a value of another.
+    """
     return {name: fields[name].link.free(value) for name, value in values.items()}

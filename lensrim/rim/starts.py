@@ -87,7 +87,20 @@ class ApproximateInverse:
     learnt: bool = False
 
     def __call__(self, observation: Tensor, args: Sequence[Any], fields: Fields) -> State:
-        return to_free(self.inverse(observation, *args), fields)
+        """Returns the free variables of the solution.
+
+        Raises:
+            ValueError: If a value is beyond the range of its link, whose free variable is none.
+        """
+        free = to_free(self.inverse(observation, *args), fields)
+        for name, x in free.items():
+            if not torch.compiler.is_compiling() and not bool(torch.isfinite(x).all()):
+                raise ValueError(
+                    f"{name} of the approximate inverse must be within the range of its link, "
+                    f"{fields[name].link}, got {int((~torch.isfinite(x)).sum())} values that are "
+                    "not; clamp it"
+                )
+        return free
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def fit(
         KeyboardInterrupt: After a checkpoint, if a key or a signal asked for it.
     """
     begun, folder = perf_counter() if begun is None else begun, Path(folder)
+    if not isinstance(config, TrainConfig):
+        raise InputError(f"config: must be a TrainConfig, found a {type(config).__name__}")
     if config.patience and not validation:
         raise InputError("patience: needs validation batches, found none; give some, or 0")
     if max_minutes is not None and not max_minutes >= 0:

@@ -11,6 +11,8 @@ from lensrim.errors import InputError
 from lensrim.rim import (
     RIM,
     Adam,
+    ApproximateInverse,
+    Exp,
     Field,
     Raw,
     UNet,
@@ -127,6 +129,14 @@ def test_complex_observations_and_scores_of_another_precision() -> None:
         ValueError, match=r"the score of x must have the precision .* got torch.fl"
     ):
         rim.predict(Y, doubled)
+
+
+def test_a_start_beyond_the_range_of_a_link_is_told() -> None:
+    fields = {"x": Field(1, link=Exp())}
+    start = ApproximateInverse(lambda y: {"x": y - 0.5})
+    rim = RIM(UNet(2, **SIZES, widths=(4,)), fields, start=start)
+    with pytest.raises(ValueError, match=r"x of the approximate inverse must be .* Exp.*clamp it"):
+        rim.begin(Y)
 
 
 def test_sizes_of_mixed_dimensions_hold_the_observation() -> None:

@@ -11,9 +11,10 @@ outer edges, so the spacing is FOV / N, everywhere in the package.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,19 +39,25 @@ class PixelGrid:
     center: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self):
-        pair = isinstance(self.shape, Sequence) and len(self.shape) == 2
-        if not pair or not all(isinstance(n, Integral) and n >= 1 for n in self.shape):
+        shape, center, spacing = (
+            _numbers(values, kind)
+            for values, kind in (
+                (self.shape, index),
+                (self.center, float),
+                ([self.spacing], float),
+            )
+        )
+        if len(shape) != 2 or min(shape) < 1:
             raise ValueError(
                 f"shape must be two positive whole numbers (rows, columns), got {self.shape}"
             )
-        if not isinstance(self.spacing, Real) or not 0 < self.spacing < float("inf"):
+        if not spacing or not 0 < spacing[0] < math.inf:
             raise ValueError(f"spacing must be a positive number of arcsec, got {self.spacing!r}")
-        pair = isinstance(self.center, Sequence) and len(self.center) == 2
-        if not pair or not all(isinstance(c, Real) and math.isfinite(c) for c in self.center):
+        if len(center) != 2 or not all(map(math.isfinite, center)):
             raise ValueError(f"center must be two numbers of arcsec (x, y), got {self.center}")
-        # a list would be another grid than a tuple, and could be no key
-        for name in ("shape", "center"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        # lists, arrays and NumPy's numbers make the same grid, and the same key
+        for name, value in (("shape", shape), ("spacing", spacing[0]), ("center", center)):
+            object.__setattr__(self, name, value)
 
     @property
     def fov(self) -> tuple[float, float]:
@@ -102,3 +109,12 @@ class PixelGrid:
         """Maps fractional indices ``(column, row)`` to coordinates ``(x, y)`` [arcsec]."""
         (h, w), (cx, cy) = self.shape, self.center
         return cx + (column - (w - 1) / 2) * self.spacing, cy + (row - (h - 1) / 2) * self.spacing
+
+
+def _numbers(values: Any, kind: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """Returns numbers of a kind; none where one is something else."""
+    try:
+        found = tuple(values)
+        return () if any(isinstance(v, str) for v in found) else tuple(map(kind, found))
+    except (TypeError, ValueError):
+        return ()

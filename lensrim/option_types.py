@@ -6,6 +6,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from .errors import InputError
 
 NAMES = {
@@ -89,7 +91,7 @@ def _is(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
     if kind is bool:
-        return isinstance(value, bool)
+        return isinstance(value, bool | np.bool_)
     if kind in (float, int):
         number = Real if kind is float else Integral
         return isinstance(value, number) and not isinstance(value, bool)
@@ -97,7 +99,7 @@ def _is(value: Any, kind: Any) -> bool:
         return isinstance(value, str)
     parts = get_args(kind)
     return (
-        isinstance(value, tuple | list)
+        isinstance(value, tuple | list | np.ndarray)
         and len(value) == len(parts)
         and all(map(_is, value, parts))
     )

@@ -1,5 +1,6 @@
 """The pixel convention."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,5 +90,7 @@ def test_other_numbers_are_refused(given, message):
 @pytest.mark.usefixtures("types_unchecked")
 def test_a_list_makes_the_same_grid():
     grid = PixelGrid([3, 4], 1.0, [0.5, 0.0])
+    for other in (torch.tensor(1.0), np.float32(1)):
+        assert PixelGrid(np.array([3, 4]), other, np.array([0.5, 0])) == grid
     assert grid == PixelGrid((3, 4), 1.0, (0.5, 0.0))
     assert hash(grid) == hash(PixelGrid((3, 4), 1.0, (0.5, 0.0)))

@@ -10,7 +10,7 @@ import pytest
 LAYERS = [
     {"errors"},
     {"_weight_files"},
-    {"grid", "_weights", "_toml", "_processes", "progress"},
+    {"grid", "_weights", "_toml", "_processes", "progress", "option_types"},
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},
     {"plotting", "zoo", "training"},

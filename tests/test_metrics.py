@@ -24,6 +24,8 @@ def test_the_slope_of_a_profile_is_that_of_the_power_law_most_like_it() -> None:
         assert metrics.profile_slope(kappa, radius, mask) == pytest.approx(gamma)
         other = np.where(mask, kappa, 9.0)  # what is not compared does not count
         assert metrics.profile_slope(other, 7 * radius, mask) == pytest.approx(gamma)
+    assert np.isnan(metrics.profile_slope(np.full((6, 10), np.nan), radius, mask))
+    assert np.isnan(metrics.profile_slope(radius, radius, radius < 0))
     bent = 0.4 / radius * np.where(radius < 1, 1, radius**-1)
     assert 2 < metrics.profile_slope(bent, radius, mask) < 3
 

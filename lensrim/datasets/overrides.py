@@ -56,8 +56,14 @@ def _own_instrument(values: Mapping[str, Any], name: str) -> Instrument:
             f"{', '.join(missing)}; add them, or begin with a known one, under 'name'"
         )
     blank = Instrument(1.0, 1.0, (1.0, 1.0), 25.0, 22.0, 0.0, 1.0, exposures=1, exposure=1.0)
-    values = {"detector_scale": values["pixel_scale"], **values}
-    return override(blank, values, f"{name}.")
+    if "pupil" in values:
+        raise InputError(
+            f"{name}.pupil: is that of a known instrument, found one of your own; begin with one "
+            "that has a pupil, under 'name'"
+        )
+    made = override(blank, values, f"{name}.")
+    given = "detector_scale" in values
+    return made if given else replace(made, detector_scale=made.pixel_scale)
 
 
 RANGES = ("theta_E_arcsec",)

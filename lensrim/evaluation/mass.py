@@ -1,6 +1,7 @@
 """The mass of a mock: where it is compared, and what of it."""
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import metrics
+from ..grid import PixelGrid
 from ..lensing import beyond
 from ..lensing.convergence import KappaToAlpha
 from .deflection import average_convergence
@@ -56,8 +58,7 @@ def shear_of_map(mock: Mock, kappa: Map, alpha: tuple[Map, Map]) -> tuple[float,
         torch.from_numpy(np.asarray(each, dtype=np.float64))[None]
         for each in (np.stack(alpha), kappa, weights / weights.sum())
     )
-    operator = KappaToAlpha(grid, dtype=torch.float64)
-    gamma, _ = beyond.shear_of_map(both, single[None], weights[None], operator)
+    gamma, _ = beyond.shear_of_map(both, single[None], weights[None], _operator(grid))
     return float(gamma[0, 0]), float(gamma[0, 1])
 
 
@@ -65,3 +66,8 @@ def true_shear(mock: Mock) -> tuple[float, float]:
     """The shear that belongs to the true map."""
     truth = mock.truth
     return shear_of_map(mock, truth.kappa, (truth.alpha_x, truth.alpha_y))
+
+
+@lru_cache(maxsize=4)
+def _operator(grid: PixelGrid) -> KappaToAlpha:
+    return KappaToAlpha(grid, dtype=torch.float64)

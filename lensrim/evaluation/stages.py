@@ -48,18 +48,26 @@ TAIL = ("misfit", "source_l2", "source_sheet", "kappa", "kappa_sheet", "alpha", 
 def complete(rows: Sequence[Row]) -> list[Row]:
     """Returns the rows in which a machine was run or, where none was, a refinement.
 
-    Those are rows of more stages than the macro-model; outside methods are no stages.
+    Those are rows of more stages than the macro-model; outside methods are no stages. Quick
+    answers have no macro-model to be compared with, and are left out beside others that have.
     """
-    more = [
-        set(row.get("stages") or {}) - {"macro", "answer", *row.get("references", ())}
-        for row in rows
+    stages = [
+        set(row.get("stages") or {}) - {"answer", *row.get("references", ())} for row in rows
     ]
-    machine = any("rim" in stages for stages in more)
+    machine = any("rim" in each for each in stages)
+    wanted = {"rim"} if machine else set()
+    if any({"macro", *wanted} <= each for each in stages):
+        wanted |= {"macro"}
     return [
         row
-        for row, stages in zip(rows, more, strict=True)
-        if ("rim" in stages if machine else stages)
+        for row, each in zip(rows, stages, strict=True)
+        if wanted <= each and each - ({"macro"} if not machine else set())
     ]
+
+
+def _is_refused(row: Row) -> bool:
+    """Whether a macro-model has an answer, and a machine none."""
+    return "macro" in (row.get("stages") or {}) and "rim" not in row["stages"]
 
 
 def compare_groups(
@@ -120,7 +128,7 @@ def format_stages(rows: Sequence[Row], groups: Groups = STAGE_GROUPS) -> str:
         ).rstrip()
         for line in lines
     ]
-    refused = sum("macro" in (row.get("stages") or {}) for row in rows) - len(complete(rows))
+    refused = sum(_is_refused(row) for row in rows)
     text.append(
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
         f"better. answer: the macro-model's where the machine fits worse. true_mass: the "

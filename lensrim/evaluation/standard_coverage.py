@@ -14,7 +14,7 @@ SHOWN = (0.68, 0.95)
 
 LEGEND = """\
 *: beyond 65 to 71, or 93 to 97; in a bin of S/N where the 95 % interval of the share does not hold
-68.27, or 95 (never of maps, whose pixels are no trials). width: median stated error over the
+68, or 95 (never of maps, whose pixels are no trials). width: median stated error over the
 errors made. crps: of a Gaussian, in units of the mean truth of maps, of the truth of numbers that
 have a scale. coverage.csv has all groups."""
 
@@ -80,13 +80,13 @@ def _covered(line: Mapping[str, str] | None) -> str:
     if line is None:
         return ""
     parts = []
-    for level, right, room in zip(SHOWN, (0.6827, 0.95), (0.03, 0.02), strict=True):
+    for level, room in zip(SHOWN, (0.03, 0.02), strict=True):
         share = float(line[f"{level:.0%}"])
         ends = [line[f"{level:.0%} {end}"] for end in ("from", "to")]
         if line["group"] == "all":
             far = abs(share - level) > room
         else:
-            far = bool(ends[0]) and not float(ends[0]) <= right <= float(ends[1])
+            far = bool(ends[0]) and not float(ends[0]) <= level <= float(ends[1])
         parts.append(f"{100 * share:.1f}{'*' if far else ''}")
     return " / ".join(parts)
 

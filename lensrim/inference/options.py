@@ -174,12 +174,27 @@ def check_cuda() -> None:
     try:
         # a device that is found may be of a kind that this torch has no kernels for, or taken
         (torch.zeros(1, device="cuda") + 1).item()
-    except torch.cuda.OutOfMemoryError as error:
-        raise InputError(
-            f"--device cuda: the CUDA device has no memory left ({one_line(error)}): wait until "
-            "others have freed it, or give --device cpu"
-        ) from error
     except (RuntimeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                f"--device cuda: the CUDA device has no memory left ({one_line(error)}): wait "
+                "until others have freed it, or give --device cpu"
+            ) from error
         raise InputError(
             f"--device cuda: the CUDA device must compute, it fails ({one_line(error)}): {advice}"
         ) from error
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that a GPU's memory does not suffice.
+
+    Torch's allocator has an error of its own; CUDA itself, which may not have enough to begin
+    with, says it in words.
+    """
+    while error is not None:
+        if isinstance(error, torch.cuda.OutOfMemoryError) or (
+            isinstance(error, RuntimeError) and "CUDA error: out of memory" in str(error)
+        ):
+            return True
+        error = error.__cause__
+    return False

@@ -19,6 +19,9 @@ from ..errors import InputError
 STAGING = ".lensrim-"
 """How the names of temporary folders begin."""
 
+SKEW = 300.0
+"""Seconds by which the clocks of machines that share a folder may differ."""
+
 SUFFIXES = (".fits", ".json", ".reg", ".png")
 """Of the files of a product."""
 
@@ -111,17 +114,18 @@ def staging_prefix() -> str:
 def clear_staging(folder: Path, *, since: float) -> None:
     """Removes temporary folders that were left in a folder.
 
-    They are those of processes of this machine that have ended, and all that are older than the
-    work that asks: another process may write here at the same time.
+    They are those of processes of this machine that have ended, and of others those that are
+    older than the work that asks by ``SKEW``: another process may write here at the same time.
 
     Arguments:
         folder: The folder.
         since: When that work began, in seconds of :func:`time.time`.
     """
     for left in folder.glob(f"{STAGING}*"):
-        host, _, rest = left.name.removeprefix(STAGING).rpartition(".")[0].rpartition(".")
+        host, _, process = left.name.removeprefix(STAGING).rpartition(".")[0].rpartition(".")
         with suppress(FileNotFoundError):  # its writer has just ended
-            if has_ended(host, rest) or left.stat().st_mtime < since:
+            old = host != platform.node() and left.stat().st_mtime < since - SKEW
+            if has_ended(host, process) or old:
                 rmtree(left, ignore_errors=True)
 
 

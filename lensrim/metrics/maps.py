@@ -188,6 +188,11 @@ def profile_slope(kappa: ArrayLike, radius: ArrayLike, mask: Mask) -> float:
         kappa: Mean convergence of each pixel. Values below 1e-4 count as 1e-4.
         radius: Radius :math:`R` of each pixel, circular or elliptical, in any unit.
         mask: Pixels of the fit, from :func:`annulus`; all of them have a positive radius.
+
+    Returns:
+        The slope; NaN where a pixel of the map is.
     """
     log = np.log(np.maximum(np.asarray(kappa)[mask], KAPPA_FLOOR))
+    if not log.size or not np.isfinite(log).all():
+        return float("nan")
     return float(1 - np.polyfit(np.log(np.asarray(radius)[mask]), log, 1)[0])

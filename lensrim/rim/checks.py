@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .preconditioning import Preconditioner
@@ -57,6 +58,21 @@ def check_start(start: Any) -> None:
             "the start must be a mapping of free variables by field, or a Start such as Zeros(), "
             f"got a {type(start).__name__}; give {{name: x}}, or ApproximateInverse(function)"
         )
+
+
+def like_state(name: str, score: Tensor, x: Tensor) -> Tensor:
+    """Returns the score of a field in the precision of its state, which must not be less.
+
+    Raises:
+        ValueError: If it is, or the score is on another device.
+    """
+    less = torch.promote_types(score.dtype, x.dtype) != x.dtype
+    if less or score.device != x.device:
+        raise ValueError(
+            f"the score of {name} must have the precision and the device of the state, {x.dtype} "
+            f"on {x.device}, got {score.dtype} on {score.device}: convert it"
+        )
+    return score.to(x.dtype)
 
 
 def parts_of(found: Any) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_encodings, check_network, check_output, check_start
+from .checks import check_encodings, check_network, check_output, check_start, like_state
 from .fields import Aux, Field, Fields, ScoreFn, State, check_state
 from .layout import Channels, Layout, Shown, check_shapes, clock, sizes
 from .networks import Hidden, Network
@@ -263,12 +263,7 @@ class RIM(nn.Module):
             ValueError: If scores or maps are missing or of another shape.
         """
         check_shapes("the score must have", score, {n: x.shape for n, x in progress.state.items()})
-        for name, x in progress.state.items():
-            if (found := (score[name].dtype, score[name].device)) != (x.dtype, x.device):
-                raise ValueError(
-                    f"the score of {name} must have the precision and the device of the state, "
-                    f"{x.dtype} on {x.device}, got {found[0]} on {found[1]}: convert it"
-                )
+        score = {name: like_state(name, score[name], x) for name, x in progress.state.items()}
         wanted = self.layout.shapes(progress.state, progress.observation)
         check_shapes("beside the score there must be", aux, wanted)
         seen, memories = {}, {}

@@ -25,7 +25,7 @@ import torch
 
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
-from ..inference.options import ReconstructOptions
+from ..inference.options import ReconstructOptions, is_out_of_memory
 from ..inference.reconstruct import SEARCHED, reconstruct
 from ..io.fits import one_line
 from ..io.observation import Observation
@@ -132,10 +132,7 @@ class DoLens:
         try:
             if lens.problem:
                 raise InputError(lens.problem)
-            if own := self._read_and_written(lens):
-                raise InputError(
-                    f"{own[0]}: the output must not be a file that is read; choose another output"
-                )
+            self._refuse_own(lens)
             lens.read.check()
             result = self._reconstructed(lens)
         except Exception as error:  # whatever it is, the other lenses go on
@@ -155,6 +152,7 @@ class DoLens:
             OSError: If its row cannot be.
         """
         try:
+            self._refuse_own(lens)
             values = values_of(lens, result.product)
         except Exception as error:
             return self._fail(lens, error, inputs)
@@ -185,9 +183,8 @@ class DoLens:
         try:
             fit.check()  # which needs some memory of the GPU, too
             return self.reconstruct(observation, fit)
-        except (InputError, torch.cuda.OutOfMemoryError) as error:
-            reasons = (error, error.__cause__)
-            if not any(isinstance(reason, torch.cuda.OutOfMemoryError) for reason in reasons):
+        except (InputError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
         # not in the clause above: there, the error still holds what filled the memory
         torch.cuda.empty_cache()
@@ -212,6 +209,13 @@ class DoLens:
         for old in (place / THUMBNAILS, *planned(place, lens)):
             if old not in kept:
                 old.unlink(missing_ok=True)
+
+    def _refuse_own(self, lens: Lens) -> None:
+        """Raises where a product would take the place of the observation."""
+        if own := self._read_and_written(lens):
+            raise InputError(
+                f"{own[0]}: the output must not be a file that is read; choose another output"
+            )
 
     def _read_and_written(self, lens: Lens) -> list[Path]:
         """Returns the files of its product that are those of the observation."""
@@ -372,9 +376,8 @@ def finish_survey(folder: Path, lenses: Sequence[Lens]) -> None:
     for _ in range(AGAIN):
         before = _state_of_rows(folder, lenses)
         written = write_survey(folder, lenses)
-        if len(written) < len(rows_of(folder, lenses)) == len(lenses):
-            continue
-        if before == _state_of_rows(folder, lenses):
+        now = len(rows_of(folder, lenses))
+        if now < len(lenses) or (len(written) == now and before == _state_of_rows(folder, lenses)):
             break
 
 

@@ -133,7 +133,8 @@ def _text_of(path: Path) -> list[str]:
                 f"{path}: a table of lenses must have {LARGEST >> 20} MB or less, found "
                 f"{size / 2**20:.0f}; divide it"
             )
-        return handle.read().decode("utf-8-sig").splitlines()
+        # splitlines would also part what a cell may hold
+        return re.split("\r\n|\r|\n", handle.read().decode("utf-8-sig"))
 
 
 @contextmanager

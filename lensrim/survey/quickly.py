@@ -25,6 +25,7 @@ import torch
 from .._processes import end_with_parent
 from ..errors import InputError
 from ..inference.machine import Machine, load_machine
+from ..inference.options import is_out_of_memory
 from ..inference.quick import STAGE, Found, Seen, answers, finish, look, unfit, with_seconds
 from ..inference.reconstruct import Reconstruction
 from ..io.read import read_about
@@ -210,10 +211,10 @@ class Answerer:
         begun = perf_counter()
         try:
             found = answers(self.machine, [one.seen for one in some])
-        except torch.cuda.OutOfMemoryError:
-            found, self.fits[side] = None, max(1, len(some) // 2)
-        except Exception:  # one of them is to blame, and must not take the others along
+        except Exception as error:  # one of them is to blame, and must not take the others along
             found = None
+            if is_out_of_memory(error):
+                self.fits[side] = max(1, len(some) // 2)
         if (
             found is None
         ):  # not in the clauses above: there, the error holds what filled the memory

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lensrim import __version__
 from lensrim.errors import InputError
 from lensrim.evaluation.calibrate.__main__ import CalibrateOptions, card_of
 from lensrim.evaluation.calibrate.fitting import Deviations, fit
@@ -236,10 +237,19 @@ def test_shards_are_all_mocks():
 
 
 def test_lines_that_were_cut_off_are_left_out(tmp_path):
-    whole = json.dumps({"index": 4})
+    whole = json.dumps({"index": 4, "version": __version__})
     (tmp_path / "rows-1of2.jsonl").write_text(f'{whole}\n{{"index": 5')
-    (tmp_path / "rows-2of2.jsonl").write_text(json.dumps({"index": 1}) + "\n")
+    (tmp_path / "rows-2of2.jsonl").write_text(
+        json.dumps({"index": 1, "version": __version__}) + "\n"
+    )
     assert [row["index"] for row in read_rows(tmp_path)] == [1, 4]
+
+
+@pytest.mark.parametrize("other", [{}, {"version": "0.1.0"}])
+def test_rows_of_another_version_are_not_mixed_in(other, tmp_path):
+    (tmp_path / "rows-1of2.jsonl").write_text(json.dumps({"index": 4, **other}) + "\n")
+    with pytest.raises(InputError, match=f"rows must be those of version {__version__}, found th"):
+        read_rows(tmp_path)
 
 
 def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:

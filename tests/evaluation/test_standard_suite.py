@@ -18,6 +18,7 @@ from lensrim.evaluation.mass import true_shear
 from lensrim.evaluation.mocks import Mock
 from lensrim.evaluation.references import Reference, Solved
 from lensrim.evaluation.rows import append_row, read_rows, with_references, with_seconds
+from lensrim.evaluation.stages import complete, format_stages
 from lensrim.evaluation.standard import Design
 from lensrim.evaluation.standard_coverage import coverage_table, printed_coverage
 from lensrim.evaluation.standard_report import (
@@ -411,3 +412,13 @@ def test_the_figure_shows_what_there_is() -> None:
 def test_a_suite_that_was_run_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "run", lambda options: [{"seed": 0}])
     assert cli.main(["evaluate", "--suite", "standard", "--quick"]) == 0
+
+
+def test_quick_answers_are_left_out_where_others_have_a_macro_model() -> None:
+    row = row_of(3)
+    quick = {**row, "stages": dict.fromkeys(("rim", "answer"), row["stages"]["rim"])}
+    assert complete([row, quick]) == [row]
+    assert complete([quick]) == [quick]
+    refused = {**row, "stages": dict.fromkeys(("macro", "answer"), row["stages"]["macro"])}
+    assert "machine was on 1 mocks" in format_stages([row, quick, refused])
+    assert "machine was on 0 mocks" in format_stages([quick])

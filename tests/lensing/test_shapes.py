@@ -72,7 +72,7 @@ def test_an_image_that_would_broadcast(noise: GaussianNoise) -> None:
     model = SIMULATOR(SOURCE, KAPPA)
     assert log_likelihood(model, model[:1], noise).shape == (2,)  # one image, many models
     state = {"source": SOURCE, "kappa": KAPPA}
-    for image in (model[:, 0], model[0, 0], model[..., :1, :1]):
+    for image in (model[:, 0], model[0, 0], model[..., :1, :1], model.repeat(2, 1, 1, 1)):
         with pytest.raises(ValueError, match=r"image must have the shape of the model's images"):
             log_likelihood(model, image, noise)
         with pytest.raises(ValueError, match=r"image must have the shape of the model's images"):

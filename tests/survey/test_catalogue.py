@@ -177,6 +177,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     (place / "lens0002" / "lens0002_lensrim.fits").unlink()  # taken away
     left = place / "lens0000" / ".lensrim-abcd"
     left.mkdir()
+    os.utime(left, (time.time() - 1000,) * 2)
     summary = survey(tmp_path / "out", pattern, reconstruct=chain)
     assert [chain.begun(f"lens000{k}") for k in range(4)] == [2, 2, 2, 1]
     assert (summary.made, summary.there) == (3, 1)

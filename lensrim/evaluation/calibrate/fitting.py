@@ -146,8 +146,10 @@ def common_tails(kinds: Sequence[tuple[Deviations, Scale]]) -> tuple[tuple[float
     middle, found = float(np.median(every)), []
     for faint in (True, False):
         halves = [(own.where((own.snr <= middle) == faint), scale) for own, scale in kinds]
-        dof = _tails([(own, covering(own, scale)) for own, scale in halves if own.z.size])
-        found.append((float(np.median(every[(every <= middle) == faint])), dof))
+        halves = [(own, covering(own, scale)) for own, scale in halves if own.z.size]
+        if halves:
+            place = float(np.median(every[(every <= middle) == faint]))
+            found.append((place, _tails(halves)))
     return tuple(found)
 
 

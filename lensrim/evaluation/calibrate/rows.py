@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import __version__
 from ...errors import InputError
 from ...inference.calibration import Calibration
 from ...inference.macro import GAMMA
@@ -29,8 +30,8 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     """Compares errors of a reconstruction's posterior with those that were made.
 
     Returns:
-        ``snr``; ``sheet``: slope of the fit, ``bend`` of its mass sheet, and what this has of the
-        error of the slope;
+        ``version`` of the package; ``snr``; ``sheet``: slope of the fit, ``bend`` of its mass
+        sheet, and what this has of the error of the slope;
         ``numbers``: truth, estimate and standard deviation by name; within the arcs'
         reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
         ``source``: of as many pixels the error, its standard deviation for want of the mass, that
@@ -58,6 +59,7 @@ def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
     errors = errors / max(float(maps.source.max()), 1e-300)
     numbers, sheet = found.posterior.numbers, answer.sheet
     return {
+        "version": __version__,
         "snr": found.snr,
         "sheet": [float(result.state.p[0, GAMMA]), sheet.bend, sheet.response * sheet.std],
         "numbers": {
@@ -92,10 +94,10 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if row.get("source") and len(row["source"]) != 4:
+            if (found := row.get("version")) != __version__:
                 raise InputError(
-                    f"{path}: rows must hold four numbers of each pixel of the source, found "
-                    f"{len(row['source'])}, those of another version; take another --output"
+                    f"{path}: rows must be those of version {__version__}, found those of "
+                    f"{found or 'an older one'}; take another --output"
                 )
             rows[row["index"]] = row
     return [rows[index] for index in sorted(rows)]

@@ -79,13 +79,18 @@ class Noise(ABC):
 def check_pixels(model: Tensor, image: Tensor) -> None:
     """Checks that observed images have the pixels of the model's, which would broadcast to them.
 
+    There is one for each model, or one for all: the score of one model of many images would be
+    the sum of theirs.
+
     Raises:
         ValueError: If they have not.
     """
-    if image.ndim != model.ndim or image.shape[1:] != model.shape[1:]:
+    same = image.ndim == model.ndim and image.shape[1:] == model.shape[1:]
+    if not same or len(image) not in (1, len(model)):
         raise ValueError(
             f"image must have the shape of the model's images, {tuple(model.shape)}, got "
-            f"{tuple(image.shape)}; give it as (B, 1, H, W), on the simulator's image_grid"
+            f"{tuple(image.shape)}; give it as (B, 1, H, W), on the simulator's image_grid, and "
+            "repeat the state where one is meant for many images"
         )
 
 

@@ -218,7 +218,7 @@ def test_bars_are_met_missed_or_not_measured() -> None:
     assert found["slope regression, power laws, S/N > 50"] == "met"
     assert found["source error, rim over macro, halo structure"] == "met"
     assert found["kappa error, rim over macro, halo structure"] == "met"
-    assert found["seconds of the machine's stages, median"] == "met"
+    assert found["seconds of the machine alone, median"] == "met"
     assert found["coverage of 68 %: theta_E"] == "missed"
     assert found["coverage of 68 %: kappa"] == "not measured"
     assert found["parameters"] == "met"

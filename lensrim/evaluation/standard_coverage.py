@@ -84,7 +84,7 @@ def _covered(line: Mapping[str, str] | None) -> str:
         share = float(line[f"{level:.0%}"])
         ends = [line[f"{level:.0%} {end}"] for end in ("from", "to")]
         if line["group"] == "all":
-            far = abs(share - level) > room
+            far = abs(share - level) > room + 1e-9
         else:
             far = bool(ends[0]) and not float(ends[0]) <= level <= float(ends[1])
         parts.append(f"{100 * share:.1f}{'*' if far else ''}")

@@ -358,12 +358,11 @@ class Pace:
         self.next = end + PAUSE * (end - start)
 
 
-def write_survey(folder: Path, lenses: Sequence[Lens]) -> list[Row]:
-    """Writes table, failures and page of the lenses that are done, and returns their rows."""
+def write_survey(folder: Path, lenses: Sequence[Lens]) -> None:
+    """Writes table, failures and page of the lenses that are done."""
     rows = rows_of(folder, lenses)
     write_tables(folder, rows)
     write_page(folder, rows)
-    return rows
 
 
 def finish_survey(folder: Path, lenses: Sequence[Lens]) -> None:
@@ -375,14 +374,14 @@ def finish_survey(folder: Path, lenses: Sequence[Lens]) -> None:
     """
     for _ in range(AGAIN):
         before = _state_of_rows(folder, lenses)
-        written = write_survey(folder, lenses)
-        now = len(rows_of(folder, lenses))
-        if now < len(lenses) or (len(written) == now and before == _state_of_rows(folder, lenses)):
+        write_survey(folder, lenses)
+        after = _state_of_rows(folder, lenses)
+        if None in after or before == after:
             break
 
 
 def _state_of_rows(folder: Path, lenses: Sequence[Lens]) -> list[tuple[int, int] | None]:
-    """Returns by what it is seen that a row has been written."""
+    """Returns by what it is seen that a row has been written; ``None`` where there is none."""
     found: list[tuple[int, int] | None] = []
     for lens in lenses:
         try:

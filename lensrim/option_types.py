@@ -19,6 +19,9 @@ NAMES = {
 }
 """How types are called."""
 
+LONGEST = 80
+"""Letters of a value that are shown."""
+
 
 def check_types(options: Any) -> None:
     """Checks the types of a dataclass of options.
@@ -35,8 +38,14 @@ def check_types(options: Any) -> None:
         if not any(_is(value, kind) for kind in kinds):
             rule = " or ".join(_said(kind) for kind in kinds if kind is not NoneType)
             raise InputError(
-                f"--{name.replace('_', '-')}: must be {rule}, found {value!r}; change it"
+                f"--{name.replace('_', '-')}: must be {rule}, found {shown(value)}; change it"
             )
+
+
+def shown(value: Any) -> str:
+    """Returns what stands for a value in a message: a line, and not a long one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def check_options(options: Any, kind: type) -> None:
@@ -100,6 +109,7 @@ def _is(value: Any, kind: Any) -> bool:
     parts = get_args(kind)
     return (
         isinstance(value, tuple | list | np.ndarray)
+        and not (isinstance(value, np.ndarray) and value.ndim != 1)
         and len(value) == len(parts)
         and all(map(_is, value, parts))
     )

@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import approx_fprime
 
 from lensrim import __version__
 from lensrim.errors import InputError
@@ -18,6 +20,7 @@ from lensrim.evaluation.calibrate.rows import read_rows
 from lensrim.evaluation.calibrate.sheets import sheet_width
 from lensrim.inference.calibration import (
     KINDS,
+    PLACES,
     Calibration,
     Scale,
     packaged_calibration,
@@ -34,15 +37,26 @@ from lensrim.inference.mass_sheet import (
 )
 
 
+def even(factor: float, **rest: float) -> Scale:
+    """A scale that is the same at every signal over noise."""
+    return Scale((factor,) * len(PLACES), **rest)
+
+
 def rows_of(
-    n: int, *, scale: float, exponent: float, dof: float, floor: float = 0.0, seed: int = 0
+    n: int,
+    *,
+    scale: float | Callable[[float], float],
+    dof: float,
+    floor: float = 0.0,
+    seed: int = 0,
 ) -> list[dict]:
     """Lenses whose errors are Student's, as a calibration says; the source alone has a floor."""
     rng = np.random.default_rng(seed)
     rows = []
     for index in range(n):
         snr = float(10 ** rng.uniform(1.0, 2.3))
-        width = scale * (snr / 50) ** exponent / stats.t(dof).ppf(stats.norm.cdf(1.0))
+        own_scale = scale(snr) if callable(scale) else scale
+        width = own_scale / stats.t(dof).ppf(stats.norm.cdf(1.0))
         z = rng.standard_t(dof, size=4) * width
         numbers = {
             name: [10.0, 10.0 - value * 0.1, 0.1]
@@ -52,7 +66,7 @@ def rows_of(
         # of the source, the part for want of the mass is too small by as much, the other is right
         by_mass, own = rng.uniform(0.1, 1.0, size=(2, 8))
         bright = rng.exponential(size=8)
-        right = np.hypot(scale * (snr / 50) ** exponent * by_mass, own)
+        right = np.hypot(own_scale * by_mass, own)
         right = np.hypot(right, floor * bright)
         error = rng.standard_t(dof, size=8) * right / stats.t(dof).ppf(stats.norm.cdf(1.0))
         source = [each.tolist() for each in (error, by_mass, own, bright)]
@@ -62,22 +76,44 @@ def rows_of(
 
 
 def test_a_fit_finds_what_was_put_in():
-    found = fit(rows_of(600, scale=1.7, exponent=0.3, dof=4.0))
+    put_in = Scale((1.2, 1.2, 1.4, 2.4))
+    found = fit(rows_of(1200, scale=put_in.at, dof=4.0))
     assert [dof for _, dof in found.tails] == pytest.approx([4.0, 4.0], rel=0.5)
     assert set(found.scales) == {"theta_E", "shear", "slope", "kappa", "source"}
-    assert found.scales["source"].scale == pytest.approx(1.0, rel=0.1)
-    assert found.scales["source"].exponent == pytest.approx(0.0, abs=0.1)
+    assert found.scales["source"].factors == pytest.approx([1.0] * 4, rel=0.2)
     assert found.scales["source"].floor < 0.1
     for name in ("theta_E", "shear", "kappa"):
-        each = found.scales[name]
-        assert each.scale == pytest.approx(1.7, rel=0.2), name
-        assert each.exponent == pytest.approx(0.3, abs=0.15), name
-    assert 10 <= found.range[0] < found.range[1] <= 200
+        assert found.scales[name].factors == pytest.approx(put_in.factors, rel=0.2), name
+
+
+def test_what_only_the_brightest_have_is_not_spread_over_all():
+    """Each bin is covered by a fit to others, where a power of the signal over noise is not."""
+    put_in = Scale((1.0, 1.0, 1.0, 1.6))
+    halves = halved(rows_of(1200, scale=put_in.at, dof=30.0, seed=4))
+    for low, high in ((10, 20), (20, 50), (50, 100), (100, 200)):
+        shares = []
+        for half in halves:
+            own = half.deviations("kappa")
+            here = own.where((own.snr >= low) & (own.snr < high))
+            shares.append(here.covered(half.calibration.scales["kappa"], 1.0))
+        assert np.mean(shares) == pytest.approx(0.6827, abs=0.04), low
+
+
+def test_derivatives_of_the_likelihood_are_those_of_differences():
+    rows = rows_of(20, scale=1.0, dof=5.0, floor=0.5)
+    own = Deviations.of(rows, ["source"])
+
+    def loss(x: np.ndarray) -> float:
+        return own.loss(Scale(tuple(np.exp(x[:4])), math.exp(x[4])), 5.0)[0]
+
+    at = np.array([0.1, -0.2, 0.3, 0.0, -0.5])
+    _, found = own.loss(Scale(tuple(np.exp(at[:4])), math.exp(at[4])), 5.0)
+    np.testing.assert_allclose(found, approx_fprime(at, loss, 1e-6), rtol=1e-3, atol=1e-3)
 
 
 def test_bright_lenses_have_tails_of_their_own():
-    rows = [row for row in rows_of(800, scale=1.0, exponent=0.0, dof=30.0) if row["snr"] < 45]
-    heavy = rows_of(800, scale=1.0, exponent=0.0, dof=2.5, seed=1)
+    rows = [row for row in rows_of(800, scale=1.0, dof=30.0) if row["snr"] < 45]
+    heavy = rows_of(800, scale=1.0, dof=2.5, seed=1)
     rows += [row for row in heavy if row["snr"] >= 45]
     found = fit(rows)
     (faint, many), (bright, few) = found.tails
@@ -96,7 +132,7 @@ def test_bright_lenses_have_tails_of_their_own():
 
 def test_what_is_stated_covers_whatever_the_errors_are_like():
     # a core and rare outliers, and errors that end: neither is Student's of the common dof
-    rows = rows_of(400, scale=1.0, exponent=0.0, dof=30.0)
+    rows = rows_of(400, scale=1.0, dof=30.0)
     rng = np.random.default_rng(3)
     for row in rows:
         truth, _, std = row["numbers"]["theta_E"]
@@ -110,7 +146,7 @@ def test_what_is_stated_covers_whatever_the_errors_are_like():
 
 
 def test_lenses_are_judged_by_a_fit_to_others():
-    halves = halved(rows_of(200, scale=2.0, exponent=0.0, dof=5.0, seed=1))
+    halves = halved(rows_of(200, scale=2.0, dof=5.0, seed=1))
     lines = {line["name"]: line for line in judge(halves)}
     assert set(lines) == {"theta_E", "gamma1", "gamma2", "slope", "kappa", "source"}
     for line in lines.values():
@@ -127,15 +163,15 @@ def test_lenses_are_judged_by_a_fit_to_others():
 
 
 def test_a_floor_of_the_source_is_found():
-    found = fit(rows_of(800, scale=1.0, exponent=0.0, dof=5.0, floor=0.8, seed=2))
+    found = fit(rows_of(800, scale=1.0, dof=5.0, floor=0.8, seed=2))
     assert found.scales["source"].floor == pytest.approx(0.8, rel=0.15)
-    assert found.scales["source"].scale == pytest.approx(1.0, rel=0.15)
+    assert found.scales["source"].factors == pytest.approx([1.0] * 4, rel=0.2)
     assert all(each.floor == 0 for kind, each in found.scales.items() if kind != "source")
 
 
 def test_bright_pixels_are_covered_as_the_others_are():
     """By a fit to other lenses; without the floor they would be too seldom."""
-    for half in halved(rows_of(600, scale=1.0, exponent=0.0, dof=8.0, floor=0.8, seed=3)):
+    for half in halved(rows_of(600, scale=1.0, dof=8.0, floor=0.8, seed=3)):
         own, scale = half.deviations("source"), half.calibration.scales["source"]
         limit = half.calibration.half_width(0.6827, 50.0)
         bright = own.unit > np.quantile(own.unit, 0.8)
@@ -149,42 +185,39 @@ def test_bright_pixels_are_covered_as_the_others_are():
 
 @pytest.mark.parametrize("floor", [0.0, 0.0625])
 def test_a_file_comes_back(floor: float):
-    scales = {"slope": Scale(1.5, 0.25), "source": Scale(1.5, 0.25, floor)}
-    own = Calibration(scales, ((20.0, 8.5), (90.0, 3.25)), (10.0, 200.0), {"about": "mocks"})
+    scales = {"slope": Scale((1.5, 1.25, 1.0, 2.0)), "source": even(1.5, floor=floor)}
+    own = Calibration(scales, ((20.0, 8.5), (90.0, 3.25)), {"about": "mocks"})
     again = read_calibration(write_calibration(own))
     assert again == own
 
 
-UNREAD = "must be JSON with scales, tails and range"
+UNREAD = "must be JSON with places, scales, floors and tails"
+ONES = [1.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scales": {"slope": [0.0, 0.0]}}, r"scales must be positive .*, found 0.0 of slope"),
-        ({"scales": {"mass": [1.0, 0.0]}}, "scales must be .* found 1.0 of mass"),
-        ({"scales": {"source": [1.0, 0.0, -0.1]}}, r"floors must be 0 or more.*, found -0.1"),
-        ({"scales": {"slope": [1.0, 0.0, 0.1]}}, "floors must be .* found 0.1 of slope"),
-        (
-            {"scales": {"source": [1.0, 0.0, 0.1, 0.1]}},
-            UNREAD,
-        ),
-        ({"scales": {"slope": []}}, UNREAD),
-        ({"scales": {"slope": [1.0]}}, UNREAD),
-        ({"scales": {"slope": [1.0, math.nan]}}, "exponents must be finite, found nan of slope"),
+        ({"scales": {"slope": [0.0, 1.0, 1.0, 1.0]}}, r"factors must be 4 and positive, .* slope"),
+        ({"scales": {"slope": [1.0, 1.0, math.nan, 1.0]}}, "factors must be .* of slope"),
+        ({"scales": {"slope": [1.0]}}, "factors must be 4 and positive"),
+        ({"scales": {"slope": []}}, "factors must be 4 and positive"),
+        ({"scales": {"slope": 1.0}}, UNREAD),
+        ({"scales": {"mass": ONES}}, "scales must be of .* found one of mass"),
+        ({"scales": {"source": ONES}, "floors": {"source": -0.1}}, "floors must be 0 or more"),
+        ({"floors": {"slope": 0.1}}, "floors must be .* found 0.1 of slope"),
+        ({"floors": None}, UNREAD),
         ({"tails": [[20, -1]]}, r"tails must be positive pairs .*, found \(\(20.0, -1.0\),\)"),
         ({"tails": [[20, 8], [10, 3]]}, "tails must be .* rising"),
         ({"tails": [[20, math.nan]]}, "tails must be positive pairs"),
         ({"tails": 3.0}, UNREAD),
-        ({"range": [5, 2]}, "range must be positive and rise"),
-        ({"range": None}, UNREAD),
+        ({"places": [10, 20, 30, 40]}, r"places must be \(14.0, .*, found \(10.0, "),
+        ({"places": None}, UNREAD),
         ({"scales": 3}, UNREAD),
     ],
 )
 def test_a_damaged_file_is_told(change: dict, message: str):
-    whole = json.loads(
-        write_calibration(Calibration({"slope": Scale(1.5)}, ((50.0, 3.0),), (10.0, 200.0)))
-    )
+    whole = json.loads(write_calibration(Calibration({"slope": even(1.5)}, ((50.0, 3.0),))))
     with pytest.raises(InputError, match=message):
         read_calibration(json.dumps({**whole, **change}))
 
@@ -219,11 +252,13 @@ def test_intervals_of_student_and_gauss():
     assert heavy.half_width(0.95, 50.0) == pytest.approx(3.182 / 1.197, rel=2e-3)  # tables of t
 
 
-def test_beyond_its_range_the_nearest_counts():
-    own = Calibration({"slope": Scale(2.0, 0.5)}, (), (10.0, 200.0))
-    assert own.factor("slope", 50.0) == 2.0
-    assert own.factor("slope", 1.0) == own.factor("slope", 10.0) == pytest.approx(2 * 0.2**0.5)
-    assert own.factor("slope", 1e4) == own.factor("slope", 200.0)
+def test_between_places_factors_are_powers_and_beyond_them_the_nearest():
+    own = Calibration({"slope": Scale((1.0, 2.0, 2.0, 4.0))})
+    assert [own.factor("slope", snr) for snr in PLACES] == pytest.approx([1.0, 2.0, 2.0, 4.0])
+    assert own.factor("slope", math.sqrt(PLACES[0] * PLACES[1])) == pytest.approx(math.sqrt(2.0))
+    assert own.factor("slope", 50.0) == pytest.approx(2.0)
+    assert own.factor("slope", 0.0) == own.factor("slope", 10.0) == pytest.approx(1.0)
+    assert own.factor("slope", 1e4) == pytest.approx(4.0)
     assert own.factor("flux", 50.0) == 1.0
 
 

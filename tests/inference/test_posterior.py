@@ -133,7 +133,7 @@ def test_an_axis_is_told_within_half_a_circle(
 
 
 def test_samples_of_an_axis_are_within_a_quarter_of_a_circle(wide: Uncertainty):
-    unsure = replace(wide, calibration=Calibration({"shape": Scale(1e4)}))
+    unsure = replace(wide, calibration=Calibration({"shape": Scale((1e4,) * 4)}))
     change = draw(unsure, 200).numbers["phi"] - wide.posterior.numbers["phi"].value
     assert np.abs(change).max() <= math.pi / 2
     assert np.abs(change).mean() == pytest.approx(math.pi / 4, rel=0.2)
@@ -194,7 +194,11 @@ def test_a_mass_that_is_compared_nowhere_has_no_macro_model(macro: Directions):
 
 @pytest.mark.parametrize("dof", [3.0, math.inf])
 def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
-    scales = {"kappa": Scale(1.5), "flux": Scale(2.0, 0.1), "source": Scale(0.5, floor=0.1)}
+    scales = {
+        "kappa": Scale((1.5,) * 4),
+        "flux": Scale((2.2,) * 4),
+        "source": Scale((0.5,) * 4, 0.1),
+    }
     stated = replace(wide, calibration=Calibration(scales, ((50.0, dof),)))
     drawn = draw(stated, 600, seed=4)
     bright = wide.posterior.source > 0.2 * wide.posterior.source.max()
@@ -212,8 +216,8 @@ def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
 
 
 def test_the_error_of_a_bright_source_has_a_floor(wide: Uncertainty):
-    plain = replace(wide, calibration=Calibration({"source": Scale(1.2)}))
-    stated = replace(wide, calibration=Calibration({"source": Scale(1.2, floor=0.1)}))
+    plain = replace(wide, calibration=Calibration({"source": Scale((1.2,) * 4)}))
+    stated = replace(wide, calibration=Calibration({"source": Scale((1.2,) * 4, floor=0.1)}))
     added = np.sqrt(stated.source_std**2 - plain.source_std**2)
     np.testing.assert_allclose(added, 0.1 * np.abs(wide.posterior.source), atol=1e-9)
 

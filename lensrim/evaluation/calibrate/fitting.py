@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...inference.calibration import KINDS, ONE_SIGMA, PIVOT, Calibration, Scale
+from ...inference.calibration import KINDS, ONE_SIGMA, PLACES, Calibration, Scale
 from ...metrics import half_width
 from .rows import Row
 
@@ -18,8 +18,8 @@ DOFS = (1.5, 40.0)
 FIRST = math.log(0.05)
 """Logarithm of the floor that the search for it begins with."""
 
-STIFF = 0.5
-"""Prior standard deviation of an exponent of the signal over noise."""
+STIFF = 0.2
+"""Prior standard deviation of the logarithm of a factor over that at the place before."""
 
 
 @dataclass(frozen=True)
@@ -79,38 +79,55 @@ class Deviations:
 
     def factors(self, scale: Scale) -> NDArray[np.float64]:
         """What the standard deviations are multiplied by."""
-        own = scale.scale * (np.maximum(self.snr, 1.0) / PIVOT) ** scale.exponent
-        return np.hypot(own, scale.floor * self.unit)
+        return np.hypot(scale.at(self.snr), scale.floor * self.unit)
 
-    def loss(self, scale: Scale, dof: float) -> float:
-        """Minus the log-likelihood of Student's t, whose central 68.27 % are stated."""
+    def loss(self, scale: Scale, dof: float) -> tuple[float, NDArray[np.float64]]:
+        """Minus the log-likelihood of Student's t, whose central 68.27 % are stated.
+
+        Returns:
+            It, and its derivatives in the logarithms of the factors and of the floor.
+        """
         from scipy.special import gammaln, stdtrit
 
-        width = self.factors(scale) / float(stdtrit(dof, ONE_SIGMA))
+        own, rest = scale.at(self.snr), scale.floor * self.unit
+        width = np.hypot(own, rest) / float(stdtrit(dof, ONE_SIGMA))
         constant = float(gammaln((dof + 1) / 2) - gammaln(dof / 2)) - 0.5 * math.log(math.pi * dof)
-        tail = (dof + 1) / 2 * np.log1p((self.z / width) ** 2 / dof)
-        return float((self.weight * (np.log(width) + tail - constant)).sum())
+        far = (self.z / width) ** 2 / dof
+        each = np.log(width) + (dof + 1) / 2 * np.log1p(far) - constant
+        slope = self.weight * (1 - (dof + 1) * far / (1 + far))  # in the logarithm of the width
+        of_own = slope * own**2 / (own**2 + rest**2)
+        in_factors = [(of_own * self._near(place)).sum() for place in range(len(PLACES))]
+        gradient = np.array([*in_factors, (slope - of_own).sum()])
+        return float((self.weight * each).sum()), gradient
+
+    def _near(self, place: int) -> NDArray[np.float64]:
+        """How much of the logarithm of a factor counts at each signal over noise."""
+        logs = np.log(np.maximum(self.snr, 1.0))
+        return np.interp(logs, np.log(PLACES), np.eye(len(PLACES))[place])
 
 
 def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
-    """Fits a scale and its exponent, and a floor where there is a unit for it.
+    """Fits the factors of a scale, and a floor where there is a unit for it.
 
     Returns:
         The scale, and the loss at these degrees of freedom.
     """
     from scipy.optimize import minimize
 
-    floored = bool(deviations.unit.any())
+    n, floored = len(PLACES), bool(deviations.unit.any())
 
     def scale_of(x: NDArray[np.float64]) -> Scale:
-        return Scale(math.exp(x[0]), float(x[1]), math.exp(x[2]) if floored else 0.0)
+        return Scale(tuple(np.exp(x[:n]).tolist()), math.exp(x[n]) if floored else 0.0)
 
-    def loss(x: NDArray[np.float64]) -> float:
-        return deviations.loss(scale_of(x), dof) + 0.5 * (x[1] / STIFF) ** 2
+    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = deviations.loss(scale_of(x), dof)
+        steps = np.diff(x[:n]) / STIFF**2
+        gradient[:n] += np.diff(steps, prepend=0.0, append=0.0) * -1
+        return value + 0.5 * float(np.diff(x[:n]) @ steps), gradient[: len(x)]
 
-    start = [0.0, 0.0, FIRST][: 2 + floored]
-    limits = [(-3.0, 3.0), (-2.0, 2.0), (-12.0, 0.0)][: 2 + floored]
-    best = minimize(loss, start, bounds=limits)
+    start = [0.0] * n + [FIRST] * floored
+    limits = [(-3.0, 3.0)] * n + [(-12.0, 0.0)] * floored
+    best = minimize(loss, start, bounds=limits, jac=True)
     return scale_of(best.x), float(best.fun)
 
 
@@ -125,7 +142,7 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
     order = np.argsort(ratio)
     share = np.cumsum(deviations.weight[order]) / deviations.weight.sum()
     k = float(np.interp(2 * ONE_SIGMA - 1, share, ratio[order]))
-    return replace(scale, scale=k * scale.scale, floor=k * scale.floor)
+    return scale.times(k)
 
 
 def common_tails(kinds: Sequence[tuple[Deviations, Scale]]) -> tuple[tuple[float, float], ...]:
@@ -178,11 +195,17 @@ def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibrati
 
     # That of the convergence comes before that of the source, which is widened by it.
     kinds = {kind: [n for n, k in KINDS.items() if k == kind] for kind in KINDS.values()}
+    held = {k: Deviations.of(rows, names) for k, names in kinds.items() if k != "source"}
+
+    def deviations(kind: str, scales: Mapping[str, Scale]) -> Deviations:
+        if kind != "source":
+            return held[kind]
+        return Deviations.of(rows, kinds[kind], scales.get("kappa", Scale()))
 
     def scales_at(dof: float) -> tuple[dict[str, Scale], float]:
         scales, total = {}, 0.0
-        for kind, names in kinds.items():
-            own = Deviations.of(rows, names, scales.get("kappa", Scale()))
+        for kind in kinds:
+            own = deviations(kind, scales)
             if own.z.size:
                 scales[kind], loss = fit_scale(own, dof)
                 total += loss
@@ -194,10 +217,9 @@ def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibrati
         method="bounded",
         options={"xatol": 0.02},
     )
-    dof, snr = math.exp(best.x), [row["snr"] for row in rows]
-    scales, likeliest, covered = {}, scales_at(dof)[0], []
+    scales, likeliest, covered = {}, scales_at(math.exp(best.x))[0], []
     for kind, scale in likeliest.items():
-        own = Deviations.of(rows, kinds[kind], scales.get("kappa", Scale()))
+        own = deviations(kind, scales)
         scales[kind] = covering(own, scale)
         covered.append((own, scales[kind]))
-    return Calibration(scales, common_tails(covered), (min(snr), max(snr)), dict(card or {}))
+    return Calibration(scales, common_tails(covered), dict(card or {}))

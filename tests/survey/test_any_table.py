@@ -1,0 +1,123 @@
+"""Tables of lenses with anything in their cells: lines, each right or with its reason."""
+
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from astropy.table import Table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lensrim.errors import InputError
+from lensrim.survey.lenses import Lens, find_lenses
+from lensrim.survey.listing import _KINDS, PUBLISHED
+
+COLUMNS = ["path", "name", "center_x", "center_y", PUBLISHED, "colour", *_KINDS]
+WORDS = ["", "nan", "inf", "-1e400", "true", "2", "0.5", "sky", "rim", "../../x", "0x10", "1_0"]
+CELLS = st.one_of(
+    st.sampled_from(WORDS),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.integers(-(10**20), 10**20).map(str),
+    st.floats().map(repr),
+)
+NUMBERS = {
+    "i8": st.integers(-(2**63), 2**63 - 1),
+    "f8": st.floats(),
+    "f4": st.floats(width=32),
+    "bool": st.booleans(),
+    "U8": st.text(string.printable, max_size=8),
+    "2f8": st.tuples(st.floats(), st.floats()),
+}
+RELAXED = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def told(call: Callable[[], object]) -> str:
+    """What a call raises, and nothing where it does not."""
+    try:
+        call()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def check(path: Path) -> bool:
+    """Whether it is read: as many lenses as lines, those of impossible cells with a reason."""
+    found: list[Lens] = []
+    if problem := told(lambda: found.extend(find_lenses([str(path)]).lenses)):
+        assert "\n" not in problem
+        return False
+    assert len({lens.name.casefold() for lens in found}) == len(found) > 0
+    for lens in found:
+        assert lens.name.isprintable()
+        assert "/" not in lens.name
+        assert "\n" not in lens.problem + told(lens.fit.check)  # it fails with this reason
+        assert len(lens.key) == len(lens.identity)
+        assert isinstance(lens.files(), list)
+    return True
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """A table of text, its cells quoted or not."""
+    names = draw(st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=5))
+    quote = draw(st.booleans())
+
+    def cell(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"' if quote else text
+
+    count = draw(st.integers(0, 3))
+    rows = [[cell(draw(CELLS)) for _ in names] for _ in range(count)]
+    return "\n".join(",".join(row) for row in [list(map(cell, names)), *rows])
+
+
+@RELAXED
+@given(text=texts())
+def test_any_text(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "lenses.csv"
+    path.write_text(text, encoding="utf-8")
+    check(path)
+
+
+@RELAXED
+@given(content=st.binary(max_size=200))
+def test_any_bytes(tmp_path: Path, content: bytes) -> None:
+    for name in ("lenses.csv", "lenses.ecsv"):
+        (tmp_path / name).write_bytes(b"path,z_lens\n" + content)
+        check(tmp_path / name)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """A table of typed columns, one of them the paths."""
+    rows = draw(st.integers(1, 3))
+    table = Table()
+    table["path"] = [f"{i}.fits" for i in range(rows)]
+    for name in draw(st.lists(st.sampled_from(COLUMNS[1:]), max_size=4, unique=True)):
+        kind = draw(st.sampled_from(sorted(NUMBERS)))
+        cells = draw(st.lists(NUMBERS[kind], min_size=rows, max_size=rows))
+        table[name] = list(map(list, cells)) if kind == "2f8" else cells
+    return table
+
+
+@pytest.mark.parametrize("name", ["lenses.fits", "lenses.ecsv"])
+def test_any_columns(tmp_path: Path, name: str) -> None:
+    read = []
+
+    @RELAXED
+    @given(table=tables())
+    def each(table: Table) -> None:
+        path = tmp_path / name
+        try:
+            table.write(path, overwrite=True)
+        except (ValueError, TypeError, UnicodeEncodeError):  # FITS holds no such text
+            return
+        read.append(check(path))
+
+    each()
+    assert sum(read) > 20

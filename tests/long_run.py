@@ -32,10 +32,11 @@ from lensrim.evaluation.mock_files import write_mock
 from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import fit, search
 from lensrim.inference.options import ReconstructOptions
-from lensrim.survey.catalogue import Outcome, run_survey
+from lensrim.survey.catalogue import run_survey
 from lensrim.survey.columns import DONE
 from lensrim.survey.lenses import find_lenses
 from lensrim.survey.rows import Row, read_row
+from lensrim.survey.work import Outcome
 
 SIDE = 32
 DIFFERENT = 16

@@ -26,10 +26,11 @@ from lensrim.inference.reconstruct import SEARCHED
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.product import Product, write_product
-from lensrim.survey.catalogue import DoLens, Outcome, Summary, run_survey
-from lensrim.survey.catalogue import Result as AnyResult
+from lensrim.survey.catalogue import Summary, run_survey
 from lensrim.survey.lenses import Lens, find_lenses
 from lensrim.survey.rows import State
+from lensrim.survey.work import DoLens, Outcome
+from lensrim.survey.work import Result as AnyResult
 from lensrim.survey.workers import Alone, Workers
 
 SIDE = 16

@@ -14,12 +14,13 @@ from ..inference.machine import load_machine
 from ..inference.options import ReconstructOptions, check_cuda
 from ..io import ReadOptions
 from ..progress import progress
-from ..survey.catalogue import Outcome, run_survey
+from ..survey.catalogue import run_survey
 from ..survey.lenses import Lens, find_lenses
 from ..survey.listing import is_table
 from ..survey.quickly import Quickly, is_quick
 from ..survey.rows import rows_of
 from ..survey.sheet import write_sheet
+from ..survey.work import Outcome
 from ..survey.workers import Cluster, Crew, Workers
 from . import printable
 from .dataset import dask_client, part_of

@@ -29,9 +29,9 @@ from ..inference.options import is_out_of_memory
 from ..inference.quick import STAGE, Found, Seen, answers, finish, look, unfit, with_seconds
 from ..inference.reconstruct import Reconstruction
 from ..io.read import read_about
-from .catalogue import DoLens, Outcome
 from .lenses import Lens
 from .rows import State, states_of
+from .work import DoLens, Outcome
 from .workers import TRIES
 
 AHEAD = 2

@@ -44,12 +44,13 @@ from lensrim.io.read import read_observation
 from lensrim.io.window import Window
 from lensrim.plotting.survey import survey_sheet
 from lensrim.survey import catalogue
-from lensrim.survey.catalogue import DoLens, Reconstruct, run_survey
+from lensrim.survey.catalogue import run_survey
 from lensrim.survey.columns import COLUMNS, FLAGS
 from lensrim.survey.lenses import Lens, find_lenses, name_lenses
 from lensrim.survey.rows import Row, rows_of
 from lensrim.survey.sheet import write_sheet
 from lensrim.survey.tables import ecsv_of, table_of
+from lensrim.survey.work import DoLens, Reconstruct
 from lensrim.survey.workers import Workers
 
 
@@ -269,7 +270,7 @@ def test_an_old_row_does_not_vouch_for_a_new_product(
     pattern = write_observations(tmp_path / "obs", 1)
     survey(tmp_path / "out", pattern, reconstruct=light)
     with monkeypatch.context() as patch:  # killed when the product is there, and not yet its row
-        patch.setattr("lensrim.survey.catalogue._write_thumbnails", interrupted)
+        patch.setattr("lensrim.survey.work._write_thumbnails", interrupted)
         other = lenses(pattern, seed=3)
         with pytest.raises(KeyboardInterrupt, match="now"):
             run_survey(tmp_path / "out", other, reconstruct=light, overwrite=True)

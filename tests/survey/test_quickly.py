@@ -19,9 +19,10 @@ from lensrim.inference.machine import Machine, load_machine
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.quick import Found, Seen
 from lensrim.survey import quickly
-from lensrim.survey.catalogue import DoLens, Outcome, run_survey
+from lensrim.survey.catalogue import run_survey
 from lensrim.survey.lenses import Lens, find_lenses
 from lensrim.survey.quickly import Answerer, Looked, Quickly, looked, written
+from lensrim.survey.work import DoLens, Outcome
 
 OPTIONS = ReconstructOptions(stage="rim", search="quick", lens_light="none")
 

@@ -23,11 +23,12 @@ LONGEST = 80
 """Letters of a value that are shown."""
 
 
-def check_types(options: Any) -> None:
+def check_types(options: Any, *, words: bool = True) -> None:
     """Checks the types of a dataclass of options.
 
     Arguments:
         options: The options; their types are of :data:`NAMES`, literals, and ``None``.
+        words: Whether they are called by their words at a terminal, not by their names in Python.
 
     Raises:
         InputError: If one holds something else.
@@ -37,9 +38,8 @@ def check_types(options: Any) -> None:
         value, kinds = getattr(options, name), kinds_of(hints[name])
         if not any(_is(value, kind) for kind in kinds):
             rule = " or ".join(_said(kind) for kind in kinds if kind is not NoneType)
-            raise InputError(
-                f"--{name.replace('_', '-')}: must be {rule}, found {shown(value)}; change it"
-            )
+            called = f"--{name.replace('_', '-')}" if words else name
+            raise InputError(f"{called}: must be {rule}, found {shown(value)}; change it")
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..option_types import check_types
 from .table import from_table
 
 MAY_CHANGE = frozenset(
@@ -90,6 +91,7 @@ class TrainConfig:
     """Threads of torch; 0 to leave their number as it is. Another number may round otherwise."""
 
     def __post_init__(self):
+        check_types(self, words=False)
         inf = math.inf
         for name, values, low, high in (
             ("steps", [self.steps], 1, inf),

@@ -101,6 +101,21 @@ def test_types(values: dict[str, Any], message: str) -> None:
         TrainConfig.from_dict(values)
 
 
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "10"}, "^steps: must be a whole number, found '10'; change it"),
+        ({"steps": 10.5}, r"^steps: must be a whole number, found 10\.5"),
+        ({"clip": None}, "^clip: must be a number, found None"),
+        ({"betas": [0.9]}, r"^betas: must be two numbers, found \[0\.9\]"),
+    ],
+)
+def test_types_in_python(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(CONFIG, **change)
+
+
 def test_parts_and_seeds() -> None:
     assert replace(CONFIG, batch_size=24, parts=4).part_size == 6
     seeds = [replace(CONFIG, seed=s).seed_at(*n) for s in (0, 1) for n in ((0,), (1,), (1, 1))]

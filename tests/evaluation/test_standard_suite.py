@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from truthful import Method, perfect, small
 
-from lensrim import cli
+from lensrim import cli, metrics
 from lensrim.evaluation import stated, suite, suites
-from lensrim.evaluation.bars import BARS, Bar, parameter_bar
+from lensrim.evaluation.bars import BARS, Bar, map_ratio, parameter_bar
 from lensrim.evaluation.comparison import KAPPA_SCALES, SOURCE_SCALES, maps_of
 from lensrim.evaluation.crossed import crossed_groups
 from lensrim.evaluation.mass import true_shear
@@ -91,6 +91,22 @@ def test_stated_errors_are_compared_with_those_that_were_made() -> None:
     assert sure["coverage"][LEVELS.index(0.68)] < 0.4
     assert sure["width"] / sure["empirical"] == pytest.approx(1 / 3, rel=0.25)
     assert sure["crps"] > found["maps"]["kappa"]["crps"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_width_of_a_map_that_is_right_is_1_also_where_its_pixels_err_together(
+    shared: bool,
+) -> None:
+    """Lens by lens one that is shared would be 1.48 in the median."""
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(3000):
+        errors = np.full(40, rng.normal()) if shared else rng.normal(size=40)
+        made = metrics.empirical_width(errors)
+        rows.append({"stated": {"maps": {"kappa": {"width": 1.0, "empirical": made}}}})
+    assert map_ratio(rows, "kappa") == pytest.approx(1, abs=0.06)
+    lens_by_lens = [1 / row["stated"]["maps"]["kappa"]["empirical"] for row in rows]
+    assert np.median(lens_by_lens) == pytest.approx(1 / 0.6745 if shared else 1, rel=0.05)
+    assert np.isnan(map_ratio(rows, "source"))
 
 
 def test_a_source_that_is_elsewhere_has_no_coverage(monkeypatch: pytest.MonkeyPatch) -> None:

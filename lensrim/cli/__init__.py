@@ -5,6 +5,7 @@ error), 1 for a failure of the program itself (with its traceback), of the insta
 lenses of a survey, or if ``info`` finds that something is lacking, 130 when interrupted.
 """
 
+import os
 import sys
 import traceback
 from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
@@ -79,6 +80,9 @@ def main(args: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except InstallationError as error:
         return _refuse(str(error), status=1)
+    except BrokenPipeError:  # who read what is printed wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as of a process that SIGPIPE ends
     except OSError as error:
         if error.filename is None:
             return _refuse(str(error))

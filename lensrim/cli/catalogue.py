@@ -16,7 +16,6 @@ from ..io import ReadOptions
 from ..progress import progress
 from ..survey.catalogue import run_survey
 from ..survey.lenses import Lens, find_lenses
-from ..survey.listing import is_table
 from ..survey.quickly import Quickly, is_quick
 from ..survey.rows import rows_of
 from ..survey.sheet import write_sheet
@@ -115,6 +114,7 @@ def run(options: Catalogue) -> int:
     found = find_lenses(options.observations, options.read, options.fit, output=options.output)
     if all(lens.fit.stage == "macro" for lens in found.lenses):
         options.fit.check_model()
+    check_all(found.lenses)
     if not options.quiet:
         for note in found.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
@@ -176,11 +176,27 @@ def check(options: Catalogue) -> None:
     options.read.check()
     if options.fit.device == "cuda":
         check_cuda()
-    alone = len(options.observations) == 1
-    if not any(is_table(text, alone=alone) for text in options.observations):
-        options.fit.check()  # with a table, one of two options that need each other may be its
     if options.fit.stage != "macro":
         load_machine(options.fit.model)
+
+
+def check_all(lenses: Sequence[Lens]) -> None:
+    """Tells before the work that the options of every lens are impossible, by what is said first.
+
+    Of a table, one of two options that need each other may be its: so they are looked at here.
+    """
+    first: InputError | None = None
+    for lens in lenses:
+        if lens.problem:
+            continue
+        try:
+            lens.fit.check()
+        except InputError as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
 
 
 def quick_pass(options: Catalogue, lenses: Sequence[Lens]) -> Quickly | None:

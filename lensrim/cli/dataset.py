@@ -200,7 +200,8 @@ def dask_client(address: str) -> Any:
         from distributed import Client  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            "--dask: needs dask.distributed, which is not installed: pip install 'lensrim[dask]'"
+            "--dask: needs dask.distributed, which is not installed: pip install '.[dask]' in the "
+            "checkout of lensrim"
         ) from error
     try:
         return Client(address)

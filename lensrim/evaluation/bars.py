@@ -155,18 +155,19 @@ def map_coverage(rows: Sequence[Row], name: str) -> list[float]:
 
 
 def map_ratio(rows: Sequence[Row], name: str) -> float:
-    """Returns the stated width over that of the errors, of a map, as of numbers.
+    """Returns the stated width over that of the errors, of a map.
 
-    It is the median of the lenses' widths, over what holds the errors of 68 per cent of them. The
-    median of the ratio, lens by lens, is no measure of it: an error that all pixels of a lens
-    share, as that of a mass sheet, is one draw, and the ratio of the best stated one to it is
-    1 / 0.6745 = 1.48 in the median.
+    It is one over what 68 per cent of the lenses' own widths of errors, in units of the stated
+    ones, are within: 1 where they are right, whether the pixels of a lens err together or each by
+    itself. The median of the ratio, lens by lens, is not: an error that all pixels share, as that
+    of a mass sheet, is one draw, and the best stated one over it is 1 / 0.6745 = 1.48 in the
+    median.
     """
-    parts = _maps(rows, name)
+    parts = [part for part in _maps(rows, name) if part["width"]]
     if not parts:
         return nan
-    made = float(np.quantile([part["empirical"] for part in parts], 0.68))
-    return float(np.median([part["width"] for part in parts])) / made if made else nan
+    made = float(np.quantile([part["empirical"] / part["width"] for part in parts], 0.68))
+    return 1 / made if made else inf
 
 
 def map_crps(rows: Sequence[Row], name: str) -> float:

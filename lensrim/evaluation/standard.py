@@ -54,6 +54,9 @@ from .mocks import Map, Mock, fitting_mock
 
 Split = Literal["test", "validation"]
 
+DESIGNS = 24
+"""Combinations of setting, lens light, mass and galaxy, which come in turn."""
+
 KEYS: dict[str, int] = {"test": 20_261_127, "validation": 20_261_128}
 """Seeds of the sets: of their random numbers, and of their learnt galaxies."""
 

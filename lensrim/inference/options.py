@@ -19,6 +19,15 @@ from .refinement import RefineName
 MOST = 1000
 """Samples of a product, at most: of frames of 64 x 64 pixels they take 64 MiB."""
 
+FULL = (
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
+"""What a runtime error says where a GPU's memory does not suffice."""
+
 
 @dataclass(frozen=True)
 class ReconstructOptions:
@@ -189,11 +198,11 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or what it was raised from, says that a GPU's memory does not suffice.
 
     Torch's allocator has an error of its own; CUDA itself, which may not have enough to begin
-    with, says it in words.
+    with, and its libraries say it in words.
     """
     while error is not None:
         if isinstance(error, torch.cuda.OutOfMemoryError) or (
-            isinstance(error, RuntimeError) and "CUDA error: out of memory" in str(error)
+            isinstance(error, RuntimeError) and any(each in str(error) for each in FULL)
         ):
             return True
         error = error.__cause__

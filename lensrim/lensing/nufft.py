@@ -273,7 +273,8 @@ def _library(device: torch.device, eps: float) -> tuple[Any, dict[str, Any]]:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"the transform Nufft() needs {error.name} on a device of type {device.type}; "
-            "pip install 'lensrim[vis]' (on CUDA also cufinufft), or use Direct()"
+            "pip install '.[vis]' in the checkout of lensrim (on CUDA also cufinufft), or use "
+            "Direct()"
         ) from error
 
 

@@ -23,7 +23,7 @@ from ..inference.options import ReconstructOptions
 from ..io.fits import split_reference
 from ..io.layout import stem
 from ..io.options import ReadOptions
-from .listing import is_table, read_listing
+from .listing import FITS_NAME, is_table, read_listing
 
 FORBIDDEN = frozenset('/\\:*?"<>|')
 """What a file name cannot hold, here or elsewhere, beside what cannot be printed."""
@@ -94,8 +94,9 @@ class Found:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """Returns what may be read of a folder."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(file for file in folder.iterdir() if FITS_NAME.search(file.name))
     except OSError:  # it is told when it is read
         return []
 
@@ -157,9 +158,12 @@ def find_lenses(
         notes.append(
             f"{len(ours)} files left out that lensrim wrote beside others, such as {min(ours)}"
         )
+    once = dict.fromkeys(lenses)
+    if len(once) < len(lenses):
+        notes.append(f"{len(lenses) - len(once)} lenses that are listed twice are done once")
     if not lenses:
         raise InputError("a survey needs lenses, found none: give files, a pattern or a table")
-    return Found(tuple(name_lenses(dict.fromkeys(lenses))), tuple(notes))
+    return Found(tuple(name_lenses(once)), tuple(notes))
 
 
 def _matches(text: str) -> list[str]:

@@ -1,12 +1,13 @@
 """Tables that list the lenses of a survey: ECSV, CSV or FITS, a line a lens.
 
-The column ``path`` is needed; it is relative to the folder of the table. ``name`` is the stem of
-what is written, ``center_x`` and ``center_y`` are pixel indices counted from 0,
-``published_theta_e`` is an Einstein radius that others have found [arcsec], which is put beside
-ours, and any option of ``lensrim reconstruct`` can be a column of its name (``z_lens``,
-``z_source``, ``pixel_scale``, ``noise``). An empty, masked or NaN cell means that the option is
-not given. A line with an impossible cell is a lens that fails, and does not keep the others from
-being done.
+The column ``path`` is needed; it is relative to the folder of the table, and so are other files
+that lie there (``psf``, ``model``); what does not is sought beside the observation, or is an HDU
+of it, as for ``lensrim reconstruct``. ``name`` is the stem of what is written, ``center_x`` and
+``center_y`` are pixel indices counted from 0, ``published_theta_e`` is an Einstein radius that
+others have found [arcsec], which is put beside ours, and any option of ``lensrim reconstruct`` can
+be a column of its name (``z_lens``, ``z_source``, ``pixel_scale``, ``noise``). An empty, masked or
+NaN cell means that the option is not given. A line with an impossible cell is a lens that fails,
+and does not keep the others from being done.
 """
 
 import os
@@ -24,19 +25,21 @@ from astropy.table import Table
 
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
-from ..io.fits import Files, one_line, quiet
+from ..io.fits import Files, one_line, quiet, split_reference
 from ..io.options import ReadOptions
-from ..io.stream import open_stream
+from ..io.stream import is_file, open_stream
 from ..option_types import kinds_of
 from ..zoo import DEFAULT
 
 LARGEST = 2**25
-"""Bytes of a table of text, some hundred thousand lenses: a reader takes twelve times as many."""
+"""Bytes of a table, some hundred thousand lenses: a reader takes twelve times as many."""
 
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 PUBLISHED = "published_theta_e"
 """Column of Einstein radii that others have found."""
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+FILES = {"data", "noise", "exposure", "psf", "mask", "dq", "model"}
+"""Columns that may name files."""
 FITS_NAME = re.compile(r"\.(fits?|fts)(\.gz)?$", re.IGNORECASE)
 
 
@@ -92,6 +95,7 @@ def read_listing(
     try:
         if format_ is None:
             with _first_table(path) as hdu:
+                _check_size(path, hdu.size)
                 table = Table.read(hdu)
         else:
             with quiet():
@@ -128,13 +132,18 @@ def _text_of(path: Path) -> list[str]:
     """
     handle, size = open_stream(path)
     with handle:
-        if size > LARGEST:
-            raise InputError(
-                f"{path}: a table of lenses must have {LARGEST >> 20} MB or less, found "
-                f"{size / 2**20:.0f}; divide it"
-            )
+        _check_size(path, size)
         # splitlines would also part what a cell may hold
         return re.split("\r\n|\r|\n", handle.read().decode("utf-8-sig"))
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Raises where a table has more bytes than :data:`LARGEST`."""
+    if size > LARGEST:
+        raise InputError(
+            f"{path}: a table of lenses must have {LARGEST >> 20} MB or less, found "
+            f"{size / 2**20:.0f}; divide it"
+        )
 
 
 @contextmanager
@@ -188,6 +197,8 @@ def _line(
             found["center"] = given
     except (TypeError, ValueError):
         problems.append(f"center: must be two numbers, found {center}; correct the table")
+    for key in found.keys() & FILES:
+        found[key] = _beside(folder, found[key])
     published = None if told is None else _positive(told)
     if told is not None and published is None:
         problems.append(
@@ -206,6 +217,12 @@ def _line(
         "; ".join(problems),
         published,
     )
+
+
+def _beside(folder: Path, reference: str) -> str:
+    """Returns where a file is that lies in a folder; what does not is left as it is."""
+    place = split_reference(reference)[0]
+    return os.fspath(folder / reference) if is_file(folder / place) else reference
 
 
 def _positive(value: Any) -> float | None:

@@ -13,12 +13,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from .._weights import clear_leftovers, replacing
 from ..io.cards import plain
-from .columns import DONE, FAILED
+from .columns import COLUMNS, DONE, FAILED, Column
 from .lenses import Lens
 
 SCHEMA = 1
@@ -98,9 +99,22 @@ def read_row(folder: Path, lens: Lens) -> Row | None:
         inputs = tuple((str(p), int(s), int(t), str(d)) for p, s, t, d in content["inputs"])
         files = tuple(str(file) for file in content["files"])
         values = dict(content["values"])
+        if not all(_is_right(values.get(column.name), column) for column in COLUMNS):
+            return None
         return Row(values, str(content["key"]), inputs, files, str(content["detail"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_right(value: Any, column: Column) -> bool:
+    """Whether a column can hold a value; one that is not known it holds as ``None``."""
+    kinds = {"text": str, "integer": int, "real": int | float}
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None:
+        return True
+    if column.kind == "text":
+        return isinstance(value, str)
+    return is_number and isfinite(value) and isinstance(value, kinds[column.kind])
 
 
 def rows_of(folder: Path, lenses: Iterable[Lens]) -> list[Row]:
@@ -130,8 +144,8 @@ def is_same(lens: Lens, row: Row) -> bool:
 
 
 def is_whole(folder: Path, row: Row) -> bool:
-    """Whether all files of the product are there."""
-    return all((folder / file).is_file() for file in row.files)
+    """Whether all files of the product are there; none of them is empty."""
+    return all(_stat(folder / file)[0] > 0 for file in row.files)
 
 
 def states_of(files: Iterable[Path]) -> tuple[State, ...]:

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, runtime_checkable
 
 from .._processes import end_with_parent
+from ..errors import InputError
 
 TRIES = 3
 """How often a job is begun whose process dies of it."""
@@ -198,8 +199,12 @@ class Cluster:
         self.client = client
 
     def run(self, work: Work, jobs: Sequence[Any]) -> Iterator[Done]:
-        """Does the jobs in any order."""
-        from distributed import KilledWorker, as_completed  # pyright: ignore
+        """Does the jobs in any order.
+
+        Raises:
+            InputError: If the scheduler is lost.
+        """
+        from distributed import CancelledError, KilledWorker, as_completed  # pyright: ignore
 
         there = _There(work, os.getcwd())
         futures = {self.client.submit(there, job, pure=False): job for job in jobs}
@@ -208,13 +213,19 @@ class Cluster:
                 job, error = futures.pop(future), future.exception()
                 if isinstance(error, KilledWorker):
                     yield Done(job, lost="its worker died, and so did the others that tried")
+                elif self.client.status != "running" or isinstance(error, CancelledError):
+                    raise InputError(
+                        "--dask: the scheduler is lost; start it, and this command again: what "
+                        "is done stays"
+                    )
                 elif error is not None:
                     raise error
                 else:
                     yield Done(job, future.result())
                 future.release()
         finally:
-            self.client.cancel(list(futures))
+            if self.client.status == "running":
+                self.client.cancel(list(futures))
 
 
 @dataclass(frozen=True)

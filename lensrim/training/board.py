@@ -30,7 +30,7 @@ def board(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     except ImportError as error:
         raise InputError(
             "tensorboard: must be installed to write for it, found none; run pip install "
-            "'lensrim[board]', or do without"
+            "'.[board]' in the checkout of lensrim, or do without"
         ) from error
     writers: list[SummaryWriter] = []
 

@@ -135,7 +135,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch, capsys) -> None:
     write_observations(tmp_path / "obs", 1)
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert catalogue("obs/*.fits", "--dask", "tcp://nowhere:1") == 2
-    assert "pip install 'lensrim[dask]'" in capsys.readouterr().err
+    assert "pip install '.[dask]' in the checkout" in capsys.readouterr().err
 
 
 def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,3 +173,15 @@ def test_real_lenses_give_what_reconstruct_gives(tmp_path: Path, root: Path, mon
     with one, other:
         difference = fits.FITSDiff(one, other, ignore_keywords=["DATE", "SECONDS"])
         assert difference.identical, difference.report()
+
+
+def test_options_that_fail_every_line_of_a_table_are_told_before(here: Path, capsys) -> None:
+    lines = "path,z_lens\nobs/lens0000.fits,0.2\nobs/lens0001.fits,{}\n"
+    (here / "lenses.csv").write_text(lines.format(0.3))
+    for words in (["--seed", "-1"], ["--z-source", "0.1"]):
+        assert catalogue("lenses.csv", *words) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not (here / "survey").exists()
+    (here / "lenses.csv").write_text(lines.format(0.05))
+    assert catalogue("lenses.csv", "--z-source", "0.1") == 1  # the one that can be is done
+    assert (here / "survey" / "products" / "lens0001" / "lens0001_lensrim.fits").exists()

@@ -183,10 +183,10 @@ def test_missing_extras_are_named(tmp_path: Path, monkeypatch, capsys) -> None:
     words = ("--output", str(tmp_path / "new"))
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert dataset(*words, "--dask", "tcp://nowhere:1") == 2
-    assert "pip install 'lensrim[dask]'" in capsys.readouterr().err
+    assert "pip install '.[dask]' in the checkout" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert dataset(*words) == 2
-    assert "pip install 'lensrim[data]'" in capsys.readouterr().err
+    assert "pip install '.[data]' in the checkout" in capsys.readouterr().err
 
 
 def test_the_help_shows_examples_that_parse(capsys: pytest.CaptureFixture[str]) -> None:

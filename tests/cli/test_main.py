@@ -1,6 +1,7 @@
 """The command itself: what it prints, where, and with which exit status."""
 
 import errno
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -89,3 +90,14 @@ def test_as_a_process() -> None:
         [sys.executable, "-m", "lensrim.cli", "--version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, f"lensrim {lensrim.__version__}\n")
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    """As in ``lensrim cite | head -1``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    python = [sys.executable, "-m", "lensrim.cli", "cite"]
+    done = subprocess.run(python, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 141

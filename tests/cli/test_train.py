@@ -158,7 +158,7 @@ def test_tensorboard_is_named_where_it_is_missing(
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     recipe, run = trained
     assert main(["train", str(recipe), "--output", str(run), "--tensorboard"]) == 2
-    assert "pip install 'lensrim[board]'" in capsys.readouterr().err
+    assert "pip install '.[board]' in the checkout" in capsys.readouterr().err
 
 
 @pytest.mark.slow

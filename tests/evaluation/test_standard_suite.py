@@ -100,11 +100,13 @@ def test_the_width_of_a_map_that_is_right_is_1_also_where_its_pixels_err_togethe
     """Lens by lens one that is shared would be 1.48 in the median."""
     rng, rows = np.random.default_rng(0), []
     for _ in range(3000):
+        width = np.exp(0.5 * rng.normal())
         errors = np.full(40, rng.normal()) if shared else rng.normal(size=40)
-        made = metrics.empirical_width(errors)
-        rows.append({"stated": {"maps": {"kappa": {"width": 1.0, "empirical": made}}}})
+        made = metrics.empirical_width(width * errors)
+        rows.append({"stated": {"maps": {"kappa": {"width": width, "empirical": made}}}})
     assert map_ratio(rows, "kappa") == pytest.approx(1, abs=0.06)
-    lens_by_lens = [1 / row["stated"]["maps"]["kappa"]["empirical"] for row in rows]
+    parts = [row["stated"]["maps"]["kappa"] for row in rows]
+    lens_by_lens = [part["width"] / part["empirical"] for part in parts]
     assert np.median(lens_by_lens) == pytest.approx(1 / 0.6745 if shared else 1, rel=0.05)
     assert np.isnan(map_ratio(rows, "source"))
 

@@ -19,6 +19,7 @@ from lensrim.inference import options as choices
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
+from lensrim.inference.options import is_out_of_memory
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, search
 from lensrim.inference.together import prior_of, together
@@ -137,3 +138,22 @@ def test_a_gpu_finds_the_same_lens(root: Path):
     assert torch.cuda.max_memory_allocated() > 0
     np.testing.assert_allclose(there.value("MACROTE"), here.value("MACROTE"), rtol=2e-3)
     np.testing.assert_allclose(there.value("CHI2NU"), here.value("CHI2NU"), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("said", "full"),
+    [
+        ("CUDA error: out of memory", True),
+        ("CUDA driver error: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuFFT error: CUFFT_ALLOC_FAILED", True),
+        ("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED", True),
+        ("CUDA error: invalid argument", False),
+    ],
+)
+def test_what_says_that_a_gpu_is_full(said: str, full: bool):
+    cause = RuntimeError(said)
+    assert is_out_of_memory(cause) == full
+    error = InputError("--device cuda: no")
+    error.__cause__ = cause
+    assert is_out_of_memory(error) == full

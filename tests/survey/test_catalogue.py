@@ -1,6 +1,7 @@
 """The run of a survey: nothing twice, nothing lost, nothing stopped by one bad file."""
 
 import json
+import math
 import os
 import platform
 import random
@@ -644,3 +645,28 @@ def _memory_of_a_run(folder: Path, count: int, chain: Reconstruct) -> list[tuple
 
     survey(folder / "out", pattern, reconstruct=chain, report=look)
     return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"theta_e": "wide"}, {"theta_e": math.nan}, {"flags": 0.5}, {"n_x": True}, {"reason": 3}],
+)
+def test_a_row_that_was_tampered_with_is_made_anew(change: dict, tmp_path: Path) -> None:
+    pattern = write_observations(tmp_path / "obs", 2)
+    survey(tmp_path / "out", pattern, reconstruct=light)
+    table = tmp_path / "out" / "catalogue.ecsv"
+    before = but_for_seconds(table)
+    row = tmp_path / "out" / "products" / "lens0000" / "row.json"
+    content = json.loads(row.read_text())
+    content["values"] |= change
+    row.write_text(json.dumps(content))
+    assert survey(tmp_path / "out", pattern, reconstruct=light).made == 1
+    assert but_for_seconds(table) == before
+
+
+def test_an_empty_file_is_no_product(tmp_path: Path) -> None:
+    """As the power may leave it, that fails."""
+    pattern = write_observations(tmp_path / "obs", 2)
+    survey(tmp_path / "out", pattern, reconstruct=light)
+    os.truncate(tmp_path / "out" / "products" / "lens0001" / "lens0001_lensrim.fits", 0)
+    assert survey(tmp_path / "out", pattern, reconstruct=light).made == 1

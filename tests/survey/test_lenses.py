@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from surveys import lenses, write_observation, write_observations
 
 from lensrim.errors import InputError
 from lensrim.inference.options import ReconstructOptions
+from lensrim.io import read_observation
 from lensrim.io.options import ReadOptions
 from lensrim.survey.lenses import LONGEST, Lens, find_lenses, name_lenses, safe_name
+from lensrim.survey.listing import LARGEST
 from lensrim.zoo import DEFAULT
 
 NASTY = (
@@ -295,3 +298,51 @@ def test_a_cell_may_be_of_two_kinds(tmp_path: Path) -> None:
     assert [lens.read.rescale_noise for lens in found] == ["sky", 0.8, 1.0, 1.0]
     problem = "rescale_noise: must be a number, or must be one of sky, found 'much'"
     assert problem in found[3].problem
+
+
+def test_files_of_a_table_are_sought_in_its_folder(tmp_path: Path, monkeypatch) -> None:
+    """The observations lie in another one, and the command runs in a third."""
+    folder = tmp_path / "tables"
+    write_observation(folder / "obs" / "a.fits", 0)
+    write_observation(folder / "psfs" / "p.fits", 1)
+    lines = ["path,psf,noise,stage,model", "obs/a.fits,psfs/p.fits[PSF],ERR,rim,third.safetensors"]
+    (folder / "third.safetensors").touch()
+    (folder / "lenses.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    (lens,) = find_lenses(["tables/lenses.csv"]).lenses
+    assert lens.read.psf == "tables/psfs/p.fits[PSF]"
+    assert lens.read.noise == "ERR"
+    assert lens.fit.model == "tables/third.safetensors"
+    assert Path("tables/psfs/p.fits") in lens.files()
+    assert read_observation(lens.path, lens.read).psf.shape == (3, 3)
+
+
+def test_a_table_in_fits_has_a_limit_too(tmp_path: Path) -> None:
+    """Zeros by the gigabyte are some bytes on the disk."""
+    wide = LARGEST // 1000 + 1
+    header = fits.BinTableHDU.from_columns(
+        [fits.Column("path", f"{wide}A", array=np.zeros(1, dtype=f"S{wide}"))]
+    ).header
+    header["NAXIS2"] = 1000
+    path = tmp_path / "lenses.fits"
+    fits.PrimaryHDU().writeto(path)
+    with open(path, "ab") as file:
+        file.write(header.tostring().encode())
+        file.truncate(file.tell() + -(-wide * 1000 // 2880) * 2880)
+    with pytest.raises(InputError, match="must have 32 MB or less, found 32; divide it"):
+        find_lenses([str(path)])
+
+
+def test_lines_that_are_there_twice_are_told(tmp_path: Path) -> None:
+    (tmp_path / "lenses.csv").write_text("path\na.fits\nb.fits\na.fits\n")
+    found = find_lenses([str(tmp_path / "lenses.csv")])
+    assert [lens.name for lens in found.lenses] == ["a", "b"]
+    assert found.notes == ("1 lenses that are listed twice are done once",)
+
+
+def test_what_is_no_fits_file_of_a_folder_is_not_read(tmp_path: Path) -> None:
+    for name in ("data", "psf"):
+        write_observation(tmp_path / "J1" / f"{name}.fits", 0)
+    (tmp_path / "J1" / "notes.txt").write_text("seen")
+    (lens,) = lenses(str(tmp_path / "J1"))
+    assert [file.name for file in lens.files()] == ["data.fits", "psf.fits"]

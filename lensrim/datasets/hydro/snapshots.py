@@ -196,7 +196,7 @@ def _open(path: Path) -> Any:
         import h5py
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"reading {path.name} needs h5py; pip install 'lensrim[data]'"
+            f"reading {path.name} needs h5py; pip install '.[data]' in the checkout of lensrim"
         ) from error
     try:
         file = h5py.File(path, "r")

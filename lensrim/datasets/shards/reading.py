@@ -47,7 +47,8 @@ def hdf5() -> Any:
         import h5py
     except ImportError as error:
         raise InputError(
-            "data sets in HDF5 need h5py, which is not installed: pip install 'lensrim[data]'"
+            "data sets in HDF5 need h5py, which is not installed: pip install '.[data]' in the "
+            "checkout of lensrim"
         ) from error
     return h5py
 

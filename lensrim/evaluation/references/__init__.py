@@ -46,7 +46,7 @@ def check_references(names: Iterable[str]) -> None:
         if name in PACKAGES and find_spec(PACKAGES[name]) is None:
             raise InputError(
                 f"--reference {name}: needs the package {PACKAGES[name]}, which is not installed; "
-                "install the extra: pip install 'lensrim[oracle]'"
+                "install the extra: pip install '.[oracle]' in the checkout of lensrim"
             )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..inference.refinement import REFINED
+
 CHAIN = "lensrim"
 """What results call the chain, beside the outside methods."""
 
@@ -74,6 +76,8 @@ SPENT = {
     "rim": ("machine", "rim"),
     "rim_inversion": ("rim_inversion",),
     "final": ("final",),
+    "descent": ("descent",),
+    "weights": ("weights",),
 }
 """What takes time before each stage has its answer, beside what the stage before it needs."""
 
@@ -89,7 +93,7 @@ def with_seconds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         until, begun = {"answer": row["seconds"]}, 0.0
         for stage, names in SPENT.items():
             begun += sum(spent.get(name, 0.0) for name in names)
-            if stage == "macro" or "rim" in spent:
+            if stage == "macro" or (stage in spent and (stage in REFINED or "rim" in spent)):
                 until[stage] = begun
         stages |= {n: {**stages[n], "seconds": t} for n, t in until.items() if n in stages}
         timed.append({**row, "stages": stages} if "stages" in row else row)

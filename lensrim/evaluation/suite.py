@@ -20,7 +20,9 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InputError
+from ..inference.guess.starts import packaged_guesser
 from ..inference.machine import load_machine
+from ..inference.macro import NAMES
 from ..io.observation import Observation
 from ..io.product import Product
 from ..progress import progress
@@ -172,11 +174,13 @@ def _prepare(options: EvaluateOptions) -> Path:
     settings = {"suite": options.suite, "galaxies": options.galaxies, "psfs": options.psfs}
     settings |= {"recipe": options.recipe, "stage": options.stage, "split": options.split}
     # A model that cannot be loaded is told before the work, and one that is trained on is another.
-    settings |= {"model": "none", "parameters": 7}
+    settings |= {"model": "none", "parameters": len(NAMES)}
     if options.stage != "macro":
         machine = load_machine(options.model)
         settings["model"] = machine.sha256
         settings["parameters"] = sum(p.numel() for p in machine.rim.parameters())
+    if options.search != "full":
+        settings["parameters"] += sum(p.numel() for p in packaged_guesser().parameters())
     settings |= {"version": __version__, "side": SIDE}
     settings |= {"refine": options.refine, "search": options.search}
     path = folder / "settings.json"

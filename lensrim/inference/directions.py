@@ -21,7 +21,7 @@ SHEAR = ("gamma1", "gamma2")
 
 LIKE = (0.4, 2.0)
 """Radii between which a power law is compared with a mass [Einstein radius], as
-:mod:`lensrim.datasets.macro_fits` compares those of haloes."""
+:mod:`lensrim.datasets.haloes.macro_fits` compares those of haloes."""
 
 
 @dataclass(frozen=True)

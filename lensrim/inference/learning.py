@@ -102,7 +102,8 @@ def learn(
         tick: Called after each of ``PARTS``.
 
     Returns:
-        The answers; the macro-model's is the answer where the machine is not valid, or fits worse.
+        The answers; the macro-model's is the answer where the machine is not valid, or where the
+        arcs' χ² is larger by ``WORSE``.
 
     Raises:
         InputError: If ``strict`` and the machine cannot be used.

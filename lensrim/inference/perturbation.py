@@ -12,13 +12,13 @@ between the first and the last node; the first fades out inward, the last stays 
 deflection follows from the maps by the padded FFT (:mod:`lensrim.lensing.convergence`).
 
 Coefficients of different :math:`m`, and cosines and sines, are independent Gaussians with mean
-zero; those of one :math:`m` have a covariance :math:`C_m` among the nodes. It was measured on the
-errors of answers to mock observations (:mod:`lensrim.evaluation.perturbations`), as far as no
-change of the macro-model explains them. Of what an image does not tell, it is this prior and the
-macro-model's that hold it; the mass sheet has one of its own (:mod:`~.mass_sheet`), though on the
-arcs alone the rings can do a little of the same. The coefficients are used in units of their
-prior: :math:`a_m = L_m \xi_m` with :math:`C_m = L_m L_m^T` and :math:`\xi \sim
-\mathcal{N}(0, 1)`.
+zero; those of one :math:`m` have a covariance :math:`C_m` among the nodes. It was measured on what
+the true masses of mock observations have besides the macro-models that are most like them
+(:mod:`lensrim.evaluation.perturbations`): what no answer of a macro-model can have. Of what an
+image does not tell, it is this prior and the macro-model's that hold it; the mass sheet has one of
+its own (:mod:`~.mass_sheet`), though on the arcs alone the rings can do a little of the same. The
+coefficients are used in units of their prior: :math:`a_m = L_m \xi_m` with
+:math:`C_m = L_m L_m^T` and :math:`\xi \sim \mathcal{N}(0, 1)`.
 
 Not guaranteed: that :math:`\kappa` stays positive; at the sizes of the prior it does.
 """

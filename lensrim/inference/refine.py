@@ -3,8 +3,8 @@ r"""Refinement by descent: macro-model and perturbations of the mass, up the evi
 The parameters are those of the macro-model, :math:`p`, and the coefficients :math:`\xi` of
 :mod:`~lensrim.inference.perturbation`, with prior :math:`\mathcal{N}(0, \tau^2)`. They climb the
 image's exact evidence, the source integrated out, by the Levenberg-Marquardt ascent of
-:mod:`~lensrim.inference.ascent`. So the descent does not stop at a number of steps or at a χ² that
-was guessed: what a change of the mass would fit of the noise, its prior and the determinant of the
+:mod:`~lensrim.inference.ascent`, in ``STEPS`` steps. The descent does not stop at a χ² that was
+guessed: what a change of the mass would fit of the noise, its prior and the determinant of the
 source's normal equations take back.
 
 How far lenses are from a macro-model differs by more than the prior's Gaussian allows: its scale

@@ -1,7 +1,8 @@
 """What is done to the last stage's answer, and when it is not kept.
 
-- ``descent``: the mass is refined on the image's evidence, under a prior that was fitted to the
-  errors of answers (:mod:`~lensrim.inference.refine`), and the source solved for once more;
+- ``descent``: the mass is refined on the image's evidence, under a prior that was fitted to what
+  true masses have besides a macro-model (:mod:`~lensrim.inference.refine`), and the source solved
+  for once more;
 - ``weights``: the weights of the machine are adapted to the image, held by an elastic penalty
   (:mod:`~lensrim.inference.weights`), and the source solved for once more.
 
@@ -81,7 +82,8 @@ def tried(
 
 
 def kept(outcome: Outcome, scene: Scene, name: str, found: Answer) -> Outcome:
-    """Makes an answer the last one, unless it fits worse: then it stays beside, with a note."""
+    """Makes an answer the last one, unless it fits clearly worse, or is less likely: then it stays
+    beside, with a note."""
     last = outcome.last
     answers = {**outcome.answers, name: found}
     before, after = arc_chi2(scene, last), arc_chi2(scene, found)

@@ -31,6 +31,7 @@ from lensrim.evaluation.standard_report import (
 )
 from lensrim.evaluation.stated import LEVELS, reached, stated_errors
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, evaluate_reference, run
+from lensrim.inference.guess.starts import packaged_guesser
 from lensrim.io.observation import Observation
 from lensrim.io.product import Product
 
@@ -322,6 +323,10 @@ def test_stages_are_judged_where_they_were_run_and_the_answer_everywhere() -> No
     (known,) = with_seconds([{**row, "stages": stages, "stage_seconds": spent}])
     times = {name: stage["seconds"] for name, stage in known["stages"].items()}
     assert times == {"macro": 2.5, "rim": 2.75, "rim_inversion": 3.25, "final": 3.5}
+    refined = {**row, "stages": {"macro": stages["macro"], "descent": stages["macro"]}}
+    (known,) = with_seconds([{**refined, "stage_seconds": {"macro": 2.5, "descent": 0.5}}])
+    times = {name: stage["seconds"] for name, stage in known["stages"].items()}
+    assert times == {"macro": 2.5, "descent": 3.0}
     outside = {**row_of(3)["stages"]["answer"], "excess": None}
     (line,) = [
         x
@@ -397,7 +402,8 @@ def test_a_run_writes_tables_and_a_figure(
     with (tmp_path / "bars.csv").open() as file:
         bars = {line["measured"]: line for line in csv.DictReader(file)}
     assert bars["failures: theta_E wrong by > 10 %"]["verdict"] == "met"
-    assert bars["parameters"]["value"] == "7"
+    network = sum(p.numel() for p in packaged_guesser().parameters())
+    assert bars["parameters"]["value"] == f"{8 + network:,}"
     assert "not measured" in capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ be interrupted, resumed, or divided (``--shard``). Of all lines a calibration is
 not fitted to: each half of them is judged by a fit to the other. The calibration of the package is
 made by::
 
-    python -m lensrim.evaluation.calibrate --n 420 --output calibration
+    python -m lensrim.evaluation.calibrate --n 720 --output calibration
 
 which writes ``calibration/calibration.json``; it takes the place of that in
 ``lensrim/inference``.

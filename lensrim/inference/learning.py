@@ -29,7 +29,7 @@ from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
-from .view import Known
+from .view import Known, MassMaps
 
 StageName = Literal["macro", "rim", "final"]
 
@@ -54,6 +54,7 @@ class Outcome:
         origin: The stage that was refined, where the answer is that of a refinement.
         refined: The refined mass, where it was made.
         seconds: Time of each stage of a machine [s], beside that of those before it.
+        known: The machine's source, where its answer is kept.
     """
 
     answers: dict[str, Answer]
@@ -62,6 +63,7 @@ class Outcome:
     origin: str | None = None
     refined: Refined | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    known: Known | None = None
 
     @property
     def last(self) -> Answer:
@@ -137,15 +139,7 @@ def learn(
     found["rim"] = with_source(scene, deflector, solved[0], known)
     found["rim_inversion"] = inverted
     if until == "final":
-        final = answer(
-            scene, deflector, state, source_grid=inverted.source_grid, mean=known, tune=ROUNDS
-        )
-        found["final"] = replace(
-            final,
-            source_std=inverted.source_std,
-            effective=inverted.effective,
-            source_prior=inverted.source_prior,
-        )
+        found["final"] = about_known(scene, deflector, state, inverted, known)
         ends.append(perf_counter())
     tick()
     plain, learnt = arc_chi2(scene, macro), arc_chi2(scene, found[until])
@@ -155,7 +149,29 @@ def learn(
     spent = (after - before for before, after in pairwise(ends))
     names = ("rim", "rim_inversion", "final")
     seconds: dict[str, float] = dict(zip(names, spent, strict=False))
-    return Outcome(found, until, seconds=seconds)
+    return Outcome(found, until, seconds=seconds, known=known)
+
+
+def about_known(
+    scene: Scene, deflector: MassMaps, state: MacroState, inverted: Answer, known: Known
+) -> Answer:
+    """Solves for the source under a prior about one that is known.
+
+    Arguments:
+        scene: The observation.
+        deflector: What bends the rays.
+        state: The macro-model.
+        inverted: The source solved for without it, whose errors and number of parameters are kept.
+        known: The source that is known.
+    """
+    grid = inverted.source_grid
+    found = answer(scene, deflector, state, source_grid=grid, mean=known, tune=ROUNDS)
+    return replace(
+        found,
+        source_std=inverted.source_std,
+        effective=inverted.effective,
+        source_prior=inverted.source_prior,
+    )
 
 
 def _larger(known: Known, macro: Answer) -> list[float]:

@@ -17,7 +17,7 @@ import torch
 from ..io.stream import one_line
 from .answer import Answer, answer, maps_of
 from .judgement import arc_chi2
-from .learning import ROUNDS, WORSE, Outcome
+from .learning import ROUNDS, WORSE, Outcome, about_known
 from .macro import MacroPrior, MacroState
 from .perturbation import MACRO
 from .refine import refine
@@ -49,7 +49,8 @@ class Descent:
     stage: Stage
 
     def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
-        """Refines the mass of the last answer.
+        """Refines the mass of the last answer, and solves for the source once more: about the
+        machine's, where that was the answer.
 
         Where the evidence prefers no change, the answer stays, with a note.
         """
@@ -60,13 +61,11 @@ class Descent:
         if refined.scale == 0:
             note = "descent: the evidence prefers the mass unchanged"
             return replace(outcome, notes=[*outcome.notes, note])
-        found = answer(
-            scene,
-            refined.maps,
-            replace(refined.state, p=refined.state.p[:, :MACRO]),
-            source_fov=last.source_grid.fov[0],
-            tune=ROUNDS,
-        )
+        own = replace(refined.state, p=refined.state.p[:, :MACRO])
+        side = last.source_grid.fov[0]
+        found = answer(scene, refined.maps, own, source_fov=side, tune=ROUNDS)
+        if outcome.known is not None:
+            found = about_known(scene, refined.maps, own, found, outcome.known)
         return kept(outcome, scene, "descent", found)
 
 

@@ -93,6 +93,7 @@ def write_together(
             staging = Path(temporary)
             for file, write in writers.items():
                 write(staging / file.name)
+                _on_the_disk(staging / file.name)
             _rename(staging, list(writers), {*writers, *stale})
         done = True
     except OSError as error:
@@ -104,6 +105,12 @@ def write_together(
         for created in [] if done else missing:
             with suppress(OSError):
                 created.rmdir()
+
+
+def _on_the_disk(file: Path) -> None:
+    """Waits until a file is on the disk: what vouches for it is written after it."""
+    with open(file, "rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 def staging_prefix() -> str:

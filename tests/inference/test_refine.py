@@ -22,7 +22,7 @@ from lensrim.inference.refinement import Descent, kept, maps_of, tried
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, problem
 from lensrim.inference.together import prior_of
-from lensrim.inference.view import macro_maps
+from lensrim.inference.view import Known, macro_maps
 from lensrim.metrics import misfit
 
 PRIOR = packaged_prior().without_rings()
@@ -110,6 +110,24 @@ def test_what_a_macro_model_lacks_is_found(case, first: Answer, outcome: Outcome
     assert outcome.last.log_evidence > first.log_evidence + 5
     assert error(outcome.last) < 0.9 * error(first)
     np.testing.assert_allclose(outcome.last.kappa, outcome.refined.maps.kappa)
+
+
+def test_a_source_that_is_known_is_what_the_new_one_is_about(
+    case, first: Answer, outcome: Outcome
+):
+    """As a machine's is: the errors stay those of the image alone."""
+    if outcome.stage != "descent":
+        pytest.skip("the mass is unchanged")
+    _, scene, state = case
+    grid = outcome.last.source_grid
+    source = torch.from_numpy(1.5 * outcome.last.source)
+    known = Known(source, grid.fov[0], (grid.center[0], grid.center[1]))
+    begun = Outcome({"macro": first}, known=known)
+    found = Descent(prior_of(scene, False), STAGES[-1])(begun, scene, state).answers["descent"]
+    np.testing.assert_array_equal(found.source_std, outcome.last.source_std)
+    np.testing.assert_array_equal(found.kappa, outcome.last.kappa)
+    off, before = (np.square(each.source - source.numpy()).sum() for each in (found, outcome.last))
+    assert off < before
 
 
 def test_the_mass_has_all_coefficients(refined: Refined):

@@ -1,5 +1,6 @@
 """Recipes as files: the one reader of TOML."""
 
+import stat
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,36 @@ from .errors import InputError
 T = TypeVar("T")
 
 
+LONGEST = 2**20
+"""Characters that a recipe may have."""
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Reads a recipe.
 
     Raises:
-        InputError: If the file cannot be read, or is no TOML.
+        InputError: If the file cannot be read, is no regular one, has more than :data:`LONGEST`
+            characters, or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            found = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+            raise InputError(
+                f"{path}: a recipe must be a regular file, found {found}; save what it gives to a "
+                "file first"
+            )
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+        if len(text) > LONGEST:
+            raise InputError(
+                f"{path}: a recipe must have {LONGEST} characters or less, found more; give one "
+                "that you wrote"
+            )
+        return tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path}: a recipe must be a TOML file; {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: a recipe must be a TOML file: {error}") from error
 
 

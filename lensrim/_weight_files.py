@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,14 +15,19 @@ from .errors import InputError
 KEY = "lensrim"
 """Of the header in the metadata of a file of weights."""
 
+LONGEST = 2**25
+"""Bytes that the header may have, with what it says of the tensors: read, it takes thirty times as
+many."""
+
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Computes the SHA-256 of a file, in hexadecimal digits.
 
     Raises:
-        InputError: If the file cannot be read.
+        InputError: If the file cannot be read, or is no regular one.
     """
     try:
+        _check_kind(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -38,6 +44,36 @@ def check_sum(path: str | os.PathLike[str], expected: str) -> None:
         raise InputError(
             f"{os.fspath(path)}: must have the checksum of its card, {expected[:12]}..., found "
             f"{sha[:12]}...; install lensrim again"
+        )
+
+
+def _check_kind(path: str | os.PathLike[str]) -> None:
+    """Makes sure that a file is none that would be waited for; folders are refused elsewhere.
+
+    Raises:
+        InputError: If it is a pipe or a device.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        found = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+        raise InputError(
+            f"{path}: weights must be a regular file, found {found}; save what it gives to a file "
+            "first"
+        )
+
+
+def _check_length(path: str | os.PathLike[str]) -> None:
+    """Makes sure that the header can be held; one that the file does not hold is none.
+
+    Raises:
+        InputError: If it is longer than :data:`LONGEST` bytes.
+    """
+    with open(path, "rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+    if LONGEST < length <= size - 8:
+        raise InputError(
+            f"{path}: weights must have a header of {LONGEST >> 20} MB or less, found "
+            f"{length >> 20} MB; give a file that lensrim wrote"
         )
 
 
@@ -58,9 +94,12 @@ def opened(
         framework: Whose tensors the file gives; "pt" loads torch.
 
     Raises:
-        InputError: If the file is missing, is not a safetensors file or has no header of ours.
+        InputError: If the file is missing, is not a safetensors file, has no header of ours or one
+            that is too long.
     """
     try:
+        _check_kind(path)
+        _check_length(path)
         with safe_open(os.fspath(path), framework=framework) as file:
             metadata = file.metadata() or {}
             try:

@@ -27,6 +27,10 @@ from ._weight_files import KEY, opened
 from ._weight_files import sha256_of as sha256_of
 from .errors import FULL, InputError
 
+LARGEST = 3 * 2**28
+"""Bytes of the tensors of a file, 768 MB: it is read, and copied into memory. The packaged machine
+has 8 MB."""
+
 OLD = 86_400.0
 """Age [s] at which a file that another machine left half written is taken for a dead one."""
 
@@ -74,25 +78,40 @@ def write_weights(
 
 
 def read_weights(
-    path: str | os.PathLike[str], *, dtype: torch.dtype | None = torch.float32
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = torch.float32,
+    most: int | None = LARGEST,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what :func:`write_weights` wrote.
 
     Arguments:
         path: The file.
         dtype: Type of the floating tensors; ``None`` for the types in the file.
+        most: Bytes that the tensors may have, in the file and as they are returned; ``None`` for
+            any number of them.
 
     Returns:
         The tensors, on the CPU, and the header.
 
     Raises:
-        InputError: If the file is missing, is not a safetensors file or has no header of ours.
+        InputError: If the file is missing, is not a safetensors file, has no header of ours, or
+            more than ``most`` bytes.
     """
     with opened(path, "pt") as (file, header):
-        # Copies: what the format returns may be a view of the file on the disk.
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    if dtype is not None:
-        tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+        # Views of the file on the disk, of which nothing is read before they are copied.
+        views = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        types = {
+            n: dtype if dtype and t.is_floating_point() else t.dtype for n, t in views.items()
+        }
+        stored = sum(t.numel() * t.itemsize for t in views.values())
+        kept = sum(t.numel() * types[n].itemsize for n, t in views.items())
+        if most is not None and max(stored, kept) > most:
+            raise InputError(
+                f"{path}: weights must take {most >> 20} MB or less, found "
+                f"{max(stored, kept) >> 20} MB; give a file that lensrim wrote"
+            )
+        tensors = {n: t.to(types[n], copy=True) for n, t in views.items()}
     return tensors, header
 
 

@@ -1,6 +1,7 @@
 """Options hold what their types say, whoever gave them: a terminal, a table or Python."""
 
 import os
+import reprlib
 from dataclasses import fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -44,7 +45,8 @@ def check_types(options: Any, *, words: bool = True) -> None:
 
 def shown(value: Any) -> str:
     """Returns what stands for a value in a message: a line, and not a long one."""
-    text = " ".join(repr(value).split())
+    is_text = isinstance(value, str)
+    text = repr(value[: 2 * LONGEST]) if is_text else " ".join(reprlib.repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 

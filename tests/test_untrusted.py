@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import torch
 
 from lensrim import zoo
+from lensrim._toml import read_toml
 from lensrim._weights import read_weights, sha256_of, write_weights
 from lensrim.cli import main
 from lensrim.errors import InputError
@@ -165,6 +168,41 @@ def test_crafted_weights(tmp_path: Path, make: Callable, reader: Callable) -> No
     with pytest.raises(InputError, match=r"bad.safetensors: weights must be a safetensors file"):
         reader(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+WAITING = {
+    "info": "from lensrim.cli import main; sys.exit(main(['info', sys.argv[1]]))",
+    "weights": "from lensrim._weights import read_weights; read_weights(sys.argv[1])",
+    "sum": "from lensrim._weights import sha256_of; sha256_of(sys.argv[1])",
+    "recipe": "from lensrim._toml import read_toml; read_toml(Path(sys.argv[1]))",
+}
+
+
+@pytest.mark.parametrize("code", WAITING.values(), ids=WAITING)
+def test_pipes_are_not_waited_for(tmp_path: Path, code: str) -> None:
+    os.mkfifo(path := tmp_path / "pipe.safetensors")
+    code = f"import sys; from pathlib import Path; {code}"
+    words = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert re.search("must be a regular file, found a pipe; save what it gives", done.stderr)
+
+
+RECIPES = {
+    "long": ("a = 1\n" * 200_000, "a recipe must have 1048576 characters or less, found more"),
+    "nested": ("a = " + "[" * 100_000, "a recipe must be a TOML file: "),
+    "no text": (b"\xff", "a recipe must be a TOML file: "),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), RECIPES.values(), ids=RECIPES)
+def test_crafted_recipes(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=rf"bad.toml: {message}"):
+        read_toml(path)
+    with pytest.raises(InputError, match="must be a regular file, found a device or a socket"):
+        read_toml(Path(os.devnull))
 
 
 def test_the_burglar_leaves_a_trace_where_it_is_let_in(tmp_path: Path) -> None:

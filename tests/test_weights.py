@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lensrim._weights import read_weights, replacing, sha256_of, write_weights
+from lensrim import _weight_files
+from lensrim._weights import (
+    LARGEST,
+    read_header,
+    read_weights,
+    replacing,
+    sha256_of,
+    write_weights,
+)
 from lensrim.errors import InputError
+from lensrim.inference.machine import load_machine
 
 HEADER = {"steps": 8, "name": "κ", "sizes": [1, 2], "nested": {"rate": 1e-4, "none": None}}
 
@@ -152,6 +163,47 @@ def test_no_header_of_ours(tmp_path: Path, metadata, found: str) -> None:
     save_file(tensors={"a": torch.zeros(2)}, filename=tmp_path / "a", metadata=metadata)
     with pytest.raises(InputError, match=f"a: weights must have a header.*{found}.*lensrim wrote"):
         read_weights(tmp_path / "a")
+
+
+def hollow(path: Path, dtype: str, numbers: int, size: int) -> Path:
+    """A file with a tensor of zeros that takes no room on the disk."""
+    entry = {"dtype": dtype, "shape": [numbers], "data_offsets": [0, numbers * size]}
+    text = json.dumps({"__metadata__": {"lensrim": '{"model": {}}'}, "a": entry}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + numbers * size)
+    return path
+
+
+@pytest.mark.parametrize("reader", [read_weights, load_machine])
+@pytest.mark.parametrize(("dtype", "size"), [("F32", 4), ("F64", 8), ("F16", 2), ("U8", 1)])
+def test_no_more_is_read_than_can_be_held(
+    tmp_path: Path, reader: Callable, dtype: str, size: int
+) -> None:
+    # what is in half precision is twice as large when it is read
+    numbers = LARGEST // max(size, 4 if dtype == "F16" else 0) + 1
+    path = hollow(tmp_path / "a.safetensors", dtype, numbers, size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="weights must take 768 MB or less, found 768 MB; give a"):
+        reader(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 2**10
+
+
+def test_the_limit_can_be_another(tmp_path: Path) -> None:
+    path = hollow(tmp_path / "a.safetensors", "F16", 1000, 2)
+    with pytest.raises(InputError, match="must take 0 MB or less"):
+        read_weights(path, most=3999)
+    assert read_weights(path, dtype=None, most=2000)[0]["a"].dtype == torch.float16
+    assert read_weights(path, most=None)[0]["a"].shape == (1000,)
+
+
+def test_a_header_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _weight_files.LONGEST == 2**25
+    monkeypatch.setattr(_weight_files, "LONGEST", 2**20)
+    write_weights(tmp_path / "a", tensors(), {"a": "x" * 2**20})
+    with pytest.raises(
+        InputError, match=r"a: weights must have a header of 1 MB or less, found 1"
+    ):
+        read_header(tmp_path / "a")
 
 
 def test_writers_of_one_file_do_not_share_what_is_half_written(tmp_path):

@@ -2,10 +2,12 @@
 
 Exit status: 0 when all went well, 2 for input that cannot be used (one line on the standard
 error), 1 for a failure of the program itself (with its traceback), of the installation, of some
-lenses of a survey, or if ``info`` finds that something is lacking, 130 when interrupted.
+lenses of a survey, or if ``info`` finds that something is lacking, 130 when interrupted, 141 when
+nobody reads what is printed.
 """
 
 import os
+import select
 import sys
 import traceback
 from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
@@ -63,6 +65,23 @@ def _refuse(message: str, status: int = 2) -> int:
     return status
 
 
+GONE = 141
+"""Exit status where nobody reads what is printed: as of a process that SIGPIPE ends."""
+
+
+def _is_read() -> bool:
+    """Whether somebody takes what is printed, as ``| head -1`` does not for long."""
+    try:
+        sys.stdout.flush()
+        waiting = select.poll()
+        waiting.register(sys.stdout.fileno(), 0)
+        return not any(event & select.POLLERR for _, event in waiting.poll(0))
+    except BrokenPipeError:
+        return False
+    except (AttributeError, OSError, ValueError):  # no file, or a system that cannot tell
+        return True
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status.
 
@@ -72,6 +91,19 @@ def main(args: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: After ``--help`` and ``--version``, and with status 2 for unknown options.
     """
+    try:
+        status = _main(args)
+    except SystemExit:
+        if _is_read():
+            raise
+    else:
+        if _is_read():
+            return status
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails at the end again
+    return GONE
+
+
+def _main(args: Sequence[str] | None) -> int:
     chosen = _parser().parse_args(args)
     try:
         command = import_module(f".{chosen.command}", __name__)
@@ -80,12 +112,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except InstallationError as error:
         return _refuse(str(error), status=1)
-    except BrokenPipeError:  # who read what is printed wants no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # as of a process that SIGPIPE ends
     except OSError as error:
         if error.filename is None:
-            return _refuse(str(error))
+            gone = isinstance(error, BrokenPipeError) and not _is_read()
+            return GONE if gone else _refuse(str(error))
         room = "; make room, or choose another output" if error.errno in FULL else ""
         return _refuse(f"{error.filename}: {error.strerror}{room}")
     except KeyboardInterrupt:

@@ -24,6 +24,9 @@ from ..survey.workers import Cluster, Crew, Workers
 from . import printable
 from .dataset import dask_client, part_of
 
+LOOKED_AT = 100
+"""Different options of lenses, at most, that are looked at before the work."""
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -115,6 +118,8 @@ def run(options: Catalogue) -> int:
     if all(lens.fit.stage == "macro" for lens in found.lenses):
         options.fit.check_model()
     check_all(found.lenses)
+    if options.fit.stage != "macro":
+        load_machine(options.fit.model)
     if not options.quiet:
         for note in found.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
@@ -176,27 +181,27 @@ def check(options: Catalogue) -> None:
     options.read.check()
     if options.fit.device == "cuda":
         check_cuda()
-    if options.fit.stage != "macro":
-        load_machine(options.fit.model)
 
 
 def check_all(lenses: Sequence[Lens]) -> None:
-    """Tells before the work that the options of every lens are impossible, by what is said first.
+    """Tells before the work what is impossible of the options of all lenses alike.
 
-    Of a table, one of two options that need each other may be its: so they are looked at here.
+    Of a table, one of two options that need each other may be its: so the lenses are looked at.
+    What is impossible of some of them is a row of each.
+
+    Raises:
+        InputError: If it is the same of every one.
     """
-    first: InputError | None = None
-    for lens in lenses:
-        if lens.problem:
-            continue
+    told: set[str] = set()
+    for fit in list(dict.fromkeys(lens.fit for lens in lenses))[:LOOKED_AT]:
         try:
-            lens.fit.check()
+            fit.check()
         except InputError as error:
-            first = first or error
+            told.add(str(error))
         else:
             return
-    if first is not None:
-        raise first
+    if len(told) == 1 and not any(lens.problem for lens in lenses):
+        raise InputError(told.pop())
 
 
 def quick_pass(options: Catalogue, lenses: Sequence[Lens]) -> Quickly | None:

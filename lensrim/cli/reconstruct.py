@@ -13,6 +13,7 @@ from ..io import ReadOptions
 from ..io.read import read_about
 from ..io.staging import planned_files
 from ..progress import Stages
+from . import printable
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,6 @@ def run(options: Reconstruct) -> None:
     with Stages({"plot and files": 1}, enabled=shown) as stages, stages("plot and files"):
         files = result.write(options.output, overwrite=options.overwrite)
     if shown:
-        print(result.summary)
-        print("Written:", *files, sep="\n  ")
+        # the names of files and what headers hold are in them
+        print(*(printable(line) for line in result.summary.split("\n")), sep="\n")
+        print("Written:", *(printable(str(file)) for file in files), sep="\n  ")

@@ -54,9 +54,6 @@ from .mocks import Map, Mock, fitting_mock
 
 Split = Literal["test", "validation"]
 
-DESIGNS = 24
-"""Combinations of setting, lens light, mass and galaxy, which come in turn."""
-
 KEYS: dict[str, int] = {"test": 20_261_127, "validation": 20_261_128}
 """Seeds of the sets: of their random numbers, and of their learnt galaxies."""
 
@@ -96,6 +93,9 @@ SETTINGS: dict[str, tuple[Instrument, ...]] = {
     "jwst": (JWST_NIRCAM, JWST_LONG),
 }
 """Instruments of the settings, which are taken in turn."""
+
+DESIGNS = 2**3 * len(SETTINGS)
+"""Combinations of setting, lens light, mass and galaxy, which come in turn."""
 
 
 @dataclass(frozen=True)

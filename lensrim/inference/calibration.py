@@ -175,7 +175,8 @@ def read_calibration(text: str) -> Calibration:
             k: Scale(tuple(map(float, each)), float(held["floors"].get(k, 0.0)))
             for k, each in held.pop("scales").items()
         }
-        del held["floors"]
+        if unknown := set(held.pop("floors")) - set(scales):
+            raise ValueError(f"floors of {sorted(unknown)} without a scale")
         tails = tuple((float(snr), float(dof)) for snr, dof in held.pop("tails"))
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

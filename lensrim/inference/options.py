@@ -70,8 +70,8 @@ class ReconstructOptions:
     refine: RefineName = "none"
     """What is done to the last stage's answer: none; descent (the mass is refined on the image
     under a prior of what macro-models lack); or weights (the machine's are adapted to the image;
-    needs --stage rim or final, and a minute). It is not kept where the arcs' chi2 is a fifth
-    larger."""
+    needs --stage rim or final, and a minute). It is not kept where the arcs' chi2 is above 1 and
+    a fifth larger, or where the evidence tells against it."""
 
     mass_sheet: SheetName = "expected"
     """Mass sheet, which no image tells and which scales the source: expected (what the slopes of
@@ -79,7 +79,7 @@ class ReconstructOptions:
 
     strict: bool = False
     """End with an error, instead of the macro-model's answer and a note, where the machine is not
-    valid or the arcs' chi2 is a fifth larger with it."""
+    valid, or where the arcs' chi2 is above 1 and a fifth larger with it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the macro-model is searched and the machine runs; auto takes the CPU, on which the

@@ -186,7 +186,6 @@ def timed(product: Product, seconds: Mapping[str, float], learnt: Mapping[str, f
         "inversion": seconds["source"],
         "report": seconds["report"],
     }
-    last = product.header["STAGE"][0]
     if "machine" in seconds:
         begins = next(iter(learnt), "machine")
         rest = seconds["machine"] - sum(learnt.values())
@@ -194,7 +193,8 @@ def timed(product: Product, seconds: Mapping[str, float], learnt: Mapping[str, f
     if "quick" in seconds:
         spent = {"quick": seconds["quick"], **spent}
     if "refinement" in seconds:
-        spent[last if last in REFINED else "refinement"] = seconds["refinement"]
+        made = (name for name in REFINED if name in product.stages)
+        spent[next(made, "refinement")] = seconds["refinement"]
     total = round(sum(spent.values()), 2)
     return replace(
         product,

@@ -7,6 +7,7 @@ and is kept from the user. Pixels come out as double precision in the machine's 
 (BSCALE, BZERO) and with BLANK as NaN.
 """
 
+import io
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -21,15 +22,16 @@ from astropy.io import fits
 from jaxtyping import Float64
 
 from lensrim.errors import InputError
-from lensrim.io.headers import MOST_HDUS, check_header
+from lensrim.io.headers import CARD, MOST_CARDS, MOST_HDUS, check_header
 from lensrim.io.planes import Entry, Plane
 from lensrim.io.stream import is_file, is_folder, one_line, open_stream, peek
 from lensrim.io.tiles import check_section, check_tiles
 from lensrim.io.window import Window
 
 LARGEST = 25_000_000
-"""Pixels that an image may have: 5000 x 5000. With its noise, mask and flags it then takes less
-than 2 GiB of memory; a lens covers a thousandth of it."""
+"""Pixels that an image may have: 5000 x 5000, 200 MB in double precision. With its noise, mask and
+flags it then takes less than 2 GiB of memory, as of each no more is kept than is needed; a lens
+covers a thousandth of it."""
 
 MOST = 30
 """Items of a list in a message."""
@@ -55,14 +57,19 @@ class FitsFile:
 
     Arguments:
         path: The file.
+        held: Bytes of other files of the observation that are held in memory.
+        cards: Cards of their headers.
 
     Raises:
-        InputError: If the file is missing, empty, unreadable, truncated or not FITS.
+        InputError: If the file is missing, empty, unreadable, truncated or not FITS, or takes too
+            much memory with the others.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, held: int = 0, cards: int = 0):
         self.path = path
-        self.handle, size = open_stream(path)
+        self.handle, size = open_stream(path, held)
+        self.held = held + (size if isinstance(self.handle, io.BytesIO) else 0)
+        self.cards = cards
         try:
             with quiet():
                 check_header(self.handle, 0, path)
@@ -96,6 +103,12 @@ class FitsFile:
                 return
             yield hdu
             info = hdu.fileinfo()
+            self.cards += (info["datLoc"] - info["hdrLoc"]) // CARD
+            if self.cards > MOST_CARDS:
+                raise InputError(
+                    f"{self.path}: the headers of an observation must have {MOST_CARDS} cards or"
+                    " less together, found more: take out those HDUs that are not of the lens"
+                )
             end = info["datLoc"] + info["datSpan"]
             if peek(self.handle, end, 8) != b"XTENSION":
                 return
@@ -284,7 +297,8 @@ class Files:
         except (OSError, ValueError, RuntimeError):  # no file can have this name
             key = path
         if key not in self._open:
-            self._open[key] = FitsFile(path)
+            last = next(reversed(self._open.values()), None)
+            self._open[key] = FitsFile(path, last.held, last.cards) if last else FitsFile(path)
         return self._open[key]
 
 

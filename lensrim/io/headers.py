@@ -21,6 +21,9 @@ LONGEST = 1000
 MOST_HDUS = 1000
 """HDUs that a file may have."""
 
+MOST_CARDS = 300_000
+"""Cards that the headers of an observation may have together: astropy keeps each in 600 bytes."""
+
 COUNTS = {"NAXIS": 999, "TFIELDS": 999, "ZNAXIS": 999}
 """Keywords that count what follows, and the standard's limits."""
 

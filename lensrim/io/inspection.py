@@ -17,11 +17,11 @@ from ..errors import InputError
 from ..lensing.fwhm import fwhm_of
 from .fits import MOST, Files, FitsFile, quiet
 from .layout import Layout, locate
-from .noise_maps import noise_of, same_shape
+from .noise_maps import noise_of
 from .observation import Observation
 from .options import ReadOptions
 from .planes import Plane
-from .read import mask_of, psf_of, read_observation, scale_of
+from .read import flags_of, mask_of, psf_of, read_observation, scale_of
 from .window import Window
 
 T = TypeVar("T")
@@ -71,51 +71,65 @@ def inspect(
         InputError: If there is no such file, it is no FITS file, or an option is impossible.
     """
     options.check()
-    path = Path(path)
-    lacks: list[str] = []
+    path, lacks = Path(path), Lacks()
+    with quiet(AstropyWarning), Files() as files:
+        parts, known = _pieces(files, path, options, window, lacks)
+    # the pieces are gone by now: they and the whole would take twice the memory
+    read = None if lacks.lines else lacks.tried(lambda: read_observation(path, options, window))
+    if read is not None:
+        known += _observed(read)
+    return Inspection(path, parts, read, tuple(lacks.lines), tuple(known))
 
-    def tried(do: Callable[[], T]) -> T | None:
+
+class Lacks:
+    """Collects what is missing, a line each."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def tried(self, do: Callable[[], T]) -> T | None:
         """Does it, or notes what is missing."""
         try:
             return do()
         except InputError as error:
-            if str(error) not in lacks:
-                lacks.append(str(error))
+            if str(error) not in self.lines:
+                self.lines.append(str(error))
             return None
 
-    with quiet(AstropyWarning), Files() as files:
-        layout = tried(lambda: locate(files, path, options.data, window))
-        if not files.paths:
-            raise InputError(lacks[0])
-        roles: dict[str, str] = {}
-        known: list[tuple[str, str]] = []
-        data = tried(lambda: _with_data(layout)) if layout is not None else None
-        if layout is not None and data is not None:
-            known = _frame(data)
-            noise = tried(lambda: noise_of(layout, data, options))
-            psf = tried(lambda: psf_of(layout, data, options))
-            mask = tried(lambda: mask_of(layout, data, options))
-            dq = tried(lambda: same_shape(layout.part("dq", options.dq), data))
-            roles[data.label] = "image"
-            if noise is not None and noise[0] is not None:
-                roles[noise[0].label] = f"noise ({noise[2]})"
-            if psf is not None:
-                roles[psf[0].label] = "PSF"
-                known += _stamp(psf[0], psf[1])
-            if mask is not None and mask[0] is not None:
-                roles[mask[0].label] = "mask"
-            if dq is not None:
-                roles[dq.label] = "data quality"
-            if noise is not None and psf is not None and mask is not None:
-                given = (noise[0], psf[0], mask[0])
-                tried(lambda: scale_of(data, *given, options))
-            elif psf is None or noise is None:  # tell of a missing scale, too
-                tried(lambda: scale_of(data, None, data, None, options))
-        parts = tuple(_parts(files, roles))
-    read = None if lacks else tried(lambda: read_observation(path, options, window))
-    if read is not None:
-        known += _observed(read)
-    return Inspection(path, parts, read, tuple(lacks), tuple(known))
+
+def _pieces(
+    files: Files, path: Path, options: ReadOptions, window: Window | None, lacks: Lacks
+) -> tuple[tuple[Part, ...], list[tuple[str, str]]]:
+    """Reads piece by piece, and returns the HDUs and what is known."""
+    tried = lacks.tried
+    layout = tried(lambda: locate(files, path, options.data, window))
+    if not files.paths:
+        raise InputError(lacks.lines[0])
+    roles: dict[str, str] = {}
+    known: list[tuple[str, str]] = []
+    data = tried(lambda: _with_data(layout)) if layout is not None else None
+    if layout is not None and data is not None:
+        known = _frame(data)
+        noise = tried(lambda: noise_of(layout, data, options))
+        psf = tried(lambda: psf_of(layout, data, options))
+        mask = tried(lambda: mask_of(layout, data, options))
+        dq = tried(lambda: flags_of(layout, data, options))
+        roles[data.label] = "image"
+        if noise is not None and noise[0] is not None:
+            roles[noise[0].label] = f"noise ({noise[2]})"
+        if psf is not None:
+            roles[psf[0].label] = "PSF"
+            known += _stamp(psf[0], psf[1])
+        if mask is not None and mask[0] is not None:
+            roles[mask[0].label] = "mask"
+        if dq is not None and dq[0] is not None:
+            roles[dq[0].label] = "data quality"
+        if noise is not None and psf is not None and mask is not None:
+            given = (noise[0], psf[0], mask[0])
+            tried(lambda: scale_of(data, *given, options))
+        elif psf is None or noise is None:  # tell of a missing scale, too
+            tried(lambda: scale_of(data, None, data, None, options))
+    return tuple(_parts(files, roles)), known
 
 
 def product_numbers(path: Path) -> list[tuple[str, Any, str]] | None:

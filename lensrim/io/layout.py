@@ -17,7 +17,7 @@ from lensrim.io.planes import Entry, Plane
 from lensrim.io.stream import is_file, is_folder
 from lensrim.io.window import Window
 
-_SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
 _NAMES = {
     "noise": ("ERR", "RMS", "SIGMA", "NOISE_MAP", "VAR", "VARIANCE", "IVAR", "INVVAR", "INV_VAR"),
@@ -31,7 +31,7 @@ _NAMES = {
 
 def stem(path: Path) -> str:
     """Returns a file's or folder's name without the FITS suffix."""
-    return _SUFFIX.sub("", path.name) or path.resolve().name
+    return SUFFIX.sub("", path.name) or path.resolve().name
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Layout:
         name, hdu = split_reference(reference)
         path = self._file(role, name)
         if path is None:
-            if _SUFFIX.search(name) or "/" in name or hdu is not None:
+            if SUFFIX.search(name) or "/" in name or hdu is not None:
                 raise InputError(
                     f"--{role} {reference}: no such file, here or in {self._base}: check the path"
                 )
@@ -228,7 +228,7 @@ def _in_folder(
 
 def _fits_files(folder: Path) -> list[Path]:
     """Returns the FITS files of a folder, sorted."""
-    return sorted(p for p in folder.iterdir() if p.is_file() and _SUFFIX.search(p.name))
+    return sorted(p for p in folder.iterdir() if p.is_file() and SUFFIX.search(p.name))
 
 
 def _standard(folder: Path, name: str) -> Path | None:

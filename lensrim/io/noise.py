@@ -96,10 +96,10 @@ def recognised(noise: Plane, *, separate: bool, stated: NoiseKind | None = None)
 def sigma_of(noise: Plane, kind: str) -> Float64[np.ndarray, "h w"]:
     """Converts a map of kind sigma, variance or weight; values that give no noise become NaN."""
     values = np.where(noise.array > 0, noise.array, np.nan)
-    if kind == "variance":
-        return np.sqrt(values)
+    if kind in ("variance", "weight"):
+        np.sqrt(values, out=values)
     if kind == "weight":
-        return 1 / np.sqrt(values)
+        np.divide(1, values, out=values)
     return values
 
 
@@ -166,6 +166,4 @@ def check_positive(sigma: Float64[np.ndarray, "h w"], noise: Plane | None, label
 
 def huge(sigma: Float64[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Finds the pixels whose noise, at least a million times the median, marks them as bad."""
-    return np.nan_to_num(sigma, nan=0.0, posinf=np.inf) >= HUGE * np.median(
-        sigma[np.isfinite(sigma)]
-    )
+    return sigma >= HUGE * np.median(sigma[np.isfinite(sigma)], overwrite_input=True)

@@ -15,6 +15,9 @@ from lensrim.io.layout import Layout
 from lensrim.io.options import ReadOptions
 from lensrim.io.planes import Plane
 
+LARGEST_SKY = 12_000_000
+"""Pixels of an image whose sky can be measured, which takes fifteen times its memory."""
+
 
 def same_shape(plane: Plane | None, data: Plane) -> Plane | None:
     """Makes sure that a plane fits the image."""
@@ -30,7 +33,9 @@ def same_shape(plane: Plane | None, data: Plane) -> Plane | None:
 def noise_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Float64[np.ndarray, "h w"], str, list[str]]:
-    """Returns the noise's plane (if any), sigma (NaN where there is none), its kind, and notes."""
+    """Returns the noise's plane (if any; without pixels), sigma (NaN where there is none), its
+    kind, and notes.
+    """
     forced = options.noise_kind == "background+exposure"
     pieces = forced or options.background is not None or options.exposure is not None
     stated = options.noise_kind
@@ -48,7 +53,7 @@ def noise_of(
     kind = noises.recognised(noise, separate=noise.path != data.path, stated=stated)
     sigma = noises.sigma_of(noise, kind)
     noises.check_positive(sigma, noise, data.label)
-    return noise, sigma, kind, [f"noise: {noise.short} read as {kind}"]
+    return noise.bare, sigma, kind, [f"noise: {noise.short} read as {kind}"]
 
 
 def _noise_from_pieces(
@@ -99,6 +104,12 @@ def rescaled_as_asked(
         factor = float(options.rescale_noise)
         notes = [f"noise multiplied by {factor:g}"] if factor != 1 else []
         return sigma * factor, factor, (), notes
+    if data.array.size > LARGEST_SKY:
+        raise InputError(
+            f"{data.label}: --rescale-noise sky needs an image of {LARGEST_SKY / 1e6:g} million"
+            f" pixels or less, found {data.array.size / 1e6:.3g} million: cut the lens and some"
+            " sky out of it first, or give a factor as in --rescale-noise 0.8"
+        )
     # a Gaussian with the PSF's sum of squares
     width = 1 / np.sqrt(4 * np.pi * np.square(psf).sum())
     image = np.where(used, data.array, 0.0)

@@ -45,7 +45,7 @@ class Observation:
         wcs: Celestial world coordinates of these pixels.
         unit: Unit of the data, per native pixel.
         zeropoint: Magnitude of unit flux in a native pixel.
-        name: Stem of the names of what is written.
+        name: Stem of the names of what is written; what cannot be printed of it becomes ``_``.
         bin: Number of native pixels along a pixel.
         corner: Column and row, in the image of the file, of the first native pixel.
         notes: What the reader decided or counted, one line each.
@@ -78,6 +78,9 @@ class Observation:
     options: tuple[str, ...] = ()
 
     def __post_init__(self):
+        # a byte of a file's name that is no UTF-8 can stand in no file of text, and in no picture
+        name = "".join(c if c.isprintable() else "_" for c in self.name)
+        object.__setattr__(self, "name", name)
         image, sigma = (np.array(a, dtype=np.float64) for a in (self.image, self.sigma))
         mask = np.array(self.mask, dtype=bool)
         if image.ndim != 2 or image.size == 0:
@@ -105,7 +108,8 @@ class Observation:
                 f"{self.name}: no pixel is used: set mask to True where data are good"
             )
         image[~np.isfinite(image)] = 0.0
-        sigma[~mask] = np.median(sigma[mask])
+        # of what is selected, which is a copy
+        sigma[~mask] = np.median(sigma[mask], overwrite_input=True)
         psf = normalized(self.psf, where=f"{self.name}: psf")
         values = {
             "image": image,

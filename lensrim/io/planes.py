@@ -1,6 +1,6 @@
 """What FITS files hold: their HDUs as announced, and images with their headers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,11 @@ class Plane:
     path: Path
     corner: tuple[int, int]
     frame: tuple[int, int]
+
+    @property
+    def bare(self) -> "Plane":
+        """The plane without its pixels, which take memory where its headers alone are needed."""
+        return replace(self, array=np.empty((0, 0)))
 
     @property
     def short(self) -> str:

@@ -9,9 +9,11 @@ FITS header, which cannot hold it.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -24,10 +26,10 @@ from numpy import ndarray
 from ..errors import InputError
 from ..grid import PixelGrid
 from .cards import ascii_only, card, plain
-from .fits import Files, quiet
+from .fits import Files, FitsFile, quiet
 from .frames import image_header, linear_header, read_grid, regions, with_samples
 from .staging import planned_files, write_together
-from .stream import one_line
+from .stream import is_file, one_line, open_stream
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,12 +59,18 @@ CONTENT = {
 """Unit and meaning of each extension, in the order of the file."""
 PARAMETERS = "SAMPLES_PARAMETERS"
 """The table of the numbers of the samples, a row for each."""
+LARGEST = 80_000_000
+"""Numbers that a product may hold to be read, in all maps and samples: 640 MB."""
+LARGEST_JSON = 2**24
+"""Bytes of its JSON file."""
 MASS_SHEET = (
     "Mass-sheet degeneracy: one source plane fixes the convergence only up to "
     "kappa -> lambda kappa + 1 - lambda with the source scaled by lambda. Absolute slope of the "
     "mass, source size and source flux lean on the prior; Einstein radius, angular structure and "
     "relative source structure do not. SHEET is 1 - lambda."
 )
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands in Python's names of files for bytes that are no UTF-8, which no text can hold."""
 _STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "DATE", "DATASUM", "COMMENT", "HISTORY", ""}
 
 
@@ -262,8 +270,13 @@ def _to_json(product: Product) -> str:
         # a curve would fill a thousand lines
         indent = None if key in {"critical_curves", "caustics"} else 2
         text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
-        entries.append(f'"{key}": ' + text)
+        entries.append(f'"{key}": ' + _NO_TEXT.sub(_written_out, text))
     return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def _written_out(found: re.Match[str]) -> str:
+    """Writes out in JSON, as in the FITS header, a byte of a file's name that is no UTF-8."""
+    return rf"\\u{ord(found[0]):x}"
 
 
 def read_product(path: str | os.PathLike[str]) -> Product:
@@ -284,6 +297,7 @@ def read_product(path: str | os.PathLike[str]) -> Product:
                 f"{path}: a product must hold HDU {absent[0]}, it does not; give another"
             )
         images = [e for e in file.entries[1:] if e.name != PARAMETERS]
+        _check_size(file, [prod(e.shape) for e in images if e.shape])
         maps = {e.name: file.pixels(e) for e in images}
         headers = {e.name: file.hdus[e.index].header for e in images}
         primary, table = file.hdus[0].header, file.find(PARAMETERS)
@@ -299,12 +313,36 @@ def read_product(path: str | os.PathLike[str]) -> Product:
             ) from error
 
 
+def _check_size(file: FitsFile, pixels: list[int]) -> None:
+    """Makes sure that all maps and the table can be held."""
+    table = file.find(PARAMETERS)
+    # a column may hold bits, each of which becomes a number
+    numbers = sum(pixels) + (8 * file.hdus[table.index].size if table is not None else 0)
+    if numbers > LARGEST:
+        raise InputError(
+            f"{file.path}: a product must hold {LARGEST / 1e6:g} million numbers or less, found"
+            f" {numbers / 1e6:.3g} million; cut it, or open it with astropy"
+        )
+
+
 def _read_samples(hdu: Any) -> dict[str, tuple[ndarray, str]]:
     """Reads the numbers of the samples."""
     return {
         column.name: (np.array(hdu.data[column.name], dtype=np.float64), column.unit or "")
         for column in hdu.columns
     }
+
+
+def _text_of(path: Path) -> bytes:
+    """Reads the JSON file, and no more than it may hold."""
+    handle, size = open_stream(path)
+    with handle:
+        if size > LARGEST_JSON:
+            raise InputError(
+                f"{path}: the numbers of a product must take {LARGEST_JSON >> 20} MB or less, "
+                f"found {size >> 20} MB; move the file away"
+            )
+        return handle.read()
 
 
 def _product(
@@ -316,7 +354,7 @@ def _product(
 ) -> Product:
     """Makes a product of what is in its files."""
     beside = path.with_suffix(".json")
-    numbers = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    numbers = json.loads(_text_of(beside)) if is_file(beside) else {}
     data = headers["DATA"]
     wcs = WCS(data)
     arrays = {k: v != 0 if k == "MASK" else v for k, v in maps.items()}

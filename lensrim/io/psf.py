@@ -26,6 +26,9 @@ from lensrim.errors import InputError
 
 CENTERING = 0.5  # largest distance of the core from the middle of the stamp [pixel]
 
+LARGEST = 4_000_000
+"""Pixels that a stamp may have: it is not cut, and rebinning takes ten times its memory."""
+
 BETWEEN = 0.25
 """How far the core may be off the pixel that is made the middle of a stamp of even sides [pixel of
 the image, if that is larger than one of the stamp]. What is left of it misplaces the source."""
@@ -43,14 +46,19 @@ def normalized(
         oversampling: Number of the stamp's pixels along a pixel of the image.
 
     Raises:
-        InputError: If the stamp is not 2-D, of an even side on which the star lies between pixels,
-            not finite, without a positive sum, or if its core lies more than half an image pixel
-            off the middle.
+        InputError: If the stamp is not 2-D, has more than :data:`LARGEST` pixels, is of an even
+            side on which the star lies between pixels, not finite, without a positive sum, or if
+            its core lies more than half an image pixel off the middle.
     """
     stamp = np.asarray(stamp, dtype=np.float64)
     if stamp.ndim != 2:
         raise InputError(
             f"{where}: the PSF must be one 2-D stamp, found shape {stamp.shape}: cut it out"
+        )
+    if stamp.size > LARGEST:
+        raise InputError(
+            f"{where}: the PSF must have {LARGEST / 1e6:g} million pixels or less, found"
+            f" {stamp.shape[0]} x {stamp.shape[1]}: cut its wings"
         )
     if not np.isfinite(stamp).all():
         raise InputError(

@@ -44,22 +44,24 @@ def read_observation(
     check_options(options, ReadOptions)
     options.check()
     check_path(path)
-    with quiet(AstropyWarning), Files() as files:
-        layout = locate(files, path, options.data, window)
-        data = layout.data
-        if not np.isfinite(data.array).any():
-            raise InputError(
-                f"{data.label}: the image must hold data, found only NaN: name another --data"
-            )
-        noise, sigma, noise_kind, notes = noise_of(layout, data, options)
-        psf_plane, psf, psf_notes = psf_of(layout, data, options)
-        mask_plane, mask, mask_notes = mask_of(layout, data, options)
-        if mask_plane is None and options.mask_sense is not None:
-            seen = f" (such as {layout.masks[0]})" if layout.masks else ""
-            raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
-        dq = same_shape(layout.part("dq", options.dq), data)
-        wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
-        used, sigma, bad_notes = used_pixels(data, sigma, mask, dq)
+    with quiet(AstropyWarning):
+        with Files() as files:
+            layout = locate(files, path, options.data, window)
+            data = layout.data
+            if not np.isfinite(data.array).any():
+                raise InputError(
+                    f"{data.label}: the image must hold data, found only NaN: name another --data"
+                )
+            noise, sigma, noise_kind, notes = noise_of(layout, data, options)
+            psf_plane, psf, psf_notes = psf_of(layout, data, options)
+            mask_plane, mask, mask_notes = mask_of(layout, data, options)
+            if mask_plane is None and options.mask_sense is not None:
+                seen = f" (such as {layout.masks[0]})" if layout.masks else ""
+                raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
+            _, flagged = flags_of(layout, data, options)
+            wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
+        # the files are closed first: what they hold in memory is free for what follows
+        used, sigma, bad_notes = used_pixels(data, sigma, mask, flagged)
         sigma, factor, growth, sky_notes = rescaled_as_asked(data, sigma, used, psf, options)
         zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
         if mask_plane is None:
@@ -182,7 +184,7 @@ def psf_of(
 def mask_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
-    """Returns the mask's plane, the mask, True where used, and notes."""
+    """Returns the mask's plane, without pixels, the mask, True where used, and notes."""
     plane = same_shape(layout.part("mask", options.mask), data)
     if plane is None:
         return None, None, []
@@ -204,9 +206,17 @@ def mask_of(
             f" {options.mask_sense}: turn it round"
         )
     if options.mask_sense is not None:
-        return plane, used, []
+        return plane.bare, used, []
     note = f"mask: {plane.short} read, 1 = used (--mask-sense ignored for the opposite)"
-    return plane, used, [note]
+    return plane.bare, used, [note]
+
+
+def flags_of(
+    layout: Layout, data: Plane, options: ReadOptions
+) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None]:
+    """Returns the plane of the data quality, without pixels, and where it is not 0."""
+    plane = same_shape(layout.part("dq", options.dq), data)
+    return (None, None) if plane is None else (plane.bare, plane.array != 0)
 
 
 def scale_of(
@@ -239,7 +249,7 @@ def used_pixels(
     data: Plane,
     sigma: Float64[np.ndarray, "h w"],
     mask: Bool[np.ndarray, "h w"] | None,
-    dq: Plane | None,
+    flagged: Bool[np.ndarray, "h w"] | None,
 ) -> tuple[Bool[np.ndarray, "h w"], Float64[np.ndarray, "h w"], list[str]]:
     """Returns the used pixels, sigma, and a note that counts the others by their first reason."""
     none = np.zeros(data.array.shape, dtype=bool)
@@ -247,7 +257,7 @@ def used_pixels(
         "NaN or infinite": ~np.isfinite(data.array),
         "noise zero, negative or not finite": ~np.isfinite(sigma),
         "noise a million times the median": noises.huge(sigma),
-        "data quality flag": none if dq is None else dq.array != 0,
+        "data quality flag": none if flagged is None else flagged,
         "mask": none if mask is None else ~mask,
     }
     used, counts = ~none, []

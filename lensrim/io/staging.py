@@ -5,6 +5,7 @@ point puts back what was there before. What is not guaranteed: a process that is
 hidden folder ``.lensrim-*`` behind, which can be deleted.
 """
 
+import errno
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
@@ -93,6 +94,7 @@ def write_together(
             staging = Path(temporary)
             for file, write in writers.items():
                 write(staging / file.name)
+            for file in writers:
                 _on_the_disk(staging / file.name)
             _rename(staging, list(writers), {*writers, *stale})
         done = True
@@ -110,7 +112,11 @@ def write_together(
 def _on_the_disk(file: Path) -> None:
     """Waits until a file is on the disk: what vouches for it is written after it."""
     with open(file, "rb+") as handle:
-        os.fsync(handle.fileno())
+        try:
+            os.fsync(handle.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some systems cannot
+                raise
 
 
 def staging_prefix() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from lensrim.errors import InputError
 
 UNPACKED = 2**29
-"""Bytes to which a gzip file may unpack; they are held in memory."""
+"""Bytes to which the gzip files of an observation may unpack; they are held in memory."""
 
 _PIECE = 2**20
 
@@ -39,12 +39,16 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def open_stream(path: Path) -> tuple[io.BufferedIOBase, int]:
+def open_stream(path: Path, held: int = 0) -> tuple[io.BufferedIOBase, int]:
     """Returns a handle on the unpacked bytes of a file, and their number.
+
+    Arguments:
+        path: The file.
+        held: Bytes of other gzip files, which are held in memory already.
 
     Raises:
         InputError: If the file is missing, empty, no regular file, not readable, or a gzip file
-            that is damaged or unpacks to more than :data:`UNPACKED` bytes.
+            that is damaged or unpacks, with the others, to more than :data:`UNPACKED` bytes.
     """
     try:
         status = path.stat()
@@ -70,23 +74,25 @@ def open_stream(path: Path) -> tuple[io.BufferedIOBase, int]:
         if not packed:
             return handle, status.st_size
         with handle:
-            return _unpacked(handle, path)
+            return _unpacked(handle, path, held)
     except OSError as error:
         handle.close()
         raise InputError(f"{path}: cannot be read ({one_line(error)}): fetch it again") from None
 
 
-def _unpacked(handle: io.BufferedIOBase, path: Path) -> tuple[io.BufferedIOBase, int]:
+def _unpacked(handle: io.BufferedIOBase, path: Path, held: int) -> tuple[io.BytesIO, int]:
     """Unpacks a gzip file into memory, piece by piece."""
     content, size = io.BytesIO(), 0
     try:
         with gzip.GzipFile(fileobj=handle) as unpacking:
             while piece := unpacking.read(_PIECE):
                 size += content.write(piece)
-                if size > UNPACKED:
+                if held + size > UNPACKED:
+                    beside = " with those beside it" if held else ""
                     raise InputError(
-                        f"{path}: a gzip file must unpack to {UNPACKED >> 20} MB or less, found"
-                        " more: unpack it (gunzip) if it is what you think, and cut the lens out"
+                        f"{path}: a gzip file{beside} must unpack to {UNPACKED >> 20} MB or less,"
+                        " found more: unpack it (gunzip) if it is what you think, and cut the lens"
+                        " out"
                     )
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(

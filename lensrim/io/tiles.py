@@ -17,6 +17,9 @@ from lensrim.io.stream import UNPACKED
 _GZIP = {"COMPRESSED_DATA": True, "GZIP_COMPRESSED_DATA": False}
 """Columns that may hold gzip-compressed tiles, and whether only if the header says so."""
 
+_SLACK = 2**22
+"""Bytes that the tiles of an image may take beyond its pixels: what describes each, and gaps."""
+
 _AUTO = 32
 """Added to zlib's number of bits: the header, zlib's or gzip's, is recognised."""
 
@@ -31,11 +34,17 @@ def check_tiles(hdu: Any, handle: io.BufferedIOBase, index: int, number: int) ->
         number: Pixels of the image.
 
     Raises:
-        ValueError: If a tile is larger.
+        ValueError: If a tile is larger, or if all of them are larger as they are packed.
     """
     if not isinstance(hdu, CompImageHDU):
         return
     limit = 8 * number  # bytes of the widest pixels
+    _check_packed(hdu, limit + _SLACK)
+    _check_unpacked(handle, index, limit)
+
+
+def _check_unpacked(handle: io.BufferedIOBase, index: int, limit: int) -> None:
+    """Makes sure that no tile unpacks to more than so many bytes."""
     handle.seek(0)
     table: Any = fits.open(handle, memmap=False, disable_image_compression=True)[index]
     packed = str(table.header.get("ZCMPTYPE", "")).startswith("GZIP")
@@ -69,12 +78,7 @@ def check_section(
     """
     if not isinstance(hdu, CompImageHDU):
         return
-    info: Any = hdu.fileinfo()
-    if (size := info["datSpan"]) > UNPACKED:
-        raise ValueError(
-            f"packed tiles must take {UNPACKED >> 20} MB or less, found {size >> 20}: unpack the"
-            " file (funpack)"
-        )
+    _check_packed(hdu, UNPACKED)
     handle.seek(0)
     table: Any = fits.open(handle, memmap=False, disable_image_compression=True)[index]
     covered = 1
@@ -86,4 +90,14 @@ def check_section(
             f"the tiles of a part must have {most} pixels or less, found {covered}: unpack the"
             " file (funpack)"
         )
-    check_tiles(hdu, handle, index, covered)
+    _check_unpacked(handle, index, 8 * covered)
+
+
+def _check_packed(hdu: Any, limit: int) -> None:
+    """Makes sure that the tiles, which are all read, take no more than so many bytes."""
+    info: Any = hdu.fileinfo()
+    if (size := info["datSpan"]) > limit:
+        raise ValueError(
+            f"packed tiles must take {limit >> 20} MB or less, found {size >> 20}: unpack the"
+            " file (funpack)"
+        )

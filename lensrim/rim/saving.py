@@ -229,7 +229,7 @@ def load_rim(path: str | os.PathLike[str], *, known: Sequence[Any] = ()) -> RIM:
     Raises:
         InputError: If the file is none of these, or holds parts that are not known.
     """
-    tensors, header = read_weights(path, dtype=None)
+    tensors, header = read_weights(path, dtype=None, most=None)
     # as torch.compile names them in what a training wrote
     tensors = {name.replace("_orig_mod.", ""): value for name, value in tensors.items()}
     if HEADER not in header:

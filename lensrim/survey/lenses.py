@@ -21,9 +21,9 @@ from .. import __version__
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import split_reference
-from ..io.layout import stem
+from ..io.layout import SUFFIX, stem
 from ..io.options import ReadOptions
-from .listing import FITS_NAME, is_table, read_listing
+from .listing import is_table, read_listing
 
 FORBIDDEN = frozenset('/\\:*?"<>|')
 """What a file name cannot hold, here or elsewhere, beside what cannot be printed."""
@@ -96,7 +96,7 @@ class Found:
 def _entries(folder: Path) -> list[Path]:
     """Returns what may be read of a folder."""
     try:
-        return sorted(file for file in folder.iterdir() if FITS_NAME.search(file.name))
+        return sorted(file for file in folder.iterdir() if SUFFIX.search(file.name))
     except OSError:  # it is told when it is read
         return []
 

@@ -220,9 +220,11 @@ def _line(
 
 
 def _beside(folder: Path, reference: str) -> str:
-    """Returns where a file is that lies in a folder; what does not is left as it is."""
-    place = split_reference(reference)[0]
-    return os.fspath(folder / reference) if is_file(folder / place) else reference
+    """Returns where a file is that lies in a folder; what does not is left as it is, as is a bare
+    word, which may be an HDU or a packaged machine."""
+    place = Path(split_reference(reference)[0])
+    is_bare = len(place.parts) < 2 and not place.suffix
+    return reference if is_bare or not is_file(folder / place) else os.fspath(folder / reference)
 
 
 def _positive(value: Any) -> float | None:

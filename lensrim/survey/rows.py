@@ -102,7 +102,7 @@ def read_row(folder: Path, lens: Lens) -> Row | None:
         if not all(_is_right(values.get(column.name), column) for column in COLUMNS):
             return None
         return Row(values, str(content["key"]), inputs, files, str(content["detail"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -114,7 +114,9 @@ def _is_right(value: Any, column: Column) -> bool:
         return True
     if column.kind == "text":
         return isinstance(value, str)
-    return is_number and isfinite(value) and isinstance(value, kinds[column.kind])
+    if not (is_number and isinstance(value, kinds[column.kind])):
+        return False
+    return abs(value) < 2**63 if isinstance(value, int) else isfinite(value)
 
 
 def rows_of(folder: Path, lenses: Iterable[Lens]) -> list[Row]:
@@ -145,7 +147,8 @@ def is_same(lens: Lens, row: Row) -> bool:
 
 def is_whole(folder: Path, row: Row) -> bool:
     """Whether all files of the product are there; none of them is empty."""
-    return all(_stat(folder / file)[0] > 0 for file in row.files)
+    places = [folder / file for file in row.files]
+    return all(place.is_file() and _stat(place)[0] > 0 for place in places)
 
 
 def states_of(files: Iterable[Path]) -> tuple[State, ...]:

@@ -204,16 +204,18 @@ class Cluster:
         Raises:
             InputError: If the scheduler is lost.
         """
-        from distributed import CancelledError, KilledWorker, as_completed  # pyright: ignore
+        from distributed import KilledWorker, as_completed  # pyright: ignore
 
         there = _There(work, os.getcwd())
         futures = {self.client.submit(there, job, pure=False): job for job in jobs}
         try:
             for future in as_completed(list(futures)):
-                job, error = futures.pop(future), future.exception()
+                job = futures.pop(future)
+                lost = future.cancelled() or self.client.status != "running"
+                error = None if lost else future.exception()
                 if isinstance(error, KilledWorker):
                     yield Done(job, lost="its worker died, and so did the others that tried")
-                elif self.client.status != "running" or isinstance(error, CancelledError):
+                elif lost:
                     raise InputError(
                         "--dask: the scheduler is lost; start it, and this command again: what "
                         "is done stays"

@@ -177,7 +177,7 @@ def test_real_lenses_give_what_reconstruct_gives(tmp_path: Path, root: Path, mon
 
 def test_options_that_fail_every_line_of_a_table_are_told_before(here: Path, capsys) -> None:
     lines = "path,z_lens\nobs/lens0000.fits,0.2\nobs/lens0001.fits,{}\n"
-    (here / "lenses.csv").write_text(lines.format(0.3))
+    (here / "lenses.csv").write_text(lines.format(0.2))
     for words in (["--seed", "-1"], ["--z-source", "0.1"]):
         assert catalogue("lenses.csv", *words) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -92,12 +92,16 @@ def test_as_a_process() -> None:
     assert (done.returncode, done.stdout) == (0, f"lensrim {lensrim.__version__}\n")
 
 
-def test_a_reader_that_has_enough_is_no_error() -> None:
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("words", [["cite"], ["--version"]])
+def test_a_reader_that_has_enough_is_no_error(words: list[str], unbuffered: bool) -> None:
     """As in ``lensrim cite | head -1``."""
     reader, writer = os.pipe()
     os.close(reader)
-    python = [sys.executable, "-m", "lensrim.cli", "cite"]
-    done = subprocess.run(python, stdout=writer, stderr=subprocess.PIPE, text=True)
+    python = [sys.executable, "-m", "lensrim.cli", *words]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    env |= {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    done = subprocess.run(python, stdout=writer, stderr=subprocess.PIPE, text=True, env=env)
     os.close(writer)
     assert done.stderr == ""
     assert done.returncode == 141

@@ -1,5 +1,6 @@
 """``lensrim reconstruct``: its options, and what it refuses before any work is done."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from astropy.io import fits
 
 from lensrim.cli import main
 from lensrim.cli import reconstruct as command
+from lensrim.io import Observation
 
 
 @pytest.fixture
@@ -131,6 +133,29 @@ def test_the_observation_is_never_replaced(observation: Path, capsys) -> None:
     assert main(["reconstruct", *words]) == 2
     assert "must not be a file that was read" in capsys.readouterr().err
     assert observation.read_bytes() == before
+
+
+def test_what_a_terminal_would_obey_is_written_out(
+    observation: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    name = "\x1b]0;title\x07" + os.fsdecode(b"caf\xe9")
+    path = observation.rename(observation.with_name(f"{name}.fits"))
+
+    class Result:
+        def __init__(self, read: Observation):
+            self.summary = "\n".join([f"{read.name}: a table", *read.notes])
+
+        def write(self, folder: Path, **_: object) -> list[Path]:
+            return [folder / "out.fits"]
+
+    monkeypatch.setattr(command, "reconstruct", lambda read, *_, **__: Result(read))
+    output = path.parent / f"new{name}"
+    assert main(["reconstruct", str(path), "--pixel-scale", "0.05", "-o", str(output)]) == 0
+    shown = capsys.readouterr().out
+    assert all(c.isprintable() for c in shown.replace("\n", ""))
+    assert "noise: \\x1b]0;title\\x07caf\\udce9.fits[ERR] read as sigma\n" in shown
+    assert shown.startswith("_]0;title_caf_: a table\n")
+    assert shown.endswith("new\\x1b]0;title\\x07caf\\udce9/out.fits\n")
 
 
 def test_reading_and_writing_are_shown_to_people(

@@ -61,7 +61,7 @@ def told(call: Callable[[], Any], kind: type[BaseException]) -> BaseException | 
 def test_any_values(given_options: dict[str, Any]) -> None:
     options = ReconstructOptions(**given_options)
     if error := told(options.check, InputError):
-        assert str(error).startswith("--")
+        assert "--" in str(error)
         assert "\n" not in str(error)
         return
     assert 0 <= options.seed < 2**63

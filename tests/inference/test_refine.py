@@ -116,9 +116,10 @@ def test_a_source_that_is_known_is_what_the_new_one_is_about(
     case, first: Answer, outcome: Outcome
 ):
     """As a machine's is: the errors stay those of the image alone."""
-    if outcome.stage != "descent":
+    mock, scene, state = case
+    if not mock.truth.system.lens.multipoles:
         pytest.skip("the mass is unchanged")
-    _, scene, state = case
+    assert outcome.stage == "descent"
     grid = outcome.last.source_grid
     source = torch.from_numpy(1.5 * outcome.last.source)
     known = Known(source, grid.fov[0], (grid.center[0], grid.center[1]))

@@ -27,7 +27,6 @@ from lensrim.cli import main
 from lensrim.errors import InputError
 from lensrim.io import ReadOptions, read_observation, stream
 from lensrim.io import fits as fits_files
-from lensrim.io.fits import LARGEST
 from lensrim.io.inspection import inspect
 from lensrim.io.noise import NoiseKind
 from lensrim.io.product import read_product
@@ -352,33 +351,3 @@ def test_the_commands_refuse_in_one_line(
         shown += 1
         tried.count(refused=1)
     assert shown > 3
-
-
-@pytest.mark.slow
-def test_the_memory_of_the_largest_observation(tmp_path: Path) -> None:
-    """All planes as large as they may be, in double precision, in a process of its own."""
-    side = int(LARGEST**0.5)
-    hole = fits.Header({"PIXSCALE": 0.05})
-    path = tmp_path / "large.fits"
-    fits.PrimaryHDU().writeto(path)
-    for name in ("SCI", "ERR", "MASK", "DQ"):
-        pixels = np.ones((side, side))
-        if name == "SCI":
-            pixels[1, 1] = 2
-        fits.append(path, pixels * (name != "DQ"), fits.Header({**hole, "EXTNAME": name}))
-    fits.append(path, np.pad([[1.0]], 3), fits.Header({"EXTNAME": "PSF"}))
-    code = (
-        "import resource, sys; from lensrim.io import read_observation; "
-        "print(read_observation(sys.argv[1]).shape[0]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    rows, peak = map(int, done.stdout.split())
-    assert rows == side
-    assert peak < 2 * 2**20, f"{peak / 2**20:.2f} GB"

@@ -162,7 +162,7 @@ def test_positions_and_fluxes_of_different_lengths(tmp_path: Path):
 def test_what_is_no_template(tmp_path: Path):
     with pytest.raises(InputError, match="no such file"):
         read_coolest(tmp_path / "none.json")
-    with pytest.raises(InputError, match="cannot be opened"):
+    with pytest.raises(InputError, match="must be a regular file, found a folder"):
         read_coolest(tmp_path)
     for text in ("{", "[" * 100_000):
         (tmp_path / "bad.json").write_text(text)

@@ -64,6 +64,11 @@ def test_what_is_shown_says_what_was_understood():
     assert "electron/s (read as sigma); PSF 9 x 9, effective>" in shown
 
 
+@pytest.mark.parametrize(("name", "kept"), [("\x1b]0;a\x07", "_]0;a_"), ("caf\udce9", "caf_")])
+def test_a_name_can_be_printed(name: str, kept: str):
+    assert make(name=name).name == make(name=name).cutout((9, 9), (5, 5)).name == kept
+
+
 def test_grid_is_centred_on_the_image():
     grid = make().grid
     assert grid.shape == (31, 37)

@@ -140,6 +140,22 @@ def test_numbers_of_the_json(product: Product, tmp_path: Path) -> None:
     np.testing.assert_allclose(content["caustics"][0], product.caustics[0], atol=1e-6)
 
 
+def test_names_that_are_no_text_are_written_out_alike(product: Product, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.fits")  # Latin-1
+    said = {"macro": {name: name, "of": Path(name)}}
+    product = replace(product, name=name, history=(f"observation = {name}",), stages=said)
+    file, numbers = write_product(product, tmp_path / "out.fits")[:2]
+    text = numbers.read_bytes().decode("utf-8")
+    content, out = json.loads(text), r"caf\udce9.fits"
+    assert content["name"] == out and content["options"] == [f"observation = {out}"]
+    assert content["stages"] == {"macro": {out: out, "of": out}}
+    with fits.open(file, checksum=True) as hdus:
+        hdus.verify("exception")
+        header = hdus[0].header
+        assert header["OBJECT"] == out and header["HISTORY"][0] == f"observation = {out}"
+    assert read_product(file).history == (f"observation = {out}",)
+
+
 @pytest.mark.parametrize("sky", [True, False])
 def test_round_trip(product: Product, tmp_path: Path, sky: bool) -> None:
     product = replace(product, wcs=product.wcs if sky else None, unit="Jy" if sky else None)

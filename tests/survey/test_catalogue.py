@@ -27,6 +27,7 @@ from surveys import (
     Noted,
     Result,
     assert_same,
+    but_for_seconds,
     lenses,
     light,
     product_of,
@@ -649,7 +650,15 @@ def _memory_of_a_run(folder: Path, count: int, chain: Reconstruct) -> list[tuple
 
 @pytest.mark.parametrize(
     "change",
-    [{"theta_e": "wide"}, {"theta_e": math.nan}, {"flags": 0.5}, {"n_x": True}, {"reason": 3}],
+    [
+        {"theta_e": "wide"},
+        {"theta_e": math.nan},
+        {"flags": 0.5},
+        {"n_x": True},
+        {"reason": 3},
+        {"n_x": 2**70},
+        {"theta_e": 10**400},
+    ],
 )
 def test_a_row_that_was_tampered_with_is_made_anew(change: dict, tmp_path: Path) -> None:
     pattern = write_observations(tmp_path / "obs", 2)

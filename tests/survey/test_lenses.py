@@ -344,5 +344,6 @@ def test_what_is_no_fits_file_of_a_folder_is_not_read(tmp_path: Path) -> None:
     for name in ("data", "psf"):
         write_observation(tmp_path / "J1" / f"{name}.fits", 0)
     (tmp_path / "J1" / "notes.txt").write_text("seen")
+    (tmp_path / "J1" / "mask.fits.fz").touch()
     (lens,) = lenses(str(tmp_path / "J1"))
-    assert [file.name for file in lens.files()] == ["data.fits", "psf.fits"]
+    assert [file.name for file in lens.files()] == ["data.fits", "mask.fits.fz", "psf.fits"]

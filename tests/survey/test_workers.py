@@ -91,7 +91,8 @@ def test_an_error_of_the_survey_ends_it_on_a_cluster_too(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_lost_scheduler_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_lost_scheduler_is_told(closed: bool, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address=None
@@ -99,6 +100,9 @@ def test_a_lost_scheduler_is_told(tmp_path: Path) -> None:
         client = distributed.Client(cluster, timeout=5)
         done = Cluster(client).run(work, [Job(k, tmp_path) for k in range(40)])
         next(done)
-        client.close()
+        if closed:
+            client.close()
+        else:
+            client.restart()
         with pytest.raises(InputError, match="--dask: the scheduler is lost"):
             list(done)

@@ -77,5 +77,5 @@ class HaloMasses:
 @lru_cache(maxsize=4)
 def _kept(bank: HaloBank, changed: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Reads the rings and the steps of a bank, once for each device."""
-    tensors, _ = read_weights(bank.path, dtype=None)
+    tensors, _ = read_weights(bank.path, dtype=None, most=None)
     return tensors["rings"].to(device), tensors["steps"].to(device)

@@ -59,13 +59,13 @@ class CalibrateOptions:
         return list(range(self.first + int(part) - 1, self.first + self.n, int(parts)))
 
 
-def card_of(about: str) -> dict[str, Any]:
+def card_of(about: str, n: int = 0) -> dict[str, Any]:
     """Says on what a calibration was measured, and the priors of the mass that it is for."""
     file = resources.files("lensrim.inference") / "perturbations.json"
     return {
         "about": about,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": "python -m lensrim.evaluation.calibrate",
+        "command": f"python -m lensrim.evaluation.calibrate --n {n}",
         "version": __version__,
         "perturbations": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
         "mass_sheet": [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE],
@@ -97,7 +97,7 @@ def run(options: CalibrateOptions) -> Calibration:
             f"--n: a calibration needs 10 mocks or more, found {len(rows)}; give more"
         )
     about = f"errors of macro-models' answers to {len(rows)} standard validation mocks"
-    found = fit(rows, card_of(about))
+    found = fit(rows, card_of(about, options.n))
     (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
     halves = halved(rows)
     plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)

@@ -142,7 +142,9 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
     are those of all kinds together, and a likely scale for them covers more or less of a kind
     whose errors are shaped otherwise (66 to 70 per cent, 420 mocks), and of bright lenses, whose
     tails are heavier, more than of faint ones. So every factor is changed, first by what is
-    missing at its place, as far as the lenses about it are many (:data:`FEW`), then all alike.
+    missing at its place, as far as the lenses about it are many (:data:`FEW`), then all alike. A
+    floor is left to the likelihood: what bright pixels of a source lack at a place changes only
+    as far as the factor counts for them.
     """
     ratio = np.abs(deviations.z) / deviations.factors(scale)
     order = np.argsort(ratio)
@@ -155,7 +157,7 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
     for place, factor in enumerate(scale.factors):
         weight = deviations.weight * deviations.near(place)
         n = float(weight.sum())
-        own = reach(weight) if n > 0 else whole
+        own = (reach(weight) if n > 0 else 0.0) or whole
         factors.append(factor * whole * (own / whole) ** (n / (n + FEW)))
     changed = Scale(tuple(factors), whole * scale.floor)
     ratio = np.abs(deviations.z) / deviations.factors(changed)

@@ -9,10 +9,13 @@ from sys import float_info
 from typing import Any, NoReturn
 
 from lensrim.errors import InputError
+from lensrim.io.stream import open_stream
 
 Range = tuple[float, float]
 ANY: Range = (-inf, inf)
 POSITIVE: Range = (0.0, inf)
+LARGEST = 2**24
+"""Bytes of a template, 16 MB; as JSON it takes up to fifty times as many in memory."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,19 @@ def read_json(path: Path) -> Node:
     """Reads a JSON file, with or without a byte order mark.
 
     Raises:
-        InputError: If it is missing, or not JSON.
+        InputError: If it is missing, no regular file, larger than :data:`LARGEST`, or not JSON.
     """
+    handle, size = open_stream(path)
     try:
-        return Node(json.loads(path.read_text(encoding="utf-8-sig")), path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file: check the path") from None
+        with handle:
+            if size > LARGEST:
+                raise InputError(
+                    f"{path}: a template must take {LARGEST >> 20} MB or less, found"
+                    f" {size >> 20}: put its maps into FITS files"
+                )
+            return Node(json.loads(handle.read().decode("utf-8-sig")), path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}): check the path") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check it") from None
     except (ValueError, RecursionError) as error:  # of the JSON, or of the encoding
         raise InputError(
             f"{path}: a template must be a JSON file, it is not ({error}): give another"

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
-from lensrim.io.fits import Files
+from lensrim.io.fits import LARGEST, Files
 from lensrim.io.noise import sigma_from_exposure
 from lensrim.io.observation import Observation
 from lensrim.io.planes import Plane
@@ -30,6 +30,8 @@ from .system import Galaxy, LensSystem, MassField, Mode
 
 Map = Float64[np.ndarray, "h w"]
 NO_PSF = np.ones((1, 1))
+WIDEST = 400
+"""FWHM [pixel] of a Gaussian PSF: its stamp takes twenty times the square of it."""
 
 
 def read_coolest(path: str | os.PathLike[str]) -> LensSystem:
@@ -77,6 +79,7 @@ class _Reader:
     ) -> None:
         self.root, self.files, self.units = root, files, units
         self.x, self.y = middle
+        self.pixels = 0
 
     def entity(self, node: Node) -> Galaxy | MassField:
         kind, redshift = node["type"], node.get("redshift")
@@ -118,6 +121,12 @@ class _Reader:
     def _value(self, node: Node, name: str, allowed: Range) -> Any:
         if name == "pixels":
             plane, grid = read_pixels(node, self.files)
+            self.pixels += plane.array.size
+            if self.pixels > LARGEST:
+                node.refuse(
+                    f"all maps together must have {LARGEST / 1e6:g} million pixels or less",
+                    "give smaller ones",
+                )
             if bad := int((~np.isfinite(plane.array)).sum()):
                 raise InputError(
                     f"{plane.label}: a map must be finite, found {bad} pixels that are not: mend"
@@ -234,6 +243,8 @@ def _psf(node: Node, files: Files, side: float, kind: str) -> tuple[np.ndarray, 
         case "GaussianPSF":
             # in pixels; to 5 sigma, and at least to the neighbours
             fwhm = _positive(node["fwhm"])
+            if fwhm > WIDEST:
+                node["fwhm"].refuse(f"must be {WIDEST} pixels or less", "correct it")
             stamp = gaussian_psf(fwhm * side, side, 2 * ceil(2.2 * fwhm) + 1)
             return stamp.numpy(), kind
         case "PixelatedPSF":

@@ -43,7 +43,7 @@ def test_without_it_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     with (
-        pytest.raises(InputError, match=r"pip install 'lensrim\[board\]', or do without"),
+        pytest.raises(InputError, match=r"pip install '\.\[board\]' in the checkout"),
         board(tmp_path),
     ):
         pass

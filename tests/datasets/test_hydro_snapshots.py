@@ -171,7 +171,7 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"needs h5py; pip install 'lensrim\[data\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs h5py; pip install '.\[data\]'"):
         read_snapshot(tmp_path / "h.hdf5")
 
 

@@ -1,11 +1,11 @@
 """Recipes as files: the one reader of TOML."""
 
-import stat
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ._regular import check_regular
 from .errors import InputError
 
 T = TypeVar("T")
@@ -23,13 +23,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             characters, or is no TOML.
     """
     try:
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
-            found = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
-            raise InputError(
-                f"{path}: a recipe must be a regular file, found {found}; save what it gives to a "
-                "file first"
-            )
+        check_regular(path, "a recipe")
         with path.open(encoding="utf-8") as file:
             text = file.read(LONGEST + 1)
         if len(text) > LONGEST:

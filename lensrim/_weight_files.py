@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
+from ._regular import check_regular
 from .errors import InputError
 
 KEY = "lensrim"
@@ -27,7 +27,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         InputError: If the file cannot be read, or is no regular one.
     """
     try:
-        _check_kind(path)
+        check_regular(path, "weights")
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -44,21 +44,6 @@ def check_sum(path: str | os.PathLike[str], expected: str) -> None:
         raise InputError(
             f"{os.fspath(path)}: must have the checksum of its card, {expected[:12]}..., found "
             f"{sha[:12]}...; install lensrim again"
-        )
-
-
-def _check_kind(path: str | os.PathLike[str]) -> None:
-    """Makes sure that a file is none that would be waited for; folders are refused elsewhere.
-
-    Raises:
-        InputError: If it is a pipe or a device.
-    """
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        found = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
-        raise InputError(
-            f"{path}: weights must be a regular file, found {found}; save what it gives to a file "
-            "first"
         )
 
 
@@ -98,7 +83,7 @@ def opened(
             that is too long.
     """
     try:
-        _check_kind(path)
+        check_regular(path, "weights")
         _check_length(path)
         with safe_open(os.fspath(path), framework=framework) as file:
             metadata = file.metadata() or {}

@@ -9,6 +9,7 @@ import pytest
 
 LAYERS = [
     {"errors"},
+    {"_regular"},
     {"_weight_files"},
     {"grid", "_weights", "_toml", "_processes", "progress", "option_types"},
     {"lensing", "rim"},

@@ -108,15 +108,13 @@ def read_row(folder: Path, lens: Lens) -> Row | None:
 
 def _is_right(value: Any, column: Column) -> bool:
     """Whether a column can hold a value; one that is not known it holds as ``None``."""
-    kinds = {"text": str, "integer": int, "real": int | float}
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None:
         return True
     if column.kind == "text":
         return isinstance(value, str)
-    if not (is_number and isinstance(value, kinds[column.kind])):
-        return False
-    return abs(value) < 2**63 if isinstance(value, int) else isfinite(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**63
+    return column.kind == "real" and isinstance(value, float) and isfinite(value)
 
 
 def rows_of(folder: Path, lenses: Iterable[Lens]) -> list[Row]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,14 +101,22 @@ class Deviations:
         each = np.log(width) + (dof + 1) / 2 * np.log1p(far) - constant
         slope = self.weight * (1 - (dof + 1) * far / (1 + far))  # in the logarithm of the width
         of_own = slope * own**2 / (own**2 + rest**2)
-        in_factors = [(of_own * self.near(place)).sum() for place in range(len(PLACES))]
-        gradient = np.array([*in_factors, (slope - of_own).sum()])
+        gradient = np.array([*self.near @ of_own, (slope - of_own).sum()])
         return float((self.weight * each).sum()), gradient
 
-    def near(self, place: int) -> NDArray[np.float64]:
-        """How much of the logarithm of a factor counts at each signal over noise."""
-        logs = np.log(np.maximum(self.snr, 1.0))
-        return np.interp(logs, np.log(PLACES), np.eye(len(PLACES))[place])
+    @cached_property
+    def near(self) -> NDArray[np.float64]:
+        """How much of the logarithm of each factor counts at each signal over noise, (K, n)."""
+        logs, places = np.log(np.maximum(self.snr, 1.0)), np.log(PLACES)
+        return np.stack([np.interp(logs, places, own) for own in np.eye(len(PLACES))])
+
+    def reach(self, scale: Scale, share: NDArray[np.float64] | None = None) -> float:
+        """How many stated errors hold 68.27 per cent of the errors, all or a share of each."""
+        ratio = np.abs(self.z) / self.factors(scale)
+        order = np.argsort(ratio)
+        weight = (self.weight if share is None else self.weight * share)[order]
+        held = np.cumsum(weight) / weight.sum()
+        return float(np.interp(2 * ONE_SIGMA - 1, held, ratio[order]))
 
 
 def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
@@ -146,23 +155,14 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
     floor is left to the likelihood: what bright pixels of a source lack at a place changes only
     as far as the factor counts for them.
     """
-    ratio = np.abs(deviations.z) / deviations.factors(scale)
-    order = np.argsort(ratio)
-
-    def reach(weight: NDArray[np.float64]) -> float:
-        share = np.cumsum(weight[order]) / weight.sum()
-        return float(np.interp(2 * ONE_SIGMA - 1, share, ratio[order]))
-
-    whole, factors = reach(deviations.weight), []
+    whole, factors = deviations.reach(scale), []
     for place, factor in enumerate(scale.factors):
-        weight = deviations.weight * deviations.near(place)
-        n = float(weight.sum())
-        own = (reach(weight) if n > 0 else 0.0) or whole
+        near = deviations.near[place]
+        n = float((deviations.weight * near).sum())
+        own = (deviations.reach(scale, near) if n > 0 else 0.0) or whole
         factors.append(factor * whole * (own / whole) ** (n / (n + FEW)))
     changed = Scale(tuple(factors), whole * scale.floor)
-    ratio = np.abs(deviations.z) / deviations.factors(changed)
-    order = np.argsort(ratio)
-    return changed.times(reach(deviations.weight))
+    return changed.times(deviations.reach(changed))
 
 
 def common_tails(kinds: Sequence[tuple[Deviations, Scale]]) -> tuple[tuple[float, float], ...]:

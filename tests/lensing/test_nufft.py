@@ -124,9 +124,7 @@ def test_gradients_of_a_sum_are_mapped(transform: Transform):
 @pytest.mark.parametrize("transform", [Nufft()])
 def test_the_library_that_lacks_is_named(transform: Nufft, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "finufft", None)
-    with pytest.raises(
-        ModuleNotFoundError, match=r"finufft.*pip install '.\[vis\]'.*Direct"
-    ):
+    with pytest.raises(ModuleNotFoundError, match=r"finufft.*pip install '.\[vis\]'.*Direct"):
         transform.forward(random(1, 4, 4), frequencies(1))
 
 

@@ -273,6 +273,25 @@ def test_ranked_probability_score(sigma: float) -> None:
     assert metrics.crps_samples([0.8], samples) == pytest.approx(below + above, rel=0.02)
 
 
+@pytest.mark.parametrize("dof", [1.5, 4.0, 30.0])
+def test_ranked_probability_score_of_students_t(dof: float) -> None:
+    """By its definition, and where the degrees are many that of a Gaussian."""
+    from scipy.integrate import quad
+    from scipy.stats import norm, t
+
+    scale = 0.7 / t.ppf(norm.cdf(1), dof)
+    below = quad(lambda x: t.cdf(x, dof, 0, scale) ** 2, -np.inf, 0.8)[0]
+    above = quad(lambda x: t.sf(x, dof, 0, scale) ** 2, 0.8, np.inf)[0]
+    found = metrics.crps_student(0.8, 0.0, 0.7, dof=dof)
+    assert found == pytest.approx(below + above, rel=1e-5)
+    few = metrics.crps_student([0.8, 0.8, 4.0], 0.0, [0.7, 0.7, 0.0], dof=[dof, np.inf, dof])
+    assert few == pytest.approx((found + metrics.crps_gaussian(0.8, 0.0, 0.7) + 4) / 3)
+    many = metrics.crps_student(0.8, 0.0, 0.7, dof=1e9)
+    assert many == pytest.approx(metrics.crps_gaussian(0.8, 0.0, 0.7), rel=1e-6)
+    with pytest.raises(ValueError, match="above 1, got 1"):
+        metrics.crps_student(0.8, 0.0, 0.7, dof=1.0)
+
+
 def test_ranked_probability_score_of_few_samples_has_no_bias() -> None:
     samples = np.random.default_rng(0).normal(size=(3, 50_000))
     expected = metrics.crps_gaussian(0.4, 0.0, 1.0)
@@ -292,6 +311,9 @@ def test_calibration_says_who_is_too_sure() -> None:
     assert sure.ratio == pytest.approx(1 / 3, rel=0.03)
     assert sure.covered[1] < 0.6
     assert sure.crps > right.crps
+    heavy = metrics.calibration(truth, zero, std, np.full_like(truth, 3.0))
+    assert heavy.covered[0] == pytest.approx(0.68, abs=0.012)
+    assert heavy.covered[1] > right.covered[1] + 0.01
 
 
 def test_regression_tells_shrinkage() -> None:

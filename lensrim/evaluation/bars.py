@@ -182,19 +182,17 @@ def _maps(rows: Sequence[Row], name: str) -> list[dict]:
 
 
 def numbers(rows: Sequence[Row], name: str) -> np.ndarray:
-    """Returns truth, estimate and stated error of a number, with shape (n, 3)."""
-    told = [((row.get("stated") or {}).get("numbers") or {}).get(name) for row in rows]
-    return np.array([each for each in told if each], dtype=float).reshape(-1, 3)
+    """Returns truth, estimate, stated error and degrees of freedom of a number, (n, 4)."""
+    told = [row.get("stated") or {} for row in rows]
+    held = [(each.get("numbers", {}).get(name), each.get("dof", inf)) for each in told]
+    found = [[*number, dof] for number, dof in held if number]
+    return np.array(found, dtype=float).reshape(-1, 4)
 
 
 def number_coverage(rows: Sequence[Row], name: str, level: float) -> float:
     """Returns the share of a number's truths within the intervals of a level; NaN of none."""
-    told = [row["stated"] for row in rows if name in (row.get("stated") or {}).get("numbers", {})]
-    inside = [
-        metrics.coverage(*each["numbers"][name], level=level, dof=each.get("dof", np.inf))
-        for each in told
-    ]
-    return float(np.mean(inside)) if inside else nan
+    truth, mean, std, dof = numbers(rows, name).T
+    return metrics.coverage(truth, mean, std, level=level, dof=dof)
 
 
 def _covered(name: str, level: float) -> Callable:
@@ -218,8 +216,7 @@ def _ratio(name: str) -> Callable:
 
 def _coverage_bars() -> list[Bar]:
     bars = []
-    # The macro-model's own radius is not the answer's.
-    for name in (*MAPS, *(name for name in SCALARS if name != "macro_theta_E")):
+    for name in (*MAPS, *(name for name, scalar in SCALARS.items() if scalar.asked)):
         bars += [
             Bar(f"coverage of 68 %: {name}", _covered(name, 0.68), 0.65, 0.71, "{:.1%}"),
             Bar(f"coverage of 95 %: {name}", _covered(name, 0.95), 0.93, 0.97, "{:.1%}"),

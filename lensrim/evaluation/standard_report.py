@@ -16,6 +16,7 @@ from .report import SNR_BINS, STANDARD_GROUPS, Row
 from .stages import KEYS, STANDARD_STAGES, STRUCTURED, format_stages
 from .standard import SETTINGS
 from .standard_coverage import coverage_table, expected_coverage, printed_coverage
+from .standard_doubt import doubt_figure, doubt_table
 
 UNSAID = ("seconds", "excess", "slope_error", "shear_error")
 """Errors and times that a stage may lack."""
@@ -170,7 +171,8 @@ def as_text(lines: Table, columns: Iterable[str] | None = None) -> str:
 
 
 def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str:
-    """Writes ``stages.csv``, ``coverage.csv``, ``bars.csv`` and ``suite.png``.
+    """Writes ``stages.csv``, ``coverage.csv``, ``bars.csv``, ``doubt.csv`` and ``suite.png``, and
+    ``doubt.png`` where some answers are wrong.
 
     Arguments:
         rows: The rows of the run, with those of outside methods among the stages.
@@ -178,13 +180,14 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         parameters: Number of parameters of the machine.
 
     Returns:
-        What is printed: stages, bars, coverage, slopes and quality.
+        What is printed: stages, bars, coverage, slopes, quality and doubt.
     """
     from ..plotting import plot_suite
 
     stages, coverage = stages_table(rows), coverage_table(rows)
     bars = bars_table(rows, parameters=parameters)
-    tables = {"stages": stages, "coverage": coverage, "bars": bars}
+    doubt = doubt_table(rows)
+    tables = {"stages": stages, "coverage": coverage, "bars": bars, "doubt": doubt}
     for name, lines in tables.items():
         _write(lines, folder / f"{name}.csv")
     figure = plot_suite(
@@ -196,6 +199,8 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         coverage=expected_coverage(rows),
     )
     figure.savefig(folder / "suite.png", dpi=120)
+    if (curves := doubt_figure(rows)) is not None:
+        curves.savefig(folder / "doubt.png", dpi=120)
     paired = {name: STANDARD_STAGES[name] for name in ("all", "S/N > 50", "structured")}
     parts = [
         printed_stages(stages),
@@ -203,7 +208,7 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         printed_coverage(coverage) if coverage else "",
         "\n".join(slope_lines(rows)),
     ]
-    parts += [as_text(quality_table(rows))]
+    parts += [as_text(quality_table(rows)), as_text(doubt)]
     parts.append(f"On {len(rows)} mocks:\n{as_text(bars)}")
     return "\n\n".join(filter(None, parts))
 

@@ -7,6 +7,7 @@ radii, the source on the pixels that a ray of the arcs hits, or one beside it; a
 those of them that the answer has brighter than a fifth of its peak.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,22 +34,30 @@ class Scalar:
         value, error: Keywords.
         relative: Whether it is judged in units of the truth.
         label: What it is called in a picture.
+        asked: Whether something is asked of it: the macro-model's own are not the answer's.
+        period: After how much it is the same again, where it is an angle [deg].
     """
 
     value: str
     error: str
     relative: bool
     label: str
+    asked: bool = True
+    period: float | None = None
 
 
 SCALARS = {
     "theta_E": Scalar("THETAE", "THETAEER", True, "θ_E"),
-    "macro_theta_E": Scalar("MACROTE", "MACROTER", True, "macro θ_E"),
+    "macro_theta_E": Scalar("MACROTE", "MACROTER", True, "macro θ_E", asked=False),
     "gamma1": Scalar("GAMMA1", "GAMMA1ER", False, "γ1"),
     "gamma2": Scalar("GAMMA2", "GAMMA2ER", False, "γ2"),
     "slope": Scalar("SLOPE", "SLOPEERR", False, "slope"),
     "magnification": Scalar("MAGTOT", "MAGTOTER", True, "magnification"),
     "flux": Scalar("FLUXSRC", "FLUXSRCE", True, "source flux"),
+    "macro_gamma1": Scalar("MACROG1", "MACROG1E", False, "macro γ1", asked=False),
+    "macro_gamma2": Scalar("MACROG2", "MACROG2E", False, "macro γ2", asked=False),
+    "q": Scalar("MACROQ", "MACROQER", False, "axis ratio", asked=False),
+    "phi": Scalar("MACROPHI", "MACROPHE", False, "major axis", asked=False, period=180.0),
 }
 """The numbers."""
 
@@ -70,12 +79,16 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
         which the errors are, where they are no Gaussian's.
     """
     right, numbers = true_numbers(mock), {}
+    right["phi"] = math.degrees(mock.truth.system.lens.ellipsoid.phi)
     dof = float(product.value("ERRDOF") or np.inf)
     for name, scalar in SCALARS.items():
         found = [product.value(key) for key in (scalar.value, scalar.error)]
         if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
-            unit = right[name] if scalar.relative else 1.0
-            numbers[name] = [v / unit for v in (right[name], *map(float, found))]
+            truth, value, error = right[name], *map(float, found)
+            if scalar.period is not None:
+                truth += scalar.period * round((value - truth) / scalar.period)
+            unit = truth if scalar.relative else 1.0
+            numbers[name] = [v / unit for v in (truth, value, error)]
     maps, parts = maps_of(product), {}
     if (std := product.image_maps.get("KAPPA_STD")) is not None:
         region = mock.truth.arc_mask & region_of(mock)
@@ -128,7 +141,7 @@ def _of_map(
     unit = float(np.abs(truth).mean()) if truth.size else 0.0
     if unit == 0:  # a source that is elsewhere: there is nothing to measure in units of
         return {"n": 0}
-    found = metrics.calibration(truth, mean, std)
+    found = metrics.calibration(truth, mean, std, dof)
     return {
         "n": found.n,
         "coverage": [metrics.coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS],

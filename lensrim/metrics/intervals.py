@@ -10,14 +10,16 @@ measures both at once, in the unit of the quantity; smaller is better.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
 
 LEVELS = (0.68, 0.95)
 """Probabilities of the intervals."""
 
 
 def coverage(
-    truth: ArrayLike, mean: ArrayLike, std: ArrayLike, *, level: float, dof: float = np.inf
+    truth: ArrayLike, mean: ArrayLike, std: ArrayLike, *, level: float, dof: ArrayLike = np.inf
 ) -> float:
     """Share of truths within the central interval of a level; NaN of none.
 
@@ -28,8 +30,8 @@ def coverage(
         dof: Degrees of freedom of Student's t, of which the intervals are; infinite for a
             Gaussian's.
     """
-    truth, mean, std = (np.asarray(a, dtype=np.float64) for a in (truth, mean, std))
-    inside = np.abs(truth - mean) <= half_width(level, dof=dof) * std
+    truth, mean, std, dof = _alike(truth, mean, std, dof)
+    inside = np.abs(truth - mean) <= _half_width(level, dof) * std
     return float(inside.mean()) if inside.size else float("nan")
 
 
@@ -50,11 +52,14 @@ def coverage_of_samples(truth: ArrayLike, samples: ArrayLike, *, level: float) -
 
 def half_width(level: float, *, dof: float = np.inf) -> float:
     """Half of the central interval of a level, over that of 68.27 %, as for :func:`coverage`."""
-    from scipy.special import ndtr, ndtri, stdtrit
+    return float(_half_width(level, np.asarray(dof, dtype=np.float64)))
 
-    if np.isinf(dof):
-        return float(ndtri((1 + level) / 2))
-    return float(stdtrit(dof, (1 + level) / 2) / stdtrit(dof, ndtr(1.0)))
+
+def _half_width(level: float, dof: Array) -> Array:
+    from scipy.special import ndtr, stdtrit
+
+    # of infinite degrees of freedom it knows that they are a Gaussian's
+    return np.asarray(stdtrit(dof, (1 + level) / 2) / stdtrit(dof, ndtr(1.0)))
 
 
 def empirical_width(errors: ArrayLike, *, level: float = 0.68) -> float:
@@ -81,15 +86,64 @@ def crps_gaussian(truth: ArrayLike, mean: ArrayLike, std: ArrayLike) -> float:
     References:
         Gneiting & Raftery 2007, JASA 102, 359, equation 21 (there with the other sign).
     """
+    return float(_crps_gaussian(*_alike(truth, mean, std)).mean())
+
+
+def crps_student(
+    truth: ArrayLike, mean: ArrayLike, std: ArrayLike, *, dof: ArrayLike = np.inf
+) -> float:
+    r"""Mean continuous ranked probability score of Student's t.
+
+    .. math:: \mathrm{CRPS} = \sigma \left[ z \, (2 F(z) - 1)
+              + 2 f(z) \, \frac{\nu + z^2}{\nu - 1} - \frac{2 \sqrt\nu}{\nu - 1}
+              \frac{B(1/2, \nu - 1/2)}{B(1/2, \nu/2)^2} \right] ,
+              \qquad z = \frac{y - \mu}{\sigma} ,
+
+    with the density :math:`f` and distribution :math:`F` of :math:`\nu` degrees of freedom; for
+    :math:`\sigma = 0` it is the absolute error, for infinite :math:`\nu`
+    :func:`crps_gaussian`.
+
+    Arguments:
+        truth, mean: Truths and estimates.
+        std: Half of the intervals of 68.27 %, as for :func:`coverage`; :math:`\sigma` follows.
+        dof: Degrees of freedom, above 1.
+
+    Raises:
+        ValueError: If there is a degree of freedom or less: such a score is infinite.
+
+    References:
+        Jordan, Krüger & Lerch 2019, JSS 90, 12, appendix A.
+    """
+    truth, mean, std, nu = _alike(truth, mean, std, dof)
+    if not (nu > 1).all():
+        raise ValueError(f"dof must be above 1, got {nu.min()}")
+    score, heavy = _crps_gaussian(truth, mean, std), np.isfinite(nu) & (std > 0)
+    score[heavy] = _crps_student(*(each[heavy] for each in (truth, mean, std, nu)))
+    return float(score.mean())
+
+
+def _alike(*values: ArrayLike) -> list[Array]:
+    return list(np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in values)))
+
+
+def _crps_gaussian(truth: Array, mean: Array, std: Array) -> Array:
     from scipy.special import ndtr
 
-    truth, mean, std = np.broadcast_arrays(
-        *(np.asarray(a, dtype=np.float64) for a in (truth, mean, std))
-    )
     z = np.divide(truth - mean, std, out=np.zeros_like(truth), where=std > 0)
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     score = std * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
-    return float(np.where(std > 0, score, np.abs(truth - mean)).mean())
+    return np.where(std > 0, score, np.abs(truth - mean))
+
+
+def _crps_student(truth: Array, mean: Array, std: Array, nu: Array) -> Array:
+    from scipy.special import betaln, ndtr, stdtr, stdtrit
+    from scipy.stats import t
+
+    sigma = std / stdtrit(nu, ndtr(1.0))
+    z = (truth - mean) / sigma
+    least = np.sqrt(nu) * np.exp(betaln(0.5, nu - 0.5) - 2 * betaln(0.5, nu / 2))
+    peak = t.pdf(z, nu) * (nu + z**2)
+    return sigma * (z * (2 * stdtr(nu, z) - 1) + 2 * (peak - least) / (nu - 1))
 
 
 def crps_samples(truth: ArrayLike, samples: ArrayLike) -> float:
@@ -129,7 +183,7 @@ class Calibration:
         covered: Shares of them within the intervals of 68 and 95 per cent.
         width: Median of the stated standard deviations.
         empirical: That of the errors, :func:`empirical_width`.
-        crps: Mean CRPS of the Gaussians.
+        crps: Mean CRPS of what they are said to be, Student's t or Gaussians.
     """
 
     n: int
@@ -144,16 +198,23 @@ class Calibration:
         return self.width / self.empirical if self.empirical > 0 else float("inf")
 
 
-def calibration(truth: ArrayLike, mean: ArrayLike, std: ArrayLike) -> Calibration:
-    """Measures stated standard deviations on truths, all of one shape."""
+def calibration(
+    truth: ArrayLike, mean: ArrayLike, std: ArrayLike, dof: ArrayLike = np.inf
+) -> Calibration:
+    """Measures stated errors on truths, all of one shape.
+
+    Arguments:
+        truth, mean, std: As for :func:`coverage`.
+        dof: Degrees of freedom of Student's t that they are; infinite for Gaussians.
+    """
     truth, mean, std = (np.asarray(a, dtype=np.float64).ravel() for a in (truth, mean, std))
-    first, second = (coverage(truth, mean, std, level=level) for level in LEVELS)
+    first, second = (coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS)
     return Calibration(
         n=truth.size,
         covered=(first, second),
         width=float(np.median(std)) if std.size else float("nan"),
         empirical=empirical_width(mean - truth),
-        crps=crps_gaussian(truth, mean, std) if truth.size else float("nan"),
+        crps=crps_student(truth, mean, std, dof=dof) if truth.size else float("nan"),
     )
 
 

@@ -28,6 +28,16 @@ class Roc:
         """Probability that a wrong answer has a higher score than a right one."""
         return float(np.trapezoid(self.true, self.false))
 
+    @property
+    def error(self) -> float:
+        """Standard error of the area, by Hanley & McNeil (1982)."""
+        area = self.area
+        # that two wrong answers are above one right one, and one above two
+        two, one = area / (2 - area), 2 * area**2 / (1 + area)
+        variance = area * (1 - area)
+        variance += (self.wrong - 1) * (two - area**2) + (self.right - 1) * (one - area**2)
+        return float(np.sqrt(max(variance, 0.0) / (self.wrong * self.right)))
+
     def at(self, threshold: float) -> tuple[float, float]:
         """Returns the false and true alarms of scores from a threshold upwards."""
         k = int((self.thresholds >= threshold).sum()) - 1

@@ -1,6 +1,7 @@
 """The standard suite: what is said of errors, outside methods, bars, tables and the figure."""
 
 import csv
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ def test_stated_errors_are_compared_with_those_that_were_made() -> None:
     assert sure["coverage"][LEVELS.index(0.68)] < 0.4
     assert sure["width"] / sure["empirical"] == pytest.approx(1 / 3, rel=0.25)
     assert sure["crps"] > found["maps"]["kappa"]["crps"]
+
+
+def test_an_axis_is_the_same_after_half_a_turn() -> None:
+    mock = small(2)
+    phi = math.degrees(mock.truth.system.lens.ellipsoid.phi)
+    header = {"MACROPHI": ((phi + 175.0) % 180.0, ""), "MACROPHE": (4.0, "")}
+    product = replace(perfect(mock), header=header)
+    true, value, error = stated_errors(mock, product)["numbers"]["phi"]
+    assert (value - true, error) == pytest.approx((-5.0, 4.0))
+    assert (true - phi) % 180.0 == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -398,7 +409,8 @@ def test_a_run_writes_tables_and_a_figure(
     assert [set(row["stages"]) for row in rows] == [{"outside"}] * 2
     assert len(read_rows(tmp_path, "outside")) == 2
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"stages.csv", "coverage.csv", "bars.csv", "suite.png", "summary.csv"} <= names
+    tables = {"stages.csv", "coverage.csv", "bars.csv", "doubt.csv", "summary.csv"}
+    assert {*tables, "suite.png"} <= names
     with (tmp_path / "bars.csv").open() as file:
         bars = {line["measured"]: line for line in csv.DictReader(file)}
     assert bars["failures: theta_E wrong by > 10 %"]["verdict"] == "met"

@@ -3,12 +3,14 @@ r"""How far lenses are from macro-models: the prior of the refinement, measured 
 ``python -m lensrim.evaluation.perturbations --output FOLDER`` measures the standard validation
 mocks one by one, keeps what it has in the folder, so that it can be interrupted and resumed, and
 writes the prior as ``perturbations.json``; the packaged one is
-``lensrim/inference/perturbations.json``.
+``lensrim/inference/perturbations.json``. With ``--of answers`` it measures what true masses have
+besides the answers of the packaged machine, which are the start of a refinement after it:
+``lensrim/inference/perturbations_of_answers.json``.
 
 A refinement leaves the macro-model's own parameters free, so its prior is that of what no macro-
 model explains. To the true convergence of a mock the nearest macro-model is fitted, by the
 relative error :math:`e = \kappa / \kappa_p - 1` between ``INNER`` and ``OUTER`` Einstein radii,
-each ring weighted alike. What is left, :math:`e_\perp`, is
+each ring weighted alike; that of an answer is taken as it is. What is left, :math:`e_\perp`, is
 
 .. math:: e_\perp = B_\perp c + \eta \, , \qquad c \sim \mathcal{N}(0, C / u) \, ,
 
@@ -29,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,9 +41,12 @@ from torch import Tensor
 from .. import __version__
 from ..grid import PixelGrid
 from ..inference.macro import mass_model
+from ..inference.options import ReconstructOptions
 from ..inference.perturbation import PerturbationPrior, along_axes, write_prior
+from ..inference.reconstruct import reconstruct
 from ..lensing.mass import pixel_average
 from ..progress import progress
+from ..zoo import DEFAULT
 from .mocks import Mock
 from .standard import standard_mock
 
@@ -103,19 +108,54 @@ def measure(kappa: Array, guess: Tensor, *, steps: int = 3) -> Measured:
     grid = PixelGrid((kappa.shape[0], kappa.shape[1]), 1.0)
     p, truth = guess.clone(), torch.from_numpy(kappa)
     for step in range(steps + 1):
-        logarithm = _log_kappa(p, grid)
-        moved = p.expand(len(FREE), -1).clone()
-        moved[range(len(FREE)), list(FREE)] += 1e-4
-        slopes = torch.stack([(_log_kappa(q, grid) - logarithm) / 1e-4 for q in moved])
-        radius = torch.hypot(*along_axes(grid, p))
-        region = (radius > INNER) & (radius < OUTER)
-        weight = 1 / radius[region]
-        weight = weight / weight.square().mean().sqrt()
-        error = (truth / logarithm.exp() - 1)[region] * weight
-        slopes = slopes[:, region] * weight
+        region, weight = _rings(p, grid)
+        error = (truth / _log_kappa(p, grid).exp() - 1)[region] * weight
+        slopes = _slopes(p, grid)[:, region] * weight
         if step < steps:
             p[list(FREE)] += torch.linalg.lstsq(slopes.T, error).solution.clamp(-0.15, 0.15)
-    functions = unit_prior().functions(*along_axes(grid, p))[:, region] * weight
+    return _left(error, slopes, _weighted_functions(p, grid, region, weight))
+
+
+def measure_answer(kappa: Array, answer: Array, p: Tensor, grid: PixelGrid) -> Measured:
+    """Measures what an answer lacks of a convergence, but for what a macro-model explains.
+
+    Arguments:
+        kappa: True convergence, with shape (H, W).
+        answer: That of the answer, with shape (H, W).
+        p: Parameters of its macro-model, with shape (8).
+        grid: The pixels.
+    """
+    region, weight = _rings(p, grid)
+    given = torch.from_numpy(answer)
+    error = (torch.from_numpy(kappa) / given - 1)[region] * weight
+    # a change of the macro-model is added to the answer, whose convergence is another
+    macro = _log_kappa(p, grid).exp() / given
+    slopes = (_slopes(p, grid) * macro)[:, region] * weight
+    return _left(error, slopes, _weighted_functions(p, grid, region, weight))
+
+
+def _slopes(p: Tensor, grid: PixelGrid) -> Tensor:
+    """Derivatives of ln kappa by the free parameters, with shape (F, H, W)."""
+    logarithm = _log_kappa(p, grid)
+    moved = p.expand(len(FREE), -1).clone()
+    moved[range(len(FREE)), list(FREE)] += 1e-4
+    return torch.stack([(_log_kappa(q, grid) - logarithm) / 1e-4 for q in moved])
+
+
+def _rings(p: Tensor, grid: PixelGrid) -> tuple[Tensor, Tensor]:
+    """The pixels that are measured, and their weights, which are alike for every ring."""
+    radius = torch.hypot(*along_axes(grid, p))
+    region = (radius > INNER) & (radius < OUTER)
+    weight = 1 / radius[region]
+    return region, weight / weight.square().mean().sqrt()
+
+
+def _weighted_functions(p: Tensor, grid: PixelGrid, region: Tensor, weight: Tensor) -> Tensor:
+    return unit_prior().functions(*along_axes(grid, p))[:, region] * weight
+
+
+def _left(error: Tensor, slopes: Tensor, functions: Tensor) -> Measured:
+    """Takes what the slopes explain out of an error and of the functions."""
     explained, _ = torch.linalg.qr(slopes.T)
     error = error - explained @ (explained.T @ error)
     functions = functions - (functions @ explained) @ explained.T
@@ -180,17 +220,38 @@ def _block_diagonal(blocks: Sequence[NDArray[Any]]) -> Array:
     return out
 
 
+def _of_mass(mock: Mock) -> Measured:
+    return measure(mock.truth.kappa, first_guess(mock))
+
+
+def _of_answer(mock: Mock) -> Measured | None:
+    light: Literal["none", "auto"] = "none" if mock.truth.system.lens_light is None else "auto"
+    options = ReconstructOptions(model=DEFAULT, stage="final", lens_light=light, errors=False)
+    found = reconstruct(mock.observation, options)
+    if found.scene is None or found.state is None or "final" not in found.answers:
+        return None  # the machine was not used
+    kappa, grid = found.answers["final"].kappa, found.scene.frame.grid
+    return measure_answer(mock.truth.kappa, kappa, found.state.p[0].cpu(), grid)
+
+
+KINDS = {"masses": _of_mass, "answers": _of_answer}
+ABOUT = {"masses": "macro-models", "answers": f"answers of {DEFAULT}"}
+
+
 @dataclass(frozen=True)
 class PriorOptions:
     """Measures the prior of the refinement on standard validation mocks.
 
     Arguments:
+        of: Whether what true masses have besides macro-models, or besides the answers of the
+            packaged machine.
         output: Folder of what is measured, and of the prior.
         first: Number of the first mock; those before it are left to choose and to test with.
         n: Number of mocks.
         shard: Which part of them this process measures, ``i/n``; the prior is of all there are.
     """
 
+    of: Literal["masses", "answers"] = "masses"
     output: str = "perturbations"
     first: int = 1000
     n: int = 144
@@ -206,22 +267,23 @@ def run(options: PriorOptions) -> PerturbationPrior:
     todo = [i for i in numbers[part - 1 :: parts] if not (folder / f"{i:05d}.npz").exists()]
     with progress("mocks", total=len(todo)) as bar:
         for number in todo:
-            mock = standard_mock(number, split="validation")
-            lens = measure(mock.truth.kappa, first_guess(mock))
+            lens = KINDS[options.of](standard_mock(number, split="validation"))
+            bar.update()
+            if lens is None:
+                continue
             path = folder / f"{number:05d}.npz"
             with (cut := path.with_suffix(".part")).open("wb") as file:
                 np.savez(file, gram=lens.gram, moment=lens.moment, rms=lens.rms)
             cut.rename(path)
-            bar.update()
     held = [np.load(path) for path in sorted(folder.glob("?????.npz"))]
     lenses = [Measured(each["gram"], each["moment"], float(each["rms"])) for each in held]
     prior = fit(lenses)
     rms = [lens.rms for lens in lenses]
     card = {
-        "about": "prior of what macro-models lack, measured on standard validation mocks",
-        "command": "python -m lensrim.evaluation.perturbations",
+        "about": f"prior of what {ABOUT[options.of]} lack, measured on standard validation mocks",
+        "command": f"python -m lensrim.evaluation.perturbations --of {options.of}",
         "mocks": f"{len(lenses)} from number {options.first}",
-        "left_by_macro_models": f"median {np.median(rms):.4f} of kappa",
+        "left": f"median {np.median(rms):.4f} of kappa",
         "version": __version__,
         "date": date.today().isoformat(),
     }

@@ -13,9 +13,10 @@ from scipy.optimize import approx_fprime
 
 from lensrim import __version__
 from lensrim.errors import InputError
-from lensrim.evaluation.calibrate.__main__ import CalibrateOptions, card_of
+from lensrim.evaluation.calibrate.__main__ import card_of
 from lensrim.evaluation.calibrate.fitting import Deviations, fit
 from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge
+from lensrim.evaluation.calibrate.options import CalibrateOptions
 from lensrim.evaluation.calibrate.rows import read_rows
 from lensrim.evaluation.calibrate.sheets import sheet_width
 from lensrim.inference.calibration import (

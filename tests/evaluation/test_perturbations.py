@@ -13,6 +13,7 @@ from lensrim.evaluation.perturbations import (
     PriorOptions,
     fit,
     measure,
+    measure_answer,
     run,
     unit_prior,
 )
@@ -40,6 +41,22 @@ def test_a_perturbation_is_measured():
     coefficients = np.linalg.solve(found.gram + 1e-3 * np.eye(BARE.count), found.moment)
     assert np.argmax(np.abs(coefficients)) == k
     assert coefficients[k] == pytest.approx(0.02, rel=0.1)
+
+
+def test_what_an_answer_lacks_is_measured_beside_it():
+    """What it has already is not, nor what a change of its macro-model would explain."""
+    k = BARE.count - 4 * len(BARE.nodes) + 2
+    functions = BARE.functions(*along_axes(GRID, P))
+    answer = KAPPA * (1 + 0.05 * functions[k - 6])
+    moved = P + torch.tensor([0.004, 0.002, -0.002, 0.01, 0.01, 0.0, 0.0, 0.005])
+    macro = pixel_average(mass_model(moved), GRID) - KAPPA
+    truth = answer * (1 + 0.02 * functions[k]) + macro
+    found = measure_answer(truth.numpy(), answer.numpy(), P, GRID)
+    coefficients = np.linalg.solve(found.gram + 1e-3 * np.eye(BARE.count), found.moment)
+    assert np.argmax(np.abs(coefficients)) == k
+    assert coefficients[k] == pytest.approx(0.02, rel=0.1)
+    assert measure_answer(answer.numpy(), answer.numpy(), P, GRID).rms < 1e-9
+    assert measure_answer((answer + macro).numpy(), answer.numpy(), P, GRID).rms < 1e-3
 
 
 def test_the_prior_has_the_variance_of_the_lenses():

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -21,42 +20,9 @@ from ..standard import standard_mock
 from . import __doc__ as ABOUT
 from .fitting import fit
 from .judging import curves, format_lines, halved, judge
+from .options import CalibrateOptions
 from .rows import read_rows, row_of
 from .sheets import sheet_width
-
-
-@dataclass(frozen=True)
-class CalibrateOptions:
-    """Holds the options of a calibration."""
-
-    n: int = 120
-    """Number of validation mocks."""
-
-    first: int = 0
-    """Number of the first."""
-
-    shard: str = "1/1"
-    """Which part of the mocks this process does, i/n with i from 1 to n."""
-
-    output: str = "calibration"
-    """Folder of the results. Mocks that it holds are not repeated."""
-
-    def indices(self) -> list[int]:
-        """The mocks of this shard.
-
-        Raises:
-            InputError: If ``shard`` is not ``i/n`` with i from 1 to n, or a number is negative.
-        """
-        part, _, parts = self.shard.partition("/")
-        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-            raise InputError(
-                f"--shard: must be i/n with i from 1 to n, found {self.shard}; give such as 2/4"
-            )
-        if self.n < 1 or self.first < 0:
-            raise InputError(
-                f"--n, --first: must be 1 or more and 0 or more, found {self.n}, {self.first}"
-            )
-        return list(range(self.first + int(part) - 1, self.first + self.n, int(parts)))
 
 
 def card_of(about: str, n: int = 0) -> dict[str, Any]:

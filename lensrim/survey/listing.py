@@ -12,6 +12,7 @@ and does not keep the others from being done.
 
 import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -41,6 +42,9 @@ TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 FILES = {"data", "noise", "exposure", "psf", "mask", "dq", "model"}
 """Columns that may name files."""
 FITS_NAME = re.compile(r"\.(fits?|fts)(\.gz)?$", re.IGNORECASE)
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 80
+"""Writes what a cell holds, however long it is."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +166,11 @@ def _first_table(path: Path) -> Iterator[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a cell as a number, truth or text of Python, None where it is empty."""
+    """Returns a cell as a number, truth, text or list of Python, None where it is empty."""
     if value is np.ma.masked:
         return None
-    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     if isinstance(value, str):
         return value.strip() or None
@@ -188,7 +193,7 @@ def _line(
         try:
             found[key] = _converted(value, _KINDS[key])
         except (TypeError, ValueError, OverflowError) as error:
-            problems.append(f"{key}: {error}, found {value!r}; correct the table")
+            problems.append(f"{key}: {error}, found {SHORT.repr(value)}; correct the table")
     try:
         given = tuple(float(c) for c in center if c is not None)
         if len(given) == 1:
@@ -196,13 +201,15 @@ def _line(
         elif given:
             found["center"] = given
     except (TypeError, ValueError):
-        problems.append(f"center: must be two numbers, found {center}; correct the table")
+        problems.append(
+            f"center: must be two numbers, found {SHORT.repr(center)}; correct the table"
+        )
     for key in found.keys() & FILES:
         found[key] = _beside(folder, found[key])
     published = None if told is None else _positive(told)
     if told is not None and published is None:
         problems.append(
-            f"{PUBLISHED}: must be a positive number, found {told!r}; correct the table"
+            f"{PUBLISHED}: must be a positive number, found {SHORT.repr(told)}; correct the table"
         )
     readings = {k: v for k, v in found.items() if k in _READ}
     fitting = {k: v for k, v in found.items() if k not in _READ}

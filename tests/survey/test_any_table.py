@@ -4,6 +4,7 @@ import string
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
@@ -99,6 +100,17 @@ def test_an_impossible_cell_has_a_reason(tmp_path: Path, cells: tuple[str, str])
     bad, good = find_lenses([str(path)]).lenses
     assert cells[0] in bad.problem
     assert not good.problem
+
+
+@pytest.mark.parametrize("column", ["center_x", "z_lens", PUBLISHED])
+def test_many_numbers_in_a_cell_have_a_reason_of_one_line(tmp_path: Path, column: str) -> None:
+    """Also where some are masked: the text of such arrays has many lines."""
+    table = Table({"path": ["a.fits", "b.fits"]})
+    table[column] = np.stack([np.arange(2000.0), np.full(2000, np.nan)])
+    table.write(path := tmp_path / "lenses.fits")
+    for lens in find_lenses([str(path)]).lenses:
+        assert "found" in lens.problem and lens.problem.isprintable()
+        assert len(lens.problem) < 200
 
 
 @RELAXED

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
 import lensrim.lensing.fourier  # noqa: F401
+
+# Equal runs try equal examples.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # The tests hold every call to its annotations (an int is a float, too); elsewhere nothing looks at
 # them. What is imported above, before the hook, stays as it is: the Fourier transforms, most of

@@ -40,8 +40,6 @@ ANYTHING = st.one_of(
 )
 RELAXED = settings(
     max_examples=300,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
@@ -78,7 +76,7 @@ OPTIONS = [
 ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     command=st.sampled_from([reconstruct, catalogue]),
     words=st.lists(

@@ -299,8 +299,6 @@ VALUES = st.one_of(
 HEADERS = st.dictionaries(st.sampled_from(corpus.MEANING), VALUES, max_size=8)
 RELAXED = settings(
     max_examples=30,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

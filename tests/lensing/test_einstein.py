@@ -38,7 +38,7 @@ def counted(kappa: np.ndarray, grid: PixelGrid, k: int) -> float:
     return float(np.interp(1.0, mean[two], radius[two]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     theta_E=st.floats(0.1, 1.6),
     q=st.floats(0.4, 1.0),

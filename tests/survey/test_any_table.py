@@ -32,8 +32,6 @@ NUMBERS = {
 }
 RELAXED = settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

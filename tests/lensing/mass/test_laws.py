@@ -79,7 +79,7 @@ NUMBERS = {
 
 
 @EVERY_CASE
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_maps_are_derivatives_for_any_parameters(case: Case, data):
     numbers = {

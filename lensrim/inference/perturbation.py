@@ -14,7 +14,8 @@ deflection follows from the maps by the padded FFT (:mod:`lensrim.lensing.conver
 Coefficients of different :math:`m`, and cosines and sines, are independent Gaussians with mean
 zero; those of one :math:`m` have a covariance :math:`C_m` among the nodes. It was measured on what
 the true masses of mock observations have besides the macro-models that are most like them
-(:mod:`lensrim.evaluation.perturbations`): what no answer of a macro-model can have. Of what an
+(:mod:`lensrim.evaluation.perturbations`): what no answer of a macro-model can have; that of the
+answers of a machine, on what they lack. Of what an
 image does not tell, it is this prior and the macro-model's that hold it; the mass sheet has one of
 its own (:mod:`~.mass_sheet`), though on the arcs alone the rings can do a little of the same. The
 coefficients are used in units of their prior: :math:`a_m = L_m \xi_m` with
@@ -28,7 +29,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -147,9 +148,15 @@ def write_prior(prior: PerturbationPrior, card: Mapping[str, Any]) -> str:
     return json.dumps({**card, "nodes": list(prior.nodes), "covariances": covariances}) + "\n"
 
 
-def packaged_prior() -> PerturbationPrior:
-    """Returns the prior of the package."""
-    file = resources.files("lensrim.inference") / "perturbations.json"
+def packaged_prior(of: Literal["masses", "answers"] = "masses") -> PerturbationPrior:
+    """Returns a prior of the package.
+
+    Arguments:
+        of: Of what true masses have besides macro-models, or besides the answers of the packaged
+            machine.
+    """
+    name = "perturbations.json" if of == "masses" else "perturbations_of_answers.json"
+    file = resources.files("lensrim.inference") / name
     return read_prior(file.read_text(encoding="utf-8"))
 
 

@@ -1,8 +1,8 @@
 """What is done to the last stage's answer, and when it is not kept.
 
 - ``descent``: the mass is refined on the image's evidence, under a prior that was fitted to what
-  true masses have besides a macro-model (:mod:`~lensrim.inference.refine`), and the source solved
-  for once more;
+  true masses have besides a macro-model, or besides a machine's answers
+  (:mod:`~lensrim.inference.refine`), and the source solved for once more;
 - ``weights``: the weights of the machine are adapted to the image, held by an elastic penalty
   (:mod:`~lensrim.inference.weights`), and the source solved for once more.
 
@@ -19,7 +19,7 @@ from .answer import Answer, answer, maps_of
 from .judgement import arc_chi2
 from .learning import ROUNDS, WORSE, Outcome, about_known
 from .macro import MacroPrior, MacroState
-from .perturbation import MACRO
+from .perturbation import MACRO, packaged_prior
 from .refine import refine
 from .scene import Scene
 from .search import Stage
@@ -55,8 +55,15 @@ class Descent:
         Where the evidence prefers no change, the answer stays, with a note.
         """
         last = outcome.last
-        begun = None if outcome.begun == "macro" else maps_of(last)
-        refined = refine(scene, state, self.prior, start=begun, stage=self.stage)
+        plain = outcome.begun == "macro"
+        refined = refine(
+            scene,
+            state,
+            self.prior,
+            start=None if plain else maps_of(last),
+            perturbations=packaged_prior("masses" if plain else "answers").without_rings(),
+            stage=self.stage,
+        )
         outcome = replace(outcome, refined=refined)
         if refined.scale == 0:
             note = "descent: the evidence prefers the mass unchanged"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -97,7 +98,8 @@ def test_a_measurement_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
     run(options)
 
 
-def test_the_packaged_prior_is_of_this_form():
-    packaged = packaged_prior()
+@pytest.mark.parametrize("of", ["masses", "answers"])
+def test_the_packaged_prior_is_of_this_form(of: Literal["masses", "answers"]):
+    packaged = packaged_prior(of)
     assert packaged.nodes == pytest.approx(BARE.nodes)
     assert len(packaged.covariances) == len(BARE.covariances)

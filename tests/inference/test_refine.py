@@ -10,12 +10,13 @@ from ways import few_stages, short
 from lensrim.datasets.halos import Multipole
 from lensrim.evaluation.mocks import Mock, render
 from lensrim.inference import fit as fitting
+from lensrim.inference import refinement
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learning import Outcome
 from lensrim.inference.macro import MacroState
 from lensrim.inference.options import ReconstructOptions
-from lensrim.inference.perturbation import MACRO, Perturbations, packaged_prior
+from lensrim.inference.perturbation import MACRO, PerturbationPrior, Perturbations, packaged_prior
 from lensrim.inference.reconstruct import reconstruct
 from lensrim.inference.refine import Refined, perturbed, refine
 from lensrim.inference.refinement import Descent, kept, maps_of, tried
@@ -129,6 +130,23 @@ def test_a_source_that_is_known_is_what_the_new_one_is_about(
     np.testing.assert_array_equal(found.kappa, outcome.last.kappa)
     off, before = (np.square(each.source - source.numpy()).sum() for each in (found, outcome.last))
     assert off < before
+
+
+def test_what_is_refined_decides_the_prior(case, first: Answer, monkeypatch: pytest.MonkeyPatch):
+    """Of a macro-model, what true masses have besides; of a machine's answer, what those lack."""
+    _, scene, state = case
+    used = []
+
+    def noted(*_: object, perturbations: PerturbationPrior, **__: object) -> Refined:
+        used.append(perturbations.covariances[4][0][0, 0])
+        return refine(scene, state, prior_of(scene, False), scales=())
+
+    monkeypatch.setattr(refinement, "refine", noted)
+    descent = Descent(prior_of(scene, False), STAGES[-1])
+    descent(Outcome({"macro": first}), scene, state)
+    descent(Outcome({"macro": first, "final": first}, "final"), scene, state)
+    expected = [packaged_prior(of).covariances[4][0][0, 0] for of in ("masses", "answers")]
+    assert used == expected and expected[0] != expected[1]
 
 
 def test_the_mass_has_all_coefficients(refined: Refined):

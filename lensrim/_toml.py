@@ -52,4 +52,10 @@ def recipe_of(path: Path, make: Callable[[dict[str, Any], Path], T]) -> T:
     try:
         return make(content, path.parent)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {_short(str(error))}") from error
+
+
+def _short(text: str, most: int = 600) -> str:
+    """Leaves out the middle of a text that is too long to be read: it says what was found."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"

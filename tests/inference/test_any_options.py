@@ -1,9 +1,7 @@
 """Options with anything in them: what is taken has the types it says, the rest is told."""
 
-import io
 import math
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lensrim.cli import catalogue, reconstruct
 from lensrim.errors import InputError
 from lensrim.inference.options import ReconstructOptions
-from lensrim.io import ReadOptions
 
 NAMES = [f.name for f in fields(ReconstructOptions)]
 WORDS = ["auto", "none", "macro", "rim", "final", "quick", "descent", "weights", "cpu", "Planck18"]
@@ -67,29 +63,3 @@ def test_any_values(given_options: dict[str, Any]) -> None:
     assert isinstance(options.model, str)
     assert isinstance(options.strict, bool | np.bool_)
     assert options.source_fov is None or 0 < options.source_fov < math.inf
-
-
-OPTIONS = [
-    f"--{f.name.replace('_', '-')}"
-    for kind in (ReadOptions, ReconstructOptions)
-    for f in fields(kind)
-]
-
-
-@settings(max_examples=60)
-@given(
-    command=st.sampled_from([reconstruct, catalogue]),
-    words=st.lists(
-        st.one_of(st.sampled_from(OPTIONS), st.sampled_from(WORDS), st.text(max_size=6)),
-        max_size=5,
-    ),
-)
-def test_any_words(command: Any, words: list[str]) -> None:
-    """The words of a command: options, or what is wrong with them and the status 2."""
-    said = io.StringIO()
-    with redirect_stderr(said), redirect_stdout(said):
-        end = told(lambda: command.parse(["x.fits", *words]), SystemExit)
-    if end is not None:
-        assert "Traceback" not in said.getvalue()
-        wanted = 0 if {"-h", "--help"} & set(words) else 2
-        assert getattr(end, "code", None) == wanted, said.getvalue()

@@ -29,7 +29,7 @@ from lensrim.io import ReadOptions, read_observation, stream
 from lensrim.io import fits as fits_files
 from lensrim.io.inspection import inspect
 from lensrim.io.noise import NoiseKind
-from lensrim.io.product import read_product
+from lensrim.io.product_reading import read_product
 
 from . import corpus
 from .conftest import Tried

@@ -14,11 +14,19 @@ import pytest
 from astropy.io import fits
 
 from lensrim.errors import InputError
-from lensrim.io import ReadOptions, noise_maps, product, psf, read_observation, stream
+from lensrim.io import (
+    ReadOptions,
+    noise_maps,
+    product,
+    product_reading,
+    psf,
+    read_observation,
+    stream,
+)
 from lensrim.io import fits as fits_files
 from lensrim.io.coolest import read_coolest
 from lensrim.io.fits import LARGEST
-from lensrim.io.product import read_product
+from lensrim.io.product_reading import read_product
 
 from . import corpus
 from .templates import edit, full_template, setting
@@ -168,7 +176,7 @@ def maps(tmp_path: Path) -> Path:
 def test_a_product_of_many_numbers(
     maps: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int, message: str
 ) -> None:
-    monkeypatch.setattr(product, name, most)
+    monkeypatch.setattr(product_reading, name, most)
     with pytest.raises(InputError, match=message):
         read_product(maps)
 

@@ -18,9 +18,9 @@ from lensrim.io.product import (
     DATA_UNIT,
     Product,
     planned_files,
-    read_product,
     write_product,
 )
+from lensrim.io.product_reading import read_product
 
 IMAGE_GRID, SOURCE_GRID = PixelGrid((12, 15), 0.1), PixelGrid((8, 8), 0.025, (0.2, -0.1))
 MAPS = ["DATA", "SIGMA", "MASK", "LENS_LIGHT", "SKY", "MODEL", "RESIDUAL"]

@@ -41,7 +41,8 @@ from lensrim.errors import InputError
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reasons import REASONS
 from lensrim.io.observation import Observation
-from lensrim.io.product import Product, read_product, write_product
+from lensrim.io.product import Product, write_product
+from lensrim.io.product_reading import read_product
 from lensrim.io.read import read_observation
 from lensrim.io.window import Window
 from lensrim.plotting.survey import survey_sheet

@@ -17,7 +17,8 @@ from lensrim.io.planes import Entry, Plane
 from lensrim.io.stream import is_file, is_folder
 from lensrim.io.window import Window
 
-SUFFIX = re.compile(r"\.(fits?|fts|fit)(\.(gz|fz))?$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
+"""How the name of a FITS file ends."""
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
 _NAMES = {
     "noise": ("ERR", "RMS", "SIGMA", "NOISE_MAP", "VAR", "VARIANCE", "IVAR", "INVVAR", "INV_VAR"),

@@ -27,6 +27,7 @@ from astropy.table import Table
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet, split_reference
+from ..io.layout import SUFFIX
 from ..io.options import ReadOptions
 from ..io.stream import is_file, open_stream
 from ..option_types import kinds_of
@@ -41,7 +42,6 @@ PUBLISHED = "published_theta_e"
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 FILES = {"data", "noise", "exposure", "psf", "mask", "dq", "model"}
 """Columns that may name files."""
-FITS_NAME = re.compile(r"\.(fits?|fts)(\.gz)?$", re.IGNORECASE)
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
 """Writes what a cell holds, however long it is."""
@@ -70,7 +70,7 @@ def is_table(text: str, *, alone: bool) -> bool:
     path = Path(text)
     if path.suffix.lower() in FORMATS:
         return True
-    if not (alone and FITS_NAME.search(path.name) and os.path.isfile(path)):
+    if not (alone and SUFFIX.search(path.name) and os.path.isfile(path)):
         return False
     try:
         with _first_table(path) as hdu:

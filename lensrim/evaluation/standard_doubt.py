@@ -81,7 +81,9 @@ def doubt_figure(rows: Sequence[Row]) -> "Figure | None":
     doubted, points = np.array([row.get("quality") != "good" for row in own], dtype=bool), {}
     for name in curves:
         wrong = np.array([TARGETS[name](row) for row in own], dtype=bool)
-        points[f"not good ({name})"] = float(doubted[~wrong].mean()), float(doubted[wrong].mean())
+        # one name for all: they have the colours of the curves
+        label = "quality is not good" if not points else f"_{name}"
+        points[label] = float(doubted[~wrong].mean()), float(doubted[wrong].mean())
     drawn = {
         f"{name} ({curve.wrong}): {curve.area:.2f} ± {curve.error:.2f}": (curve.false, curve.true)
         for name, curve in curves.items()

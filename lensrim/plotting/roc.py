@@ -21,11 +21,12 @@ def plot_roc(
 
     Arguments:
         curves: False and true alarms, each from 0 to 1, by what they are called.
-        points: False and true alarms of a verdict that has no threshold.
+        points: False and true alarms of a verdict that has no threshold; what begins with an
+            underscore is not in the legend.
         title: What is written above.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 5.2), layout="constrained")
+        figure = Figure(figsize=(5.2, 6.4), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color="0.85", linewidth=1, zorder=0)
         for (name, (false, true)), color in zip(curves.items(), _cycle(len(curves)), strict=True):
@@ -35,14 +36,13 @@ def plot_roc(
         axes.set(
             xlim=(-0.01, 1.01),
             ylim=(-0.01, 1.01),
-            aspect="equal",
             xlabel="share of the right answers that are flagged",
             ylabel="share of the wrong answers that are flagged",
         )
         axes.set_title(title, loc="left")
         axes.grid(color="0.92")
         if curves or points:
-            axes.legend(frameon=False, loc="lower right")
+            figure.legend(frameon=False, loc="outside lower left")  # the curves may lie anywhere
         return figure
 
 

@@ -209,8 +209,7 @@ def test_the_picture_of_the_curves():
         {"score": ([0, 0.1, 1], [0, 0.9, 1])}, {"verdict": (0.05, 0.8)}, title="12 answers"
     )
     (axes,) = figure.axes
-    legend = axes.get_legend()
-    assert legend is not None
+    (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["score", "verdict"]
     assert axes.get_title(loc="left") == "12 answers"
-    assert plot_roc({}).axes[0].get_legend() is None
+    assert plot_roc({}).legends == []

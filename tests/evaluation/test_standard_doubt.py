@@ -58,7 +58,8 @@ def test_the_picture_has_a_curve_and_a_point_for_each_target() -> None:
     (axes,) = figure.axes
     labels = axes.get_legend_handles_labels()[1]
     curves = doubt_curves(rows())
-    assert len(labels) == 2 * len(curves)
+    assert len(labels) == len(curves) + 1  # one name for the points
+    assert len(axes.get_lines()) == 1 + 2 * len(curves)
     assert any(label.startswith("theta_E off by > 10 % (1): 1.00") for label in labels)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ._regular import check_regular
-from .errors import InputError
+from .errors import InputError, printable
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ def recipe_of(path: Path, make: Callable[[dict[str, Any], Path], T]) -> T:
 
 
 def _short(text: str, most: int = 600) -> str:
-    """Leaves out the middle of a text that is too long to be read: it says what was found."""
-    half = most // 2
+    """Makes a line of a text, without the middle where it is too long to be read: names and values
+    of a recipe may hold anything."""
+    text, half = printable(" ".join(text.split())), most // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"

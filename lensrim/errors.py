@@ -26,6 +26,11 @@ class InstallationError(RuntimeError):
     """
 
 
+def printable(text: str) -> str:
+    """Writes out what a terminal would obey; a file's name or header may hold it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def status_of(command: Callable[[], object]) -> int:
     """Runs a command of a module; input that cannot be used is told in one line.
 
@@ -35,6 +40,6 @@ def status_of(command: Callable[[], object]) -> int:
     try:
         command()
     except InputError as error:
-        print("lensrim: error:", " ".join(str(error).split()), file=sys.stderr)
+        print("lensrim: error:", printable(" ".join(str(error).split())), file=sys.stderr)
         return 2
     return 0

@@ -64,13 +64,13 @@ def recipes(draw: st.DrawFn, tables: dict[str, list[str]]) -> str:
     """A recipe of known tables and settings with any values, and now and then an unknown one."""
     lines: list[str] = []
     for name in draw(st.lists(st.sampled_from(sorted(tables)), max_size=3, unique=True)):
-        names = st.sampled_from([*tables[name], "colour"])
+        names = st.one_of(st.sampled_from(tables[name] or ["x"]), st.text(max_size=4))
         if not tables[name] or draw(st.integers(0, 9)) == 0:
             lines.insert(0, f"{name} = {toml(draw(VALUES))}")
             continue
         lines.append(f"[{name}]")
         for key in draw(st.lists(names, max_size=3, unique=True)):
-            lines.append(f"{key} = {toml(draw(VALUES))}")
+            lines.append(f"{json.dumps(key)} = {toml(draw(VALUES))}")
     return "\n".join(lines)
 
 
@@ -82,6 +82,7 @@ def check(reader: Callable[[Path], object], path: Path) -> None:
     except InputError as error:
         problem = str(error)
     assert not problem or problem.startswith(f"{path}: ")
+    assert problem.isprintable(), repr(problem)
     assert len(problem) < 1000
 
 

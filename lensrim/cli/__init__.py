@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..errors import FULL, InputError, InstallationError
+from ..errors import FULL, InputError, InstallationError, printable
 
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
@@ -52,11 +52,6 @@ def _parser() -> ArgumentParser:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("options", nargs=REMAINDER, metavar="...", help="options of the command")
     return parser
-
-
-def printable(text: str) -> str:
-    """Writes out what a terminal would obey; a file's name or header may hold it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _refuse(message: str, status: int = 2) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..inference.machine import load_machine
 from ..inference.options import ReconstructOptions, check_cuda
 from ..io import ReadOptions
@@ -21,7 +21,6 @@ from ..survey.rows import rows_of
 from ..survey.sheet import write_sheet
 from ..survey.work import Outcome
 from ..survey.workers import Cluster, Crew, Workers
-from . import printable
 from .dataset import dask_client, part_of
 
 LOOKED_AT = 100

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..inference.plan import is_cut, plan_of, refusal_of
 from ..io.inspection import Inspection, inspect, product_numbers
 from ..io.options import ReadOptions
 from ..io.window import Window
 from ..zoo.description import beyond, describe_file, is_weights
-from . import printable
 
 
 @dataclass(frozen=True)

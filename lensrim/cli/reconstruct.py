@@ -7,13 +7,13 @@ from typing import Annotated
 
 import tyro
 
+from ..errors import printable
 from ..inference.options import ReconstructOptions
 from ..inference.reconstruct import reconstruct
 from ..io import ReadOptions
 from ..io.read import read_about
 from ..io.staging import planned_files
 from ..progress import Stages
-from . import printable
 
 
 @dataclass(frozen=True)

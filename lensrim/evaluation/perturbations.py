@@ -10,7 +10,8 @@ besides the answers of the packaged machine, which are the start of a refinement
 A refinement leaves the macro-model's own parameters free, so its prior is that of what no macro-
 model explains. To the true convergence of a mock the nearest macro-model is fitted, by the
 relative error :math:`e = \kappa / \kappa_p - 1` between ``INNER`` and ``OUTER`` Einstein radii,
-each ring weighted alike; that of an answer is taken as it is. What is left, :math:`e_\perp`, is
+each ring weighted alike; that of an answer is taken without a mass sheet, as it is when it is
+refined, and any sheet is taken out of its error, too. What is left, :math:`e_\perp`, is
 
 .. math:: e_\perp = B_\perp c + \eta \, , \qquad c \sim \mathcal{N}(0, C / u) \, ,
 
@@ -117,11 +118,12 @@ def measure(kappa: Array, guess: Tensor, *, steps: int = 3) -> Measured:
 
 
 def measure_answer(kappa: Array, answer: Array, p: Tensor, grid: PixelGrid) -> Measured:
-    """Measures what an answer lacks of a convergence, but for what a macro-model explains.
+    """Measures what an answer lacks of a convergence, but for what a macro-model or a mass sheet
+    explains.
 
     Arguments:
         kappa: True convergence, with shape (H, W).
-        answer: That of the answer, with shape (H, W).
+        answer: That of the answer, without its own mass sheet, with shape (H, W).
         p: Parameters of its macro-model, with shape (8).
         grid: The pixels.
     """
@@ -130,7 +132,8 @@ def measure_answer(kappa: Array, answer: Array, p: Tensor, grid: PixelGrid) -> M
     error = (torch.from_numpy(kappa) / given - 1)[region] * weight
     # a change of the macro-model is added to the answer, whose convergence is another
     macro = _log_kappa(p, grid).exp() / given
-    slopes = (_slopes(p, grid) * macro)[:, region] * weight
+    sheet = (1 - given) / given
+    slopes = torch.cat([_slopes(p, grid) * macro, sheet[None]])[:, region] * weight
     return _left(error, slopes, _weighted_functions(p, grid, region, weight))
 
 
@@ -226,7 +229,9 @@ def _of_mass(mock: Mock) -> Measured:
 
 def _of_answer(mock: Mock) -> Measured | None:
     light: Literal["none", "auto"] = "none" if mock.truth.system.lens_light is None else "auto"
-    options = ReconstructOptions(model=DEFAULT, stage="final", lens_light=light, errors=False)
+    options = ReconstructOptions(
+        model=DEFAULT, stage="final", lens_light=light, errors=False, mass_sheet="none"
+    )
     found = reconstruct(mock.observation, options)
     if found.scene is None or found.state is None or "final" not in found.answers:
         return None  # the machine was not used
@@ -235,6 +240,7 @@ def _of_answer(mock: Mock) -> Measured | None:
 
 
 KINDS = {"masses": _of_mass, "answers": _of_answer}
+NAMES = {"masses": "perturbations.json", "answers": "perturbations_of_answers.json"}
 ABOUT = {"masses": "macro-models", "answers": f"answers of {DEFAULT}"}
 
 
@@ -264,30 +270,32 @@ def run(options: PriorOptions) -> PerturbationPrior:
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(options.first, options.first + options.n)
     part, parts = map(int, options.shard.split("/"))
-    todo = [i for i in numbers[part - 1 :: parts] if not (folder / f"{i:05d}.npz").exists()]
+    paths = {i: folder / f"{options.of}-{i:05d}.npz" for i in numbers[part - 1 :: parts]}
+    todo = [i for i, path in paths.items() if not path.exists()]
     with progress("mocks", total=len(todo)) as bar:
         for number in todo:
             lens = KINDS[options.of](standard_mock(number, split="validation"))
             bar.update()
             if lens is None:
                 continue
-            path = folder / f"{number:05d}.npz"
+            path = paths[number]
             with (cut := path.with_suffix(".part")).open("wb") as file:
                 np.savez(file, gram=lens.gram, moment=lens.moment, rms=lens.rms)
             cut.rename(path)
-    held = [np.load(path) for path in sorted(folder.glob("?????.npz"))]
+    held = [np.load(path) for path in sorted(folder.glob(f"{options.of}-?????.npz"))]
     lenses = [Measured(each["gram"], each["moment"], float(each["rms"])) for each in held]
     prior = fit(lenses)
     rms = [lens.rms for lens in lenses]
     card = {
         "about": f"prior of what {ABOUT[options.of]} lack, measured on standard validation mocks",
-        "command": f"python -m lensrim.evaluation.perturbations --of {options.of}",
+        "command": f"python -m lensrim.evaluation.perturbations --of {options.of} --first "
+        f"{options.first} --n {options.n}",
         "mocks": f"{len(lenses)} from number {options.first}",
         "left": f"median {np.median(rms):.4f} of kappa",
         "version": __version__,
         "date": date.today().isoformat(),
     }
-    (folder / "perturbations.json").write_text(write_prior(prior, card))
+    (folder / NAMES[options.of]).write_text(write_prior(prior, card))
     print(json.dumps(card, indent=1))
     return prior
 

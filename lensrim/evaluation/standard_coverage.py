@@ -96,13 +96,14 @@ def _stated(rows: Sequence[Row], name: str) -> int:
 
 
 def expected_coverage(rows: Sequence[Row]) -> Mapping[str, tuple[list[float], list[float]]]:
-    """Returns, for each stated quantity by its label, levels and the shares that are covered."""
+    """Returns, for each quantity of which something is asked, by its label, levels and the shares
+    that are covered."""
     found = {}
     for name, label in MAPS.items():
         if _stated(rows, name):
             found[label] = list(LEVELS), map_coverage(rows, name)
     for name, scalar in SCALARS.items():
-        if len(numbers(rows, name)):
+        if scalar.asked and len(numbers(rows, name)):
             shares = [number_coverage(rows, name, level) for level in LEVELS]
             found[scalar.label] = list(LEVELS), shares
     return found

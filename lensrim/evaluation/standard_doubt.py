@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def _beyond(key: str, most: float) -> Callable[[Row], bool]:
     def is_so(row: Row) -> bool:
-        return not row[key] <= most
+        value = row.get(key)  # null where it is not finite
+        return value is None or not value <= most
 
     return is_so
 
@@ -50,8 +51,8 @@ def doubt_curves(rows: Sequence[Row]) -> dict[str, Roc]:
 
 
 def doubt_table(rows: Sequence[Row]) -> Table:
-    """Makes a line for each target: answers that miss it, the area under the curve with its
-    standard error, and what share of the wrong and of the right ones is not called good."""
+    """Makes a line for each target: answers that miss it and those that do not, how many of both
+    are not called good, and the area under the curve with its standard error."""
     own, curves, lines = judged(rows), doubt_curves(rows), []
     doubted = np.array([row.get("quality") != "good" for row in own], dtype=bool)
     for name, is_so in TARGETS.items():
@@ -59,16 +60,20 @@ def doubt_table(rows: Sequence[Row]) -> Table:
         curve = curves.get(name)
         lines.append(
             {
-                "wrong if": name,
+                "an answer is wrong if": name,
                 "wrong": str(wrong.sum()),
-                "not good": str((doubted & wrong).sum()),
+                "of them not good": str((doubted & wrong).sum()),
                 "right": str((~wrong).sum()),
-                "of them not good": str((doubted & ~wrong).sum()),
+                "right, but not good": str((doubted & ~wrong).sum()),
                 "area": f"{curve.area:.3f}" if curve else "",
-                "its error": f"{curve.error:.3f}" if curve else "",
+                "error of area": f"{curve.error:.3f}" if curve and curve.error else "",
             }
         )
     return lines
+
+
+def _area(curve: Roc) -> str:
+    return f"{curve.area:.2f}" + (f" ± {curve.error:.2f}" if curve.error else "")
 
 
 def doubt_figure(rows: Sequence[Row]) -> "Figure | None":
@@ -85,7 +90,7 @@ def doubt_figure(rows: Sequence[Row]) -> "Figure | None":
         label = "quality is not good" if not points else f"_{name}"
         points[label] = float(doubted[~wrong].mean()), float(doubted[wrong].mean())
     drawn = {
-        f"{name} ({curve.wrong}): {curve.area:.2f} ± {curve.error:.2f}": (curve.false, curve.true)
+        f"{name} ({curve.wrong}): {_area(curve)}": (curve.false, curve.true)
         for name, curve in curves.items()
     }
     return plot_roc(drawn, points, title=f"{len(own)} standard mocks")

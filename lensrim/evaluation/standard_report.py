@@ -208,9 +208,14 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
         printed_coverage(coverage) if coverage else "",
         "\n".join(slope_lines(rows)),
     ]
-    parts += [as_text(quality_table(rows)), as_text(doubt)]
+    parts += [as_text(quality_table(rows)), f"{as_text(doubt)}\n{DOUBT}"]
     parts.append(f"On {len(rows)} mocks:\n{as_text(bars)}")
     return "\n\n".join(filter(None, parts))
+
+
+DOUBT = (
+    "(Of the answers that were made; area: under the curve of QSCORE, 0.5 if it tells nothing.)"
+)
 
 
 def _write(lines: Table, path: Path) -> None:

@@ -103,7 +103,10 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
 
 
 def true_numbers(mock: Mock) -> dict[str, float]:
-    """The true numbers of a mock, by the names of :data:`SCALARS` and of a posterior's numbers."""
+    """The true numbers of a mock, by the names of :data:`SCALARS` and of a posterior's numbers.
+
+    The axis is not among them: it is no number that a calibration could compare as it is.
+    """
     truth, lens, spacing = mock.truth, mock.truth.system.lens, mock.observation.pixel_scale
     gamma1, gamma2 = true_shear(mock)
     return {

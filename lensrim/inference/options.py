@@ -69,9 +69,10 @@ class ReconstructOptions:
 
     refine: RefineName = "none"
     """What is done to the last stage's answer: none; descent (the mass is refined on the image
-    under a prior of what macro-models lack); or weights (the machine's are adapted to the image;
-    needs --stage rim or final, and a minute). It is not kept where the arcs' chi2 is above 1 and
-    a fifth larger, or where the evidence tells against it."""
+    under a prior of what macro-models lack, or the machine; worth it where there is no machine);
+    or weights (the machine's are adapted to the image; needs --stage rim or final, and a minute).
+    It is not kept where the arcs' chi2 is above 1 and a fifth larger, or, without a machine,
+    where the evidence tells against it."""
 
     mass_sheet: SheetName = "expected"
     """Mass sheet, which no image tells and which scales the source: expected (what the slopes of

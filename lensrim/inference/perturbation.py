@@ -14,9 +14,9 @@ deflection follows from the maps by the padded FFT (:mod:`lensrim.lensing.conver
 Coefficients of different :math:`m`, and cosines and sines, are independent Gaussians with mean
 zero; those of one :math:`m` have a covariance :math:`C_m` among the nodes. It was measured on what
 the true masses of mock observations have besides the macro-models that are most like them
-(:mod:`lensrim.evaluation.perturbations`): what no answer of a macro-model can have; that of the
-answers of a machine, on what they lack. Of what an
-image does not tell, it is this prior and the macro-model's that hold it; the mass sheet has one of
+(:mod:`lensrim.evaluation.perturbations`): what no answer of a macro-model can have. For the
+answers of a machine there is another one, of what those lack. Of what an image does not tell, it
+is this prior and the macro-model's that hold it; the mass sheet has one of
 its own (:mod:`~.mass_sheet`), though on the arcs alone the rings can do a little of the same. The
 coefficients are used in units of their prior: :math:`a_m = L_m \xi_m` with
 :math:`C_m = L_m L_m^T` and :math:`\xi \sim \mathcal{N}(0, 1)`.

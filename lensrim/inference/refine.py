@@ -146,7 +146,7 @@ def refine(
         prior: Prior of the macro-model.
         start: The mass that is refined, that of the macro-model by default. What it has beside the
             macro-model is kept.
-        perturbations: Prior of the perturbations; by default that of the package, the orders from
+        perturbations: Prior of the perturbations; by default that of true masses, the orders from
             1: an image does not tell a change of the rings from a mass sheet.
         scales: Scales of that prior that are tried.
         steps: Steps of the ascent.

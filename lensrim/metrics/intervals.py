@@ -109,7 +109,7 @@ def crps_student(
         dof: Degrees of freedom, above 1.
 
     Raises:
-        ValueError: If there is a degree of freedom or less: such a score is infinite.
+        ValueError: If a ``dof`` is 1 or less: such a score is infinite.
 
     References:
         Jordan, Krüger & Lerch 2019, JSS 90, 12, appendix A.
@@ -206,6 +206,9 @@ def calibration(
     Arguments:
         truth, mean, std: As for :func:`coverage`.
         dof: Degrees of freedom of Student's t that they are; infinite for Gaussians.
+
+    Raises:
+        ValueError: If a ``dof`` is 1 or less.
     """
     truth, mean, std = (np.asarray(a, dtype=np.float64).ravel() for a in (truth, mean, std))
     first, second = (coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS)

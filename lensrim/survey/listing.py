@@ -12,7 +12,6 @@ and does not keep the others from being done.
 
 import os
 import re
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -30,7 +29,7 @@ from ..io.fits import Files, one_line, quiet, split_reference
 from ..io.layout import SUFFIX
 from ..io.options import ReadOptions
 from ..io.stream import is_file, open_stream
-from ..option_types import kinds_of
+from ..option_types import kinds_of, shown
 from ..zoo import DEFAULT
 
 LARGEST = 2**25
@@ -42,9 +41,6 @@ PUBLISHED = "published_theta_e"
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 FILES = {"data", "noise", "exposure", "psf", "mask", "dq", "model"}
 """Columns that may name files."""
-SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxother = 80
-"""Writes what a cell holds, however long it is."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +189,7 @@ def _line(
         try:
             found[key] = _converted(value, _KINDS[key])
         except (TypeError, ValueError, OverflowError) as error:
-            problems.append(f"{key}: {error}, found {SHORT.repr(value)}; correct the table")
+            problems.append(f"{key}: {error}, found {shown(value)}; correct the table")
     try:
         given = tuple(float(c) for c in center if c is not None)
         if len(given) == 1:
@@ -201,15 +197,13 @@ def _line(
         elif given:
             found["center"] = given
     except (TypeError, ValueError):
-        problems.append(
-            f"center: must be two numbers, found {SHORT.repr(center)}; correct the table"
-        )
+        problems.append(f"center: must be two numbers, found {shown(center)}; correct the table")
     for key in found.keys() & FILES:
         found[key] = _beside(folder, found[key])
     published = None if told is None else _positive(told)
     if told is not None and published is None:
         problems.append(
-            f"{PUBLISHED}: must be a positive number, found {SHORT.repr(told)}; correct the table"
+            f"{PUBLISHED}: must be a positive number, found {shown(told)}; correct the table"
         )
     readings = {k: v for k, v in found.items() if k in _READ}
     fitting = {k: v for k, v in found.items() if k not in _READ}

@@ -51,13 +51,15 @@ def test_what_an_answer_lacks_is_measured_beside_it():
     answer = KAPPA * (1 + 0.05 * functions[k - 6])
     moved = P + torch.tensor([0.004, 0.002, -0.002, 0.01, 0.01, 0.0, 0.0, 0.005])
     macro = pixel_average(mass_model(moved), GRID) - KAPPA
-    truth = answer * (1 + 0.02 * functions[k]) + macro
+    sheet = 0.05 * (1 - answer)
+    truth = answer * (1 + 0.02 * functions[k]) + macro + sheet
     found = measure_answer(truth.numpy(), answer.numpy(), P, GRID)
     coefficients = np.linalg.solve(found.gram + 1e-3 * np.eye(BARE.count), found.moment)
     assert np.argmax(np.abs(coefficients)) == k
     assert coefficients[k] == pytest.approx(0.02, rel=0.1)
     assert measure_answer(answer.numpy(), answer.numpy(), P, GRID).rms < 1e-9
-    assert measure_answer((answer + macro).numpy(), answer.numpy(), P, GRID).rms < 1e-3
+    changed = (answer + macro + sheet).numpy()
+    assert measure_answer(changed, answer.numpy(), P, GRID).rms < 1e-3
 
 
 def test_the_prior_has_the_variance_of_the_lenses():
@@ -96,6 +98,22 @@ def test_a_measurement_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(perturbations, "standard_mock", fail)
     run(options)
+
+
+def test_what_answers_lack_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In the folder of the masses; a mock that the machine did not answer is left out."""
+    told = {0: None, 1: CALM}
+    monkeypatch.setattr(perturbations, "standard_mock", lambda number, **_: number)
+    kinds = {"answers": told.get, "masses": lambda _: CALM}
+    monkeypatch.setattr(perturbations, "KINDS", kinds)
+    run(PriorOptions(of="masses", output=str(tmp_path), first=0, n=2))
+    run(PriorOptions(of="answers", output=str(tmp_path), first=0, n=2))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"masses-00000.npz", "masses-00001.npz", "answers-00001.npz"} <= names
+    assert "answers-00000.npz" not in names
+    card = json.loads((tmp_path / "perturbations_of_answers.json").read_text())
+    assert card["mocks"] == "1 from number 0"
+    assert card["command"].endswith("--of answers --first 0 --n 2")
 
 
 @pytest.mark.parametrize("of", ["masses", "answers"])

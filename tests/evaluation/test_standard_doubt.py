@@ -26,16 +26,29 @@ def rows() -> list[dict]:
 
 
 def test_a_run_says_what_is_doubted_of_what_is_wrong() -> None:
-    table = {line["wrong if"]: line for line in doubt_table(rows())}
+    table = {line["an answer is wrong if"]: line for line in doubt_table(rows())}
     assert [*table] == [*TARGETS]
     radius = table["theta_E off by > 10 %"]
-    assert (radius["wrong"], radius["not good"], radius["area"]) == ("1", "1", "1.000")
-    assert (radius["right"], radius["of them not good"]) == ("18", "1")
+    assert (radius["wrong"], radius["of them not good"], radius["area"]) == ("1", "1", "1.000")
+    assert (radius["right"], radius["right, but not good"]) == ("18", "1")
     kappa = table["log10 kappa off by > 0.15 dex"]
-    assert (kappa["wrong"], kappa["not good"], kappa["of them not good"]) == ("2", "0", "2")
+    assert (kappa["wrong"], kappa["of them not good"], kappa["right, but not good"]) == (
+        "2",
+        "0",
+        "2",
+    )
     # one above all but the failure, one above the lowest and beside the second
     assert float(kappa["area"]) == pytest.approx((16 + 1.5) / 34, abs=1e-3)
-    assert float(kappa["its error"]) > 0.1
+    assert float(kappa["error of area"]) > 0.1
+    assert radius["error of area"] == ""  # of an area of 1 it is not known
+
+
+@pytest.mark.parametrize("key", ["theta_error", "misfit", "kappa"])
+def test_what_could_not_be_measured_is_wrong(key: str) -> None:
+    """Rows hold null where a number is not finite."""
+    told = doubt_table([{**GOOD, key: None, "score": 0.1}, {**GOOD, "score": 0.0}])
+    assert {line["area"] for line in told if line["wrong"] == "1"} == {"1.000"}
+    assert {line["wrong"] for line in told} == {"0", "1"}
 
 
 def test_what_no_answer_misses_has_no_curve() -> None:
@@ -60,7 +73,7 @@ def test_the_picture_has_a_curve_and_a_point_for_each_target() -> None:
     curves = doubt_curves(rows())
     assert len(labels) == len(curves) + 1  # one name for the points
     assert len(axes.get_lines()) == 1 + 2 * len(curves)
-    assert any(label.startswith("theta_E off by > 10 % (1): 1.00") for label in labels)
+    assert any(label == "theta_E off by > 10 % (1): 1.00" for label in labels)
 
 
 def test_the_error_of_an_area_is_its_scatter() -> None:

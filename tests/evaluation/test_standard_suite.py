@@ -409,6 +409,8 @@ def test_a_run_writes_tables_and_a_figure(
     assert [set(row["stages"]) for row in rows] == [{"outside"}] * 2
     assert len(read_rows(tmp_path, "outside")) == 2
     names = {path.name for path in tmp_path.iterdir()}
+    printed = capsys.readouterr().out
+    assert "an answer is wrong if" in printed and "under the curve of QSCORE" in printed
     tables = {"stages.csv", "coverage.csv", "bars.csv", "doubt.csv", "summary.csv"}
     assert {*tables, "suite.png"} <= names
     with (tmp_path / "bars.csv").open() as file:
@@ -416,7 +418,7 @@ def test_a_run_writes_tables_and_a_figure(
     assert bars["failures: theta_E wrong by > 10 %"]["verdict"] == "met"
     network = sum(p.numel() for p in packaged_guesser().parameters())
     assert bars["parameters"]["value"] == f"{8 + network:,}"
-    assert "not measured" in capsys.readouterr().out
+    assert "not measured" in printed
 
 
 @pytest.mark.usefixtures("_small")

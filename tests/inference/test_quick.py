@@ -108,10 +108,10 @@ def test_a_macro_model_is_put_back_on_the_sky(seen: list[Seen], found: list[Foun
 @pytest.mark.slow
 def test_the_fit_lives_on_one_device(seen: list[Seen]):
     def fitted(device: torch.device):
-        batch = quick.joined([seen[2].batch], device)
-        centers = torch.zeros(1, 2, device=device)
+        batch = quick.joined([each.batch for each in seen[:2]], device)
+        centers = torch.zeros(2, 2, device=device)
         guess = guessed(batch, centers)
-        start, state = amortised_start(batch, centers, torch.full((1,), 3.0, device=device))
+        start, state = amortised_start(batch, centers, torch.full((2,), 3.0, device=device))
         assert guess.device.type == state.p.device.type == start.kappa.device.type == device.type
         return [t.cpu() for t in (guess, state.p, start.source, start.kappa)]
 

@@ -10,5 +10,6 @@ made by::
     python -m lensrim.evaluation.calibrate --n 720 --output calibration
 
 which writes ``calibration/calibration.json``; it takes the place of that in
-``lensrim/inference``.
+``lensrim/inference``. Another method, noise resampling, is set beside it by
+:mod:`~lensrim.evaluation.calibrate.resampled`.
 """

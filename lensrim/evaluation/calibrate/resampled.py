@@ -1,4 +1,6 @@
-r"""Errors by noise resampling, a second method, from ``python -m`` with the name of this module.
+r"""Errors by noise resampling, a second method.
+
+``python -m lensrim.evaluation.calibrate.resampled --n 24 --output FOLDER`` goes on where it was.
 
 The answer to each standard validation mock is taken for the truth: its image gets new noise, of
 the noise map, and is reconstructed as the observation was, ``draws`` times. The scatter of these
@@ -50,7 +52,7 @@ class ResampledOptions(CalibrateOptions):
     """Folder of the results. Mocks that it holds are not repeated."""
 
     draws: int = 6
-    """Noise realisations of each, 2 or more."""
+    """Noise realisations of each, 3 or more: the score of a scatter of two is infinite."""
 
 
 def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
     first = reconstruct(mock.observation, options)
     observation, found, maps = mock.observation, [], []
     rng = np.random.default_rng([seed, 7])
-    fitted = observation.image - first.product.image_maps["RESIDUAL"] * observation.sigma
+    fitted = sum(first.product.image_maps[name] for name in ("MODEL", "LENS_LIGHT", "SKY"))
     for _ in range(draws):
         noise = rng.normal(size=fitted.shape) * observation.sigma
         result = reconstruct(replace(observation, image=fitted + noise), options)
@@ -77,7 +79,7 @@ def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
     seen = mock.truth.arc_mask & region_of(mock)
     kappa = first.product.image_maps["KAPPA_STD"]
     kappa = kappa / packaged_calibration().factor("kappa", row["snr"])
-    ratio = (np.std(maps, axis=0, ddof=1) / kappa)[seen]
+    ratio = (np.std(maps, axis=0, ddof=1) / kappa)[seen] / _usual(draws - 1)
     return row | {
         "draws": draws,
         "resampled": {name: float(np.std([f[name] for f in found], ddof=1)) for name in told},
@@ -88,7 +90,7 @@ def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
 def _numbers(result: Reconstruction) -> dict[str, float]:
     """The numbers of a product, by name."""
     values = {name: result.product.value(scalar.value) for name, scalar in SCALARS.items()}
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return {k: float(v) for k, v in values.items() if v is not None and np.isfinite(v)}
 
 
 def compare(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -96,8 +98,8 @@ def compare(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
     Returns:
         For each number: ``n`` lenses, ``ratio``: the median of the resampled error over the
-        posterior's, and by method ``covered`` (shares within 68 and 95 %) and ``crps``, in units
-        of the truth where it has a scale.
+        posterior's (1 if they are alike, however few the draws), and by method ``covered``
+        (shares within 68 and 95 %) and ``crps``, in units of the truth where it has a scale.
     """
     from scipy.special import ndtr, stdtrit
 
@@ -127,12 +129,19 @@ def compare(rows: Sequence[Row]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "n": len(own),
-                "ratio": float(np.median(scatter / posterior)),
+                "ratio": float(np.median(scatter / posterior / _usual(few))),
                 "covered": {method: each.covered for method, each in told.items()},
                 "crps": {method: each.crps for method, each in told.items()},
             }
         )
     return lines
+
+
+def _usual(dof: Any) -> Any:
+    """The median of a standard deviation of few draws over the true one."""
+    from scipy.special import chdtri
+
+    return np.sqrt(chdtri(dof, 0.5) / dof)
 
 
 def format_comparison(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -153,8 +162,8 @@ def run(options: ResampledOptions) -> list[dict[str, Any]]:
     Raises:
         InputError: If an option is impossible.
     """
-    if options.draws < 2:
-        raise InputError(f"--draws: must be 2 or more, found {options.draws}; give such as 6")
+    if options.draws < 3:
+        raise InputError(f"--draws: must be 3 or more, found {options.draws}; give such as 6")
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     done = {row["index"] for row in read_rows(folder)}

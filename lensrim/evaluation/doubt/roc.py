@@ -30,7 +30,8 @@ class Roc:
 
     @property
     def error(self) -> float:
-        """Standard error of the area, by Hanley & McNeil (1982)."""
+        """Standard error of the area, by Hanley & McNeil (1982, Radiology 143, 29); 0 where it is
+        not known: of an area of 0 or 1."""
         area = self.area
         # that two wrong answers are above one right one, and one above two
         two, one = area / (2 - area), 2 * area**2 / (1 + area)

@@ -68,7 +68,8 @@ def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
     first = reconstruct(mock.observation, options)
     observation, found, maps = mock.observation, [], []
     rng = np.random.default_rng([seed, 7])
-    fitted = sum(first.product.image_maps[name] for name in ("MODEL", "LENS_LIGHT", "SKY"))
+    shown = first.product.image_maps
+    fitted = shown["MODEL"] + shown["LENS_LIGHT"] + shown["SKY"]
     for _ in range(draws):
         noise = rng.normal(size=fitted.shape) * observation.sigma
         result = reconstruct(replace(observation, image=fitted + noise), options)

@@ -1,7 +1,6 @@
 """``python -m lensrim.evaluation.calibrate``: measures, fits, and says what it is worth."""
 
 import hashlib
-import json
 import sys
 from datetime import UTC, datetime
 from importlib import resources
@@ -12,16 +11,13 @@ from ... import __version__
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, write_calibration
 from ...inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, TAILS, WIDTH
-from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import reconstruct
 from ...plotting.coverage import plot_coverage
-from ...progress import progress
-from ..standard import standard_mock
 from . import __doc__ as ABOUT
 from .fitting import fit
 from .judging import curves, format_lines, halved, judge
 from .options import CalibrateOptions
-from .rows import read_rows, row_of
+from .rows import measured, row_of
 from .sheets import sheet_width
 
 
@@ -45,19 +41,7 @@ def run(options: CalibrateOptions) -> Calibration:
         InputError: If an option is impossible, or there are too few mocks to fit.
     """
     folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {row["index"] for row in read_rows(folder)}
-    todo = [index for index in options.indices() if index not in done]
-    path = folder / f"rows-{options.shard.replace('/', 'of')}.jsonl"
-    with progress("mocks", total=len(todo)) as bar:
-        for index in todo:
-            mock = standard_mock(index, split="validation")
-            light = "none" if mock.truth.system.lens_light is None else "auto"
-            result = reconstruct(mock.observation, ReconstructOptions(lens_light=light))
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, **row_of(mock, result)}) + "\n")
-            bar.update()
-    rows = read_rows(folder)
+    rows = measured(options, lambda _, mock, how: row_of(mock, reconstruct(mock.observation, how)))
     if len(rows) < 10:
         raise InputError(
             f"--n: a calibration needs 10 mocks or more, found {len(rows)}; give more"

@@ -14,11 +14,9 @@ together. The table sets it beside the posterior alone (Laplace's approximation)
 posterior with the packaged calibration. The mocks are in what this was fitted to.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,14 +26,12 @@ from ...errors import InputError, status_of
 from ...inference.calibration import packaged_calibration
 from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import Reconstruction, reconstruct
-from ...progress import progress
 from ..crossed import aligned
 from ..mass import region_of
 from ..mocks import Mock
-from ..standard import standard_mock
 from ..stated import SCALARS
 from .options import CalibrateOptions
-from .rows import Row, read_rows, row_of
+from .rows import Row, measured, row_of
 
 NUMBERS = ("theta_E", "macro_theta_E", "gamma1", "gamma2", "slope", "q", "flux", "magnification")
 """What is compared, beside the convergence."""
@@ -55,7 +51,7 @@ class ResampledOptions(CalibrateOptions):
     """Noise realisations of each, 3 or more: the score of a scatter of two is infinite."""
 
 
-def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
+def resample(mock: Mock, options: ReconstructOptions, draws: int, *, seed: int) -> dict[str, Any]:
     """Compares errors by resampling with those that a posterior states, and with those made.
 
     Returns:
@@ -63,8 +59,6 @@ def resample(mock: Mock, draws: int, *, seed: int) -> dict[str, Any]:
         ``draws`` answers; ``kappa_ratio``: the median, over the pixels of the arcs, of that of the
         convergence over the posterior's.
     """
-    light = "none" if mock.truth.system.lens_light is None else "auto"
-    options = ReconstructOptions(lens_light=light)
     first = reconstruct(mock.observation, options)
     observation, found, maps = mock.observation, [], []
     rng = np.random.default_rng([seed, 7])
@@ -165,19 +159,7 @@ def run(options: ResampledOptions) -> list[dict[str, Any]]:
     """
     if options.draws < 3:
         raise InputError(f"--draws: must be 3 or more, found {options.draws}; give such as 6")
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {row["index"] for row in read_rows(folder)}
-    todo = [index for index in options.indices() if index not in done]
-    path = folder / f"rows-{options.shard.replace('/', 'of')}.jsonl"
-    with progress("mocks", total=len(todo)) as bar:
-        for index in todo:
-            mock = standard_mock(index, split="validation")
-            row = resample(mock, options.draws, seed=index)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, **row}) + "\n")
-            bar.update()
-    rows = read_rows(folder)
+    rows = measured(options, lambda i, mock, how: resample(mock, how, options.draws, seed=i))
     lines = compare(rows)
     ratios = [row["kappa_ratio"] for row in rows if row.get("kappa_ratio") is not None]
     print(format_comparison(lines))

@@ -1,7 +1,7 @@
 """Errors of a reconstruction beside those that its posterior states, without calibration."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ from ... import __version__
 from ...errors import InputError
 from ...inference.calibration import Calibration
 from ...inference.macro import GAMMA
+from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import Reconstruction
 from ...inference.together import prior_of
 from ...inference.uncertainty import uncertainty_of
+from ...progress import progress
 from ..comparison import Maps, true_source
 from ..mass import region_of
 from ..mocks import Mock
+from ..standard import standard_mock
 from ..stated import reached, true_numbers
+from .options import CalibrateOptions
 
 Row = Mapping[str, Any]
 
@@ -79,6 +83,32 @@ def _some(errors: NDArray[np.float64]) -> list[list[float]]:
     order = np.argsort(errors[0] / np.hypot(errors[1], errors[2]))
     chosen = order[(QUANTILES * len(order)).astype(int)]
     return [[float(f"{v:.4g}") for v in each] for each in errors[:, chosen]]
+
+
+def measured(
+    options: CalibrateOptions, row: Callable[[int, Mock, ReconstructOptions], Row]
+) -> list[dict[str, Any]]:
+    """Measures the mocks of a shard that are not done, each a line of the folder, and returns all
+    that the folder has.
+
+    Arguments:
+        options: Which mocks, and the folder.
+        row: Measures one, of its number, the mock and how it is reconstructed.
+    """
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {each["index"] for each in read_rows(folder)}
+    todo = [index for index in options.indices() if index not in done]
+    path = folder / f"rows-{options.shard.replace('/', 'of')}.jsonl"
+    with progress("mocks", total=len(todo)) as bar:
+        for index in todo:
+            mock = standard_mock(index, split="validation")
+            light = "none" if mock.truth.system.lens_light is None else "auto"
+            found = row(index, mock, ReconstructOptions(lens_light=light))
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"index": index, **found}) + "\n")
+            bar.update()
+    return read_rows(folder)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

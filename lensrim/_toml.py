@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ._regular import check_regular
-from .errors import InputError, printable
+from .errors import InputError, line_of
 
 T = TypeVar("T")
 
@@ -58,5 +58,5 @@ def recipe_of(path: Path, make: Callable[[dict[str, Any], Path], T]) -> T:
 def _short(text: str, most: int = 600) -> str:
     """Makes a line of a text, without the middle where it is too long to be read: names and values
     of a recipe may hold anything."""
-    text, half = printable(" ".join(text.split())), most // 2
+    text, half = line_of(text), most // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"

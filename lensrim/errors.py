@@ -31,6 +31,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def line_of(text: str) -> str:
+    """Makes one printable line of a text."""
+    return printable(" ".join(text.split()))
+
+
 def status_of(command: Callable[[], object]) -> int:
     """Runs a command of a module; input that cannot be used is told in one line.
 
@@ -40,6 +45,6 @@ def status_of(command: Callable[[], object]) -> int:
     try:
         command()
     except InputError as error:
-        print("lensrim: error:", printable(" ".join(str(error).split())), file=sys.stderr)
+        print("lensrim: error:", line_of(str(error)), file=sys.stderr)
         return 2
     return 0

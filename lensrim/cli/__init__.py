@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..errors import FULL, InputError, InstallationError, printable
+from ..errors import FULL, InputError, InstallationError, line_of
 
 COMMANDS = {
     "reconstruct": "the source and the mass of one lens, from a FITS observation",
@@ -56,7 +56,7 @@ def _parser() -> ArgumentParser:
 
 def _refuse(message: str, status: int = 2) -> int:
     """Prints an error on one line, whatever it holds, and returns the exit status."""
-    print("lensrim: error:", printable(" ".join(message.split())), file=sys.stderr)
+    print("lensrim: error:", line_of(message), file=sys.stderr)
     return status
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .bars import is_failure
 from .crossed import Table
-from .doubt.roc import Roc, roc_of
+from .doubt.roc import Roc, alarms, roc_of
 from .report import Row
 
 if TYPE_CHECKING:
@@ -83,12 +83,11 @@ def doubt_figure(rows: Sequence[Row]) -> "Figure | None":
     curves, own = doubt_curves(rows), judged(rows)
     if not curves:
         return None
-    doubted, points = np.array([row.get("quality") != "good" for row in own], dtype=bool), {}
+    doubted, points = [row.get("quality") != "good" for row in own], {}
     for name in curves:
-        wrong = np.array([TARGETS[name](row) for row in own], dtype=bool)
         # one name for all: they have the colours of the curves
         label = "quality is not good" if not points else f"_{name}"
-        points[label] = float(doubted[~wrong].mean()), float(doubted[wrong].mean())
+        points[label] = alarms(doubted, [TARGETS[name](row) for row in own])
     drawn = {
         f"{name} ({curve.wrong}): {_area(curve)}": (curve.false, curve.true)
         for name, curve in curves.items()

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ...inference.judgement import judge
 from ...inference.score import Score
 from ...plotting.roc import plot_roc
 from .cases import Case
 from .fitting import SHARE, cross_validated, fit_score
-from .roc import Roc, roc_of
+from .roc import Roc, alarms, roc_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,14 +52,8 @@ def figure_of(cases: Sequence[Case], score: Score) -> "Figure":
             continue
         curve = roc_of(scores, wrong)
         curves[f"{name}: {curve.area:.3f}"] = (curve.false, curve.true)
-        points[f"quality is not good ({name.split(' ')[0]})"] = _alarms(flagged, wrong)
+        points[f"quality is not good ({name.split(' ')[0]})"] = alarms(flagged, wrong)
     return plot_roc(curves, points, title=f"{len(cases)} answers")
-
-
-def _alarms(flagged: Sequence[bool], wrong: Sequence[bool]) -> tuple[float, float]:
-    """Shares of the right and of the wrong answers that are flagged."""
-    flag, is_wrong = np.asarray(flagged, bool), np.asarray(wrong, bool)
-    return float(flag[~is_wrong].mean()), float(flag[is_wrong].mean())
 
 
 def report_of(cases: Sequence[Case], score: Score) -> str:

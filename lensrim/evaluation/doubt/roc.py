@@ -45,6 +45,13 @@ class Roc:
         return float(self.false[max(k, 0)]), float(self.true[max(k, 0)])
 
 
+def alarms(flagged: ArrayLike, wrong: ArrayLike) -> tuple[float, float]:
+    """Shares of the right and of the wrong answers that are flagged, by a verdict that has no
+    threshold."""
+    flag, is_wrong = np.asarray(flagged, bool), np.asarray(wrong, bool)
+    return float(flag[~is_wrong].mean()), float(flag[is_wrong].mean())
+
+
 def roc_of(scores: ArrayLike, wrong: ArrayLike) -> Roc:
     """Computes the curve; answers of equal scores are flagged together.
 

@@ -28,10 +28,15 @@ AT_ONCE = 5 << 16
 
 
 def fast_length(n: int) -> int:
-    """Returns the smallest length of at least ``n`` for which a real FFT is fast."""
+    """Returns the smallest even length of at least ``n`` for which a real FFT is fast.
+
+    Real transforms of an odd length are taken without the half of the work that symmetry saves:
+    convolutions with 45, 75, 81, 125, 135, 225 and 243 pixels a side take 1.1 to 1.8 times as long
+    as with the next even length (one core with MKL, 2026-11-28).
+    """
     from scipy.fft import next_fast_len
 
-    return int(next_fast_len(n, real=True))  # pyright: ignore[reportArgumentType]
+    return 2 * int(next_fast_len(-(-n // 2), real=True))  # pyright: ignore[reportArgumentType]
 
 
 def transfer_function(kernel: Tensor) -> Tensor:

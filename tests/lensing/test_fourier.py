@@ -103,8 +103,8 @@ def test_it_works_under_vmap():
     torch.testing.assert_close(many, convolve(images, transfer, SIZE, (6, 7)))
 
 
-def test_fast_lengths_are_long_enough():
-    assert [fast_length(n) for n in (1, 7, 259)] == [1, 8, 270]
+def test_fast_lengths_are_long_enough_and_even():
+    assert [fast_length(n) for n in (1, 7, 74, 131, 259)] == [2, 8, 80, 144, 270]
 
 
 @pytest.mark.parametrize("adjoint", [False, True])

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from ...grid import PixelGrid
-from ..fourier import fast_length
 from ..psf import PSFKind, normalize_psf
 
 
@@ -135,5 +134,7 @@ def _waves(index: Tensor, frequency: Tensor) -> Tensor:
 
 def _odd_length(n: int) -> int:
     """A fast odd length: at the Nyquist frequency of an even one shifts are not well defined."""
-    n = fast_length(n)
+    from scipy.fft import next_fast_len
+
+    n = int(next_fast_len(n, real=True))  # pyright: ignore[reportArgumentType]
     return n if n % 2 else _odd_length(n + 1)

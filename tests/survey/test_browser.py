@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lensrim.survey.columns import FLAGS
 from lensrim.survey.page import page_of
 from lensrim.survey.rows import Row
 
@@ -44,6 +45,9 @@ report.images = document.querySelectorAll("#rows img").length;
 report.evil = type("text", "evil");
 report.reason = document.querySelector(".reason").textContent;
 report.text = type("text", "lens0012");
+report.doubt = type("text", "peak");
+report.why = document.querySelector(".why").textContent;
+report.flags = document.querySelector("#rows .doubtful").title;
 type("text", "");
 report.where = type("where", "theta_e > 2, flags = 0");
 report.wrong = type("where", "theta > 2");
@@ -77,7 +81,10 @@ def rows() -> list[Row]:
     made = []
     for k in range(COUNT - 1):
         values: dict[str, Any] = {"name": f"lens{k:04d}", "path": f"obs/lens{k:04d}.fits"}
-        values |= {"status": "done", "quality": "good", "reason": "", "flags": k % 3}
+        values |= {"status": "done", "reason": "", "flags": k % 3}
+        values |= {"quality": "good", "reasons": "none"}
+        if k == 7:
+            values |= {"quality": "doubtful", "reasons": "CHI2 PEAK"}
         values |= {"theta_e": float(rng.uniform(0.5, 2.5)), "chi2_arc": float(rng.uniform(0.8, 2))}
         made.append(Row(values, "key"))
     made.append(Row({"name": "evil", "path": "evil", "status": "failed", "reason": EVIL}, "key"))
@@ -91,7 +98,9 @@ def report(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> dict[st
     end = page.rindex("</script>")
     path = tmp_path_factory.mktemp("page") / "index.html"
     path.write_text(page[:end] + ACTS + page[end:], encoding="utf-8")
-    return json.loads(unescape(re.search(r"<pre>(.*?)</pre>", dom_of(path), re.DOTALL)[1]))
+    told = json.loads(unescape(re.search(r"<pre>(.*?)</pre>", dom_of(path), re.DOTALL)[1]))
+    print(f"sorted in {told['sorting']:.0f} ms, drawn in {told['scrolling']:.0f} ms at most")
+    return told
 
 
 def dom_of(path: Path) -> str:
@@ -119,6 +128,9 @@ def test_what_a_header_says_is_not_executed(report: dict[str, Any]) -> None:
 def test_filters(report: dict[str, Any], rows: list[Row]) -> None:
     assert report["evil"]["count"].startswith(f"1 of {COUNT} ")
     assert report["text"]["first"] == "lens0012"
+    assert report["doubt"]["first"] == "lens0007"
+    assert report["why"] == "CHI2 PEAK"
+    assert report["flags"] == next(iter(FLAGS))
     wanted = [
         row.values["name"]
         for row in rows

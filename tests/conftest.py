@@ -1,7 +1,12 @@
 """What the whole suite shares: the repository's root and the sample observation."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes side by side, and what they start, have one core each. Before torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -21,6 +26,13 @@ install_import_hook(
 )
 
 ROOT = Path(__file__).parent.parent
+WORKERS = 8
+"""Processes of ``pytest -n auto``, at most: each takes a gigabyte, and long to import torch."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return min(WORKERS, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

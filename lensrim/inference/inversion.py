@@ -24,9 +24,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..lensing.ray_psf import RayPSF
 from .source_modes import SourceModes
+
+PART = 0.8
+"""Share of the pixels from which on all are drawn and convolved, lit by the source or not."""
 
 
 @runtime_checkable
@@ -154,20 +158,64 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     # Single precision leaves 1e-7 of the brightest pixel in the columns; their products, which
     # square the condition number, are made in double.
     position, core = position.to(image.precision), core.to(image.precision)
-    if isinstance(image.psf, RayPSF):
-        columns = image.blur(modes.draw_rays(position, core))
-    else:
-        columns = image.blur_means(modes.draw(position, core))
-    return assemble(image, columns)
+    if not isinstance(image.psf, RayPSF):
+        return assemble(image, image.blur_means(modes.draw(position, core)))
+    part = lit_part(position.detach(), image.shape) if image.data.ndim == 1 else None
+    if part is None:
+        return assemble(image, image.blur(modes.draw_rays(position, core)))
+    position = position.unflatten(2, image.shape)[:, :, *part]
+    rays = modes.draw_rays(position.flatten(2, 3), core).unflatten(3, position.shape[2:4])
+    seen, *reached = image.psf.gather_part(rays.flatten(0, 1), *part)
+    weight = image.weight.unflatten(0, image.shape)[*reached]
+    columns = (seen.unflatten(0, rays.shape[:2])[:, :, 0] * weight.to(seen)).to(weight)
+    return assemble(image, columns.flatten(2), (reached[0], reached[1]))
 
 
-def assemble(image: ImageData, columns: Tensor) -> Design:
-    """Adds the templates to the columns of the source (B, K, N) and makes the normal equations."""
+def lit_part(position: Tensor, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Finds the rows and columns of the pixels whose rays hit the disc of the source.
+
+    Arguments:
+        position: As :func:`design` has them.
+        shape: Frame (H, W).
+
+    Returns:
+        They, or ``None`` if there are none, or so many that to do all of them is as well.
+    """
+    lit = (position.square().sum(-1) < 0.25).any(1).any(0).unflatten(0, shape)
+    spans = [lit.any(side).nonzero()[:, 0].tolist() for side in (1, 0)]
+    if not all(spans):
+        return None
+    rows, columns = (slice(span[0], span[-1] + 1) for span in spans)
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return (rows, columns) if area < PART * shape[0] * shape[1] else None
+
+
+def assemble(image: ImageData, columns: Tensor, part: tuple[slice, slice] | None = None) -> Design:
+    """Adds the templates to the columns of the source and makes the normal equations.
+
+    Arguments:
+        image: The image.
+        columns: The columns, with shape (B, K, N), or of the pixels of the part, (B, K, n).
+        part: Rows and columns beyond which they are zero.
+    """
     templates = image.templates.transpose(-1, -2).expand(len(columns), -1, -1)
-    rows = torch.cat([columns, templates], dim=1)
-    moment = (rows @ image.data.unsqueeze(-1)).squeeze(-1)
     energy = image.data.square().sum(-1)
-    return Design(rows.transpose(1, 2), rows @ rows.transpose(1, 2), moment, energy)
+    if part is None:
+        rows = torch.cat([columns, templates], dim=1)
+        moment = (rows @ image.data.unsqueeze(-1)).squeeze(-1)
+        return Design(rows.transpose(1, 2), rows @ rows.transpose(1, 2), moment, energy)
+    (h, w), (i, j) = image.shape, part
+    near = image.templates.unflatten(0, (h, w))[i, j].flatten(0, 1).T.expand(len(columns), -1, -1)
+    source, cross = columns @ columns.transpose(1, 2), columns @ near.transpose(1, 2)
+    other = templates @ templates.transpose(1, 2)
+    gram = torch.cat(
+        [torch.cat([source, cross], 2), torch.cat([cross.transpose(1, 2), other], 2)], 1
+    )
+    data = image.data.unflatten(0, (h, w))[i, j].flatten()
+    moment = torch.cat([columns @ data, templates @ image.data], dim=1)
+    maps = columns.unflatten(2, (i.stop - i.start, j.stop - j.start))
+    whole = F.pad(maps, (j.start, w - j.stop, i.start, h - i.stop)).flatten(2)
+    return Design(torch.cat([whole, templates], dim=1).transpose(1, 2), gram, moment, energy)
 
 
 def solve(system: Design, modes: SourceModes, hyper: Tensor) -> Solution:

@@ -19,7 +19,7 @@ order supplies: of a Gaussian of FWHM 2.4 pixels 0.2 per cent of the peak, of 1.
 """
 
 from functools import lru_cache
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -107,6 +107,27 @@ def _between(size: int, subsample: int, across: int) -> Tensor:
     return torch.from_numpy(values.reshape(subsample, across, len(pixel), size).mean(1))
 
 
+class _Reached(NamedTuple):
+    """Where rays of a span are seen along a side, what of the kernel is needed, and on what."""
+
+    seen: slice
+    kernel: slice
+    size: int
+
+
+def _reached(span: slice, n: int, reach: int) -> _Reached:
+    """Finds what a span of the n pixels along a side reaches, by a kernel of 2 reach + 1."""
+    before, after = min(reach, span.start), min(reach, n - span.stop)
+    length, further = span.stop - span.start, max(before, after)
+    used = min(reach, further + length - 1)
+    # What falls off one side of the result wraps around to beyond its other side.
+    return _Reached(
+        seen=slice(span.start - before, span.stop + after),
+        kernel=slice(reach - used, reach + used + 1),
+        size=fast_length(length + further + used),
+    )
+
+
 class RayPSF(nn.Module):
     """Creates the operator from values at the rays to the image.
 
@@ -126,6 +147,7 @@ class RayPSF(nn.Module):
         ValueError: If a side of the PSF is even, or its sum is not positive.
     """
 
+    kernels: Tensor
     transfer: Tensor
 
     def __init__(
@@ -151,9 +173,9 @@ class RayPSF(nn.Module):
         else:
             self.size = padded_size(self.shape, kernels.shape)
         transfer = transfer_function(wrapped(kernels, self.shape, self.size))
-        self.register_buffer(
-            "transfer", transfer.to(device or psf.device, dtype), persistent=False
-        )
+        device = device or psf.device
+        self.register_buffer("kernels", kernels.to(device), persistent=False)
+        self.register_buffer("transfer", transfer.to(device, dtype), persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -177,6 +199,31 @@ class RayPSF(nn.Module):
         if phases.ndim == transfer.ndim == 5:
             transfer = transfer.unsqueeze(1)
         return convolve(phases, transfer, self.size, self.shape, components=1)
+
+    def gather_part(
+        self, phases: Tensor, rows: slice, columns: slice
+    ) -> tuple[Tensor, slice, slice]:
+        """As :meth:`gather`, of rays of which only those of a part of the pixels are lit.
+
+        Arguments:
+            phases: The rays of the part, with shape (B, k², h, w).
+            rows, columns: The part; all other rays are dark.
+
+        Returns:
+            The image where the part reaches, with shape (B, 1, h', w'), and its rows and columns:
+            the rest of the image is dark.
+        """
+        spans = zip((rows, columns), self.shape, self.kernels.shape[-2:], strict=True)
+        vertical, horizontal = (_reached(span, n, stamp // 2) for span, n, stamp in spans)
+        size = vertical.size, horizontal.size
+        kernels = self.kernels[..., vertical.kernel, horizontal.kernel]
+        # The first pixel of the result is that many before the first ray.
+        ahead = (rows.start - vertical.seen.start, columns.start - horizontal.seen.start)
+        moved = torch.roll(wrapped(kernels, size, size), ahead, dims=(-2, -1))
+        shape = tuple(each.seen.stop - each.seen.start for each in (vertical, horizontal))
+        transfer = transfer_function(moved).to(self.dtype)
+        image = convolve(phases, transfer, size, (shape[0], shape[1]), components=1)
+        return image, vertical.seen, horizontal.seen
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Applies the adjoint to images with shape (B, 1, H, W)."""

@@ -1,12 +1,14 @@
 """The linear inversion against dense algebra, and its gradients against differences."""
 
 import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from lensrim.grid import PixelGrid
-from lensrim.inference.inversion import Design, ImageData, design, solve
+from lensrim.inference import inversion
+from lensrim.inference.inversion import Design, ImageData, design, lit_part, solve
 from lensrim.inference.source_modes import SourceModes
 from lensrim.lensing.psf import PSF, gaussian_psf
 from lensrim.lensing.ray_psf import RayPSF
@@ -82,6 +84,40 @@ def test_its_gradient_in_the_positions_of_the_rays(kind):
     with torch.no_grad():
         up, down = (evidence(position + s * 1e-6 * direction) for s in (1, -1))
     assert float((gradient * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("middle", [(0.0, 0.0), (0.3, -0.5), (-0.6, 0.6)])
+def test_no_less_is_seen_where_only_the_lit_part_is_computed(monkeypatch, middle):
+    image, modes = make_image(3, kind=RayPSF), SourceModes(4)
+    image = replace(image, weight=torch.rand(132, dtype=torch.float64))
+    x, y = PixelGrid(image.shape, 0.1).coordinates(2, dtype=torch.float64)
+    place = torch.stack([x.expand(24, 22), y.expand(24, 22)], -1) - torch.tensor(middle)
+    position = place.reshape(12, 2, 11, 2, 2).permute(1, 3, 0, 2, 4).reshape(1, 4, 132, 2)
+    position = torch.cat([1.3 * position, 1.6 * position])
+    core = HYPER[:, 3].exp().expand(2)
+    rows, columns = lit_part(position, image.shape)
+    assert rows.stop - rows.start < 10
+    assert columns.stop - columns.start < 10
+
+    def found() -> tuple[Design, torch.Tensor]:
+        p = position.clone().requires_grad_()
+        system = design(image, modes, p, core)
+        evidence = solve(system, modes, HYPER.expand(2, -1)).log_evidence.sum()
+        return system, torch.autograd.grad(evidence, p)[0]
+
+    parts, pull = found()
+    monkeypatch.setattr(inversion, "PART", 0.0)
+    whole, expected = found()
+    for each in fields(Design):
+        a, b = (getattr(system, each.name).detach() for system in (parts, whole))
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(pull, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_where_no_ray_hits_the_source_nothing_is_left_out():
+    image = make_image(kind=RayPSF)
+    assert lit_part(make_position(image) + 2, image.shape) is None
+    assert lit_part(make_position(image), image.shape) is None
 
 
 def test_the_slope_of_the_source():

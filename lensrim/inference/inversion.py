@@ -160,7 +160,8 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     position, core = position.to(image.precision), core.to(image.precision)
     if not isinstance(image.psf, RayPSF):
         return assemble(image, image.blur_means(modes.draw(position, core)))
-    part = lit_part(position.detach(), image.shape) if image.data.ndim == 1 else None
+    alone = image.data.ndim == 1 and position.device.type == "cpu"  # a GPU would wait for the part
+    part = lit_part(position.detach(), image.shape) if alone else None
     if part is None:
         return assemble(image, image.blur(modes.draw_rays(position, core)))
     position = position.unflatten(2, image.shape)[:, :, *part]
@@ -181,7 +182,8 @@ def lit_part(position: Tensor, shape: tuple[int, int]) -> tuple[slice, slice] | 
     Returns:
         They, or ``None`` if there are none, or so many that to do all of them is as well.
     """
-    lit = (position.square().sum(-1) < 0.25).any(1).any(0).unflatten(0, shape)
+    dark = position.square().sum(-1) >= 0.25  # what is not a number is not dark
+    lit = (~dark).any(1).any(0).unflatten(0, shape)
     spans = [lit.any(side).nonzero()[:, 0].tolist() for side in (1, 0)]
     if not all(spans):
         return None

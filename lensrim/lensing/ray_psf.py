@@ -173,9 +173,11 @@ class RayPSF(nn.Module):
         else:
             self.size = padded_size(self.shape, kernels.shape)
         transfer = transfer_function(wrapped(kernels, self.shape, self.size))
-        device = device or psf.device
-        self.register_buffer("kernels", kernels.to(device), persistent=False)
-        self.register_buffer("transfer", transfer.to(device, dtype), persistent=False)
+        # No buffer: a device need not have double precision.
+        self.kernels = kernels.cpu()
+        self.register_buffer(
+            "transfer", transfer.to(device or psf.device, dtype), persistent=False
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -221,7 +223,7 @@ class RayPSF(nn.Module):
         ahead = (rows.start - vertical.seen.start, columns.start - horizontal.seen.start)
         moved = torch.roll(wrapped(kernels, size, size), ahead, dims=(-2, -1))
         shape = tuple(each.seen.stop - each.seen.start for each in (vertical, horizontal))
-        transfer = transfer_function(moved).to(self.dtype)
+        transfer = transfer_function(moved).to(self.transfer)
         image = convolve(phases, transfer, size, (shape[0], shape[1]), components=1)
         return image, vertical.seen, horizontal.seen
 

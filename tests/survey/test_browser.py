@@ -45,6 +45,7 @@ report.images = document.querySelectorAll("#rows img").length;
 report.evil = type("text", "evil");
 report.reason = document.querySelector(".reason").textContent;
 report.text = type("text", "lens0012");
+report.none = type("text", "one");
 report.doubt = type("text", "peak");
 report.why = document.querySelector(".why").textContent;
 report.flags = document.querySelector("#rows .doubtful").title;
@@ -128,6 +129,7 @@ def test_what_a_header_says_is_not_executed(report: dict[str, Any]) -> None:
 def test_filters(report: dict[str, Any], rows: list[Row]) -> None:
     assert report["evil"]["count"].startswith(f"1 of {COUNT} ")
     assert report["text"]["first"] == "lens0012"
+    assert report["none"]["count"].startswith(f"0 of {COUNT} ")  # "none" is no reason
     assert report["doubt"]["first"] == "lens0007"
     assert report["why"] == "CHI2 PEAK"
     assert report["flags"] == next(iter(FLAGS))

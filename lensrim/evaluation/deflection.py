@@ -124,7 +124,8 @@ def pixel_coordinates(grid: PixelGrid, subsample: int = 1) -> tuple[Map, Map]:
     column = (np.arange(w * subsample) + 0.5) / subsample - 0.5
     row = (np.arange(h * subsample) + 0.5) / subsample - 0.5
     x, y = grid.from_index(column, row)
-    return np.meshgrid(x, y)
+    across, down = np.meshgrid(x, y)  # a list, before numpy 2
+    return across, down
 
 
 def average_convergence(lens: Lens | PlacedHalo, grid: PixelGrid, *, order: int = 8) -> Map:

@@ -7,6 +7,7 @@ PSF areas, grown by one FWHM. Neighbours (:mod:`lensrim.inference.neighbours`) a
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -247,7 +248,7 @@ def coarsen(scene: Scene, observation: Observation) -> Scene | None:
     frame = frame_of(binned)
     (h, w), (top, left) = binned.shape, ((n % b) // 2 for n in observation.shape)
 
-    def blocks(maps: NDArray) -> NDArray:
+    def blocks(maps: NDArray[Any]) -> NDArray[Any]:
         maps = maps[..., top : top + b * h, left : left + b * w]
         return maps.reshape(*maps.shape[:-2], h, b, w, b)
 

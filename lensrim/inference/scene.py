@@ -1,6 +1,7 @@
 """What is known of an observation before its mass is, and the linear problem that it leaves."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Scene:
     structure: Array
     device: torch.device = torch.device("cpu")
 
-    def tensor(self, values: NDArray) -> Tensor:
+    def tensor(self, values: NDArray[Any]) -> Tensor:
         """Puts an array on the device."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 

@@ -115,8 +115,8 @@ def with_reach(
 
 def _search(
     position: Array,
-    among: NDArray,
-    own: NDArray,
+    among: NDArray[np.intp],
+    own: NDArray[np.intp],
     reach: Array,
     k: int,
     workers: int,

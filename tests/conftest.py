@@ -55,6 +55,16 @@ def _skip_without_device(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
+def second_derivatives() -> None:
+    """Skips where torch has no second derivative in the positions at which a map is read."""
+    import torch
+    from torch.torch_version import TorchVersion
+
+    if TorchVersion(torch.__version__) < "2.13":
+        pytest.skip("the second derivative in the position needs torch 2.13")
+
+
+@pytest.fixture
 def types_unchecked() -> Iterator[None]:
     """Lets arguments of a wrong type through, to the code's own refusal of them."""
     config.update("jaxtyping_disable", True)

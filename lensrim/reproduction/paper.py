@@ -3,15 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..training.distributed import Group
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Scale = Literal["small", "full"]
 """``small``: minutes on two cores; ``full``: as the paper had it, as far as it is known."""
@@ -113,14 +110,14 @@ class Result:
 
     Arguments:
         lines: The table *paper, as published, ours, the others*.
-        figures: Figures, by name.
+        figures: Figures of Matplotlib, by name.
         tables: Further tables, by name: rows of columns by name.
         differs: What differs from the paper, in data or size.
         minutes: Time of the trainings in all sessions [min], by machine.
     """
 
     lines: Sequence[Line]
-    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     differs: Sequence[str] = ()
     minutes: Mapping[str, float] = field(default_factory=dict)

@@ -33,7 +33,9 @@ def batch():
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_differs_and_learns(name, batch):
+def test_a_variant_differs_and_learns(name, batch, request):
+    if name == "through-score":
+        request.getfixturevalue("second_derivatives")
     recipe = varied(name, TINY, 3)
     same = replace(recipe, train=replace(recipe.train, seed=TINY.train.seed)) == TINY
     assert same == (name in (CHOSEN, "two-steps"))  # the tiny machine has two steps itself
@@ -72,7 +74,9 @@ def _end(model, batch, config):
 
 
 @pytest.mark.parametrize("through", [True, False])
-def test_the_gradient_goes_through_the_score_where_it_is_asked_to(batch, through):
+def test_the_gradient_goes_through_the_score_where_it_is_asked_to(batch, through, request):
+    if through:
+        request.getfixturevalue("second_derivatives")
     torch.manual_seed(0)
     model = build(TINY.model, Unroll(through_score=through))
     weight = model.network.last.weight

@@ -175,6 +175,7 @@ def test_through_a_score_of_zero_no_gradient_is_lost(encoding):
     assert all(bool(p.grad.isfinite().all()) for p in rim.parameters() if p.grad is not None)
 
 
+@pytest.mark.usefixtures("second_derivatives")
 def test_through_the_score_of_a_lens():
     grid = PixelGrid((6, 6), 0.5)
     sim = Simulator(grid, grid, dtype=torch.float64)

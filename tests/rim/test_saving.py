@@ -107,13 +107,13 @@ def test_another_process_reads_it(tmp_path: Path):
     code = f"""
 import torch
 from lensrim.rim import load_rim
-y, start = torch.load({str(tmp_path / "given.pt")!r})
+y, start = torch.load({str(tmp_path / "given.pt")!r}, weights_only=True)
 last = load_rim({str(tmp_path / "rim.safetensors")!r}).predict(y, lambda x: (x, {{}}), start)
 torch.save(dict(last), {str(tmp_path / "last.pt")!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     expected = rim.predict(given.observation, lambda x: (x, {}), given.start)
-    assert_equal(torch.load(tmp_path / "last.pt"), expected)
+    assert_equal(torch.load(tmp_path / "last.pt", weights_only=True), expected)
 
 
 def test_a_header_may_say_more(tmp_path: Path):

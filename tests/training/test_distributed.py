@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path, case: str) -> list[dict[str, Any]]:
-    return [torch.load(folder / f"{case}.{rank}.pt") for rank in range(2)]
+    return [torch.load(folder / f"{case}.{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def alone(case: str, folder: Path) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class LearntGalaxies:
                 f"galaxy {name!r}: must be one of {self.names[0]} to {self.names[-1]}; change it"
             )
         numbers = np.random.SeedSequence([self._seed, int(number)])
-        own = int(numbers.generate_state(1, np.uint64)[0] >> 1)
+        own = int(numbers.generate_state(1, np.uint64)[0]) >> 1
         return drawn_galaxy(self._vae, name, torch.Generator().manual_seed(own))
 
 

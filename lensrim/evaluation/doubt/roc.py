@@ -26,7 +26,9 @@ class Roc:
     @property
     def area(self) -> float:
         """Probability that a wrong answer has a higher score than a right one."""
-        return float(np.trapezoid(self.true, self.false))
+        from scipy.integrate import trapezoid
+
+        return float(trapezoid(self.true, self.false))
 
     @property
     def error(self) -> float:

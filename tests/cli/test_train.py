@@ -75,7 +75,9 @@ def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsy
     before = signal.getsignal(signal.SIGTERM)
     assert main(words) == 130
     assert signal.getsignal(signal.SIGTERM) is before
-    assert torch.load(folder / "last.pt")["step"] == 5  # that of the signal is made whole
+    assert (
+        torch.load(folder / "last.pt", weights_only=True)["step"] == 5
+    )  # that of the signal is made whole
     assert f"kept in {folder}: the same command goes on" in capsys.readouterr().err
     assert main(words) == 0
     said = capsys.readouterr().out
@@ -146,7 +148,7 @@ def test_a_step_is_made_of_parts(tmp_path: Path, trained: tuple[Path, Path]):
     recipe.write_text(RECIPE.replace("batch_size = 2\nval", "batch_size = 2\nparts = 2\nval"))
     words = ["train", str(recipe), "--output", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
     assert main([*words, "--max-minutes", "0"]) == 0
-    assert torch.load(tmp_path / "run" / "last.pt")["config"]["parts"] == 2
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["config"]["parts"] == 2
     recipe.write_text(RECIPE)
     assert main([*words, "--max-minutes", "0"]) == 2
 
@@ -184,7 +186,7 @@ def test_processes_share_a_training_and_stop_together(tmp_path: Path):
     finally:
         process.kill()
         process.wait()
-    saved = torch.load(folder / "last.pt")
+    saved = torch.load(folder / "last.pt", weights_only=True)
     assert 0 < saved["step"] < 40  # not that of a checkpoint that was due
     lines = (folder / "history.jsonl").read_text().splitlines()
     # the line of the last step may be due when the end is asked for

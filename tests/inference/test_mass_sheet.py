@@ -134,7 +134,9 @@ def test_a_sheet_of_nothing_changes_nothing(scene: Scene, state: MacroState, bar
     found = with_sheet(scene, bare, InternalSheet(), state.p[0])
     for name in ("kappa", "alpha_x", "alpha_y", "gamma", "source_prior"):
         np.testing.assert_allclose(getattr(found, name), getattr(bare, name), atol=1e-13)
-    assert found.source_grid == bare.source_grid
+    grid, expected = found.source_grid, bare.source_grid
+    assert replace(grid, center=expected.center) == expected
+    assert grid.center == pytest.approx(expected.center, abs=1e-13)
 
 
 def test_the_direction_is_the_derivative(scene: Scene, state: MacroState, bare: Answer):

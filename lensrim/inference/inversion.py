@@ -19,7 +19,7 @@ References:
     Suyu+ 2006, MNRAS 371, 983; Vegetti & Koopmans 2009, MNRAS 392, 945.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -98,6 +98,20 @@ class ImageData:
             maps = maps.reshape(b * c, 1, *self.shape)
         return self.weighted(self.psf(maps).reshape(b, c, -1))
 
+    def cropped(self, rows: slice, columns: slice) -> "ImageData":
+        """Cuts an image that is no batch; the PSF stays that of all of it."""
+        data, weight, templates = (
+            values.unflatten(0, self.shape)[rows, columns]
+            for values in (self.data, self.weight, self.templates)
+        )
+        return replace(
+            self,
+            data=data.flatten(),
+            weight=weight.flatten(),
+            shape=(data.shape[0], data.shape[1]),
+            templates=templates.flatten(0, 1),
+        )
+
     def weighted(self, images: Tensor) -> Tensor:
         """Puts images (B, C, N) into units of the noise; the result is of double precision."""
         return (images * self.weight.to(images).unsqueeze(-2)).to(self.weight)
@@ -167,9 +181,8 @@ def design(image: ImageData, modes: SourceModes, position: Tensor, core: Tensor)
     position = position.unflatten(2, image.shape)[:, :, *part]
     rays = modes.draw_rays(position.flatten(2, 3), core).unflatten(3, position.shape[2:4])
     seen, *reached = image.psf.gather_part(rays.flatten(0, 1), *part)
-    weight = image.weight.unflatten(0, image.shape)[*reached]
-    columns = (seen.unflatten(0, rays.shape[:2])[:, :, 0] * weight.to(seen)).to(weight)
-    return assemble(image, columns.flatten(2), (reached[0], reached[1]))
+    columns = seen.unflatten(0, rays.shape[:2]).flatten(2)
+    return assemble(image, image.cropped(*reached).weighted(columns), (reached[0], reached[1]))
 
 
 def lit_part(position: Tensor, shape: tuple[int, int]) -> tuple[slice, slice] | None:
@@ -207,14 +220,13 @@ def assemble(image: ImageData, columns: Tensor, part: tuple[slice, slice] | None
         moment = (rows @ image.data.unsqueeze(-1)).squeeze(-1)
         return Design(rows.transpose(1, 2), rows @ rows.transpose(1, 2), moment, energy)
     (h, w), (i, j) = image.shape, part
-    near = image.templates.unflatten(0, (h, w))[i, j].flatten(0, 1).T.expand(len(columns), -1, -1)
-    source, cross = columns @ columns.transpose(1, 2), columns @ near.transpose(1, 2)
+    near = image.cropped(i, j)
+    source, cross = columns @ columns.transpose(1, 2), columns @ near.templates
     other = templates @ templates.transpose(1, 2)
     gram = torch.cat(
         [torch.cat([source, cross], 2), torch.cat([cross.transpose(1, 2), other], 2)], 1
     )
-    data = image.data.unflatten(0, (h, w))[i, j].flatten()
-    moment = torch.cat([columns @ data, templates @ image.data], dim=1)
+    moment = torch.cat([columns @ near.data, templates @ image.data], dim=1)
     maps = columns.unflatten(2, (i.stop - i.start, j.stop - j.start))
     whole = F.pad(maps, (j.start, w - j.stop, i.start, h - i.stop)).flatten(2)
     return Design(torch.cat([whole, templates], dim=1).transpose(1, 2), gram, moment, energy)

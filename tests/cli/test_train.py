@@ -75,9 +75,8 @@ def test_the_end_of_a_job_leaves_a_checkpoint(tmp_path: Path, monkeypatch, capsy
     before = signal.getsignal(signal.SIGTERM)
     assert main(words) == 130
     assert signal.getsignal(signal.SIGTERM) is before
-    assert (
-        torch.load(folder / "last.pt", weights_only=True)["step"] == 5
-    )  # that of the signal is made whole
+    # that of the signal is made whole
+    assert torch.load(folder / "last.pt", weights_only=True)["step"] == 5
     assert f"kept in {folder}: the same command goes on" in capsys.readouterr().err
     assert main(words) == 0
     said = capsys.readouterr().out

@@ -133,9 +133,9 @@ def test_derivatives(interpolation):
 
 
 @EVERY
-def test_second_derivatives(interpolation):
-    if isinstance(interpolation, Bilinear) and not TWICE:
-        pytest.skip("the second derivative in the position needs torch 2.13")
+def test_second_derivatives(interpolation, request: pytest.FixtureRequest):
+    if isinstance(interpolation, Bilinear):
+        request.getfixturevalue("second_derivatives")
     s, p = random(1, 1, 5, 6).requires_grad_(), positions(1, 2, 3, 1.2).requires_grad_()
     v = random(1, 1, 2, 3, seed=2).requires_grad_()
     assert torch.autograd.gradgradcheck(interpolation.sample, (s, p))
@@ -168,7 +168,7 @@ def test_second_derivatives_by_what_is_read(interpolation, monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
-@pytest.mark.skipif(not TWICE, reason="the second derivative in the position needs torch 2.13")
+@pytest.mark.usefixtures("second_derivatives")
 @pytest.mark.parametrize("method", ["sample", "spread"])
 def test_forward_over_reverse_is_reverse_over_reverse(method: str):
     p = positions(1, 2, 3, 1.2)

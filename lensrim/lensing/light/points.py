@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ...grid import PixelGrid
+from ..fourier import odd_fast_length
 from ..psf import PSFKind, normalize_psf
 
 
@@ -87,7 +88,8 @@ class PointPSF(nn.Module):
         self.grid, self.subsample = grid, p
         self.reach = tuple((side // 2) / p for side in psf.shape[-2:])
         self.size = tuple(
-            _odd_length(n + 2 * math.ceil(r)) for n, r in zip(grid.shape, self.reach, strict=True)
+            odd_fast_length(n + 2 * math.ceil(r))
+            for n, r in zip(grid.shape, self.reach, strict=True)
         )
         fine = [p * n for n in self.size]
         h, w = psf.shape[-2:]
@@ -130,11 +132,3 @@ class PointPSF(nn.Module):
 def _waves(index: Tensor, frequency: Tensor) -> Tensor:
     phase = -2 * math.pi * index.unsqueeze(-1) * frequency
     return torch.complex(phase.cos(), phase.sin())
-
-
-def _odd_length(n: int) -> int:
-    """A fast odd length: at the Nyquist frequency of an even one shifts are not well defined."""
-    from scipy.fft import next_fast_len
-
-    n = int(next_fast_len(n, real=True))  # pyright: ignore[reportArgumentType]
-    return n if n % 2 else _odd_length(n + 1)

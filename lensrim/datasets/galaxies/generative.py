@@ -184,7 +184,10 @@ class VAE(nn.Module):
 
     def draw_latent(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws latent vectors from the mixture, on the CPU, with shape (n, L)."""
-        which = torch.multinomial(self.shares.cpu(), n, replacement=True, generator=generator)
+        # The least of exponential times that the shares shorten, from uniform numbers: what
+        # multinomial and exponential_ make of a seed depends on torch's version and the platform.
+        uniform = torch.rand(n, len(self.shares), generator=generator, dtype=torch.float64)
+        which = (-torch.log1p(-uniform) / self.shares.cpu()).argmin(1)
         white = torch.randn(n, self.config.latent, generator=generator)
         scattered = torch.einsum("nij,nj->ni", self.factors.cpu()[which], white)
         return self.centers.cpu()[which] + scattered

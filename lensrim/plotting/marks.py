@@ -34,6 +34,10 @@ ABOVE: dict[str, Any] = {
 """Where a legend is: over the map, or beside its title."""
 
 
+THINNEST = 1e-290
+"""Half width of a stretch, at least: colour bars ask for values near 1 in units of it."""
+
+
 def arcsinh_norm(
     values: ndarray, width: float, *, zero: float = 0.0, low: float, high: float | None = None
 ) -> FuncNorm:
@@ -46,6 +50,7 @@ def arcsinh_norm(
         low: Value of the first colour.
         high: Value of the last colour, if not from ``values``.
     """
+    width = max(width, THINNEST)
     finite = values[np.isfinite(values)]
     if high is None:
         high = float(np.percentile(finite, 99.9)) if finite.size else zero

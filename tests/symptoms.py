@@ -19,6 +19,7 @@ GOOD = Symptoms(
     offset=1.0,
     slope=0.5,
     edge=0.8,
+    radius=14.0,
     ring=True,
 )
 """Those of a usual right answer."""

@@ -144,11 +144,19 @@ def _of_map(
     unit = float(np.abs(truth).mean()) if truth.size else 0.0
     if unit == 0:  # a source that is elsewhere: there is nothing to measure in units of
         return {"n": 0}
-    found = metrics.calibration(truth, mean, std, dof)
+    return map_errors((mean - truth) / unit, std / unit, dof)
+
+
+def map_errors(error: Map, std: Map, dof: float) -> dict[str, Any]:
+    """Measures stated errors of a map's pixels on those that were made, both in units of the mean
+    truth: ``n``, ``coverage``, ``width``, ``empirical`` and ``crps`` of :func:`stated_errors`."""
+    found = metrics.calibration(0 * error, error, std, dof)
     return {
         "n": found.n,
-        "coverage": [metrics.coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS],
-        "width": found.width / unit,
-        "empirical": found.empirical / unit,
-        "crps": found.crps / unit,
+        "coverage": [
+            metrics.coverage(0 * error, error, std, level=level, dof=dof) for level in LEVELS
+        ],
+        "width": found.width,
+        "empirical": found.empirical,
+        "crps": found.crps,
     }

@@ -139,6 +139,8 @@ def _said(product: Product) -> dict[str, Any]:
     for name, key in {"slope": "SLOPE", "quality": "QUALITY", "score": "QSCORE"}.items():
         if (value := product.value(key)) is not None:
             row[name] = value
+    if (symptoms := product.stages.get("report", {}).get("symptoms")) is not None:
+        row["symptoms"] = symptoms
     row["stage_seconds"] = {
         name: stage["seconds"] for name, stage in product.stages.items() if "seconds" in stage
     }

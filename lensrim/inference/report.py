@@ -66,10 +66,11 @@ def build_product(
     used = machine if outcome.begun != "macro" else None
     p: dict[str, float] = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     sheet, native = result.sheet, observation.bin**2
+    symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
     stated = Stated(sheet.slope if math.isfinite(sheet.slope) else p["gamma"])
     if errors:
-        stated = stated_of(scene, result, state, prior, samples=samples, seed=seed, native=native)
-    symptoms = symptoms_of(scene, result, state, prior, candidates, theta_E=theta_e)
+        kept = {"samples": samples, "seed": seed, "native": native}
+        stated = stated_of(scene, result, state, prior, symptoms, **kept)
     judgement = judge(symptoms, refused=machine is not None and used is None)
     macro_theta = math.exp(p["log_theta_E"])
     ellipticity = math.hypot(p["e1"], p["e2"])

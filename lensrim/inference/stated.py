@@ -10,6 +10,7 @@ from .frame import Array
 from .macro import MacroPrior, MacroState
 from .samples import sample_maps
 from .scene import Scene
+from .symptoms import Symptoms
 from .uncertainty import error_cards, uncertainty_of
 
 
@@ -36,6 +37,7 @@ def stated_of(
     result: Answer,
     state: MacroState,
     prior: MacroPrior,
+    symptoms: Symptoms,
     *,
     samples: int,
     seed: int,
@@ -47,10 +49,11 @@ def stated_of(
         scene: The observation.
         result: The answer.
         state, prior: Its macro-model, a single candidate, and the prior of it.
+        symptoms: The answer's symptoms, by which its errors are widened.
         samples, seed: How many samples are kept, and the seed of them.
         native: Native pixels in a pixel of the image, in which fluxes are counted.
     """
-    found = uncertainty_of(scene, result, state, prior)
+    found = uncertainty_of(scene, result, state, prior, symptoms)
     numbers = found.posterior.numbers
     magnification = numbers["magnification"].value if "magnification" in numbers else math.nan
     drawn = sample_maps(found, samples, seed=seed, native=native)

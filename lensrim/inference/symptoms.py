@@ -62,6 +62,7 @@ class Symptoms:
         offset: Distance of the centre of mass from where it is expected [standard deviations].
         slope: Distance of the slope from the mean of its prior [standard deviations].
         edge: Logarithmic distance of the Einstein radius from the nearer end of its range.
+        radius: Einstein radius of the macro-model [pixel].
         ring: Whether a circle in the frame has a mean convergence of 1.
         rival: Loss of log-evidence of the best other minimum.
         rival_change: How far its Einstein radius is from the answer's, relative to it.
@@ -83,6 +84,7 @@ class Symptoms:
     offset: float
     slope: float
     edge: float
+    radius: float
     ring: bool
     rival: float = NO_RIVAL
     rival_change: float = 0.0
@@ -145,6 +147,7 @@ def symptoms_of(
         / prior.center_width,
         slope=abs(p["gamma"] - prior.slope) / max(prior.slope_width, 1e-6),
         edge=min(p["log_theta_E"] - low, high - p["log_theta_E"]),
+        radius=radius / frame.grid.spacing,
         ring=not math.isnan(theta_E),
         rival=gap,
         rival_change=change,

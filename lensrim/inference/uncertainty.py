@@ -5,20 +5,22 @@ which that module says what a stated error means.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .answer import Answer
 from .answer_sheet import bare_kappa, sheet_direction
-from .calibration import Calibration, Scale, packaged_calibration
+from .calibration import USUAL, Calibration, Scale, packaged_calibration
 from .directions import macro_directions, near, other_directions
 from .frame import Array
 from .macro import MacroPrior, MacroState
 from .perturbation import Perturbations, packaged_prior
 from .posterior import Posterior, posterior_of
 from .scene import Scene
+from .symptoms import Symptoms
+from .traits import traits_of
 
 KEYWORDS = {
     "theta_E": ("THETAEER", "[arcsec] error of THETAE"),
@@ -52,15 +54,17 @@ class Uncertainty:
         posterior: The posterior.
         calibration: By what its errors are multiplied.
         snr: Signal over noise of the arcs' brightest pixel.
+        traits: What the answer tells of its errors; those of a usual one by default.
     """
 
     posterior: Posterior
     calibration: Calibration
     snr: float
+    traits: Array = field(default_factory=USUAL.copy)
 
     def factor(self, name: str) -> float:
         """Returns what the posterior's error of a quantity is multiplied by."""
-        return self.calibration.factor(name, self.snr)
+        return self.calibration.factor(name, self.snr, self.traits)
 
     @property
     def kappa_std(self) -> Array:
@@ -96,6 +100,7 @@ def uncertainty_of(
     result: Answer,
     state: MacroState,
     prior: MacroPrior,
+    symptoms: Symptoms,
     *,
     calibration: Calibration | None = None,
 ) -> Uncertainty:
@@ -106,6 +111,7 @@ def uncertainty_of(
         result: The answer.
         state: Its macro-model, a single candidate.
         prior: The macro-model's prior.
+        symptoms: The answer's symptoms.
         calibration: By what errors are multiplied; that of the package by default.
     """
     grid, p = scene.frame.grid, state.p[0, :8].cpu()
@@ -115,7 +121,8 @@ def uncertainty_of(
     own = sheet_direction(result, p, grid) if result.sheet.std > 0 else None
     posterior = posterior_of(scene, result, p, directions.scaled(result.sheet.scale), own)
     found = packaged_calibration() if calibration is None else calibration
-    return Uncertainty(posterior, found, signal_over_noise(scene, result))
+    snr = signal_over_noise(scene, result)
+    return Uncertainty(posterior, found, snr, traits_of(symptoms, snr))
 
 
 def signal_over_noise(scene: Scene, result: Answer) -> float:

@@ -1,46 +1,27 @@
-"""The calibration of errors: its file, its laws, and that a fit finds what was put in."""
+"""The calibration of errors: that a fit finds what was put in."""
 
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import approx_fprime
+from symptoms import GOOD
 
 from lensrim import __version__
 from lensrim.errors import InputError
-from lensrim.evaluation.calibrate.__main__ import card_of
 from lensrim.evaluation.calibrate.fitting import Deviations, fit
-from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge
+from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge, of_kinds
 from lensrim.evaluation.calibrate.options import CalibrateOptions
 from lensrim.evaluation.calibrate.rows import read_rows
 from lensrim.evaluation.calibrate.sheets import sheet_width
-from lensrim.inference.calibration import (
-    KINDS,
-    PLACES,
-    Calibration,
-    Scale,
-    packaged_calibration,
-    read_calibration,
-    write_calibration,
-)
-from lensrim.inference.mass_sheet import (
-    RESPONSE,
-    SLOPE,
-    SLOPE_WIDTH,
-    TAILS,
-    WIDTH,
-    expected_sheet,
-)
-
-
-def even(factor: float, **rest: float) -> Scale:
-    """A scale that is the same at every signal over noise."""
-    return Scale((factor,) * len(PLACES), **rest)
+from lensrim.inference.calibration import Scale
+from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, TAILS, expected_sheet
+from lensrim.inference.traits import TRAITS
 
 
 def rows_of(
@@ -63,7 +44,7 @@ def rows_of(
             name: [10.0, 10.0 - value * 0.1, 0.1]
             for name, value in zip(("theta_E", "gamma1", "gamma2", "slope"), z, strict=True)
         }
-        kappa = np.sort(rng.standard_t(dof, size=8) * width).tolist()
+        kappa = [np.sort(rng.standard_t(dof, size=8) * width * 0.2).tolist(), [0.2] * 8]
         # of the source, the part for want of the mass is too small by as much, the other is right
         by_mass, own = rng.uniform(0.1, 1.0, size=(2, 8))
         bright = rng.exponential(size=8)
@@ -102,15 +83,57 @@ def test_what_only_the_brightest_have_is_not_spread_over_all():
 
 
 def test_derivatives_of_the_likelihood_are_those_of_differences():
-    rows = rows_of(20, scale=1.0, dof=5.0, floor=0.5)
-    own = Deviations.of(rows, ["source"])
+    rows = with_traits(rows_of(20, scale=1.0, dof=5.0, floor=0.5))
+    own, m = Deviations.of(rows, ["source"]), len(TRAITS)
 
-    def loss(x: np.ndarray) -> float:
-        return own.loss(Scale(tuple(np.exp(x[:4])), math.exp(x[4])), 5.0)[0]
+    def of(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return own.loss(Scale(tuple(np.exp(x[:4])), math.exp(x[-1]), tuple(x[4:-1])), 5.0)
 
-    at = np.array([0.1, -0.2, 0.3, 0.0, -0.5])
-    _, found = own.loss(Scale(tuple(np.exp(at[:4])), math.exp(at[4])), 5.0)
-    np.testing.assert_allclose(found, approx_fprime(at, loss, 1e-6), rtol=1e-3, atol=1e-3)
+    at = np.array([0.1, -0.2, 0.3, 0.0, *np.linspace(-0.2, 0.2, m), -0.5])
+    expected = approx_fprime(at, lambda x: of(x)[0], 1e-6)
+    np.testing.assert_allclose(of(at)[1], expected, rtol=1e-3, atol=1e-3)
+
+
+def with_traits(rows: list[dict], seed: int = 5) -> list[dict]:
+    """Gives each lens traits."""
+    rng = np.random.default_rng(seed)
+    return [{**row, "traits": rng.normal(size=len(TRAITS)).clip(-2, 2)} for row in rows]
+
+
+def test_what_an_answer_tells_of_its_errors_is_found():
+    """Kinds of lenses whose errors differ are covered alike where a trait tells them apart."""
+    rows = with_traits(rows_of(1500, scale=1.0, dof=30.0))
+    weights = np.linspace(0.3, -0.2, len(TRAITS))
+    for row in rows:
+        truth, value, std = row["numbers"]["slope"]
+        error = (value - truth) * math.exp(float(row["traits"] @ weights))
+        row["numbers"] = {"slope": [truth, truth + error, std]}
+    found = fit(rows).scales["slope"]
+    np.testing.assert_allclose(found.weights, weights, atol=0.08)
+    far = np.array([row["traits"] @ weights for row in rows]) > 0.3
+    own = Deviations.of(rows, ["slope"]).where(far)
+    assert own.covered(found, 1.0) == pytest.approx(0.68, abs=0.05)
+    assert own.covered(Scale(found.factors), 1.0) < 0.6
+
+
+def test_both_answers_to_a_mock_are_in_one_half():
+    rows = [
+        {**row, "kind": kind, "stage": stage, "weight": 0.5}
+        for kind in ("recipe", "standard")
+        for row in rows_of(60, scale=1.0, dof=30.0)
+        for stage in ("macro", "final")
+    ]
+    halves = halved(rows)
+    seen = [{(row["kind"], row["index"]) for row in half.rows} for half in halves]
+    assert not seen[0] & seen[1]
+    assert len(seen[0] | seen[1]) == 120
+    lines = {line["name"]: line for line in judge(halves)}
+    assert lines["slope"]["n"] == 120  # of lenses, not of answers
+    for kind, own in of_kinds(halves).items():
+        assert {(row["kind"], row["stage"]) for half in own for row in half.rows} == {
+            (kind, "final")
+        }
+        assert {line["n"] for line in judge(own)} == {60}
 
 
 def test_bright_lenses_have_tails_of_their_own():
@@ -185,85 +208,6 @@ def test_bright_pixels_are_covered_as_the_others_are():
         assert without[bright].mean() < 0.4
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.0625])
-def test_a_file_comes_back(floor: float):
-    scales = {"slope": Scale((1.5, 1.25, 1.0, 2.0)), "source": even(1.5, floor=floor)}
-    own = Calibration(scales, ((20.0, 8.5), (90.0, 3.25)), {"about": "mocks"})
-    again = read_calibration(write_calibration(own))
-    assert again == own
-
-
-UNREAD = "must be JSON with places, scales, floors and tails"
-ONES = [1.0, 1.0, 1.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"scales": {"slope": [0.0, 1.0, 1.0, 1.0]}}, r"factors must be 4 and positive, .* slope"),
-        ({"scales": {"slope": [1.0, 1.0, math.nan, 1.0]}}, "factors must be .* of slope"),
-        ({"scales": {"slope": [1.0]}}, "factors must be 4 and positive"),
-        ({"scales": {"slope": []}}, "factors must be 4 and positive"),
-        ({"scales": {"slope": 1.0}}, UNREAD),
-        ({"scales": {"mass": ONES}}, "scales must be of .* found one of mass"),
-        ({"scales": {"source": ONES}, "floors": {"source": -0.1}}, "floors must be 0 or more"),
-        ({"floors": {"slope": 0.1}}, "floors must be .* found 0.1 of slope"),
-        ({"floors": None}, UNREAD),
-        ({"tails": [[20, -1]]}, r"tails must be positive pairs .*, found \(\(20.0, -1.0\),\)"),
-        ({"tails": [[20, 8], [10, 3]]}, "tails must be .* rising"),
-        ({"tails": [[20, math.nan]]}, "tails must be positive pairs"),
-        ({"tails": 3.0}, UNREAD),
-        ({"places": [10, 20, 30, 40]}, r"places must be \(14.0, .*, found \(10.0, "),
-        ({"places": None}, UNREAD),
-        ({"scales": 3}, UNREAD),
-    ],
-)
-def test_a_damaged_file_is_told(change: dict, message: str):
-    whole = json.loads(write_calibration(Calibration({"slope": even(1.5)}, ((50.0, 3.0),))))
-    with pytest.raises(InputError, match=message):
-        read_calibration(json.dumps({**whole, **change}))
-
-
-def test_no_json_is_told():
-    with pytest.raises(InputError, match="must be JSON"):
-        read_calibration("scales")
-
-
-def test_the_packaged_one_knows_every_kind():
-    found = packaged_calibration()
-    assert set(found.scales) == set(KINDS.values())
-    assert {"about", "date", "command"} <= set(found.card)
-    for name in KINDS:
-        # errors that were too small by more than a factor of five would be another posterior's
-        assert 0.2 < found.factor(name, 50.0) < 5.0
-
-
-def test_the_packaged_one_is_that_of_the_packaged_prior():
-    """A posterior under another prior has other errors: calibrate again."""
-    card = card_of("")
-    for name in ("perturbations", "mass_sheet"):
-        assert packaged_calibration().card[name] == card[name]
-    assert card["mass_sheet"] == [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE]
-
-
-def test_intervals_of_student_and_gauss():
-    assert Calibration().half_width(0.6827, 50.0) == pytest.approx(1.0, abs=1e-4)
-    assert Calibration().half_width(0.95, 50.0) == pytest.approx(1.96, abs=1e-3)
-    heavy = Calibration(tails=((50.0, 3.0),))
-    assert heavy.half_width(0.6827, 50.0) == pytest.approx(1.0, abs=1e-3)
-    assert heavy.half_width(0.95, 50.0) == pytest.approx(3.182 / 1.197, rel=2e-3)  # tables of t
-
-
-def test_between_places_factors_are_powers_and_beyond_them_the_nearest():
-    own = Calibration({"slope": Scale((1.0, 2.0, 2.0, 4.0))})
-    assert [own.factor("slope", snr) for snr in PLACES] == pytest.approx([1.0, 2.0, 2.0, 4.0])
-    assert own.factor("slope", math.sqrt(PLACES[0] * PLACES[1])) == pytest.approx(math.sqrt(2.0))
-    assert own.factor("slope", 50.0) == pytest.approx(2.0)
-    assert own.factor("slope", 0.0) == own.factor("slope", 10.0) == pytest.approx(1.0)
-    assert own.factor("slope", 1e4) == pytest.approx(4.0)
-    assert own.factor("flux", 50.0) == 1.0
-
-
 def test_shards_are_all_mocks():
     found = [CalibrateOptions(n=7, first=3, shard=f"{i}/3").indices() for i in (1, 2, 3)]
     assert sorted(index for shard in found for index in shard) == list(range(3, 10))
@@ -273,18 +217,33 @@ def test_shards_are_all_mocks():
         CalibrateOptions(n=0).indices()
 
 
+def line_of(index: int, kind: str = "standard", **changes) -> str:
+    symptoms = asdict(GOOD)
+    answers = {
+        "macro": {"snr": 20.0, "symptoms": symptoms},
+        "final": {"snr": 21.0, "symptoms": symptoms | {"chi2": 2.0}},
+    }
+    line = {"version": __version__, "kind": kind, "index": index, "facts": {}, "answers": answers}
+    return json.dumps({**line, **changes})
+
+
 def test_lines_that_were_cut_off_are_left_out(tmp_path):
-    whole = json.dumps({"index": 4, "version": __version__})
-    (tmp_path / "rows-1of2.jsonl").write_text(f'{whole}\n{{"index": 5')
-    (tmp_path / "rows-2of2.jsonl").write_text(
-        json.dumps({"index": 1, "version": __version__}) + "\n"
-    )
-    assert [row["index"] for row in read_rows(tmp_path)] == [1, 4]
+    (tmp_path / "rows-validation-standard-1of2.jsonl").write_text(f'{line_of(4)}\n{{"index": 5')
+    (tmp_path / "rows-validation-standard-2of2.jsonl").write_text(line_of(1) + "\n")
+    (tmp_path / "rows-validation-recipe-1of1.jsonl").write_text(line_of(1, "recipe") + "\n")
+    rows = read_rows(tmp_path)
+    assert [(row["kind"], row["index"], row["stage"], row["snr"]) for row in rows] == [
+        (kind, index, stage, snr)
+        for kind, index in (("recipe", 1), ("standard", 1), ("standard", 4))
+        for stage, snr in (("macro", 20.0), ("final", 21.0))
+    ]
+    assert {row["weight"] for row in rows} == {0.5}
+    assert rows[0]["traits"][0] < rows[1]["traits"][0]
 
 
-@pytest.mark.parametrize("other", [{}, {"version": "0.1.0"}])
+@pytest.mark.parametrize("other", [None, "0.1.0"])
 def test_rows_of_another_version_are_not_mixed_in(other, tmp_path):
-    (tmp_path / "rows-1of2.jsonl").write_text(json.dumps({"index": 4, **other}) + "\n")
+    (tmp_path / "rows-validation-standard-1of2.jsonl").write_text(line_of(4, version=other) + "\n")
     with pytest.raises(InputError, match=f"rows must be those of version {__version__}, found th"):
         read_rows(tmp_path)
 

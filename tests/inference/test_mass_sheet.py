@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from symptoms import GOOD
 
 from lensrim.errors import InputError
 from lensrim.inference.answer import Answer, SourceSystem, answer, maps_of, mass_maps_of
@@ -162,7 +163,7 @@ Stated = Callable[[InternalSheet], Uncertainty]
 def stated(scene: Scene, state: MacroState, bare: Answer, prior: MacroPrior) -> Stated:
     def of(sheet: InternalSheet) -> Uncertainty:
         found = with_sheet(scene, bare, sheet, state.p[0])
-        return uncertainty_of(scene, found, state, prior, calibration=Calibration())
+        return uncertainty_of(scene, found, state, prior, GOOD, calibration=Calibration())
 
     return of
 

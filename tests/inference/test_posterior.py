@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from symptoms import GOOD
 from torch import Tensor
 
 from lensrim.evaluation.mocks import Mock
@@ -51,7 +52,7 @@ def narrow(scene: Scene, result: Answer, tuned: MacroState, macro: Directions) -
 
 @pytest.fixture(scope="module")
 def wide(scene: Scene, result: Answer, tuned: MacroState, current: MacroProblem) -> Uncertainty:
-    return uncertainty_of(scene, result, tuned, current.prior, calibration=Calibration())
+    return uncertainty_of(scene, result, tuned, current.prior, GOOD, calibration=Calibration())
 
 
 def test_the_macro_model_has_the_errors_of_the_search(

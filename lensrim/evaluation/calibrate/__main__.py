@@ -2,6 +2,8 @@
 
 import hashlib
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -9,49 +11,80 @@ from typing import Any
 
 from ... import __version__
 from ...errors import InputError, status_of
-from ...inference.calibration import Calibration, write_calibration
+from ...inference.calibration import Calibration, packaged_calibration, write_calibration
 from ...inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, TAILS, WIDTH
 from ...inference.reconstruct import reconstruct
 from ...plotting.coverage import plot_coverage
+from ...zoo import DEFAULT
 from . import __doc__ as ABOUT
 from .fitting import fit
-from .judging import curves, format_lines, halved, judge
+from .judging import curves, format_lines, halved, judge, of_kinds
 from .options import CalibrateOptions
-from .rows import measured, row_of
+from .rows import answers_of, measured
 from .sheets import sheet_width
+from .tested import format_tested
+
+KINDS_OF_MOCKS = {
+    "standard": ("standard validation mocks", ""),
+    "recipe": ("validation mocks of a recipe's galaxies and PSFs", " --recipe RECIPE"),
+}
+"""What each kind of mocks is called, and the option of the command that makes it."""
 
 
-def card_of(about: str, n: int = 0) -> dict[str, Any]:
-    """Says on what a calibration was measured, and the priors of the mass that it is for."""
-    file = resources.files("lensrim.inference") / "perturbations.json"
+def card_of(counts: Mapping[str, int], stage: str = "final") -> dict[str, Any]:
+    """Says on what a calibration was measured, and for what priors and what score it is.
+
+    Arguments:
+        counts: Number of mocks of each kind.
+        stage: Last stage of their reconstructions.
+    """
+    told = {kind: KINDS_OF_MOCKS[kind] for kind in KINDS_OF_MOCKS if kind in counts}
+    base = "python -m lensrim.evaluation.calibrate --n"
     return {
-        "about": about,
+        "about": "errors of answers to "
+        + " and ".join(f"{counts[kind]} {name}" for kind, (name, _) in told.items()),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": f"python -m lensrim.evaluation.calibrate --n {n}",
+        "command": "; ".join(f"{base} {counts[kind]}{how}" for kind, (_, how) in told.items()),
+        "stages": list(dict.fromkeys(("macro", stage))),
+        "machine": "none" if stage == "macro" else DEFAULT,
         "version": __version__,
-        "perturbations": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
         "mass_sheet": [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE],
+        **{name: _hash_of(name) for name in ("perturbations", "score")},
     }
 
 
+def _hash_of(name: str) -> str:
+    """Returns a hash of one of the package's files of numbers."""
+    file = resources.files("lensrim.inference") / f"{name}.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
 def run(options: CalibrateOptions) -> Calibration:
-    """Measures, fits and writes a calibration, and prints what it is worth.
+    """Measures what is left, fits and writes a calibration, and prints what it is worth; on test
+    mocks it judges that of the package.
 
     Raises:
         InputError: If an option is impossible, or there are too few mocks to fit.
     """
     folder = Path(options.output)
-    rows = measured(options, lambda _, mock, how: row_of(mock, reconstruct(mock.observation, how)))
-    if len(rows) < 10:
+    rows = measured(
+        options, lambda _, mock, how: answers_of(mock, reconstruct(mock.observation, how))
+    )
+    if options.split == "test":
+        print(format_tested(packaged_calibration(), rows))
+        return packaged_calibration()
+    counts = Counter(kind for kind, _ in {(row["kind"], row["index"]) for row in rows})
+    if counts.total() < 10:
         raise InputError(
-            f"--n: a calibration needs 10 mocks or more, found {len(rows)}; give more"
+            f"--n: a calibration needs 10 mocks or more, found {counts.total()}; give more"
         )
-    about = f"errors of macro-models' answers to {len(rows)} standard validation mocks"
-    found = fit(rows, card_of(about, options.n))
+    found = fit(rows, card_of(counts, options.stage))
     (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
     halves = halved(rows)
     plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
     print(write_calibration(found), format_lines(judge(halves)), sep="\n")
+    for kind, own in of_kinds(halves).items():
+        print(f"\n{kind} mocks, last stage", format_lines(judge(own)), sep="\n")
     print(f"mass sheet: its scale is {sheet_width(rows):.3f}, {WIDTH} is used")
     return found
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...inference.calibration import KINDS, ONE_SIGMA, PLACES, Calibration, Scale
+from ...inference.traits import TRAITS
 from ...metrics import half_width
-from .rows import Row
+from .rows import Row, traits_of_row
 
 DOFS = (1.5, 40.0)
 """Range of the degrees of freedom."""
@@ -21,6 +22,9 @@ FIRST = math.log(0.05)
 
 STIFF = 0.1
 """Prior standard deviation of the logarithm of a factor over that at the place before."""
+
+LOOSE = 0.1
+"""Prior standard deviation of the weight of a trait."""
 
 FEW = 90.0
 """Lenses about a place whose share within an interval says as much of its factor as is known
@@ -34,20 +38,23 @@ class Deviations:
     Arguments:
         z: The errors.
         snr: Signal over noise of each.
-        weight: Weight of each; those of a map of one lens add up to 1.
+        weight: Weight of each; those of a number, or of a map, of one lens add up to 1.
         unit: Brightness of the source in the same standard deviations; 0 of all else.
+        traits: Traits of each lens, with shape (n, T).
     """
 
     z: NDArray[np.float64]
     snr: NDArray[np.float64]
     weight: NDArray[np.float64]
     unit: NDArray[np.float64]
+    traits: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: Sequence[Row], names: Sequence[str], mass: Scale = Scale()) -> "Deviations":
         """Collects those of quantities; ``mass`` widens what the mass does to the source."""
-        z, snr, weight, units = [], [], [], []
+        z, snr, weight, units, traits = [], [], [], [], []
         for row in rows:
+            own_traits = traits_of_row(row)
             for name in names:
                 unit = np.zeros(1)
                 if name in row["numbers"]:
@@ -55,18 +62,21 @@ class Deviations:
                     found = np.array([(truth - value) / std])
                 elif name == "source" and row["source"]:
                     error, by_mass, own, bright = np.array(row["source"])
-                    std = np.hypot(mass.at(row["snr"]) * by_mass, own)
+                    std = np.hypot(mass.at(row["snr"], own_traits) * by_mass, own)
                     found, unit = error / std, np.abs(bright) / std
                 elif name == "kappa" and row["kappa"]:
-                    found = np.array(row["kappa"])
+                    error, std = np.array(row["kappa"])
+                    found = error / std
                 else:
                     continue
                 z.append(found)
                 snr.append(np.full(len(found), row["snr"]))
-                weight.append(np.full(len(found), 1 / len(found)))
+                weight.append(np.full(len(found), row.get("weight", 1.0) / len(found)))
                 units.append(np.broadcast_to(unit, len(found)))
-        held = (z, snr, weight, units)
-        return cls(*(np.concatenate(each) if each else np.zeros(0) for each in held))
+                traits.append(np.broadcast_to(own_traits, (len(found), len(own_traits))))
+        flat = [np.concatenate(e) if e else np.zeros(0) for e in (z, snr, weight, units)]
+        shown = np.concatenate(traits) if traits else np.zeros((0, len(TRAITS)))
+        return cls(flat[0], flat[1], flat[2], flat[3], shown)
 
     def covered(self, scale: Scale, half: float | Callable[[float], float]) -> float:
         """Share within ``half`` stated errors: a number, or one for each signal over noise."""
@@ -80,28 +90,31 @@ class Deviations:
 
     def where(self, chosen: NDArray[np.bool_]) -> "Deviations":
         """Those of some lenses."""
-        return Deviations(*(each[chosen] for each in (self.z, self.snr, self.weight, self.unit)))
+        held = (self.z, self.snr, self.weight, self.unit, self.traits)
+        return Deviations(*(each[chosen] for each in held))
 
     def factors(self, scale: Scale) -> NDArray[np.float64]:
         """What the standard deviations are multiplied by."""
-        return np.hypot(scale.at(self.snr), scale.floor * self.unit)
+        return np.hypot(scale.at(self.snr, self.traits), scale.floor * self.unit)
 
     def loss(self, scale: Scale, dof: float) -> tuple[float, NDArray[np.float64]]:
         """Minus the log-likelihood of Student's t, whose central 68.27 % are stated.
 
         Returns:
-            It, and its derivatives in the logarithms of the factors and of the floor.
+            It, and its derivatives in the logarithms of the factors, the weights of the traits,
+            and the logarithm of the floor.
         """
         from scipy.special import gammaln, stdtrit
 
-        own, rest = scale.at(self.snr), scale.floor * self.unit
+        own, rest = scale.at(self.snr, self.traits), scale.floor * self.unit
         width = np.hypot(own, rest) / float(stdtrit(dof, ONE_SIGMA))
         constant = float(gammaln((dof + 1) / 2) - gammaln(dof / 2)) - 0.5 * math.log(math.pi * dof)
         far = (self.z / width) ** 2 / dof
         each = np.log(width) + (dof + 1) / 2 * np.log1p(far) - constant
         slope = self.weight * (1 - (dof + 1) * far / (1 + far))  # in the logarithm of the width
         of_own = slope * own**2 / (own**2 + rest**2)
-        gradient = np.array([*self.near @ of_own, (slope - of_own).sum()])
+        of_weights = self.traits.T @ of_own
+        gradient = np.array([*self.near @ of_own, *of_weights, (slope - of_own).sum()])
         return float((self.weight * each).sum()), gradient
 
     @cached_property
@@ -127,19 +140,22 @@ def fit_scale(deviations: Deviations, dof: float) -> tuple[Scale, float]:
     """
     from scipy.optimize import minimize
 
-    n, floored = len(PLACES), bool(deviations.unit.any())
+    n, m, floored = len(PLACES), len(TRAITS), bool(deviations.unit.any())
 
     def scale_of(x: NDArray[np.float64]) -> Scale:
-        return Scale(tuple(np.exp(x[:n]).tolist()), math.exp(x[n]) if floored else 0.0)
+        floor = math.exp(x[n + m]) if floored else 0.0
+        return Scale(tuple(np.exp(x[:n]).tolist()), floor, tuple(x[n : n + m].tolist()))
 
     def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         value, gradient = deviations.loss(scale_of(x), dof)
-        steps = np.diff(x[:n]) / STIFF**2
+        steps, pulls = np.diff(x[:n]) / STIFF**2, x[n : n + m] / LOOSE**2
         gradient[:n] += np.diff(steps, prepend=0.0, append=0.0) * -1
-        return value + 0.5 * float(np.diff(x[:n]) @ steps), gradient[: len(x)]
+        gradient[n : n + m] += pulls
+        prior = 0.5 * float(np.diff(x[:n]) @ steps + x[n : n + m] @ pulls)
+        return value + prior, gradient[: len(x)]
 
-    start = [0.0] * n + [FIRST] * floored
-    limits = [(-3.0, 3.0)] * n + [(-12.0, 0.0)] * floored
+    start = [0.0] * (n + m) + [FIRST] * floored
+    limits = [(-3.0, 3.0)] * n + [(-2.0, 2.0)] * m + [(-12.0, 0.0)] * floored
     best = minimize(loss, start, bounds=limits, jac=True)
     return scale_of(best.x), float(best.fun)
 
@@ -161,7 +177,7 @@ def covering(deviations: Deviations, scale: Scale) -> Scale:
         n = float((deviations.weight * near).sum())
         own = (deviations.reach(scale, near) if n > 0 else 0.0) or whole
         factors.append(factor * whole * (own / whole) ** (n / (n + FEW)))
-    changed = Scale(tuple(factors), whole * scale.floor)
+    changed = replace(scale, factors=tuple(factors), floor=whole * scale.floor)
     return changed.times(deviations.reach(changed))
 
 
@@ -208,9 +224,9 @@ def _tails(kinds: Sequence[tuple[Deviations, Scale]]) -> float:
 
 
 def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibration:
-    """Fits a calibration: each kind's dependence on the signal over noise by maximum likelihood,
-    then its scale by what it has to cover (:func:`covering`), and then the tails of all
-    (:func:`common_tails`)."""
+    """Fits a calibration: what each kind's errors depend on by maximum likelihood, then its scale
+    by what it has to cover (:func:`covering`), and then the tails of all (:func:`common_tails`).
+    """
     from scipy.optimize import minimize_scalar
 
     # That of the convergence comes before that of the source, which is widened by it.

@@ -1,7 +1,7 @@
 """What a calibration is worth on mocks that it was not fitted to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from ...plotting.coverage import Curve
 from ..standard import DESIGNS
 from ..stated import LEVELS, SCALARS
 from .fitting import Deviations, fit
-from .rows import Row
+from .rows import Row, traits_of_row
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,42 @@ def halved(rows: Sequence[Row]) -> tuple[Half, Half]:
     Numbers decide what mocks are like, so that even ones and odd ones differ: of those that are
     alike every other one is taken.
     """
-    alike = sorted(rows, key=lambda row: (row["index"] % DESIGNS, row["index"]))
-    first, second = alike[::2], alike[1::2]
+    mocks = sorted({_mock_of(row) for row in rows})
+    first, second = (
+        [row for row in rows if _mock_of(row) in chosen]
+        for chosen in (set(mocks[::2]), set(mocks[1::2]))
+    )
     return Half(first, fit(second)), Half(second, fit(first))
+
+
+def of_kinds(halves: Sequence[Half]) -> dict[str, list[Half]]:
+    """Returns the last stage's answers to each kind of mocks, where there are several kinds."""
+    kinds = sorted({row.get("kind", "") for half in halves for row in half.rows})
+    found = {
+        kind: [
+            replace(
+                half,
+                rows=[
+                    {**row, "weight": 1.0}
+                    for row in half.rows
+                    if row.get("kind", "") == kind and _is_last(row)
+                ],
+            )
+            for half in halves
+        ]
+        for kind in kinds
+    }
+    return {kind: own for kind, own in found.items() if all(half.rows for half in own)}
+
+
+def _is_last(row: Row) -> bool:
+    """Whether an answer is that of the last stage, which may be the only one."""
+    return row.get("weight", 1.0) == 1.0 or row["stage"] != "macro"
+
+
+def _mock_of(row: Row) -> tuple[str, int, int]:
+    """Returns what a row is of, in an order in which neighbours are alike."""
+    return row.get("kind", ""), row["index"] % DESIGNS, row["index"]
 
 
 def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:
@@ -65,7 +98,7 @@ def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:
                 if name in row["numbers"]:
                     truth, value, std = row["numbers"][name]
                     unit = abs(truth) if name in SCALARS and SCALARS[name].relative else 1.0
-                    stated.append(found.factor(name, row["snr"]) * std / unit)
+                    stated.append(found.factor(name, row["snr"], traits_of_row(row)) * std / unit)
                     errors.append((value - truth) / unit)
         n = round(sum(counts))
         line = {

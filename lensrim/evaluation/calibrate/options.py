@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ...inference.learning import StageName
+from ..standard import Split
 
 
 @dataclass(frozen=True)
@@ -10,13 +12,26 @@ class CalibrateOptions:
     """Holds the options of a calibration."""
 
     n: int = 120
-    """Number of validation mocks."""
+    """Number of mocks."""
+
+    split: Split = "validation"
+    """Set of the mocks. A calibration is fitted to validation mocks alone; on those of test that
+    of the package is judged, in a folder of their own."""
 
     first: int = 0
     """Number of the first."""
 
     shard: str = "1/1"
     """Which part of the mocks this process does, i/n with i from 1 to n."""
+
+    recipe: str | None = None
+    """Recipe of a training (TOML): its galaxies and PSFs, the galaxies of the set, in place of the
+    standard ones. Its mocks are kept beside those without, and a calibration is
+    fitted to both."""
+
+    stage: StageName = "final"
+    """Last stage of the reconstructions: the macro-model's answer is measured, and the last
+    one's."""
 
     output: str = "calibration"
     """Folder of the results. Mocks that it holds are not repeated."""

@@ -24,6 +24,7 @@ import numpy as np
 from ... import metrics
 from ...errors import InputError, status_of
 from ...inference.calibration import packaged_calibration
+from ...inference.learning import StageName
 from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import Reconstruction, reconstruct
 from ..crossed import aligned
@@ -31,7 +32,7 @@ from ..mass import region_of
 from ..mocks import Mock
 from ..stated import SCALARS
 from .options import CalibrateOptions
-from .rows import Row, measured, row_of
+from .rows import Row, measured, row_of, traits_of_row
 
 NUMBERS = ("theta_E", "macro_theta_E", "gamma1", "gamma2", "slope", "q", "flux", "magnification")
 """What is compared, beside the convergence."""
@@ -43,6 +44,9 @@ class ResampledOptions(CalibrateOptions):
 
     n: int = 24
     """Number of validation mocks."""
+
+    stage: StageName = "macro"
+    """Last stage of the reconstructions, whose answer is compared."""
 
     output: str = "resampled"
     """Folder of the results. Mocks that it holds are not repeated."""
@@ -69,11 +73,11 @@ def resample(mock: Mock, options: ReconstructOptions, draws: int, *, seed: int) 
         result = reconstruct(replace(observation, image=fitted + noise), options)
         found.append(_numbers(result))
         maps.append(result.product.image_maps["KAPPA"])
-    row = row_of(mock, first)
+    row = row_of(mock, first, str(first.product.value("STAGE")))
     told = [name for name in NUMBERS if name in row["numbers"] and all(name in f for f in found)]
     seen = mock.truth.arc_mask & region_of(mock)
     kappa = first.product.image_maps["KAPPA_STD"]
-    kappa = kappa / packaged_calibration().factor("kappa", row["snr"])
+    kappa = kappa / packaged_calibration().factor("kappa", row["snr"], traits_of_row(row))
     ratio = (np.std(maps, axis=0, ddof=1) / kappa)[seen] / _usual(draws - 1)
     return row | {
         "draws": draws,
@@ -107,7 +111,7 @@ def compare(rows: Sequence[Row]) -> list[dict[str, Any]]:
         truth, value, posterior = (np.array([r["numbers"][name] for r in own]).T) / unit
         scatter = np.array([r["resampled"][name] for r in own]) / unit
         few = np.array([r["draws"] - 1.0 for r in own])
-        factor = np.array([calibration.factor(name, r["snr"]) for r in own])
+        factor = np.array([calibration.factor(name, r["snr"], traits_of_row(r)) for r in own])
         tails = np.array([calibration.dof_at(r["snr"]) for r in own])
         # half of 68.27 % of a Student's t is more than its scale
         half = scatter * stdtrit(few, ndtr(1.0))
@@ -159,7 +163,9 @@ def run(options: ResampledOptions) -> list[dict[str, Any]]:
     """
     if options.draws < 3:
         raise InputError(f"--draws: must be 3 or more, found {options.draws}; give such as 6")
-    rows = measured(options, lambda i, mock, how: resample(mock, how, options.draws, seed=i))
+    rows = measured(
+        options, lambda i, mock, how: {how.stage: resample(mock, how, options.draws, seed=i)}
+    )
     lines = compare(rows)
     ratios = [row["kappa_ratio"] for row in rows if row.get("kappa_ratio") is not None]
     print(format_comparison(lines))

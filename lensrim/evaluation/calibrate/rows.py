@@ -2,26 +2,30 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import __version__
+from ... import __version__, metrics
 from ...errors import InputError
-from ...inference.calibration import Calibration
+from ...inference.calibration import USUAL, Calibration
 from ...inference.macro import GAMMA
 from ...inference.options import ReconstructOptions
+from ...inference.recipe import read_recipe
 from ...inference.reconstruct import Reconstruction
+from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
+from ...inference.traits import traits_of
 from ...inference.uncertainty import uncertainty_of
 from ...progress import progress
 from ..comparison import Maps, true_source
 from ..mass import region_of
 from ..mocks import Mock
-from ..standard import standard_mock
-from ..stated import reached, true_numbers
+from ..standard import Design, standard_mock
+from ..stated import BRIGHT, reached, true_numbers
 from .options import CalibrateOptions
 
 Row = Mapping[str, Any]
@@ -30,104 +34,187 @@ QUANTILES = (np.arange(64) + 0.5) / 64
 """Of the pixels of a map those errors are kept that are quantiles of these probabilities."""
 
 
-def row_of(mock: Mock, result: Reconstruction) -> dict[str, Any]:
+def answers_of(mock: Mock, result: Reconstruction) -> dict[str, dict[str, Any]]:
+    """Measures a macro-model's answer and that of the last stage: :func:`row_of`, by stage."""
+    stages = dict.fromkeys(("macro", str(result.product.value("STAGE"))))
+    return {stage: row_of(mock, result, stage) for stage in stages}
+
+
+def row_of(mock: Mock, result: Reconstruction, stage: str) -> dict[str, Any]:
     """Compares errors of a reconstruction's posterior with those that were made.
 
+    Arguments:
+        mock: The mock.
+        result: Its reconstruction.
+        stage: Whose answer is measured.
+
     Returns:
-        ``version`` of the package; ``snr``; ``sheet``: slope of the fit, ``bend`` of its mass
+        ``snr``; ``symptoms`` by name; ``sheet``: slope of the fit, ``bend`` of its mass
         sheet, and what this has of the error of the slope;
-        ``numbers``: truth, estimate and standard deviation by name; within the arcs'
-        reach, ``kappa``: ``QUANTILES`` of the errors in units of the standard deviations; and
-        ``source``: of as many pixels the error, its standard deviation for want of the mass, that
-        given the mass, and the brightness, in units of the source's peak.
+        ``numbers``: truth, estimate and standard deviation by name; of some pixels within the
+        arcs' reach, whose errors in standard deviations are ``QUANTILES`` of all's, ``kappa``:
+        error and standard deviation, in units of the mean true convergence there; and
+        ``source``: error, its standard deviation for want of the mass, that given the mass, and
+        the brightness, in units of the mean true one; ``bright``: the same of pixels brighter than
+        a fifth of the peak; ``pixels``: how many there are of each.
     """
     assert result.scene is not None and result.state is not None
-    answer = result.answers[result.product.value("STAGE")]
+    answer = result.answers[stage]
     prior = prior_of(result.scene, mock.truth.system.lens_light is not None)
-    found = uncertainty_of(result.scene, answer, result.state, prior, calibration=Calibration())
+    theta_E = metrics.effective_theta_E(answer.kappa, result.scene.frame.grid)
+    symptoms = symptoms_of(result.scene, answer, result.state, prior, theta_E=theta_E)
+    said: Any = result.product.stages["report"]["symptoms"]  # what the search found beside it
+    rival = {name: said[name] for name in ("rival", "rival_change")}
+    symptoms = replace(symptoms, **rival)
+    found = uncertainty_of(
+        result.scene, answer, result.state, prior, symptoms, calibration=Calibration()
+    )
     truth, region = true_numbers(mock), mock.truth.arc_mask & region_of(mock)
     alpha = (answer.alpha_x, answer.alpha_y)
     maps = Maps(answer.arcs, answer.kappa, alpha, answer.source, answer.source_grid)
     seen = reached(mock, maps)
     seen &= found.source_std > 0  # which it is not beyond the disc of the source's prior
-    kappa = (mock.truth.kappa - maps.kappa)[region] / found.kappa_std[region]
-    posterior = found.posterior
-    parts = (posterior.source_axes, posterior.scatter)
-    errors = np.stack(
-        [
-            (true_source(mock, maps) - maps.source)[seen],
-            *(part.square().sum(0).sqrt().numpy()[seen] for part in parts),
-            maps.source[seen],
-        ]
+    kappa = np.stack([mock.truth.kappa - maps.kappa, found.kappa_std])
+    posterior, right = found.posterior, true_source(mock, maps)
+    axes, rest = (
+        p.square().sum(0).sqrt().numpy() for p in (posterior.source_axes, posterior.scatter)
     )
-    errors = errors / max(float(maps.source.max()), 1e-300)
+    source = np.stack([right - maps.source, axes, rest, maps.source])
+    bright = seen & (maps.source > BRIGHT * maps.source.max())
     numbers, sheet = found.posterior.numbers, answer.sheet
     return {
-        "version": __version__,
         "snr": found.snr,
+        "symptoms": asdict(symptoms),
         "sheet": [float(result.state.p[0, GAMMA]), sheet.bend, sheet.response * sheet.std],
         "numbers": {
             name: [value, numbers[name].value, numbers[name].std]
             for name, value in truth.items()
             if name in numbers
         },
-        "kappa": np.quantile(kappa, QUANTILES).round(4).tolist() if kappa.size else [],
-        "source": _some(errors),
+        "kappa": _some(kappa, mock.truth.kappa, region),
+        "source": _some(source, right, seen),
+        "bright": _some(source, right, bright),
+        "pixels": {
+            "kappa": int(region.sum()),
+            "source": int(seen.sum()),
+            "bright": int(bright.sum()),
+        },
     }
 
 
-def _some(errors: NDArray[np.float64]) -> list[list[float]]:
-    """Picks pixels of the source whose errors in standard deviations are quantiles of all's."""
-    if not errors.size:
+def _some(
+    maps: NDArray[np.float64], truth: NDArray[np.float64], region: NDArray[np.bool_]
+) -> list[list[float]]:
+    """Picks pixels of a region whose errors in standard deviations are quantiles of all's.
+
+    Arguments:
+        maps: Errors, one or two parts of their standard deviations, and more, (k, h, w).
+        truth: What is true, whose mean modulus is the unit, (h, w).
+        region: The region.
+
+    Returns:
+        Their values; none where there is no pixel, or no unit.
+    """
+    pixels, unit = maps[:, region], float(np.abs(truth[region]).sum()) / max(region.sum(), 1)
+    if not unit > 0:  # a source that is elsewhere
         return []
-    order = np.argsort(errors[0] / np.hypot(errors[1], errors[2]))
+    error, *parts = pixels / unit
+    order = np.argsort(error / np.hypot(parts[0], parts[1] if len(parts) > 1 else 0.0))
     chosen = order[(QUANTILES * len(order)).astype(int)]
-    return [[float(f"{v:.4g}") for v in each] for each in errors[:, chosen]]
+    return [[float(f"{v:.4g}") for v in each[chosen]] for each in (error, *parts)]
+
+
+def facts_of(mock: Mock, index: int, kind: str) -> dict[str, Any]:
+    """Returns what is known of a mock, by the names of the rows of an evaluation."""
+    system, design = mock.truth.system, Design.of(index)
+    return {
+        "snr": system.noise.snr,
+        "lens_light": system.lens_light is not None,
+        "halo": system.halo is not None,
+        "setting": design.setting,
+        **({"learnt": design.learnt} if kind == "standard" else {}),
+    }
+
+
+def traits_of_row(row: Row) -> NDArray[np.float64]:
+    """Returns the traits of an answer; those of a usual one where they are not known."""
+    return np.array(row.get("traits", USUAL))
 
 
 def measured(
-    options: CalibrateOptions, row: Callable[[int, Mock, ReconstructOptions], Row]
+    options: CalibrateOptions,
+    answers: Callable[[int, Mock, ReconstructOptions], Mapping[str, Row]],
 ) -> list[dict[str, Any]]:
     """Measures the mocks of a shard that are not done, each a line of the folder, and returns all
     that the folder has.
 
     Arguments:
         options: Which mocks, and the folder.
-        row: Measures one, of its number, the mock and how it is reconstructed.
+        answers: Measures one, of its number, the mock and how it is reconstructed: a row for each
+            stage.
     """
-    folder = Path(options.output)
+    folder, kind = Path(options.output), "standard" if options.recipe is None else "recipe"
     folder.mkdir(parents=True, exist_ok=True)
-    done = {each["index"] for each in read_rows(folder)}
+    done = {each["index"] for each in read_rows(folder) if each["kind"] == kind}
     todo = [index for index in options.indices() if index not in done]
-    path = folder / f"rows-{options.shard.replace('/', 'of')}.jsonl"
+    path = folder / f"rows-{options.split}-{kind}-{options.shard.replace('/', 'of')}.jsonl"
+    parts: dict[str, Any] = {}
+    if options.recipe is not None:
+        found = read_recipe(options.recipe).data.read(options.split)
+        parts = dict(zip(("galaxies", "names", "psfs"), found, strict=True))
     with progress("mocks", total=len(todo)) as bar:
         for index in todo:
-            mock = standard_mock(index, split="validation")
+            mock = standard_mock(index, split=options.split, **parts)
             light = "none" if mock.truth.system.lens_light is None else "auto"
-            found = row(index, mock, ReconstructOptions(lens_light=light))
+            how = ReconstructOptions(lens_light=light, stage=options.stage)
+            line = {
+                "version": __version__,
+                "kind": kind,
+                "index": index,
+                "facts": facts_of(mock, index, kind),
+                "answers": answers(index, mock, how),
+            }
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, **found}) + "\n")
+                file.write(json.dumps(line) + "\n")
             bar.update()
     return read_rows(folder)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Reads all rows of a folder, by number; lines that were cut off are left out.
+    """Reads all rows of a folder; lines that were cut off are left out.
+
+    Returns:
+        Those of each kind of mocks by number, a row for each answer: what was measured,
+        ``kind``, ``index``, ``stage``, ``facts`` of the mock, ``traits``, and as ``weight`` the
+        inverse of the number of the answers to the same mock.
 
     Raises:
         InputError: If they are those of another version.
     """
-    rows = {}
+    lines = {}
     for path in sorted(folder.glob("rows*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for text in path.read_text(encoding="utf-8").splitlines():
             try:
-                row = json.loads(line)
+                line = json.loads(text)
             except json.JSONDecodeError:
                 continue
-            if (found := row.get("version")) != __version__:
+            if (found := line.get("version")) != __version__:
                 raise InputError(
                     f"{path}: rows must be those of version {__version__}, found those of "
                     f"{found or 'an older one'}; take another --output"
                 )
-            rows[row["index"]] = row
-    return [rows[index] for index in sorted(rows)]
+            lines[line["kind"], line["index"]] = line
+    return [
+        {
+            "kind": kind,
+            "index": index,
+            "stage": stage,
+            "facts": line["facts"],
+            "weight": 1 / len(answers),
+            "traits": traits_of(Symptoms(**row["symptoms"]), row["snr"]),
+            **row,
+        }
+        for (kind, index), line in sorted(lines.items())
+        for answers in (line["answers"],)
+        for stage, row in answers.items()
+    ]

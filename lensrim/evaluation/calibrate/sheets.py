@@ -21,10 +21,10 @@ CLOSEST = 0.01
 
 
 def sheet_width(rows: Sequence[Row]) -> float:
-    """Finds the scale of t; not a number of fewer than ten lenses."""
+    """Finds the scale of t, by macro-models' answers; not a number of fewer than ten lenses."""
     from scipy.optimize import minimize_scalar
 
-    bright = [row for row in rows if row["snr"] > BRIGHT]
+    bright = [row for row in rows if row["snr"] > BRIGHT and row.get("stage") in (None, "macro")]
     if len(bright) < 10:
         return math.nan
     lenses = []

@@ -1,0 +1,72 @@
+"""A calibration judged on rows is one judged on products."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from truthful import small
+
+from lensrim.evaluation.calibrate.rows import Row, answers_of
+from lensrim.evaluation.calibrate.tested import format_tested, stated_by
+from lensrim.evaluation.stated import MAPS, stated_errors
+from lensrim.inference.calibration import Calibration, Scale, packaged_calibration
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.reconstruct import Reconstruction, reconstruct
+from lensrim.inference.symptoms import Symptoms
+from lensrim.inference.traits import traits_of
+
+MOCK = small(2)
+
+
+@pytest.fixture(scope="module")
+def result() -> Reconstruction:
+    return reconstruct(MOCK.observation, ReconstructOptions(lens_light="none"))
+
+
+@pytest.fixture(scope="module")
+def row(result: Reconstruction) -> Row:
+    (stage,) = answers = answers_of(MOCK, result)
+    found = answers[stage]
+    return found | {"traits": traits_of(Symptoms(**found["symptoms"]), found["snr"])}
+
+
+def test_rows_say_what_the_product_does(result: Reconstruction, row: Row):
+    ours, theirs = stated_by(packaged_calibration(), row), stated_errors(MOCK, result.product)
+    del theirs["numbers"]["phi"]
+    assert ours["dof"] == pytest.approx(theirs["dof"])
+    assert set(ours["numbers"]) == set(theirs["numbers"])
+    for name, told in theirs["numbers"].items():
+        assert ours["numbers"][name] == pytest.approx(told, rel=1e-6), name
+    assert set(ours["maps"]) == set(MAPS)
+    for name, told in theirs["maps"].items():
+        own = ours["maps"][name]
+        assert own["n"] == pytest.approx(told["n"], rel=0.02), name
+        np.testing.assert_allclose(own["coverage"], told["coverage"], atol=0.05)
+        for key in ("width", "empirical", "crps"):  # of some pixels, and of all
+            assert own[key] == pytest.approx(told[key], rel=0.35), (name, key)
+
+
+def test_wider_errors_hold_more(row: Row):
+    facts = {"snr": 60.0, "lens_light": False, "halo": False, "setting": "hst"}
+    rows = [{**row, "kind": "recipe", "stage": "final", "facts": facts, "index": 0}]
+    shares = []
+    for factor in (1e-3, 1e3):
+        scales = {kind: Scale((factor,) * 4) for kind in ("kappa", "source", "slope", "flux")}
+        stated = stated_by(Calibration(scales), rows[0])
+        shares.append([stated["maps"][name]["coverage"][6] for name in MAPS])
+        table = format_tested(Calibration(scales), rows)
+        assert table.startswith("recipe mocks, 1, final\n")
+        (line,) = (line for line in table.splitlines() if line.startswith("slope"))
+        assert line.split()[1] == ("0.0*" if factor < 1 else "100.0*")
+    assert max(shares[0]) < 0.1
+    assert min(shares[1]) > 0.9
+
+
+def test_a_trait_widens_what_it_has_weight_for(row: Row):
+    weights = (1.0, *(0.0,) * (len(row["traits"]) - 1))
+    own = Calibration({"slope": Scale(weights=weights)})
+    traits = np.eye(len(weights))[0]
+    plain, wide = (stated_by(own, {**row, "traits": t})["numbers"] for t in (0 * traits, traits))
+    assert wide["slope"][2] == pytest.approx(np.e * plain["slope"][2])
+    assert wide["theta_E"] == plain["theta_E"]
+    assert own.scales["slope"].times(2.0) == replace(own.scales["slope"], factors=(2.0,) * 4)

@@ -7,6 +7,7 @@ again.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,26 @@ class Mock:
 
     observation: Observation
     truth: Truth
+
+    @property
+    def lit(self) -> bool:
+        """Whether there is light of the lens galaxy."""
+        return self.truth.system.lens_light is not None
+
+    @property
+    def lens_light(self) -> Literal["none", "auto"]:
+        """What a user would say of it: the option of a reconstruction."""
+        return "auto" if self.lit else "none"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the groups of a report are made by."""
+        system = self.truth.system
+        return {
+            "snr": system.noise.snr,
+            "lens_light": self.lit,
+            "halo": system.halo is not None,
+        }
 
 
 def _noise(system: System, arcs: Map, light: Map, beside: Map) -> Map:

@@ -228,9 +228,8 @@ def _of_mass(mock: Mock) -> Measured:
 
 
 def _of_answer(mock: Mock) -> Measured | None:
-    light: Literal["none", "auto"] = "none" if mock.truth.system.lens_light is None else "auto"
     options = ReconstructOptions(
-        model=DEFAULT, stage="final", lens_light=light, errors=False, mass_sheet="none"
+        model=DEFAULT, stage="final", lens_light=mock.lens_light, errors=False, mass_sheet="none"
     )
     found = reconstruct(mock.observation, options)
     if found.scene is None or found.state is None or "final" not in found.answers:

@@ -14,7 +14,6 @@ from ...errors import InputError
 from ...inference.calibration import USUAL, Calibration
 from ...inference.macro import GAMMA
 from ...inference.options import ReconstructOptions
-from ...inference.recipe import read_recipe
 from ...inference.reconstruct import Reconstruction
 from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
@@ -24,8 +23,9 @@ from ...progress import progress
 from ..comparison import Maps, true_source
 from ..mass import region_of
 from ..mocks import Mock
-from ..standard import Design, standard_mock
+from ..options import EvaluateOptions
 from ..stated import BRIGHT, reached, true_numbers
+from ..suites import Standard
 from .options import CalibrateOptions
 
 Row = Mapping[str, Any]
@@ -60,7 +60,7 @@ def row_of(mock: Mock, result: Reconstruction, stage: str) -> dict[str, Any]:
     """
     assert result.scene is not None and result.state is not None
     answer = result.answers[stage]
-    prior = prior_of(result.scene, mock.truth.system.lens_light is not None)
+    prior = prior_of(result.scene, mock.lit)
     theta_E = metrics.effective_theta_E(answer.kappa, result.scene.frame.grid)
     symptoms = symptoms_of(result.scene, answer, result.state, prior, theta_E=theta_E)
     said: Any = result.product.stages["report"]["symptoms"]  # what the search found beside it
@@ -124,18 +124,6 @@ def _some(
     return [[float(f"{v:.4g}") for v in each[chosen]] for each in (error, *parts)]
 
 
-def facts_of(mock: Mock, index: int, kind: str) -> dict[str, Any]:
-    """Returns what is known of a mock, by the names of the rows of an evaluation."""
-    system, design = mock.truth.system, Design.of(index)
-    return {
-        "snr": system.noise.snr,
-        "lens_light": system.lens_light is not None,
-        "halo": system.halo is not None,
-        "setting": design.setting,
-        **({"learnt": design.learnt} if kind == "standard" else {}),
-    }
-
-
 def traits_of_row(row: Row) -> NDArray[np.float64]:
     """Returns the traits of an answer; those of a usual one where they are not known."""
     return np.array(row.get("traits", USUAL))
@@ -158,20 +146,16 @@ def measured(
     done = {each["index"] for each in read_rows(folder) if each["kind"] == kind}
     todo = [index for index in options.indices() if index not in done]
     path = folder / f"rows-{options.split}-{kind}-{options.shard.replace('/', 'of')}.jsonl"
-    parts: dict[str, Any] = {}
-    if options.recipe is not None:
-        found = read_recipe(options.recipe).data.read(options.split)
-        parts = dict(zip(("galaxies", "names", "psfs"), found, strict=True))
+    suite = Standard(EvaluateOptions(suite="standard", split=options.split, recipe=options.recipe))
     with progress("mocks", total=len(todo)) as bar:
         for index in todo:
-            mock = standard_mock(index, split=options.split, **parts)
-            light = "none" if mock.truth.system.lens_light is None else "auto"
-            how = ReconstructOptions(lens_light=light, stage=options.stage)
+            mock = suite.mock(index)
+            how = ReconstructOptions(lens_light=mock.lens_light, stage=options.stage)
             line = {
                 "version": __version__,
                 "kind": kind,
                 "index": index,
-                "facts": facts_of(mock, index, kind),
+                "facts": mock.facts | suite.facts(index),
                 "answers": answers(index, mock, how),
             }
             with path.open("a", encoding="utf-8") as file:

@@ -117,7 +117,7 @@ def cases_of(kind: str, number: int) -> Iterator[Case]:
     seen = KINDS[kind](number)
     mock = seen if isinstance(seen, Mock) else None
     observation = seen if isinstance(seen, Observation) else seen.observation
-    light = mock is None or mock.truth.system.lens_light is not None
+    light = mock is None or mock.lit
     options = ReconstructOptions(lens_light="auto" if light else "none")
     try:
         found = reconstruct(observation, options)

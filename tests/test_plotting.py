@@ -201,6 +201,12 @@ def test_ticks_are_round_and_apart(width: float, high: float) -> None:
     assert np.diff(norm(ticks)).min() > 0.08
 
 
+@pytest.mark.parametrize("width", [0.0, 1e-305])
+def test_a_stretch_of_nothing_overflows_nowhere(width: float) -> None:
+    norm = arcsinh_norm(np.zeros(3), width, low=-width)
+    assert np.isfinite(np.asarray(norm([-1.0, 0.0, 1.0]))).all()
+
+
 def test_the_stretch_is_linear_in_the_noise() -> None:
     norm = arcsinh_norm(np.array([1.0]), 2.0, zero=10.0, low=6.0, high=1000.0)
     small = np.asarray(norm([9.9, 10.0, 10.1]))

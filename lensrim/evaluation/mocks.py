@@ -101,11 +101,6 @@ class Mock:
         return self.truth.system.lens_light is not None
 
     @property
-    def lens_light(self) -> Literal["none", "auto"]:
-        """What a user would say of it: the option of a reconstruction."""
-        return "auto" if self.lit else "none"
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What the groups of a report are made by."""
         system = self.truth.system
@@ -114,6 +109,11 @@ class Mock:
             "lens_light": self.lit,
             "halo": system.halo is not None,
         }
+
+
+def light_option(lit: bool) -> Literal["none", "auto"]:
+    """Returns what a user would say by ``--lens-light``."""
+    return "auto" if lit else "none"
 
 
 def _noise(system: System, arcs: Map, light: Map, beside: Map) -> Map:

@@ -48,7 +48,7 @@ from ..inference.reconstruct import reconstruct
 from ..lensing.mass import pixel_average
 from ..progress import progress
 from ..zoo import DEFAULT
-from .mocks import Mock
+from .mocks import Mock, light_option
 from .standard import standard_mock
 
 Array = NDArray[np.float64]
@@ -229,7 +229,11 @@ def _of_mass(mock: Mock) -> Measured:
 
 def _of_answer(mock: Mock) -> Measured | None:
     options = ReconstructOptions(
-        model=DEFAULT, stage="final", lens_light=mock.lens_light, errors=False, mass_sheet="none"
+        model=DEFAULT,
+        stage="final",
+        lens_light=light_option(mock.lit),
+        errors=False,
+        mass_sheet="none",
     )
     found = reconstruct(mock.observation, options)
     if found.scene is None or found.state is None or "final" not in found.answers:

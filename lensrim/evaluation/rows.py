@@ -45,10 +45,15 @@ def read_rows(folder: Path, method: str = CHAIN) -> list[dict[str, Any]]:
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Appends a row on a line of its own, even after a line that was cut off."""
+    """Appends a row on a line of its own: see :func:`append_line`."""
+    append_line(path, json.dumps(_finite(row)))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends a line, even after one that was cut off."""
     cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("a") as file:
-        file.write(("\n" if cut else "") + json.dumps(_finite(row)) + "\n")
+        file.write(("\n" if cut else "") + line + "\n")
 
 
 def with_references(

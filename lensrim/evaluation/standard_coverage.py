@@ -16,7 +16,7 @@ LEGEND = """\
 *: beyond 65 to 71, or 93 to 97; in a bin of S/N where the 95 % interval of the share does not hold
 68, or 95 (never of maps, whose pixels are no trials). width: median stated error over the
 errors made. crps: of Student's t, in units of the mean truth of maps, of the truth of numbers that
-have a scale. coverage.csv has all groups."""
+have a scale."""
 
 
 def coverage_table(rows: Sequence[Row]) -> Table:

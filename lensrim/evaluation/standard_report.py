@@ -205,7 +205,7 @@ def write_standard(rows: Sequence[Row], folder: Path, *, parameters: int) -> str
     parts = [
         printed_stages(stages),
         format_stages(rows, paired),
-        printed_coverage(coverage) if coverage else "",
+        f"{printed_coverage(coverage)} coverage.csv has all groups." if coverage else "",
         "\n".join(slope_lines(rows)),
     ]
     parts += [as_text(quality_table(rows)), f"{as_text(doubt)}\n{DOUBT}"]

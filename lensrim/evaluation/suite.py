@@ -28,7 +28,7 @@ from ..io.product import Product
 from ..progress import progress
 from .comparison import compare, compare_all, compare_stages, maps_of, true_source
 from .mass import structure
-from .mocks import Mock
+from .mocks import Mock, light_option
 from .options import EvaluateOptions as EvaluateOptions
 from .references import REFERENCES, Reference
 from .report import GROUPS, STANDARD_GROUPS, format_table, summarise, worst_cases, write_csv
@@ -137,8 +137,6 @@ def _said(product: Product) -> dict[str, Any]:
     for name, key in {"slope": "SLOPE", "quality": "QUALITY", "score": "QSCORE"}.items():
         if (value := product.value(key)) is not None:
             row[name] = value
-    if (symptoms := product.stages.get("report", {}).get("symptoms")) is not None:
-        row["symptoms"] = symptoms
     row["stage_seconds"] = {
         name: stage["seconds"] for name, stage in product.stages.items() if "seconds" in stage
     }
@@ -209,8 +207,7 @@ def _whole_chain(options: EvaluateOptions) -> Reconstruct:
     chain.check()  # else every mock would fail by what no mock can mend
 
     def run_chain(observation: Observation, lens_light: bool) -> Any:
-        light = "auto" if lens_light else "none"
-        return reconstruct(observation, replace(chain, lens_light=light))
+        return reconstruct(observation, replace(chain, lens_light=light_option(lens_light)))
 
     return run_chain
 

@@ -73,6 +73,11 @@ class Standard:
         if galaxies is not None and self._parts["names"] is None:
             self._parts["names"] = names_of(galaxies, options.split)
 
+    @property
+    def own_galaxies(self) -> bool:
+        """Whether the galaxies are a user's."""
+        return self._parts["galaxies"] is not None
+
     def mock(self, seed: int) -> Mock:
         """Makes the mock of a number."""
         return standard_mock(seed, split=self._split, **self._parts)
@@ -80,8 +85,8 @@ class Standard:
     def facts(self, seed: int) -> dict[str, Any]:
         """Returns the setting, and whether the galaxy is a learnt one where it is not a user's."""
         design = Design.of(seed)
-        own = self._parts["galaxies"] is None
-        return {"setting": design.setting} | ({"learnt": design.learnt} if own else {})
+        learnt = {} if self.own_galaxies else {"learnt": design.learnt}
+        return {"setting": design.setting} | learnt
 
 
 def _galaxies_and_psfs(options: EvaluateOptions) -> dict[str, Any]:

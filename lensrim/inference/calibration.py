@@ -75,6 +75,7 @@ KINDS = {
 
 USUAL = np.zeros(len(TRAITS))
 """Traits of a usual answer."""
+USUAL.setflags(write=False)
 
 
 @dataclass(frozen=True)

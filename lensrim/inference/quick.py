@@ -10,8 +10,9 @@ second is of a batch of lenses of one size, on a device:
 
 The lens light is that of its first fit: its amplitudes are solved for together with the source,
 but its shapes are not fitted again with the arcs, as they are in the chain. What comes of it is
-judged by the chain's own symptoms; what is not good is for the chain. Errors are stated as the
-chain states them, by factors that were measured on its answers.
+judged by the chain's own symptoms, but for other minima, of which a climb knows none; what is not
+good is for the chain. Errors are stated as the chain states them, by factors that were measured on
+its answers.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ from .symptoms import Symptoms
 TRAITS: Mapping[str, Callable[[Symptoms, float], float]] = {
     "residual": lambda s, snr: _within(10 * _log(s.chi2 / max(s.expected, 1e-3)) - 0.5),
     "suspicion": lambda s, snr: _suspicion(s),
-    "suspicion, bright": lambda s, snr: _suspicion(s) * _bright(snr),
+    "suspicion, bright": lambda s, snr: _within(_suspicion(s) * _bright(snr)),
     "flat": lambda s, snr: _within(10 * (s.flatness - 0.15)),
     "flexible": lambda s, snr: _within(2 * _log((1 - s.expected) / 0.05, -MOST)),
     "large": lambda s, snr: _within(3 * _log(s.radius / 11, -MOST)),
@@ -52,7 +52,9 @@ def _within(value: float) -> float:
 
 
 def _log(ratio: float, least: float = 0.0) -> float:
-    """Logarithm of a ratio, at least a bound."""
+    """Logarithm of a ratio, at least a bound; no number of what is none."""
+    if math.isnan(ratio):
+        return math.nan
     return max(math.log(ratio), least) if ratio > 0 else least
 
 

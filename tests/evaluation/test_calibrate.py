@@ -14,10 +14,11 @@ from symptoms import GOOD
 
 from lensrim import __version__
 from lensrim.errors import InputError
+from lensrim.evaluation.calibrate.__main__ import run
 from lensrim.evaluation.calibrate.fitting import Deviations, fit
 from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge, of_kinds
 from lensrim.evaluation.calibrate.options import CalibrateOptions
-from lensrim.evaluation.calibrate.rows import read_rows
+from lensrim.evaluation.calibrate.rows import measured, read_rows, run_of
 from lensrim.evaluation.calibrate.sheets import sheet_width
 from lensrim.inference.calibration import Scale
 from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, TAILS, expected_sheet
@@ -116,24 +117,23 @@ def test_what_an_answer_tells_of_its_errors_is_found():
     assert own.covered(Scale(found.factors), 1.0) < 0.6
 
 
-def test_both_answers_to_a_mock_are_in_one_half():
+def test_answers_to_one_mass_are_in_one_half():
+    """Mocks of one number have one mass, whatever their galaxies and the stage of the answer."""
     rows = [
-        {**row, "kind": kind, "stage": stage, "weight": 0.5}
-        for kind in ("recipe", "standard")
-        for row in rows_of(60, scale=1.0, dof=30.0)
+        {**row, "kind": kind, "stage": stage, "last": stage == "final", "weight": 0.5}
+        for kind, count in (("recipe", 45), ("standard", 60))
+        for row in rows_of(count, scale=1.0, dof=30.0)
         for stage in ("macro", "final")
     ]
     halves = halved(rows)
-    seen = [{(row["kind"], row["index"]) for row in half.rows} for half in halves]
+    seen = [{row["index"] for row in half.rows} for half in halves]
     assert not seen[0] & seen[1]
-    assert len(seen[0] | seen[1]) == 120
+    assert seen[0] | seen[1] == set(range(60))
     lines = {line["name"]: line for line in judge(halves)}
-    assert lines["slope"]["n"] == 120  # of lenses, not of answers
+    assert lines["slope"]["n"] == 105  # of mocks, not of answers
     for kind, own in of_kinds(halves).items():
-        assert {(row["kind"], row["stage"]) for half in own for row in half.rows} == {
-            (kind, "final")
-        }
-        assert {line["n"] for line in judge(own)} == {60}
+        assert {(r["kind"], r["stage"]) for half in own for r in half.rows} == {(kind, "final")}
+        assert {line["n"] for line in judge(own)} == {45 if kind == "recipe" else 60}
 
 
 def test_bright_lenses_have_tails_of_their_own():
@@ -217,35 +217,87 @@ def test_shards_are_all_mocks():
         CalibrateOptions(n=0).indices()
 
 
+RUN = run_of(CalibrateOptions())
+
+
 def line_of(index: int, kind: str = "standard", **changes) -> str:
     symptoms = asdict(GOOD)
     answers = {
         "macro": {"snr": 20.0, "symptoms": symptoms},
         "final": {"snr": 21.0, "symptoms": symptoms | {"chi2": 2.0}},
     }
-    line = {"version": __version__, "kind": kind, "index": index, "facts": {}, "answers": answers}
-    return json.dumps({**line, **changes})
+    return json.dumps(
+        {**RUN, "kind": kind, "index": index, "facts": {}, "answers": answers, **changes}
+    )
 
 
 def test_lines_that_were_cut_off_are_left_out(tmp_path):
-    (tmp_path / "rows-validation-standard-1of2.jsonl").write_text(f'{line_of(4)}\n{{"index": 5')
-    (tmp_path / "rows-validation-standard-2of2.jsonl").write_text(line_of(1) + "\n")
-    (tmp_path / "rows-validation-recipe-1of1.jsonl").write_text(line_of(1, "recipe") + "\n")
-    rows = read_rows(tmp_path)
-    assert [(row["kind"], row["index"], row["stage"], row["snr"]) for row in rows] == [
-        (kind, index, stage, snr)
+    (tmp_path / "rows-standard-1of2.jsonl").write_text(f'{line_of(4)}\n{{"index": 5')
+    (tmp_path / "rows-standard-2of2.jsonl").write_text(line_of(1) + "\n")
+    (tmp_path / "rows-recipe-1of1.jsonl").write_text(line_of(1, "recipe") + "\n")
+    rows = read_rows(tmp_path, RUN)
+    assert [(r["kind"], r["index"], r["stage"], r["last"], r["snr"]) for r in rows] == [
+        (kind, index, stage, last, snr)
         for kind, index in (("recipe", 1), ("standard", 1), ("standard", 4))
-        for stage, snr in (("macro", 20.0), ("final", 21.0))
+        for stage, last, snr in (("macro", False, 20.0), ("final", True, 21.0))
     ]
     assert {row["weight"] for row in rows} == {0.5}
     assert rows[0]["traits"][0] < rows[1]["traits"][0]
 
 
-@pytest.mark.parametrize("other", [None, "0.1.0"])
-def test_rows_of_another_version_are_not_mixed_in(other, tmp_path):
-    (tmp_path / "rows-validation-standard-1of2.jsonl").write_text(line_of(4, version=other) + "\n")
-    with pytest.raises(InputError, match=f"rows must be those of version {__version__}, found th"):
-        read_rows(tmp_path)
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"version": None}, f"version {__version__}"),
+        ({"version": "0.1.0"}, f"version {__version__}"),
+        ({"split": "test"}, "split validation"),
+        ({"last stage": "macro"}, "last stage final"),
+        ({"machine": "0123"}, "machine [0-9a-f]+"),
+    ],
+)
+def test_rows_of_something_else_are_not_mixed_in(other, name, tmp_path):
+    (tmp_path / "rows-standard-1of2.jsonl").write_text(line_of(4, **other) + "\n")
+    with pytest.raises(InputError, match=f"rows must be those of {name}, found th"):
+        read_rows(tmp_path, RUN)
+
+
+def test_a_run_goes_on_where_it_ended(tmp_path):
+    options = CalibrateOptions(n=3, output=str(tmp_path))
+    asked, symptoms = [], asdict(GOOD)
+
+    def answers(index, mock, how):
+        asked.append((index, how.stage, how.lens_light, mock.lit))
+        return {"final": {"snr": 20.0, "symptoms": symptoms}}
+
+    (tmp_path / "rows-standard-1of1.jsonl").write_text(line_of(1) + '\n{"index": 2, "ki')
+    rows = measured(options, answers)
+    assert asked == [(0, "final", "none", False), (2, "final", "none", False)]
+    assert [(row["index"], row["stage"]) for row in rows] == [
+        (0, "final"),
+        (1, "macro"),
+        (1, "final"),
+        (2, "final"),
+    ]
+    assert rows[0]["facts"]["setting"] == "hst"
+    with pytest.raises(InputError, match="take another --output"):
+        measured(replace(options, split="test"), answers)
+
+
+def test_few_mocks_are_told(tmp_path):
+    lines = [line_of(index) for index in range(5)]
+    (tmp_path / "rows-standard-1of1.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="--n: a calibration needs 10 mocks or more, found 5"):
+        run(CalibrateOptions(n=5, output=str(tmp_path)))
+
+
+def test_a_recipe_without_galaxies_is_told(tmp_path):
+    (tmp_path / "plain.toml").write_text("[data]\nshape = 64\n")
+    options = CalibrateOptions(
+        n=1, output=str(tmp_path / "out"), recipe=str(tmp_path / "plain.toml")
+    )
+    with pytest.raises(InputError, match=r"plain\.toml: must name galaxies, .* found none; leave"):
+        measured(options, lambda index, mock, how: {})
+    assert not (tmp_path / "out").exists()
 
 
 def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:

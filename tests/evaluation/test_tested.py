@@ -12,8 +12,7 @@ from lensrim.evaluation.stated import MAPS, stated_errors
 from lensrim.inference.calibration import Calibration, Scale, packaged_calibration
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reconstruct import Reconstruction, reconstruct
-from lensrim.inference.symptoms import Symptoms
-from lensrim.inference.traits import traits_of
+from lensrim.inference.traits import TRAITS
 
 MOCK = small(2)
 
@@ -25,9 +24,8 @@ def result() -> Reconstruction:
 
 @pytest.fixture(scope="module")
 def row(result: Reconstruction) -> Row:
-    (stage,) = answers = answers_of(MOCK, result)
-    found = answers[stage]
-    return found | {"traits": traits_of(Symptoms(**found["symptoms"]), found["snr"])}
+    (found,) = answers_of(MOCK, result).values()
+    return found
 
 
 def test_rows_say_what_the_product_does(result: Reconstruction, row: Row):
@@ -48,14 +46,14 @@ def test_rows_say_what_the_product_does(result: Reconstruction, row: Row):
 
 def test_wider_errors_hold_more(row: Row):
     facts = {"snr": 60.0, "lens_light": False, "halo": False, "setting": "hst"}
-    rows = [{**row, "kind": "recipe", "stage": "final", "facts": facts, "index": 0}]
+    rows = [{**row, "kind": "recipe", "stage": "macro", "last": True, "facts": facts}]
     shares = []
     for factor in (1e-3, 1e3):
         scales = {kind: Scale((factor,) * 4) for kind in ("kappa", "source", "slope", "flux")}
         stated = stated_by(Calibration(scales), rows[0])
         shares.append([stated["maps"][name]["coverage"][6] for name in MAPS])
         table = format_tested(Calibration(scales), rows)
-        assert table.startswith("recipe mocks, 1, final\n")
+        assert table.startswith("1 recipe mocks, macro-model\n")
         (line,) = (line for line in table.splitlines() if line.startswith("slope"))
         assert line.split()[1] == ("0.0*" if factor < 1 else "100.0*")
     assert max(shares[0]) < 0.1
@@ -63,10 +61,27 @@ def test_wider_errors_hold_more(row: Row):
 
 
 def test_a_trait_widens_what_it_has_weight_for(row: Row):
-    weights = (1.0, *(0.0,) * (len(row["traits"]) - 1))
+    weights = (1.0, *(0.0,) * (len(TRAITS) - 1))
     own = Calibration({"slope": Scale(weights=weights)})
     traits = np.eye(len(weights))[0]
     plain, wide = (stated_by(own, {**row, "traits": t})["numbers"] for t in (0 * traits, traits))
     assert wide["slope"][2] == pytest.approx(np.e * plain["slope"][2])
     assert wide["theta_E"] == plain["theta_E"]
     assert own.scales["slope"].times(2.0) == replace(own.scales["slope"], factors=(2.0,) * 4)
+
+
+def test_an_answer_of_nothing_has_no_maps(row: Row):
+    nothing = {**row, "kappa": [], "source": [], "bright": []}
+    assert stated_by(packaged_calibration(), nothing)["maps"] == {}
+
+
+def test_the_answer_of_a_refused_machine_is_the_last(row: Row):
+    facts = {"snr": 60.0, "lens_light": False, "halo": False, "setting": "hst"}
+    own = {**row, "kind": "standard", "facts": facts}
+    rows = [
+        {**own, "stage": "macro", "last": True},
+        {**own, "stage": "macro", "last": False},
+        {**own, "stage": "final", "last": True},
+    ]
+    heads = [line for line in format_tested(Calibration(), rows).splitlines() if "mocks," in line]
+    assert heads == ["2 standard mocks, last stage", "2 standard mocks, macro-model"]

@@ -10,6 +10,8 @@ from symptoms import GOOD
 
 from lensrim.errors import InputError
 from lensrim.evaluation.calibrate.__main__ import card_of
+from lensrim.evaluation.calibrate.options import CalibrateOptions
+from lensrim.evaluation.calibrate.rows import run_of
 from lensrim.inference.calibration import (
     KINDS,
     PLACES,
@@ -96,32 +98,58 @@ def test_the_packaged_one_knows_every_kind():
         assert 0.2 < found.factor(name, 50.0) < 5.0
 
 
-def test_the_packaged_one_is_that_of_the_packaged_prior_and_score():
-    """A posterior under another prior has other errors, and another score other traits:
-    calibrate again."""
-    card = card_of({"standard": 720, "recipe": 360})
-    for name in ("perturbations", "mass_sheet", "score", "machine"):
+def test_the_packaged_one_is_that_of_the_packaged_prior_score_and_machine():
+    """A posterior under another prior has other errors, another score other traits: calibrate
+    again."""
+    rows = [
+        {"kind": kind, "index": index, "stage": stage}
+        for kind, count in (("recipe", 20), ("standard", 40))
+        for index in range(count)
+        for stage in ("macro", "final")
+    ]
+    card = card_of(rows, run_of(CalibrateOptions()))
+    for name in ("perturbations", "mass_sheet", "score", "machine", "stages"):
         assert packaged_calibration().card[name] == card[name], name
     assert card["mass_sheet"] == [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE]
-    assert card["command"].endswith(
-        "--n 720; python -m lensrim.evaluation.calibrate --n 360 --recipe RECIPE"
+    base = "python -m lensrim.evaluation.calibrate"
+    assert card["command"] == f"{base} --n 40; {base} --n 20 --recipe RECIPE"
+    assert "40 standard validation mocks and 20 validation mocks of a rec" in card["about"]
+    macro = card_of(rows[:1], run_of(CalibrateOptions(stage="macro")))
+    assert (macro["machine"], macro["stages"]) == ("none", ["macro"])
+    assert macro["command"] == f"{base} --n 1 --recipe RECIPE --stage macro"
+
+
+def test_the_traits_are_those_that_the_weights_were_fitted_to():
+    """Change them, and calibrate again: nothing else tells."""
+    changed = replace(
+        GOOD, chi2=1.0, expected=0.85, radius=18.0, multiple=0.8, flatness=0.3, slope=2.0
     )
-    assert "720 standard validation mocks and 360 validation mocks of a rec" in card["about"]
+    usual = [-0.1791, -0.1803, -0.019, -0.5, 0.94, 0.7235]
+    assert traits_of(GOOD, 50.0) == pytest.approx(usual, abs=1e-3)
+    other = [1.1252, 2.142, 2.5789, 1.5, 2.1972, 1.4774]
+    assert traits_of(changed, 150.0) == pytest.approx(other, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["chi2", "expected", "radius", "flatness", "hollow"])
+def test_what_is_no_number_says_nothing_but_that_the_answer_is_suspicious(name: str):
+    found = dict(zip(TRAITS, traits_of(replace(GOOD, **{name: math.nan}), 50.0), strict=True))
+    own = {"chi2": "residual", "expected": "flexible", "radius": "large", "flatness": "flat"}
+    assert found["suspicion"] == MOST
+    if name in own:
+        assert found[own[name]] == 0.0
 
 
 def test_no_trait_widens_errors_without_end():
     """Each is within bounds whatever the symptoms, and small for a usual answer."""
-    usual = traits_of(GOOD, 50.0)
-    assert np.abs(usual).max() < 2
+    assert np.abs(traits_of(GOOD, 50.0)).max() < 2
     broken = replace(
         GOOD, chi2=1e9, expected=0.3, radius=1e-9, peak=math.inf, hollow=1.0, multiple=0.0
     )
     for symptoms in (broken, replace(GOOD, chi2=math.nan), replace(GOOD, radius=1e9)):
-        for snr in (0.0, 1e9):
+        for snr in (0.0, 1e9, math.nan):
             found = traits_of(symptoms, snr)
-            assert np.isfinite(found).all()
-            assert np.abs(found).max() <= 2 * MOST
-            factors = [packaged_calibration().factor(name, snr, found) for name in KINDS]
+            assert np.abs(found).max() <= MOST
+            factors = [packaged_calibration().factor(name, 50.0, found) for name in KINDS]
             assert min(factors) > 0.2 and max(factors) < 10
 
 

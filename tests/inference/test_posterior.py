@@ -20,6 +20,7 @@ from lensrim.inference.samples import draw, sample_maps
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, problem
 from lensrim.inference.together import prior_of
+from lensrim.inference.traits import TRAITS
 from lensrim.inference.uncertainty import KEYWORDS, Uncertainty, error_cards, uncertainty_of
 from lensrim.lensing.einstein import effective_theta_E
 
@@ -195,12 +196,16 @@ def test_a_mass_that_is_compared_nowhere_has_no_macro_model(macro: Directions):
 
 @pytest.mark.parametrize("dof", [3.0, math.inf])
 def test_samples_are_as_far_off_as_is_stated(wide: Uncertainty, dof: float):
+    traits = np.linspace(-1.0, 1.0, len(TRAITS))
+    weights = tuple((0.2 * traits).tolist())
     scales = {
-        "kappa": Scale((1.5,) * 4),
-        "flux": Scale((2.2,) * 4),
+        "kappa": Scale((1.5,) * 4, weights=weights),
+        "flux": Scale((2.2,) * 4, weights=weights),
         "source": Scale((0.5,) * 4, 0.1),
     }
-    stated = replace(wide, calibration=Calibration(scales, ((50.0, dof),)))
+    stated = replace(wide, calibration=Calibration(scales, ((50.0, dof),)), traits=traits)
+    plain = wide.posterior.numbers["flux"].std
+    assert stated.errors["flux"] == pytest.approx(2.2 * plain * np.exp(0.2 * (traits @ traits)))
     drawn = draw(stated, 600, seed=4)
     bright = wide.posterior.source > 0.2 * wide.posterior.source.max()
     pairs = {

@@ -12,6 +12,8 @@ a fit to the other. The calibration of the package is made by::
 
 of which the first measures on lensed real galaxies, those of the validation set of the machine's
 recipe, and the second on the standard mocks, and fits to both. It is then in
-``calibration/calibration.json``, and takes the place of that in ``lensrim/inference``. Another
-method, noise resampling, is set beside it by :mod:`~lensrim.evaluation.calibrate.resampled`.
+``calibration/calibration.json``, and takes the place of that in ``lensrim/inference``. On test
+mocks the package's is judged by ``--split test --output tested``, from rows on which another can
+be judged without any reconstruction. Another method, noise resampling, is set beside it by
+:mod:`~lensrim.evaluation.calibrate.resampled`.
 """

@@ -3,24 +3,22 @@
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, packaged_calibration, write_calibration
 from ...inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, TAILS, WIDTH
 from ...inference.reconstruct import reconstruct
 from ...plotting.coverage import plot_coverage
-from ...zoo import DEFAULT
 from . import __doc__ as ABOUT
 from .fitting import fit
 from .judging import curves, format_lines, halved, judge, of_kinds
 from .options import CalibrateOptions
-from .rows import answers_of, measured
+from .rows import Row, answers_of, measured, run_of
 from .sheets import sheet_width
 from .tested import format_tested
 
@@ -31,23 +29,27 @@ KINDS_OF_MOCKS = {
 """What each kind of mocks is called, and the option of the command that makes it."""
 
 
-def card_of(counts: Mapping[str, int], stage: str = "final") -> dict[str, Any]:
+def card_of(rows: Sequence[Row], run: Mapping[str, str]) -> dict[str, Any]:
     """Says on what a calibration was measured, and for what priors and what score it is.
 
     Arguments:
-        counts: Number of mocks of each kind.
-        stage: Last stage of their reconstructions.
+        rows: The answers.
+        run: What they have in common.
     """
+    counts = Counter(kind for kind, _ in {(row["kind"], row["index"]) for row in rows})
     told = {kind: KINDS_OF_MOCKS[kind] for kind in KINDS_OF_MOCKS if kind in counts}
+    stage = "" if run["last stage"] == "final" else f" --stage {run['last stage']}"
     base = "python -m lensrim.evaluation.calibrate --n"
     return {
         "about": "errors of answers to "
         + " and ".join(f"{counts[kind]} {name}" for kind, (name, _) in told.items()),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": "; ".join(f"{base} {counts[kind]}{how}" for kind, (_, how) in told.items()),
-        "stages": list(dict.fromkeys(("macro", stage))),
-        "machine": "none" if stage == "macro" else DEFAULT,
-        "version": __version__,
+        "command": "; ".join(
+            f"{base} {counts[kind]}{how}{stage}" for kind, (_, how) in told.items()
+        ),
+        "stages": sorted({row["stage"] for row in rows}),
+        "machine": run["machine"],
+        "version": run["version"],
         "mass_sheet": [WIDTH, TAILS, SLOPE, SLOPE_WIDTH, RESPONSE],
         **{name: _hash_of(name) for name in ("perturbations", "score")},
     }
@@ -73,18 +75,15 @@ def run(options: CalibrateOptions) -> Calibration:
     if options.split == "test":
         print(format_tested(packaged_calibration(), rows))
         return packaged_calibration()
-    counts = Counter(kind for kind, _ in {(row["kind"], row["index"]) for row in rows})
-    if counts.total() < 10:
-        raise InputError(
-            f"--n: a calibration needs 10 mocks or more, found {counts.total()}; give more"
-        )
-    found = fit(rows, card_of(counts, options.stage))
+    if (count := len({(row["kind"], row["index"]) for row in rows})) < 10:
+        raise InputError(f"--n: a calibration needs 10 mocks or more, found {count}; give more")
+    found = fit(rows, card_of(rows, run_of(options)))
     (folder / "calibration.json").write_text(write_calibration(found), encoding="utf-8")
     halves = halved(rows)
     plot_coverage(curves(halves)).savefig(folder / "coverage.png", dpi=120)
-    print(write_calibration(found), format_lines(judge(halves)), sep="\n")
+    print(write_calibration(found), "all answers", format_lines(judge(halves)), sep="\n")
     for kind, own in of_kinds(halves).items():
-        print(f"\n{kind} mocks, last stage", format_lines(judge(own)), sep="\n")
+        print(f"\nlast stage's answers to {kind} mocks", format_lines(judge(own)), sep="\n")
     print(f"mass sheet: its scale is {sheet_width(rows):.3f}, {WIDTH} is used")
     return found
 

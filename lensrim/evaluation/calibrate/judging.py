@@ -32,44 +32,34 @@ def halved(rows: Sequence[Row]) -> tuple[Half, Half]:
     """Fits each half of the lenses, and gives it the other's fit.
 
     Numbers decide what mocks are like, so that even ones and odd ones differ: of those that are
-    alike every other one is taken.
+    alike every other one is taken. Mocks of one number have one mass, whatever their galaxies, and
+    are of one half; galaxies of a recipe are few, and those of both halves are the same.
     """
-    mocks = sorted({_mock_of(row) for row in rows})
+    numbers = sorted({row["index"] for row in rows}, key=lambda n: (n % DESIGNS, n))
     first, second = (
-        [row for row in rows if _mock_of(row) in chosen]
-        for chosen in (set(mocks[::2]), set(mocks[1::2]))
+        [row for row in rows if row["index"] in chosen]
+        for chosen in (set(numbers[::2]), set(numbers[1::2]))
     )
     return Half(first, fit(second)), Half(second, fit(first))
 
 
 def of_kinds(halves: Sequence[Half]) -> dict[str, list[Half]]:
-    """Returns the last stage's answers to each kind of mocks, where there are several kinds."""
-    kinds = sorted({row.get("kind", "") for half in halves for row in half.rows})
-    found = {
+    """Returns the last stage's answers to each kind of mocks, each of which counts whole."""
+    kinds = sorted({row["kind"] for half in halves for row in half.rows})
+    return {
         kind: [
             replace(
                 half,
                 rows=[
                     {**row, "weight": 1.0}
                     for row in half.rows
-                    if row.get("kind", "") == kind and _is_last(row)
+                    if row["kind"] == kind and row["last"]
                 ],
             )
             for half in halves
         ]
         for kind in kinds
     }
-    return {kind: own for kind, own in found.items() if all(half.rows for half in own)}
-
-
-def _is_last(row: Row) -> bool:
-    """Whether an answer is that of the last stage, which may be the only one."""
-    return row.get("weight", 1.0) == 1.0 or row["stage"] != "macro"
-
-
-def _mock_of(row: Row) -> tuple[str, int, int]:
-    """Returns what a row is of, in an order in which neighbours are alike."""
-    return row.get("kind", ""), row["index"] % DESIGNS, row["index"]
 
 
 def judge(halves: Sequence[Half]) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ class CalibrateOptions:
     """Number of mocks."""
 
     split: Split = "validation"
-    """Set of the mocks. A calibration is fitted to validation mocks alone; on those of test that
-    of the package is judged, in a folder of their own."""
+    """Set of the mocks, each in a folder of its own. To validation mocks a calibration is fitted;
+    on test mocks that of the package is judged."""
 
     first: int = 0
     """Number of the first."""
@@ -25,9 +25,9 @@ class CalibrateOptions:
     """Which part of the mocks this process does, i/n with i from 1 to n."""
 
     recipe: str | None = None
-    """Recipe of a training (TOML): its galaxies and PSFs, the galaxies of the set, in place of the
-    standard ones. Its mocks are kept beside those without, and a calibration is
-    fitted to both."""
+    """Recipe of a training (TOML), whose galaxies, those of the set, and PSFs take the place of
+    the standard ones. Such mocks are kept beside the standard ones, and a calibration is fitted
+    to both."""
 
     stage: StageName = "final"
     """Last stage of the reconstructions: the macro-model's answer is measured, and the last

@@ -164,7 +164,7 @@ def run(options: ResampledOptions) -> list[dict[str, Any]]:
     if options.draws < 3:
         raise InputError(f"--draws: must be 3 or more, found {options.draws}; give such as 6")
     rows = measured(
-        options, lambda i, mock, how: {how.stage: resample(mock, how, options.draws, seed=i)}
+        options, lambda i, mock, how: {"answer": resample(mock, how, options.draws, seed=i)}
     )
     lines = compare(rows)
     ratios = [row["kappa_ratio"] for row in rows if row.get("kappa_ratio") is not None]

@@ -20,10 +20,12 @@ from ...inference.together import prior_of
 from ...inference.traits import traits_of
 from ...inference.uncertainty import uncertainty_of
 from ...progress import progress
+from ...zoo import DEFAULT, cards
 from ..comparison import Maps, true_source
 from ..mass import region_of
-from ..mocks import Mock
+from ..mocks import Mock, light_option
 from ..options import EvaluateOptions
+from ..rows import append_line
 from ..stated import BRIGHT, reached, true_numbers
 from ..suites import Standard
 from .options import CalibrateOptions
@@ -63,9 +65,11 @@ def row_of(mock: Mock, result: Reconstruction, stage: str) -> dict[str, Any]:
     prior = prior_of(result.scene, mock.lit)
     theta_E = metrics.effective_theta_E(answer.kappa, result.scene.frame.grid)
     symptoms = symptoms_of(result.scene, answer, result.state, prior, theta_E=theta_E)
-    said: Any = result.product.stages["report"]["symptoms"]  # what the search found beside it
-    rival = {name: said[name] for name in ("rival", "rival_change")}
-    symptoms = replace(symptoms, **rival)
+    said: Any = result.product.stages["report"]["symptoms"]
+    if stage == result.product.value("STAGE"):
+        symptoms = Symptoms(**said)
+    else:  # what the search found is the same
+        symptoms = replace(symptoms, rival=said["rival"], rival_change=said["rival_change"])
     found = uncertainty_of(
         result.scene, answer, result.state, prior, symptoms, calibration=Calibration()
     )
@@ -89,7 +93,7 @@ def row_of(mock: Mock, result: Reconstruction, stage: str) -> dict[str, Any]:
         "numbers": {
             name: [value, numbers[name].value, numbers[name].std]
             for name, value in truth.items()
-            if name in numbers
+            if name in numbers and np.isfinite([numbers[name].value, numbers[name].std]).all()
         },
         "kappa": _some(kappa, mock.truth.kappa, region),
         "source": _some(source, right, seen),
@@ -125,8 +129,10 @@ def _some(
 
 
 def traits_of_row(row: Row) -> NDArray[np.float64]:
-    """Returns the traits of an answer; those of a usual one where they are not known."""
-    return np.array(row.get("traits", USUAL))
+    """Returns the traits of an answer; those of a usual one where nothing is known of it."""
+    if "traits" in row:
+        return row["traits"]
+    return traits_of(Symptoms(**row["symptoms"]), row["snr"]) if "symptoms" in row else USUAL
 
 
 def measured(
@@ -139,41 +145,65 @@ def measured(
     Arguments:
         options: Which mocks, and the folder.
         answers: Measures one, of its number, the mock and how it is reconstructed: a row for each
-            stage.
+            stage, the last one's last.
+
+    Raises:
+        InputError: If an option is impossible, or the folder holds rows of something else.
     """
     folder, kind = Path(options.output), "standard" if options.recipe is None else "recipe"
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {each["index"] for each in read_rows(folder) if each["kind"] == kind}
-    todo = [index for index in options.indices() if index not in done]
-    path = folder / f"rows-{options.split}-{kind}-{options.shard.replace('/', 'of')}.jsonl"
+    run = run_of(options)
     suite = Standard(EvaluateOptions(suite="standard", split=options.split, recipe=options.recipe))
+    if options.recipe is not None and not suite.own_galaxies:
+        raise InputError(
+            f"{options.recipe}: must name galaxies, for mocks other than the standard ones; found "
+            "none; leave --recipe out, or give another"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {each["index"] for each in read_rows(folder, run) if each["kind"] == kind}
+    todo = [index for index in options.indices() if index not in done]
+    path = folder / f"rows-{kind}-{options.shard.replace('/', 'of')}.jsonl"
     with progress("mocks", total=len(todo)) as bar:
         for index in todo:
             mock = suite.mock(index)
-            how = ReconstructOptions(lens_light=mock.lens_light, stage=options.stage)
+            light = light_option(mock.lit)
+            how = ReconstructOptions(lens_light=light, stage=options.stage)
             line = {
-                "version": __version__,
+                **run,
                 "kind": kind,
                 "index": index,
                 "facts": mock.facts | suite.facts(index),
                 "answers": answers(index, mock, how),
             }
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(path, json.dumps(line))
             bar.update()
-    return read_rows(folder)
+    return read_rows(folder, run)
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
+def run_of(options: CalibrateOptions) -> dict[str, str]:
+    """Returns what all rows of a folder have to have in common."""
+    machine = "none" if options.stage == "macro" else cards()[DEFAULT].sha256[:16]
+    return {
+        "version": __version__,
+        "split": options.split,
+        "last stage": options.stage,
+        "machine": machine,
+    }
+
+
+def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
     """Reads all rows of a folder; lines that were cut off are left out.
+
+    Arguments:
+        folder: The folder.
+        run: What they must have in common: see :func:`run_of`.
 
     Returns:
         Those of each kind of mocks by number, a row for each answer: what was measured,
-        ``kind``, ``index``, ``stage``, ``facts`` of the mock, ``traits``, and as ``weight`` the
-        inverse of the number of the answers to the same mock.
+        ``kind``, ``index``, ``stage``, whether that is the ``last``, ``facts`` of the mock,
+        ``traits``, and as ``weight`` the inverse of the number of the answers to the same mock.
 
     Raises:
-        InputError: If they are those of another version.
+        InputError: If they are those of another version, set of mocks, stage or machine.
     """
     lines = {}
     for path in sorted(folder.glob("rows*.jsonl")):
@@ -182,23 +212,24 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
                 line = json.loads(text)
             except json.JSONDecodeError:
                 continue
-            if (found := line.get("version")) != __version__:
-                raise InputError(
-                    f"{path}: rows must be those of version {__version__}, found those of "
-                    f"{found or 'an older one'}; take another --output"
-                )
+            for name, right in run.items():
+                if (found := line.get(name)) != right:
+                    raise InputError(
+                        f"{path}: rows must be those of {name} {right}, found those of "
+                        f"{found or 'an older one'}; take another --output"
+                    )
             lines[line["kind"], line["index"]] = line
     return [
         {
             "kind": kind,
             "index": index,
             "stage": stage,
+            "last": stage == list(line["answers"])[-1],
             "facts": line["facts"],
-            "weight": 1 / len(answers),
-            "traits": traits_of(Symptoms(**row["symptoms"]), row["snr"]),
+            "weight": 1 / len(line["answers"]),
+            "traits": traits_of_row(row),
             **row,
         }
         for (kind, index), line in sorted(lines.items())
-        for answers in (line["answers"],)
-        for stage, row in answers.items()
+        for stage, row in line["answers"].items()
     ]

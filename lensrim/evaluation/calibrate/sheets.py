@@ -24,7 +24,9 @@ def sheet_width(rows: Sequence[Row]) -> float:
     """Finds the scale of t, by macro-models' answers; not a number of fewer than ten lenses."""
     from scipy.optimize import minimize_scalar
 
-    bright = [row for row in rows if row["snr"] > BRIGHT and row.get("stage") in (None, "macro")]
+    # one row for each mass: mocks of one number have the same one
+    macro = {row["index"]: row for row in rows if row.get("stage", "macro") == "macro"}
+    bright = [row for row in macro.values() if row["snr"] > BRIGHT]
     if len(bright) < 10:
         return math.nan
     lenses = []

@@ -17,7 +17,8 @@ from .rows import Row, traits_of_row
 
 def stated_by(calibration: Calibration, row: Row) -> dict[str, Any]:
     """Returns what :func:`lensrim.evaluation.stated.stated_errors` does of an answer's product,
-    with the errors of a calibration; without the major axis, which rows do not have."""
+    with the errors of a calibration; without the major axis and the pixels of the source that have
+    no error, for they are beyond its prior's disc, neither of which rows have."""
     snr, traits = row["snr"], traits_of_row(row)
     dof = calibration.dof_at(snr)
 
@@ -45,9 +46,17 @@ def stated_by(calibration: Calibration, row: Row) -> dict[str, Any]:
 def format_tested(calibration: Calibration, rows: Sequence[Row]) -> str:
     """Formats how often the truth is within what is stated, of each kind of mocks and stage."""
     tables = []
-    for kind, stage in sorted({(row["kind"], row["stage"]) for row in rows}):
-        own = [row for row in rows if (row["kind"], row["stage"]) == (kind, stage)]
-        judged = [{**row["facts"], "stated": stated_by(calibration, row)} for row in own]
-        table = printed_coverage(coverage_table(judged))
-        tables.append(f"{kind} mocks, {len(own)}, {stage}\n{table}")
+    for kind in sorted({row["kind"] for row in rows}):
+        both = [row for row in rows if row["kind"] == kind]
+        parts = {
+            "last stage": [row for row in both if row["last"]],
+            # of a machine that was refused the macro-model's answer is the last
+            "macro-model": [row for row in both if row["stage"] == "macro"],
+        }
+        if parts["last stage"] == parts["macro-model"]:
+            del parts["last stage"]
+        for name, own in parts.items():
+            judged = [{**row["facts"], "stated": stated_by(calibration, row)} for row in own]
+            table = printed_coverage(coverage_table(judged))
+            tables.append(f"{len(own)} {kind} mocks, {name}\n{table}")
     return "\n\n".join(tables)

@@ -30,7 +30,7 @@ from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
 from ...io.observation import Observation
 from ..comparison import Maps, compare_maps
-from ..mocks import Mock, make_mock
+from ..mocks import Mock, light_option, make_mock
 from ..standard import standard_mock
 from .fitting import Judged
 from .no_lenses import no_lens
@@ -118,7 +118,7 @@ def cases_of(kind: str, number: int) -> Iterator[Case]:
     mock = seen if isinstance(seen, Mock) else None
     observation = seen if isinstance(seen, Observation) else seen.observation
     light = mock is None or mock.lit
-    options = ReconstructOptions(lens_light="auto" if light else "none")
+    options = ReconstructOptions(lens_light=light_option(light))
     try:
         found = reconstruct(observation, options)
     except InputError:
@@ -192,7 +192,11 @@ def write_case(path: Path, case: Case) -> None:
 
 
 def read_cases(path: Path) -> list[Case]:
-    """Reads the cases of a file; a line that was cut off is left out."""
+    """Reads the cases of a file; a line that was cut off is left out.
+
+    Raises:
+        InputError: If it was made by a version with other symptoms.
+    """
     if not path.exists():
         return []
     cases = []
@@ -201,7 +205,14 @@ def read_cases(path: Path) -> list[Case]:
             values = json.loads(line)
         except json.JSONDecodeError:
             continue
-        cases.append(Case(**{**values, "symptoms": Symptoms(**values["symptoms"])}))
+        try:
+            symptoms = Symptoms(**values["symptoms"])
+        except TypeError as error:
+            raise InputError(
+                f"{path}: cases must have the symptoms of this version, found others ({error}); "
+                "make them anew in another folder"
+            ) from error
+        cases.append(Case(**{**values, "symptoms": symptoms}))
     return cases
 
 

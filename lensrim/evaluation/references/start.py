@@ -14,6 +14,7 @@ from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import reconstruct
 from ...inference.scene import Scene
 from ...io.observation import Observation
+from ..mocks import light_option
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def begin_with_macro(observation: Observation, lens_light: bool) -> Beginning:
         ValueError: If the chain cuts the frame or bins it, so that maps would be of other pixels.
     """
     began = time.perf_counter()
-    options = ReconstructOptions(lens_light="auto" if lens_light else "none")
+    options = ReconstructOptions(lens_light=light_option(lens_light))
     found = reconstruct(observation, options)
     assert found.scene is not None and found.state is not None
     if found.scene.frame.grid != observation.grid:

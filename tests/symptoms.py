@@ -19,7 +19,8 @@ GOOD = Symptoms(
     offset=1.0,
     slope=0.5,
     edge=0.8,
-    radius=14.0,
+    length=-1.6,
+    core=-3.6,
     ring=True,
 )
 """Those of a usual right answer."""

@@ -37,6 +37,10 @@ FEATURES: Mapping[str, Callable[[Symptoms], float]] = {
 """Features by name."""
 
 
+OF_THE_SOURCE = ("length", "core")
+"""Symptoms that are none of a wrong answer, and that not every answer has."""
+
+
 def _log(ratio: float, most: float) -> float:
     """Logarithm of a ratio, from 0 to a bound: smaller than expected is no symptom."""
     return min(max(math.log(max(ratio, 1.0)), 0.0), most) if math.isfinite(ratio) else most
@@ -63,7 +67,7 @@ class Score:
 
         It is 1 where a symptom is no number: what cannot be measured cannot be called right.
         """
-        if any(math.isnan(value) for value in asdict(symptoms).values()):
+        if any(math.isnan(v) for k, v in asdict(symptoms).items() if k not in OF_THE_SOURCE):
             return 1.0
         total = self.intercept + sum(
             weight * FEATURES[name](symptoms) for name, weight in self.weights.items()

@@ -62,7 +62,8 @@ class Symptoms:
         offset: Distance of the centre of mass from where it is expected [standard deviations].
         slope: Distance of the slope from the mean of its prior [standard deviations].
         edge: Logarithmic distance of the Einstein radius from the nearer end of its range.
-        radius: Einstein radius of the macro-model [pixel].
+        length, core: Logarithms of the correlation length and of the core of the prior that the
+            source was solved with (:mod:`lensrim.inference.source_modes`); NaN if there is none.
         ring: Whether a circle in the frame has a mean convergence of 1.
         rival: Loss of log-evidence of the best other minimum.
         rival_change: How far its Einstein radius is from the answer's, relative to it.
@@ -84,7 +85,8 @@ class Symptoms:
     offset: float
     slope: float
     edge: float
-    radius: float
+    length: float
+    core: float
     ring: bool
     rival: float = NO_RIVAL
     rival_change: float = 0.0
@@ -128,6 +130,7 @@ def symptoms_of(
     low, high = (math.log(t) for t in prior.theta_E)
     gap, change = rival_of(candidates)
     half_light, hollow = shape_of(result)
+    _, length, _, core = result.source_prior or (math.nan,) * 4
     stated = scene.frame.sigma * max(scene.noise_scale, 1.0)
     return Symptoms(
         chi2=max(_mean_square(each[arcs]) for each in (residual, difference / stated)),
@@ -147,7 +150,8 @@ def symptoms_of(
         / prior.center_width,
         slope=abs(p["gamma"] - prior.slope) / max(prior.slope_width, 1e-6),
         edge=min(p["log_theta_E"] - low, high - p["log_theta_E"]),
-        radius=radius / frame.grid.spacing,
+        length=length,
+        core=core,
         ring=not math.isnan(theta_E),
         rival=gap,
         rival_change=change,

@@ -2,7 +2,8 @@
 
 A posterior is that of its model. Where a model is further from the truth than usual, the answer
 shows it, though no noise tells it from a right one: the arcs' residual is larger, symptoms of a
-wrong answer (:mod:`lensrim.inference.symptoms`) are there in part, the source needs more numbers.
+wrong answer (:mod:`lensrim.inference.symptoms`) are there in part, the source has structure that
+its prior hardly expects.
 A calibration weighs these traits (:mod:`lensrim.inference.calibration`).
 
 Each is bounded, near 0 for the usual answer, and varies by about 1 among mocks. What is not
@@ -22,15 +23,16 @@ TRAITS: Mapping[str, Callable[[Symptoms, float], float]] = {
     "residual": lambda s, snr: _within(10 * _log(s.chi2 / max(s.expected, 1e-3)) - 0.5),
     "suspicion": lambda s, snr: _suspicion(s),
     "suspicion, bright": lambda s, snr: _within(_suspicion(s) * _bright(snr)),
-    "flat": lambda s, snr: _within(10 * (s.flatness - 0.15)),
-    "flexible": lambda s, snr: _within(2 * _log((1 - s.expected) / 0.05, -MOST)),
-    "large": lambda s, snr: _within(3 * _log(s.radius / 11, -MOST)),
+    "elliptical": lambda s, snr: _within(10 * (s.flatness - 0.15)),
+    "fine": lambda s, snr: _within(-1.3 * (s.length + 1.6)),
+    "compact": lambda s, snr: _within(-1.6 * (s.core + 3.6)),
+    "extended": lambda s, snr: _within(2 * _log(s.pixels / 500, -MOST)),
 }
 """By name, functions of the symptoms and of the signal over noise: how far the arcs' residual is
 above what a right model leaves; how likely the answer is wrong, and that where arcs are bright;
-how elliptical the mass is; how many numbers of the source there are to a pixel of the arcs; how
-many pixels the Einstein radius has. Of 25 that were tried, these say most of the errors of lenses
-that weights were not fitted to."""
+how elliptical the mass is; how fine the source's structure is, and how compact its middle; and how
+many pixels the arcs have. Of 25 that were tried, these say most of the errors of lenses that
+weights were not fitted to."""
 
 MOST = 3.0
 """Modulus of a trait, at most."""

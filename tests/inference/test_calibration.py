@@ -122,7 +122,7 @@ def test_the_packaged_one_is_that_of_the_packaged_prior_score_and_machine():
 def test_the_traits_are_those_that_the_weights_were_fitted_to():
     """Change them, and calibrate again: nothing else tells."""
     changed = replace(
-        GOOD, chi2=1.0, expected=0.85, radius=18.0, multiple=0.8, flatness=0.3, slope=2.0
+        GOOD, chi2=1.0, pixels=900, multiple=0.8, flatness=0.3, slope=2.0, length=-2.2, core=-4.5
     )
     usual = [-0.1791, -0.1803, -0.019, -0.5, 0.94, 0.7235]
     assert traits_of(GOOD, 50.0) == pytest.approx(usual, abs=1e-3)
@@ -130,22 +130,34 @@ def test_the_traits_are_those_that_the_weights_were_fitted_to():
     assert traits_of(changed, 150.0) == pytest.approx(other, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["chi2", "expected", "radius", "flatness", "hollow"])
-def test_what_is_no_number_says_nothing_but_that_the_answer_is_suspicious(name: str):
-    found = dict(zip(TRAITS, traits_of(replace(GOOD, **{name: math.nan}), 50.0), strict=True))
-    own = {"chi2": "residual", "expected": "flexible", "radius": "large", "flatness": "flat"}
-    assert found["suspicion"] == MOST
-    if name in own:
-        assert found[own[name]] == 0.0
+@pytest.mark.parametrize(
+    ("name", "trait"),
+    [
+        ("chi2", "residual"),
+        ("expected", "residual"),
+        ("flatness", "elliptical"),
+        ("length", "fine"),
+        ("core", "compact"),
+        ("hollow", None),
+    ],
+)
+def test_what_is_no_number_says_nothing_but_that_an_answer_is_suspicious(name: str, trait: str):
+    symptoms = replace(GOOD, **{name: math.nan})
+    found = dict(zip(TRAITS, traits_of(symptoms, 50.0), strict=True))
+    usual = dict(zip(TRAITS, traits_of(GOOD, 50.0), strict=True))
+    assert trait is None or found[trait] == 0.0
+    # an answer without a prior of the source is none the worse
+    of_source = name in ("length", "core")
+    assert found["suspicion"] == (usual["suspicion"] if of_source else MOST)
 
 
 def test_no_trait_widens_errors_without_end():
     """Each is within bounds whatever the symptoms, and small for a usual answer."""
     assert np.abs(traits_of(GOOD, 50.0)).max() < 2
     broken = replace(
-        GOOD, chi2=1e9, expected=0.3, radius=1e-9, peak=math.inf, hollow=1.0, multiple=0.0
+        GOOD, chi2=1e9, expected=0.3, length=-99.0, peak=math.inf, hollow=1.0, multiple=0.0
     )
-    for symptoms in (broken, replace(GOOD, chi2=math.nan), replace(GOOD, radius=1e9)):
+    for symptoms in (broken, replace(GOOD, chi2=math.nan), replace(GOOD, pixels=0, core=99.0)):
         for snr in (0.0, 1e9, math.nan):
             found = traits_of(symptoms, snr)
             assert np.abs(found).max() <= MOST

@@ -5,7 +5,7 @@ from lensrim.inference.symptoms import Symptoms
 GOOD = Symptoms(
     chi2=0.95,
     expected=0.92,
-    pixels=500,
+    pixels=1200,
     correlation=0.0,
     peak=3.0,
     signal=150.0,

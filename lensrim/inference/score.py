@@ -38,7 +38,7 @@ FEATURES: Mapping[str, Callable[[Symptoms], float]] = {
 
 
 OF_THE_SOURCE = ("length", "core")
-"""Symptoms that are none of a wrong answer, and that not every answer has."""
+"""Symptoms that are none of a wrong answer; one that was made by hand may lack them."""
 
 
 def _log(ratio: float, most: float) -> float:

@@ -63,7 +63,8 @@ class Symptoms:
         slope: Distance of the slope from the mean of its prior [standard deviations].
         edge: Logarithmic distance of the Einstein radius from the nearer end of its range.
         length, core: Logarithms of the correlation length and of the core of the prior that the
-            source was solved with (:mod:`lensrim.inference.source_modes`); NaN if there is none.
+            source was solved with, relative to its disc (:mod:`lensrim.inference.source_modes`);
+            NaN of an answer that was made by hand, without one.
         ring: Whether a circle in the frame has a mean convergence of 1.
         rival: Loss of log-evidence of the best other minimum.
         rival_change: How far its Einstein radius is from the answer's, relative to it.

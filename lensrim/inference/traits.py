@@ -2,8 +2,8 @@
 
 A posterior is that of its model. Where a model is further from the truth than usual, the answer
 shows it, though no noise tells it from a right one: the arcs' residual is larger, symptoms of a
-wrong answer (:mod:`lensrim.inference.symptoms`) are there in part, the source has structure that
-its prior hardly expects.
+wrong answer (:mod:`lensrim.inference.symptoms`) are there in part. And a posterior is the less to
+be relied on the finer the source, and by the shape of the mass and the size of the arcs.
 A calibration weighs these traits (:mod:`lensrim.inference.calibration`).
 
 Each is bounded, near 0 for the usual answer, and varies by about 1 among mocks. What is not
@@ -26,7 +26,7 @@ TRAITS: Mapping[str, Callable[[Symptoms, float], float]] = {
     "elliptical": lambda s, snr: _within(10 * (s.flatness - 0.15)),
     "fine": lambda s, snr: _within(-1.3 * (s.length + 1.6)),
     "compact": lambda s, snr: _within(-1.6 * (s.core + 3.6)),
-    "extended": lambda s, snr: _within(2 * _log(s.pixels / 500, -MOST)),
+    "extended": lambda s, snr: _within(2 * _log(s.pixels / 1200, -MOST)),
 }
 """By name, functions of the symptoms and of the signal over noise: how far the arcs' residual is
 above what a right model leaves; how likely the answer is wrong, and that where arcs are bright;

@@ -118,7 +118,7 @@ def test_what_an_answer_tells_of_its_errors_is_found():
 
 
 def test_answers_to_one_mass_are_in_one_half():
-    """Mocks of one number have one mass, whatever their galaxies and the stage of the answer."""
+    """Mocks of one number have one mass, mostly, whatever their galaxies and the stage."""
     rows = [
         {**row, "kind": kind, "stage": stage, "last": stage == "final", "weight": 0.5}
         for kind, count in (("recipe", 45), ("standard", 60))
@@ -253,6 +253,8 @@ def test_lines_that_were_cut_off_are_left_out(tmp_path):
         ({"split": "test"}, "split validation"),
         ({"last stage": "macro"}, "last stage final"),
         ({"machine": "0123"}, "machine [0-9a-f]+"),
+        ({"symptoms": "chi2"}, "symptoms chi2 expected .* rival_change"),
+        ({"measured": "taste"}, "measured errors"),
     ],
 )
 def test_rows_of_something_else_are_not_mixed_in(other, name, tmp_path):
@@ -322,6 +324,22 @@ def sheets_of(n: int, width: float, *, snr: float = 100.0) -> list[dict]:
 def test_the_width_of_mass_sheets_is_found(width: float):
     found = sheet_width(sheets_of(1500, width))
     assert found == pytest.approx(width, rel=0.1)
+
+
+def test_a_mass_counts_once_in_the_width_of_sheets():
+    """Whatever galaxies are behind it, and whatever stage the answer is of."""
+    rows = sheets_of(300, 0.06)
+    others = [
+        {**row, "kind": kind, "stage": stage}
+        for kind in ("recipe", "standard")
+        for row in rows
+        for stage in ("macro", "final")
+    ]
+    for row in others:
+        if row["stage"] == "final":
+            row["sheet"] = [row["sheet"][0] + 1.0, *row["sheet"][1:]]
+    assert sheet_width(others) == sheet_width(rows)
+    assert math.isnan(sheet_width([{**row, "index": 0} for row in others[:2]] * 20))
 
 
 def test_faint_lenses_tell_no_width():

@@ -61,6 +61,11 @@ def test_rows_of_a_calibration_are_not_compared():
     assert format_comparison([])
 
 
+def test_test_mocks_are_for_no_comparison_of_methods(tmp_path):
+    with pytest.raises(InputError, match="--split: methods are compared on validation mocks"):
+        run(ResampledOptions(split="test", output=str(tmp_path)))
+
+
 def test_few_draws_have_no_score(tmp_path):
     with pytest.raises(InputError, match="--draws: must be 3 or more, found 2"):
         run(ResampledOptions(draws=2, output=str(tmp_path)))

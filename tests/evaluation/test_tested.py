@@ -85,3 +85,17 @@ def test_the_answer_of_a_refused_machine_is_the_last(row: Row):
     ]
     heads = [line for line in format_tested(Calibration(), rows).splitlines() if "mocks," in line]
     assert heads == ["2 standard mocks, last stage", "2 standard mocks, macro-model"]
+
+
+@pytest.mark.slow
+def test_both_answers_of_a_machine_are_measured():
+    options = ReconstructOptions(lens_light="none", stage="final")
+    found = reconstruct(MOCK.observation, options)
+    answers = answers_of(MOCK, found)
+    assert list(answers) == ["macro", "final"]
+    assert answers["final"]["symptoms"] == found.product.stages["report"]["symptoms"]
+    alone = answers_of(MOCK, reconstruct(MOCK.observation, replace(options, stage="macro")))
+    for name, told in alone["macro"]["symptoms"].items():
+        assert answers["macro"]["symptoms"][name] == pytest.approx(told), name
+    for name, told in alone["macro"]["numbers"].items():
+        assert answers["macro"]["numbers"][name] == pytest.approx(told), name

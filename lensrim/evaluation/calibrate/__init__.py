@@ -7,8 +7,8 @@ stage's, one line of JSON per mock, so that a run can be interrupted, resumed, o
 printed beside what it is worth on mocks that it was not fitted to: each half of them is judged by
 a fit to the other. The calibration of the package is made by::
 
-    python -m lensrim.evaluation.calibrate --n 360 --output calibration --recipe RECIPE
-    python -m lensrim.evaluation.calibrate --n 720 --output calibration
+    python -m lensrim.evaluation.calibrate --n 240 --output calibration --recipe RECIPE
+    python -m lensrim.evaluation.calibrate --n 251 --output calibration
 
 of which the first measures on lensed real galaxies, those of the validation set of the machine's
 recipe, and the second on the standard mocks, and fits to both. It is then in

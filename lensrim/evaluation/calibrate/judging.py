@@ -32,8 +32,8 @@ def halved(rows: Sequence[Row]) -> tuple[Half, Half]:
     """Fits each half of the lenses, and gives it the other's fit.
 
     Numbers decide what mocks are like, so that even ones and odd ones differ: of those that are
-    alike every other one is taken. Mocks of one number have one mass, whatever their galaxies, and
-    are of one half; galaxies of a recipe are few, and those of both halves are the same.
+    alike every other one is taken. Mocks of one number have mostly one mass, whatever their
+    galaxies, and are of one half; galaxies of a recipe are few, and both halves have the same.
     """
     numbers = sorted({row["index"] for row in rows}, key=lambda n: (n % DESIGNS, n))
     first, second = (

@@ -36,6 +36,11 @@ class CalibrateOptions:
     output: str = "calibration"
     """Folder of the results. Mocks that it holds are not repeated."""
 
+    @property
+    def what(self) -> str:
+        """What is measured: rows of something else are not mixed in."""
+        return "errors"
+
     def indices(self) -> list[int]:
         """The mocks of this shard.
 

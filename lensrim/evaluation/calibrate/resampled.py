@@ -54,6 +54,11 @@ class ResampledOptions(CalibrateOptions):
     draws: int = 6
     """Noise realisations of each, 3 or more: the score of a scatter of two is infinite."""
 
+    @property
+    def what(self) -> str:
+        """What is measured: rows of something else are not mixed in."""
+        return f"errors and those of {self.draws} noise realisations"
+
 
 def resample(mock: Mock, options: ReconstructOptions, draws: int, *, seed: int) -> dict[str, Any]:
     """Compares errors by resampling with those that a posterior states, and with those made.
@@ -161,6 +166,10 @@ def run(options: ResampledOptions) -> list[dict[str, Any]]:
     Raises:
         InputError: If an option is impossible.
     """
+    if options.split == "test":
+        raise InputError(
+            "--split: methods are compared on validation mocks, found test; leave it out"
+        )
     if options.draws < 3:
         raise InputError(f"--draws: must be 3 or more, found {options.draws}; give such as 6")
     rows = measured(

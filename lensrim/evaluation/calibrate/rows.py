@@ -1,8 +1,9 @@
 """Errors of a reconstruction beside those that its posterior states, without calibration."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...errors import InputError
 from ...inference.calibration import USUAL, Calibration
 from ...inference.macro import GAMMA
 from ...inference.options import ReconstructOptions
+from ...inference.recipe import read_recipe
 from ...inference.reconstruct import Reconstruction
 from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
@@ -93,7 +95,8 @@ def row_of(mock: Mock, result: Reconstruction, stage: str) -> dict[str, Any]:
         "numbers": {
             name: [value, numbers[name].value, numbers[name].std]
             for name, value in truth.items()
-            if name in numbers and np.isfinite([numbers[name].value, numbers[name].std]).all()
+            if name in numbers
+            and np.isfinite([value, numbers[name].value, numbers[name].std]).all()
         },
         "kappa": _some(kappa, mock.truth.kappa, region),
         "source": _some(source, right, seen),
@@ -151,7 +154,7 @@ def measured(
         InputError: If an option is impossible, or the folder holds rows of something else.
     """
     folder, kind = Path(options.output), "standard" if options.recipe is None else "recipe"
-    run = run_of(options)
+    indices, run = options.indices(), run_of(options)
     suite = Standard(EvaluateOptions(suite="standard", split=options.split, recipe=options.recipe))
     if options.recipe is not None and not suite.own_galaxies:
         raise InputError(
@@ -160,7 +163,7 @@ def measured(
         )
     folder.mkdir(parents=True, exist_ok=True)
     done = {each["index"] for each in read_rows(folder, run) if each["kind"] == kind}
-    todo = [index for index in options.indices() if index not in done]
+    todo = [index for index in indices if index not in done]
     path = folder / f"rows-{kind}-{options.shard.replace('/', 'of')}.jsonl"
     with progress("mocks", total=len(todo)) as bar:
         for index in todo:
@@ -180,14 +183,24 @@ def measured(
 
 
 def run_of(options: CalibrateOptions) -> dict[str, str]:
-    """Returns what all rows of a folder have to have in common."""
+    """Returns what all rows of a folder have to have in common.
+
+    Raises:
+        InputError: If the recipe cannot be read.
+    """
     machine = "none" if options.stage == "macro" else cards()[DEFAULT].sha256[:16]
-    return {
+    run = {
         "version": __version__,
+        "symptoms": " ".join(field.name for field in fields(Symptoms)),
+        "measured": options.what,
         "split": options.split,
         "last stage": options.stage,
         "machine": machine,
     }
+    if options.recipe is not None:
+        data = json.dumps(asdict(read_recipe(options.recipe).data), default=str)
+        run["recipe"] = hashlib.sha256(data.encode()).hexdigest()[:16]
+    return run
 
 
 def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -195,7 +208,8 @@ def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
 
     Arguments:
         folder: The folder.
-        run: What they must have in common: see :func:`run_of`.
+        run: What they must have in common, those of standard mocks but for the recipe: see
+            :func:`run_of`.
 
     Returns:
         Those of each kind of mocks by number, a row for each answer: what was measured,
@@ -203,7 +217,7 @@ def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
         ``traits``, and as ``weight`` the inverse of the number of the answers to the same mock.
 
     Raises:
-        InputError: If they are those of another version, set of mocks, stage or machine.
+        InputError: If they are those of another version, set of mocks, stage, machine or recipe.
     """
     lines = {}
     for path in sorted(folder.glob("rows*.jsonl")):
@@ -213,6 +227,8 @@ def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
             for name, right in run.items():
+                if name == "recipe" and line.get("kind") == "standard":
+                    continue
                 if (found := line.get(name)) != right:
                     raise InputError(
                         f"{path}: rows must be those of {name} {right}, found those of "

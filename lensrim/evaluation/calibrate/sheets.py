@@ -24,9 +24,10 @@ def sheet_width(rows: Sequence[Row]) -> float:
     """Finds the scale of t, by macro-models' answers; not a number of fewer than ten lenses."""
     from scipy.optimize import minimize_scalar
 
-    # one row for each mass: mocks of one number have the same one
-    macro = {row["index"]: row for row in rows if row.get("stage", "macro") == "macro"}
-    bright = [row for row in macro.values() if row["snr"] > BRIGHT]
+    # one row for each mass, which mocks of one number mostly share
+    macro = [row for row in rows if row.get("stage", "macro") == "macro"]
+    masses = {(row["index"], round(row["numbers"]["slope"][0], 6)): row for row in macro}
+    bright = [row for row in masses.values() if row["snr"] > BRIGHT]
     if len(bright) < 10:
         return math.nan
     lenses = []

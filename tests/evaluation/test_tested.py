@@ -8,6 +8,7 @@ from truthful import small
 
 from lensrim.evaluation.calibrate.rows import Row, answers_of
 from lensrim.evaluation.calibrate.tested import format_tested, stated_by
+from lensrim.evaluation.standard import standard_mock
 from lensrim.evaluation.stated import MAPS, stated_errors
 from lensrim.inference.calibration import Calibration, Scale, packaged_calibration
 from lensrim.inference.options import ReconstructOptions
@@ -89,12 +90,13 @@ def test_the_answer_of_a_refused_machine_is_the_last(row: Row):
 
 @pytest.mark.slow
 def test_both_answers_of_a_machine_are_measured():
+    mock = standard_mock(0, split="validation")
     options = ReconstructOptions(lens_light="none", stage="final")
-    found = reconstruct(MOCK.observation, options)
-    answers = answers_of(MOCK, found)
+    found = reconstruct(mock.observation, options)
+    answers = answers_of(mock, found)
     assert list(answers) == ["macro", "final"]
     assert answers["final"]["symptoms"] == found.product.stages["report"]["symptoms"]
-    alone = answers_of(MOCK, reconstruct(MOCK.observation, replace(options, stage="macro")))
+    alone = answers_of(mock, reconstruct(mock.observation, replace(options, stage="macro")))
     for name, told in alone["macro"]["symptoms"].items():
         assert answers["macro"]["symptoms"][name] == pytest.approx(told), name
     for name, told in alone["macro"]["numbers"].items():

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,17 @@ def read_rows(folder: Path, method: str = CHAIN) -> list[dict[str, Any]]:
     """
     rows = {}
     for path in sorted(folder.glob("results*.jsonl")):
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        for row in read_lines(path):
             if row.get("method", CHAIN) == method:
                 rows[row["seed"]] = row
     return [rows[seed] for seed in sorted(rows)]
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Reads the lines of a file, each JSON; those that were cut off are left out."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:

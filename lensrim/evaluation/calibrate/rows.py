@@ -27,7 +27,7 @@ from ..comparison import Maps, true_source
 from ..mass import region_of
 from ..mocks import Mock, light_option
 from ..options import EvaluateOptions
-from ..rows import append_line
+from ..rows import append_line, read_lines
 from ..stated import BRIGHT, reached, true_numbers
 from ..suites import Standard
 from .options import CalibrateOptions
@@ -221,11 +221,7 @@ def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
     """
     lines = {}
     for path in sorted(folder.glob("rows*.jsonl")):
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
+        for line in read_lines(path):
             for name, right in run.items():
                 if name == "recipe" and line.get("kind") == "standard":
                     continue

@@ -31,6 +31,7 @@ from ...inference.together import prior_of
 from ...io.observation import Observation
 from ..comparison import Maps, compare_maps
 from ..mocks import Mock, light_option, make_mock
+from ..rows import append_line, read_lines
 from ..standard import standard_mock
 from .fitting import Judged
 from .no_lenses import no_lens
@@ -187,8 +188,7 @@ def _errors(mock: Mock | None, radius: float, found: Any) -> tuple[float, float,
 def write_case(path: Path, case: Case) -> None:
     """Appends a case to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(asdict(case)) + "\n")
+    append_line(path, json.dumps(asdict(case)))
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -200,11 +200,7 @@ def read_cases(path: Path) -> list[Case]:
     if not path.exists():
         return []
     cases = []
-    for line in path.read_text().splitlines():
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for values in read_lines(path):
         try:
             symptoms = Symptoms(**values["symptoms"])
         except TypeError as error:

@@ -10,7 +10,7 @@ import torch
 
 from .. import metrics
 from ..grid import PixelGrid
-from ..inference.answer import Answer, answer
+from ..inference.answer import Answer, adapted, answer
 from ..inference.judgement import numbers_of
 from ..inference.learning import ROUNDS
 from ..inference.macro import MacroState
@@ -248,7 +248,7 @@ def with_true_mass(mock: Mock, scene: Scene, state: MacroState) -> Answer:
     truth = mock.truth
     alpha = torch.from_numpy(np.stack([truth.alpha_x, truth.alpha_y]))
     mass = MassMaps(torch.from_numpy(truth.kappa), alpha)
-    return answer(scene, mass, state, tune=ROUNDS)
+    return adapted(scene, answer(scene, mass, state, tune=ROUNDS))
 
 
 def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarray:

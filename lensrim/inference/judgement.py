@@ -16,7 +16,7 @@ from .frame import Array
 from .reasons import REASONS
 from .scene import Scene
 from .score import Score, packaged_score
-from .symptoms import Symptoms
+from .symptoms import Symptoms, judged
 
 Quality = Literal["good", "doubtful", "failed"]
 
@@ -55,6 +55,31 @@ def arc_chi2(scene: Scene, result: Answer) -> float:
     modelled = result.arcs + result.lens_light + result.sky
     residual = (scene.frame.image - modelled) / scene.sigma
     return float(np.square(residual[scene.arcs & scene.frame.mask]).mean())
+
+
+CORE = "core of the lens: "
+"""How the line begins that tells of what is not judged."""
+
+ROUGH = 2.0
+"""χ² of the lens galaxy's core above which the user is told of it."""
+
+
+def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
+    """Tells of the core of the lens galaxy, if it lies within the arcs and is not fitted.
+
+    Arguments:
+        scene: The observation.
+        result: The answer.
+        theta_E: Einstein radius of its macro-model [arcsec].
+    """
+    core = scene.arcs & scene.frame.mask & ~judged(scene, result, theta_E)
+    chi2 = float((residual_of(scene, result)[core] ** 2).mean()) if core.any() else 0.0
+    if chi2 < ROUGH:
+        return ()
+    return (
+        f"{CORE}chi2 {chi2:.1f} over {int(core.sum())} pixels of the arcs: its light is not "
+        "followed there, and the quality does not judge them; CHI2ARC holds them",
+    )
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,29 @@ After the macro-model's own answer, ``macro``, come
 - ``rim``: what the machine returns;
 - ``rim_inversion``: the source solved for anew, given the machine's deflection, under the source
   prior of the macro-model's inversion;
-- ``final``: the same under a prior about the machine's source, whose strength follows the
-  evidence: what the machine has explained is kept, and what it left over is fitted as far as it is
-  more than noise.
+- ``final``: the same once more, under a prior that follows the light of that source
+  (:mod:`~.envelope`), as in the macro-model's answer.
 
-The standard deviations of ``final``, and its effective number of parameters, are those of
-``rim_inversion``, and those of ``rim`` are of an inversion on the machine's own source map: what
-the image alone would leave, given the deflection.
+The standard deviations of ``rim``, and its effective number of parameters, are of an inversion on
+the machine's own source map: what the image alone would leave, given the deflection.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from time import perf_counter
 from typing import Literal
 
 from ..errors import InputError
 from ..grid import PixelGrid
-from .answer import Answer, answer, with_source
+from .answer import Answer, adapted, answer, with_source
 from .apply import apply, batch_of, measured
 from .judgement import arc_chi2
 from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
-from .view import Known, MassMaps
+from .view import Known
 
 StageName = Literal["macro", "rim", "final"]
 
@@ -54,7 +52,6 @@ class Outcome:
         origin: The stage that was refined, where the answer is that of a refinement.
         refined: The refined mass, where it was made.
         seconds: Time of each stage of a machine [s], beside that of those before it.
-        known: The machine's source, where its answer is kept.
     """
 
     answers: dict[str, Answer]
@@ -63,7 +60,6 @@ class Outcome:
     origin: str | None = None
     refined: Refined | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
-    known: Known | None = None
 
     @property
     def last(self) -> Answer:
@@ -139,7 +135,7 @@ def learn(
     found["rim"] = with_source(scene, deflector, solved[0], known)
     found["rim_inversion"] = inverted
     if until == "final":
-        found["final"] = about_known(scene, deflector, state, inverted, known)
+        found["final"] = adapted(scene, inverted)
         ends.append(perf_counter())
     tick()
     plain, learnt = arc_chi2(scene, macro), arc_chi2(scene, found[until])
@@ -149,29 +145,7 @@ def learn(
     spent = (after - before for before, after in pairwise(ends))
     names = ("rim", "rim_inversion", "final")
     seconds: dict[str, float] = dict(zip(names, spent, strict=False))
-    return Outcome(found, until, seconds=seconds, known=known)
-
-
-def about_known(
-    scene: Scene, deflector: MassMaps, state: MacroState, inverted: Answer, known: Known
-) -> Answer:
-    """Solves for the source under a prior about one that is known.
-
-    Arguments:
-        scene: The observation.
-        deflector: What bends the rays.
-        state: The macro-model.
-        inverted: The source solved for without it, whose errors and number of parameters are kept.
-        known: The source that is known.
-    """
-    grid = inverted.source_grid
-    found = answer(scene, deflector, state, source_grid=grid, mean=known, tune=ROUNDS)
-    return replace(
-        found,
-        source_std=inverted.source_std,
-        effective=inverted.effective,
-        source_prior=inverted.source_prior,
-    )
+    return Outcome(found, until, seconds=seconds)
 
 
 def _larger(known: Known, macro: Answer) -> list[float]:

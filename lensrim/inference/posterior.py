@@ -37,7 +37,7 @@ from torch import Tensor
 from .answer import Answer, SourceSystem, maps_of, whitened
 from .directions import Directions
 from .frame import Array
-from .macro import GAMMA, MacroState
+from .macro import GAMMA
 from .mass_sheet import InternalSheet
 from .numbers import DETECTED, Number, of_parameters, of_the_map, of_the_source
 from .scene import Scene
@@ -116,13 +116,12 @@ def posterior_of(
     grid = result.source_grid
     scene = replace(scene, device=torch.device("cpu"))
     prior = torch.tensor([result.source_prior], dtype=torch.float64)
-    none = prior.new_zeros(1)
     maps, source = maps_of(result), torch.from_numpy(result.source)
     if math.isfinite(result.sheet.slope):
         p = p.index_fill(0, torch.tensor(GAMMA), result.sheet.slope)
     with torch.no_grad():
         view = View.of(scene, maps, grid.fov[0], grid.center)
-        system = SourceSystem.of(scene, MacroState(p[None], prior, none, none), view)
+        system = SourceSystem.of(scene, prior, view, result.modes, result.envelope)
         mass, shifted, responses = _axes(system, source, directions)
         scatter = whitened(system.solution, system.basis)
         std = scatter.square().sum(0).sqrt()

@@ -20,11 +20,12 @@ from ..io.read import read_about
 from ..io.stream import one_line
 from ..option_types import check_options, check_path
 from ..progress import Stages
-from .answer import Answer, maps_of
+from .answer import Answer, adapted, maps_of
 from .answer_sheet import settled
 from .fit import WAYS, Fit, Fitter, enough_memory
 from .framing import coarsen
 from .guess.starts import packaged_guesser
+from .judgement import CORE
 from .learning import PARTS, Outcome, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 SEARCHED = "searched: no good quick answer"
 """How the note begins of a lens that has no good quick answer, before the reasons."""
+
+TOLD = ("doubtful: ", "failed: ", CORE)
+"""How lines of a product's history begin that the summary repeats."""
 
 SHARES = {
     "reading": 1,
@@ -178,7 +182,9 @@ def reconstruct(
         found = fitter(options.seed, how=options.search)
         best = found.best
         notes = [*notes, *found.notes, *best.notes]
-        scene, current, state, first = best.scene, best.problem, best.state, best.answer
+        scene, current, state = best.scene, best.problem, best.state
+        with stages("source"):
+            first = adapted(scene, best.answer)
         outcome = Outcome({"macro": first})
         if machine is not None:
             with enough_memory(scene), stages("machine", parts=PARTS) as tick:
@@ -219,7 +225,7 @@ def reconstruct(
                 candidates=[each for one in found.fits for each in candidates_of(one.candidates)],
             )
     product = timed(product, stages.seconds | tried_first, outcome.seconds)
-    said = (line for line in product.history if line.startswith(("doubtful: ", "failed: ")))
+    said = (line for line in product.history if line.startswith(TOLD))
     summary = summary_of(product, (*fitted.notes, *notes, *said))
     return Reconstruction(product, summary, observation.files, outcome.answers, scene, state)
 

@@ -15,9 +15,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from ..io.stream import one_line
-from .answer import Answer, answer, maps_of
+from .answer import Answer, adapted, answer, maps_of
 from .judgement import arc_chi2
-from .learning import ROUNDS, WORSE, Outcome, about_known
+from .learning import ROUNDS, WORSE, Outcome
 from .macro import MacroPrior, MacroState
 from .perturbation import MACRO, packaged_prior
 from .refine import refine
@@ -49,8 +49,7 @@ class Descent:
     stage: Stage
 
     def __call__(self, outcome: Outcome, scene: Scene, state: MacroState) -> Outcome:
-        """Refines the mass of the last answer, and solves for the source once more: about the
-        machine's, where that was the answer.
+        """Refines the mass of the last answer, and solves for the source once more.
 
         Where the evidence prefers no change, the answer stays, with a note.
         """
@@ -71,9 +70,7 @@ class Descent:
         own = replace(refined.state, p=refined.state.p[:, :MACRO])
         side = last.source_grid.fov[0]
         found = answer(scene, refined.maps, own, source_fov=side, tune=ROUNDS)
-        if outcome.known is not None:
-            found = about_known(scene, refined.maps, own, found, outcome.known)
-        return kept(outcome, scene, "descent", found)
+        return kept(outcome, scene, "descent", adapted(scene, found))
 
 
 def tried(

@@ -34,6 +34,12 @@ MODES, TUNED = 22, 18
 """Highest orders of the source modes: of an answer, and where the source prior of a machine's
 start, or of an answer, climbs."""
 
+FINER, FULL = 32, 0.5
+"""Highest order of an answer that determines more than this share of its modes. Mocks have up to
+0.44, and with more modes the same evidence, to 9 of 2 000; SLACS J1430+4105 has 0.72, and its
+log-evidence rises by 286, with a chi2 of the arcs of 1.00 in the place of 1.41 (by another 19 with
+42)."""
+
 NU = 1.0
 """Smoothness of the source prior: spectral index 2 (nu + 1) = 4."""
 

@@ -4,7 +4,9 @@ The residual on the arcs, in units of the noise that was fitted with: its :math:
 :math:`1 - p_{eff} / N`, which is what a right model leaves, its correlation between neighbouring
 pixels less that of blank sky (drizzled noise is correlated, too), and its highest peak after
 smoothing by a Gaussian of the PSF's width. A wrong mass model is not told by these alone: a
-flexible source follows the arcs through it. So the answer itself is looked at: which share of the
+flexible source follows the arcs through it. Nor does the core of the lens galaxy tell of the
+mass: pixels in which its light outshines the arcs' model there (:func:`judged`) are left out. So
+the answer itself is looked at: which share of the
 arcs it takes for images of what is seen elsewhere, how large and how hollow its source is, how far
 its macro-model is from what lenses are, and whether the search found another that is as good.
 
@@ -37,6 +39,11 @@ ANOTHER = 0.05
 NO_RIVAL = 100.0
 """Loss of log-evidence that stands for: the search ended with no other minimum."""
 
+CORE, OUTSHONE = 0.5, 10.0
+"""Einstein radii within which, and light of the lens over that of the arcs' model above which, a
+pixel belongs to the core of the lens galaxy. Of 48 validation mocks the arcs have 5 % of such
+pixels at most."""
+
 SKY = 50
 """Pixels of blank sky that its own statistics need."""
 
@@ -49,7 +56,7 @@ class Symptoms:
         chi2: χ² per pixel of the arcs, in the noise of the fit or in the stated one (the sky's, if
             that is larger), whichever is worse.
         expected: What a right model leaves of it: 1 - p_eff / N.
-        pixels: Number N of the arcs' pixels.
+        pixels: Number N of the arcs' pixels that are judged.
         correlation: Correlation of the residual between neighbours on the arcs, less the sky's.
         peak: Highest modulus of the smoothed residual on the arcs [its own standard deviation].
         signal: Signal over noise of the whole arcs.
@@ -121,11 +128,11 @@ def symptoms_of(
         theta_E: Radius of the circle of mean κ 1 [arcsec]; NaN if there is none.
     """
     frame = scene.frame
-    arcs = scene.arcs & frame.mask
+    arcs = judged(scene, result, math.exp(float(state.p[0, 0])))
     modelled = result.arcs + result.lens_light + result.sky
     difference = np.where(frame.mask, frame.image - modelled, 0.0)
     residual = difference / scene.sigma
-    blank = frame.mask & ~arcs & ~scene.neighbours & (result.lens_light < scene.sigma)
+    blank = frame.mask & ~scene.arcs & ~scene.neighbours & (result.lens_light < scene.sigma)
     p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     radius, pixels = math.exp(p["log_theta_E"]), int(arcs.sum())
     low, high = (math.log(t) for t in prior.theta_E)
@@ -157,6 +164,26 @@ def symptoms_of(
         rival=gap,
         rival_change=change,
     )
+
+
+def judged(scene: Scene, result: Answer, theta_E: float) -> Mask:
+    """Finds the arcs' pixels by which a mass is judged: those beside the core of the lens galaxy.
+
+    Where galaxies have dust or a disc there, no sum of Gaussians follows their light, and as much
+    is left over with the right mass as with any.
+
+    Arguments:
+        scene: The observation.
+        result: The answer.
+        theta_E: Einstein radius of its macro-model [arcsec].
+
+    Returns:
+        The mask, with shape (H, W); all of the arcs where nothing would be left.
+    """
+    arcs = scene.arcs & scene.frame.mask
+    near = scene.frame.distance(scene.light.center) < CORE * theta_E
+    core = near & (result.lens_light > OUTSHONE * np.abs(result.arcs))
+    return arcs & ~core if (arcs & ~core).any() else arcs
 
 
 def _mean_square(values: Array) -> float:

@@ -26,7 +26,7 @@ from ..datasets.galaxies.generative import load_vae
 from ..datasets.galaxies.learnt import LEARNT, weights_of
 from ..lensing.likelihood import simulate
 from ..rim.core import RIM
-from .answer import Answer, answer
+from .answer import adapted, answer
 from .apply import Begun, batch_of
 from .ewc import ElasticPenalty
 from .learning import ROUNDS, Outcome
@@ -92,15 +92,9 @@ class Adaptation:
         penalty = self._penalty(rim, batch, begun)
         last = adapt(rim, begun, penalty, expected, steps=self.steps, rate=self.rate)
         deflector, known = begun.maps_of(last)
-        found = answer(
-            scene,
-            deflector,
-            state,
-            source_grid=replace(outcome.last.source_grid, center=known.center),
-            mean=known,
-            tune=ROUNDS,
-        )
-        return kept(outcome, scene, "weights", _with_errors(found, outcome.answers))
+        grid = replace(outcome.last.source_grid, center=known.center)
+        found = answer(scene, deflector, state, source_grid=grid, tune=ROUNDS)
+        return kept(outcome, scene, "weights", adapted(scene, found))
 
     def _penalty(self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun) -> ElasticPenalty:
         """Measures the penalty on lenses like the machine's own answer.
@@ -173,14 +167,3 @@ def adapt(
         optimiser.step()
     assert best is not None
     return best
-
-
-def _with_errors(found: Answer, answers: Mapping[str, Answer]) -> Answer:
-    """Gives the errors and the number of parameters of what the image alone would leave."""
-    inverted = answers["rim_inversion"]
-    return replace(
-        found,
-        source_std=inverted.source_std,
-        effective=inverted.effective,
-        source_prior=inverted.source_prior,
-    )

@@ -1,5 +1,6 @@
 """Answers: what bends the rays and the source make the image, whoever made them."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 
 from lensrim.evaluation.mocks import Mock
-from lensrim.inference.answer import Answer, answer, with_source
+from lensrim.inference.answer import Answer, adapted, answer, maps_of, with_source
 from lensrim.inference.macro import MacroState
 from lensrim.inference.scene import Scene
+from lensrim.inference.source_modes import FINER, MODES
 from lensrim.inference.view import Known, MassMaps, resample
 from lensrim.metrics import misfit
 
@@ -54,16 +56,45 @@ def test_a_known_source_is_kept_and_seen(scene: Scene, truth: MassMaps, state, s
     np.testing.assert_allclose(dim.arcs, solved.arcs / 2, atol=1e-9 * solved.arcs.max())
 
 
-def test_what_a_known_source_explains_is_not_solved_for(
-    mock: Mock, scene: Scene, truth: MassMaps, state: MacroState, solved: Answer
+def test_a_prior_that_follows_the_light_brings_the_source_nearer(
+    mock: Mock, scene: Scene, solved: Answer
 ):
-    grid = solved.source_grid
-    true = mock.truth.source.on_grid(grid)
-    known = Known(torch.from_numpy(true), grid.fov[0], grid.center)
-    again = answer(scene, truth, state, source_grid=grid, mean=known, tune=12)
-    assert again.effective < 0.5 * solved.effective
-    assert off(mock, again) < off(mock, solved)
-    assert np.abs(again.source - true).mean() < np.abs(solved.source - true).mean()
+    found = adapted(scene, solved)
+    true = mock.truth.source.on_grid(solved.source_grid)
+    assert found.envelope is not None
+    assert found.source_grid == solved.source_grid
+    assert np.abs(found.source - true).mean() < np.abs(solved.source - true).mean()
+    assert off(mock, found) < off(mock, solved)
+    dark = (true < 0.01 * true.max()) & (solved.source_std > 0)
+    assert found.source_std[dark].mean() < 0.95 * solved.source_std[dark].mean()
+    # the first prior is kept, of which the answer's symptoms tell
+    assert found.source_prior == solved.source_prior
+
+
+def test_the_model_of_an_adapted_answer_is_its_source_seen(scene: Scene, solved: Answer):
+    found = adapted(scene, solved)
+    grid = found.source_grid
+    known = Known(torch.from_numpy(found.source), grid.fov[0], grid.center)
+    seen = with_source(scene, maps_of(found), found, known)
+    np.testing.assert_allclose(seen.arcs, found.arcs, atol=1e-9 * found.arcs.max())
+
+
+def test_an_image_that_determines_most_modes_has_more_of_them(
+    mock: Mock, scene: Scene, solved: Answer, monkeypatch
+):
+    plain = adapted(scene, solved)
+    assert plain.modes == solved.modes == MODES
+    monkeypatch.setattr("lensrim.inference.answer.FULL", 0.05)
+    found = adapted(scene, solved)
+    assert found.modes == FINER
+    # here the first ones are enough: the answer is the same but for what is finer than the noise
+    assert found.log_evidence == pytest.approx(plain.log_evidence, abs=10)
+    assert off(mock, found) == pytest.approx(off(mock, plain), rel=0.1)
+
+
+def test_a_prior_that_fits_worse_is_not_kept(scene: Scene, solved: Answer, monkeypatch):
+    monkeypatch.setattr("lensrim.inference.answer.RISE", -math.inf)
+    assert adapted(scene, solved) is solved
 
 
 def test_a_source_is_put_on_other_pixels(solved: Answer):

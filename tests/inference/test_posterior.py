@@ -10,7 +10,7 @@ from symptoms import GOOD
 from torch import Tensor
 
 from lensrim.evaluation.mocks import Mock
-from lensrim.inference.answer import Answer, answer, mass_maps_of
+from lensrim.inference.answer import Answer, adapted, answer, mass_maps_of
 from lensrim.inference.ascent import MacroProblem
 from lensrim.inference.calibration import Calibration, Scale
 from lensrim.inference.directions import Directions, macro_directions, near, other_directions
@@ -147,6 +147,15 @@ def test_given_the_mass_the_source_has_the_error_of_the_inversion(
     given = narrow.scatter.square().sum(0).sqrt().numpy()
     np.testing.assert_allclose(given, result.source_std, rtol=1e-6, atol=1e-12)
     assert (narrow.source_std >= result.source_std).all()
+
+
+def test_so_it_has_under_a_prior_that_follows_its_light(
+    scene: Scene, result: Answer, tuned: MacroState, macro: Directions
+):
+    again = adapted(scene, result)
+    assert again.envelope is not None
+    given = posterior_of(scene, again, tuned.p[0], macro).scatter.square().sum(0).sqrt().numpy()
+    np.testing.assert_allclose(given, again.source_std, rtol=1e-4, atol=1e-6 * given.max())
 
 
 def test_a_mass_beyond_the_macro_model_is_less_certain(narrow: Posterior, wide: Uncertainty):

@@ -7,6 +7,7 @@ import pytest
 
 from lensrim.grid import PixelGrid
 from lensrim.inference.answer import Answer, answer, mass_maps_of
+from lensrim.inference.judgement import core_lines
 from lensrim.inference.macro import MacroState
 from lensrim.inference.multiplicity import multiply_imaged
 from lensrim.inference.scene import Scene
@@ -16,6 +17,7 @@ from lensrim.inference.symptoms import (
     border_of,
     candidates_of,
     correlation_of,
+    judged,
     peak_of,
     rival_of,
     shape_of,
@@ -77,6 +79,39 @@ def test_the_misfit_is_the_worse_of_two_noises(scene: Scene, right: Answer, stat
     large = replace(scene, frame=replace(scene.frame, sigma=3 * scene.frame.sigma))
     large = replace(large, noise_scale=scene.noise_scale / 3)
     assert symptoms(large, right, state).chi2 == pytest.approx(plain.chi2, rel=0.1)
+
+
+def test_the_core_of_the_lens_galaxy_is_not_judged(scene: Scene, right: Answer, state: MacroState):
+    """What is left over of its light tells nothing of the mass; of the arcs' own light it does."""
+    plain, radius = symptoms(scene, right, state), float(state.p[0, 0].exp())
+    wide = replace(scene, arcs=scene.frame.mask)
+    distance = scene.frame.distance(scene.light.center)
+    core = (distance < 0.3 * radius) & scene.frame.mask
+    assert core.sum() > 10
+
+    def with_more(more: np.ndarray) -> Scene:
+        return replace(wide, frame=replace(scene.frame, image=scene.frame.image + more))
+
+    left_over = 20 * core * scene.frame.sigma
+    spoilt = with_more(left_over)
+    assert symptoms(spoilt, right, state).chi2 > 2 * plain.chi2
+    bright = np.where(core, 100 * np.abs(right.arcs).max(), 0.0)
+    lit = replace(right, lens_light=bright)
+    spoilt = with_more(bright + left_over)
+    found = symptoms(spoilt, lit, state)
+    assert found.chi2 < 1.2 and found.peak < 5
+    assert found.pixels == (scene.frame.mask & ~core).sum()
+    np.testing.assert_array_equal(judged(spoilt, lit, radius), scene.frame.mask & ~core)
+    (line,) = core_lines(spoilt, lit, radius)
+    assert f"{core.sum()} pixels" in line and "chi2 4" in line
+    assert core_lines(wide, lit, radius) == core_lines(scene, right, radius) == ()
+    # beyond the core bright lens light excuses nothing
+    far = (distance > 0.7 * radius) & (distance < 0.9 * radius)
+    lit = replace(right, lens_light=np.where(far, 100 * np.abs(right.arcs).max(), 0.0))
+    np.testing.assert_array_equal(judged(wide, lit, radius), scene.frame.mask)
+    # nothing but core: all is judged
+    only = replace(scene, arcs=core)
+    np.testing.assert_array_equal(judged(only, replace(right, lens_light=bright), radius), core)
 
 
 def test_the_range_s_end_is_near(scene: Scene, right: Answer, state: MacroState):

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -95,10 +94,9 @@ def test_an_adaptation_is_an_answer_beside_the_others(
     assert list(outcome.answers) == ["macro", "rim", "rim_inversion", "final", "weights"]
     assert outcome.stage == "weights" and outcome.begun == "final"
     assert outcome.last.source_grid.shape == learnt.last.source_grid.shape
-    np.testing.assert_array_equal(
-        outcome.last.source_std, learnt.answers["rim_inversion"].source_std
-    )
-    assert outcome.last.source_prior == learnt.answers["rim_inversion"].source_prior
+    assert outcome.last.envelope is not None  # solved for like the others
+    ratio = outcome.last.source_std.mean() / learnt.last.source_std.mean()
+    assert ratio == pytest.approx(1, rel=0.3)
     for name, each in machine.rim.state_dict().items():
         assert torch.equal(each, before[name]), name
 

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from ...datasets.presets import PRESETS
 from ...datasets.priors import SystemPrior
 from ...errors import InputError
-from ...inference.answer import answer, mass_maps_of
+from ...inference.answer import adapted, answer, mass_maps_of
 from ...inference.answer_sheet import sheet_of, with_sheet
 from ...inference.judgement import numbers_of
 from ...inference.macro import MacroState
@@ -143,7 +143,7 @@ def made_wrong(mock: Mock, scene: Scene, right: MacroState, number: int) -> Case
     state = displaced(scene, right, np.random.default_rng([number, 2]))
     p, maps = state.p[0], mass_maps_of(scene, state)
     sheet = sheet_of(maps, p, scene.frame.grid, "expected")
-    result = with_sheet(scene, answer(scene, maps, state), sheet, p)
+    result = with_sheet(scene, adapted(scene, answer(scene, maps, state)), sheet, p)
     theta_E = numbers_of(scene, result)["theta_E"]
     symptoms = symptoms_of(scene, result, state, prior, theta_E=theta_E)
     radius = math.exp(float(state.p[0, 0]))

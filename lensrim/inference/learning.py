@@ -152,10 +152,7 @@ def _larger(known: Known, macro: Answer) -> list[float]:
     """Returns the side of another source map that is tried [arcsec], or none.
 
     The machine's own is tight about what it began with. Where the macro-model's source needed a
-    larger map, faint light may lie beyond it. The inversion tells, not ``final``: a prior about
-    the machine's source holds that there is nothing beyond, so that its evidence is lower on a
-    larger map also where the truth is nearer there (four of four such validation mocks of the
-    first 33).
+    larger map, faint light may lie beyond it: the evidence of the inversion tells.
     """
     side = macro.source_grid.fov[0]
     return [side] if side > 1.05 * known.fov else []

@@ -11,7 +11,7 @@ lenses drawn around its answer (:mod:`~lensrim.inference.nearby`): sources by th
 generator, masses by the prior of perturbations. They end when :math:`\chi^2` per pixel of the
 arcs (which that of the frame hides) reaches :math:`1 - p_\mathrm{eff} / N_\mathrm{arc}`, with
 the effective number of parameters of the source's own inversion, or when they are spent. The
-source is then solved for once more, about the machine's.
+source is then solved for once more, as in every answer.
 """
 
 import copy

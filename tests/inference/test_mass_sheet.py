@@ -10,7 +10,7 @@ import torch
 from symptoms import GOOD
 
 from lensrim.errors import InputError
-from lensrim.inference.answer import Answer, SourceSystem, answer, maps_of, mass_maps_of
+from lensrim.inference.answer import Answer, SourceSystem, adapted, answer, maps_of, mass_maps_of
 from lensrim.inference.answer_sheet import (
     bare_kappa,
     settled,
@@ -111,9 +111,14 @@ def test_slopes_that_are_fitted_scatter_more_than_those_of_masses():
     assert slopes.std() == pytest.approx(FITTED_WIDTH, rel=0.01)
 
 
+@pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("t", [-0.08, 0.15])
-def test_no_image_tells_a_sheet(scene: Scene, state: MacroState, bare: Answer, t: float):
-    """Through the forward model, from KAPPA, ALPHA and SOURCE alone; and for the evidence."""
+def test_no_image_tells_a_sheet(
+    scene: Scene, state: MacroState, bare: Answer, t: float, follows: bool
+):
+    """Through the forward model, from KAPPA, ALPHA and SOURCE alone; and for the evidence, also
+    under a prior that follows the light."""
+    bare = adapted(scene, bare) if follows else bare
     sheet = InternalSheet(t)
     found = with_sheet(scene, bare, sheet, state.p[0])
     np.testing.assert_allclose(1 - found.kappa, math.exp(-t) * (1 - bare.kappa), rtol=1e-12)
@@ -124,7 +129,7 @@ def test_no_image_tells_a_sheet(scene: Scene, state: MacroState, bare: Answer, t
     np.testing.assert_allclose(seen, bare.arcs, atol=1e-10 * bare.arcs.max())
     np.testing.assert_allclose(view.gamma.numpy(), found.gamma, atol=1e-12)
     hyper = torch.tensor([found.source_prior], dtype=torch.float64)
-    system = SourceSystem.of(scene, replace(state, hyper=hyper), view)
+    system = SourceSystem.of(scene, hyper, view, found.modes, found.envelope)
     assert float(system.solution.log_evidence[0]) == pytest.approx(bare.log_evidence, abs=1e-6)
     before, after = (effective_theta_E(each.kappa, scene.frame.grid) for each in (bare, found))
     assert after == pytest.approx(before, rel=2e-4)  # the mass within whole pixels

@@ -7,8 +7,8 @@ of the arcs); the rest of its deflection, a tenth of a pixel at the arcs of a ty
 kept as a field beside the map. The source is then solved for once more through the forward model
 :math:`F` itself: every mode of the source prior is drawn on the source's pixels and sent through
 :math:`F`, so that MODEL is SOURCE seen through ALPHA to rounding, and mean and standard deviation
-of the source follow from one exact linear-Gaussian posterior. The answer of a stage is solved for
-twice: the second time under a prior that follows the light of the first (:mod:`~.envelope`).
+of the source follow from one exact linear-Gaussian posterior. What is reported is solved for once
+more, under a prior that follows the light of that source (:func:`adapted`, :mod:`~.envelope`).
 """
 
 import math
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..grid import PixelGrid
@@ -30,9 +31,9 @@ from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
 
 RISE = 3.0
-"""Rise of χ² at which a prior that follows the light is not kept [its standard deviations]. Not
-the evidence: of 32 validation mocks it is lower with that prior on seven, of which five have a
-source that is nearer the truth."""
+"""Rise of the arcs' χ² at which a prior that follows the light is not kept [its standard
+deviations]. Not the evidence: of 32 validation mocks it was lower with that prior on seven, of
+which five have a source that is nearer the truth."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Answer:
         source_grid: Grid of the source plane.
         arcs, lens_light: Models, convolved.
         sky: Constant sky.
-        log_evidence, effective: Log-evidence and number of effective parameters.
+        log_evidence: Log-evidence under the source prior: that of the prior that follows the light
+            knows the data already, and is not comparable.
+        effective: Number of effective parameters.
         source_prior: Log strength, length, size and core of the prior that the source was solved
             for with (:mod:`~.source_modes`).
         modes: Highest order of the source's modes.
@@ -198,30 +201,35 @@ def adapted(scene: Scene, result: Answer) -> Answer:
         result: The answer.
 
     Returns:
-        The new one, or the old one where χ² of the frame rises by more than ``RISE``.
+        The new one; without an envelope where χ² of the arcs would rise by more than ``RISE``.
     """
     scene = replace(scene, device=torch.device("cpu"))
-    deflector, grid = maps_of(result), result.source_grid
-    view = View.of(scene, deflector, grid.fov[0], grid.center)
-    hyper = torch.tensor([result.source_prior], dtype=torch.float64)
+    grid, hyper = result.source_grid, torch.tensor([result.source_prior], dtype=torch.float64)
+    view = View.of(scene, maps_of(result), grid.fov[0], grid.center)
     if result.effective > FULL * len(SourceModes(result.modes)):
-        finer = SourceSystem.of(scene, hyper, view, FINER)
-        result = _told(scene, deflector, finer, result.source_prior)
+        result = _finer(scene, result, hyper, view)
     weight = weight_of(result.source, result.source_std, view.grid, hyper, scene.frame.fwhm)
     first = Envelope(weight, *result.source_prior[:2])
     system = SourceSystem.of(scene, hyper, view, result.modes, first).climbed()
-    strength, length = system.hyper[0, :2].tolist()
-    found = _told(scene, deflector, system, result.source_prior)
-    excess = _chi2(scene, found) - _chi2(scene, result)
-    if not excess <= RISE * math.sqrt(2 * scene.frame.mask.sum()):
+    found = _told(scene, maps_of(result), system, result.source_prior)
+    arcs = scene.arcs & scene.frame.mask
+    rise = _chi2(scene, found, arcs) - _chi2(scene, result, arcs)
+    if not rise <= RISE * math.sqrt(2 * arcs.sum()):
         return result
-    return replace(found, envelope=Envelope(weight, strength, length))
+    envelope = Envelope(weight, *system.hyper[0, :2].tolist())
+    return replace(found, envelope=envelope, log_evidence=result.log_evidence)
 
 
-def _chi2(scene: Scene, result: Answer) -> float:
-    """Sums the squared residuals of the frame, in the noise that was fitted with."""
+def _finer(scene: Scene, result: Answer, hyper: Tensor, view: View) -> Answer:
+    """Solves with more modes; its many columns are not kept."""
+    system = SourceSystem.of(scene, hyper, view, FINER)
+    return _told(scene, maps_of(result), system, result.source_prior)
+
+
+def _chi2(scene: Scene, result: Answer, arcs: NDArray[np.bool_]) -> float:
+    """Sums the squared residuals of the arcs, in the noise that was fitted with."""
     left = scene.frame.image - result.arcs - result.lens_light - result.sky
-    return float(np.square(left / scene.sigma)[scene.frame.mask].sum())
+    return float(np.square(left / scene.sigma)[arcs].sum())
 
 
 def _told(

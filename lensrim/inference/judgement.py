@@ -61,7 +61,7 @@ CORE = "core of the lens: "
 """How the line begins that tells of what is not judged."""
 
 ROUGH = 2.0
-"""χ² of the lens galaxy's core above which the user is told of it."""
+"""χ² of the lens galaxy's core, in the stated noise, above which the user is told of it."""
 
 
 def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
         return ()
     return (
         f"{CORE}chi2 {chi2:.1f} over {int(core.sum())} pixels of the arcs: its light is not "
-        "followed there, and the quality does not judge them; CHI2ARC holds them",
+        "followed there, which CHI2ARC holds, and the quality leaves out",
     )
 
 

@@ -21,6 +21,10 @@ A mass sheet (:mod:`~.mass_sheet`) changes no image: it is an axis of its own, a
 prior, with which the source is scaled about the mean of the traced arcs. Its expectation follows
 the slope, so every axis that changes the slope has some of it.
 
+The mass was fitted under the first prior of the source, and so are its axes found; how the source
+follows them, and its own scatter, are those of the prior that follows its light, where the answer
+has one (:mod:`~.envelope`).
+
 What is not guaranteed: it is linear, so that a convergence may fall below zero where it is small
 and uncertain; it is about the answer, be that the best of its own model or not; and it is as wide
 as its directions (:mod:`~.directions`) allow. Those of an elliptical power law alone know of no
@@ -121,8 +125,11 @@ def posterior_of(
         p = p.index_fill(0, torch.tensor(GAMMA), result.sheet.slope)
     with torch.no_grad():
         view = View.of(scene, maps, grid.fov[0], grid.center)
-        system = SourceSystem.of(scene, prior, view, result.modes, result.envelope)
-        mass, shifted, responses = _axes(system, source, directions)
+        system = SourceSystem.of(scene, prior, view, result.modes)
+        mass, shifted, images = _axes(system, source, directions)
+        if result.envelope is not None:
+            system = SourceSystem.of(scene, prior, view, result.modes, result.envelope)
+        responses = _responses(system, images)
         scatter = whitened(system.solution, system.basis)
         std = scatter.square().sum(0).sqrt()
         # beyond the disc of the prior nothing is known, and no error stands for it
@@ -152,29 +159,40 @@ def posterior_of(
 def _axes(
     system: SourceSystem, source: Tensor, directions: Directions
 ) -> tuple[Directions, Tensor, Tensor]:
-    """Finds the axes of the mass, the deflection along them, and how the source follows.
+    """Finds the axes of the mass, and what changes along them.
 
     Returns:
-        Changes along the axes; those of what the rays see of the same source, with shape
-        (J, kH, kW); those of the source, with shape (J, n, n).
+        Changes of the mass along the axes; those of what the rays see of the same source, with
+        shape (J, kH, kW); those of its image in units of the noise, with shape (J, N).
     """
-    view, solution, k = system.view, system.solution, len(system.basis)
+    view = system.view
     constant = torch.einsum("dchw,hw->dc", directions.alpha, view.arc)
     moved = directions.alpha - constant[..., None, None]
     moved = view.simulator.kappa_to_alpha.interpolate(moved)
     shifted = _shifted(view, source, moved)
     images = system.image.weighted(view.simulator.observe(shifted[:, None])[:, 0].flatten(1))
-    cross = solution.scale * (images @ system.design.columns[0])
-    half = torch.linalg.solve_triangular(solution.factor[0], cross.T, upper=False)
+    half = _whitened_moments(system, images)
     curvature = images @ images.T - half.T @ half + torch.diag(directions.precision)
     # In units of the curvature, for lengths and ellipticities lie orders of magnitude apart.
     unit = curvature.diagonal().clamp(min=1e-30).rsqrt()
     values, vectors = torch.linalg.eigh(unit[:, None] * curvature * unit)
     axes = (vectors * values.clamp(min=1e-12).rsqrt()).T * unit
-    right = torch.linalg.solve_triangular(solution.factor[0].T, half @ axes.T, upper=True)
+    return directions.along(axes), torch.einsum("jd,dhw->jhw", axes, shifted), axes @ images
+
+
+def _whitened_moments(system: SourceSystem, images: Tensor) -> Tensor:
+    """Returns what the source's whitened modes see of images (J, N), with shape (K + Q, J)."""
+    cross = system.solution.scale * (images @ system.design.columns[0])
+    return torch.linalg.solve_triangular(system.solution.factor[0], cross.T, upper=False)
+
+
+def _responses(system: SourceSystem, images: Tensor) -> Tensor:
+    """Returns how the source follows as its image changes by (J, N), with shape (J, n, n)."""
+    solution, k = system.solution, len(system.basis)
+    half = _whitened_moments(system, images)
+    right = torch.linalg.solve_triangular(solution.factor[0].T, half, upper=True)
     z = -solution.scale[0, :, None] * right
-    responses = torch.einsum("kj,khw->jhw", z[:k], system.basis)
-    return directions.along(axes), torch.einsum("jd,dhw->jhw", axes, shifted), responses
+    return torch.einsum("kj,khw->jhw", z[:k], system.basis)
 
 
 def _scaling(view: View, source: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def kept(outcome: Outcome, scene: Scene, name: str, found: Answer) -> Outcome:
     last = outcome.last
     answers = {**outcome.answers, name: found}
     before, after = arc_chi2(scene, last), arc_chi2(scene, found)
-    # the evidence of a machine's own source is not known, or is that of what it lacks
+    # the evidence of a machine's own source is not known
     lost = outcome.begun == "macro" and found.log_evidence < last.log_evidence
     if after <= max(WORSE * before, 1.0) and not lost:
         return replace(outcome, answers=answers, stage=name, origin=outcome.begun)

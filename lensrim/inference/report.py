@@ -20,6 +20,7 @@ from .machine import Machine
 from .macro import NAMES, MacroPrior, MacroState
 from .refinement import REFINED
 from .scene import Scene
+from .source_modes import SourceModes
 from .stated import Stated, stated_of
 from .symptoms import Candidate, symptoms_of
 
@@ -57,7 +58,9 @@ def build_product(
     frame, grid, result = scene.frame, scene.frame.grid, outcome.last
     residual = residual_of(scene, result)
     arcs = scene.arcs & frame.mask
-    numbers = {name: numbers_of(scene, each) for name, each in outcome.answers.items()}
+    numbers: dict[str, dict[str, Any]] = {
+        name: numbers_of(scene, each) | _prior_of(each) for name, each in outcome.answers.items()
+    }
     if outcome.refined is not None and "descent" in numbers:
         numbers["descent"] |= outcome.refined.numbers
     number = numbers[outcome.stage]
@@ -170,6 +173,16 @@ def build_product(
         caustics=tuple(trace_to_source(curves, result.alpha_x, result.alpha_y, grid)),
         neighbours=scene.neighbours,
     )
+
+
+def _prior_of(result: Answer) -> dict[str, Any]:
+    """Tells the source prior of an answer: how many modes, and strength and length with an
+    envelope that follows the light, if it has one."""
+    follows = result.envelope
+    return {
+        "modes": len(SourceModes(result.modes)),
+        "log_strength_length_following": follows and [follows.strength, follows.length],
+    }
 
 
 def timed(product: Product, seconds: Mapping[str, float], learnt: Mapping[str, float]) -> Product:

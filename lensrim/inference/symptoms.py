@@ -6,9 +6,9 @@ pixels less that of blank sky (drizzled noise is correlated, too), and its highe
 smoothing by a Gaussian of the PSF's width. A wrong mass model is not told by these alone: a
 flexible source follows the arcs through it. Nor does the core of the lens galaxy tell of the
 mass: pixels in which its light outshines the arcs' model there (:func:`judged`) are left out. So
-the answer itself is looked at: which share of the
-arcs it takes for images of what is seen elsewhere, how large and how hollow its source is, how far
-its macro-model is from what lenses are, and whether the search found another that is as good.
+the answer itself is looked at: which share of the arcs it takes for images of what is seen
+elsewhere, how large and how hollow its source is, how far its macro-model is from what lenses
+are, and whether the search found another that is as good.
 
 Every number is of one answer on one observation; none needs the truth. What is not guaranteed: a
 wrong model of faint or one-sided arcs may have none of them.
@@ -44,6 +44,9 @@ CORE, OUTSHONE = 0.5, 10.0
 pixel belongs to the core of the lens galaxy. Of 48 validation mocks the arcs have 5 % of such
 pixels at most."""
 
+LEFT = 0.5
+"""Share of the arcs that must not be core."""
+
 SKY = 50
 """Pixels of blank sky that its own statistics need."""
 
@@ -55,8 +58,8 @@ class Symptoms:
     Arguments:
         chi2: χ² per pixel of the arcs, in the noise of the fit or in the stated one (the sky's, if
             that is larger), whichever is worse.
-        expected: What a right model leaves of it: 1 - p_eff / N.
-        pixels: Number N of the arcs' pixels that are judged.
+        expected: What a right model leaves of it: 1 - p_eff / N, N the arcs' pixels.
+        pixels: Number of those that are judged.
         correlation: Correlation of the residual between neighbours on the arcs, less the sky's.
         peak: Highest modulus of the smoothed residual on the arcs [its own standard deviation].
         signal: Signal over noise of the whole arcs.
@@ -142,7 +145,7 @@ def symptoms_of(
     stated = scene.frame.sigma * max(scene.noise_scale, 1.0)
     return Symptoms(
         chi2=max(_mean_square(each[arcs]) for each in (residual, difference / stated)),
-        expected=1 - min(result.effective / max(pixels, 1), 0.7),
+        expected=1 - min(result.effective / max(int((scene.arcs & frame.mask).sum()), 1), 0.7),
         pixels=pixels,
         correlation=correlation_of(residual, arcs) - correlation_of(residual, blank),
         peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing),
@@ -167,7 +170,7 @@ def symptoms_of(
 
 
 def judged(scene: Scene, result: Answer, theta_E: float) -> Mask:
-    """Finds the arcs' pixels by which a mass is judged: those beside the core of the lens galaxy.
+    """Finds the arcs' pixels that tell of a mass: those beside the core of the lens galaxy.
 
     Where galaxies have dust or a disc there, no sum of Gaussians follows their light, and as much
     is left over with the right mass as with any.
@@ -178,12 +181,12 @@ def judged(scene: Scene, result: Answer, theta_E: float) -> Mask:
         theta_E: Einstein radius of its macro-model [arcsec].
 
     Returns:
-        The mask, with shape (H, W); all of the arcs where nothing would be left.
+        The mask, with shape (H, W); all of the arcs where too little would be left.
     """
     arcs = scene.arcs & scene.frame.mask
     near = scene.frame.distance(scene.light.center) < CORE * theta_E
     core = near & (result.lens_light > OUTSHONE * np.abs(result.arcs))
-    return arcs & ~core if (arcs & ~core).any() else arcs
+    return arcs & ~core if (arcs & ~core).sum() >= LEFT * arcs.sum() else arcs
 
 
 def _mean_square(values: Array) -> float:

@@ -43,7 +43,7 @@ def macro_maps(p: Tensor, grid: PixelGrid) -> MassMaps:
 
 @dataclass(frozen=True)
 class Known:
-    """Holds a source that is already known: the mean of the prior of the one that is solved for.
+    """Holds a source that is already known: a machine's.
 
     Arguments:
         source: Its map, with shape (n, n).

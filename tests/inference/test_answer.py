@@ -1,6 +1,5 @@
 """Answers: what bends the rays and the source make the image, whoever made them."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 import torch
 
 from lensrim.evaluation.mocks import Mock
-from lensrim.inference.answer import Answer, adapted, answer, maps_of, with_source
+from lensrim.inference.answer import Answer, adapted, answer, maps_of, mass_maps_of, with_source
+from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
 from lensrim.inference.scene import Scene
 from lensrim.inference.source_modes import FINER, MODES
@@ -67,8 +67,9 @@ def test_a_prior_that_follows_the_light_brings_the_source_nearer(
     assert off(mock, found) < off(mock, solved)
     dark = (true < 0.01 * true.max()) & (solved.source_std > 0)
     assert found.source_std[dark].mean() < 0.95 * solved.source_std[dark].mean()
-    # the first prior is kept, of which the answer's symptoms tell
+    # the first prior is kept, of which the answer's symptoms tell, and its evidence
     assert found.source_prior == solved.source_prior
+    assert found.log_evidence == solved.log_evidence
 
 
 def test_the_model_of_an_adapted_answer_is_its_source_seen(scene: Scene, solved: Answer):
@@ -93,8 +94,38 @@ def test_an_image_that_determines_most_modes_has_more_of_them(
 
 
 def test_a_prior_that_fits_worse_is_not_kept(scene: Scene, solved: Answer, monkeypatch):
-    monkeypatch.setattr("lensrim.inference.answer.RISE", -math.inf)
+    def blind(source: np.ndarray, *_: object) -> np.ndarray:
+        """Allows light where there is none alone."""
+        return np.where(source > 0.05 * source.max(), 0.0, 1.0)
+
+    monkeypatch.setattr("lensrim.inference.answer.weight_of", blind)
     assert adapted(scene, solved) is solved
+    monkeypatch.setattr("lensrim.inference.answer.FULL", 0.05)
+    finer = adapted(scene, solved)
+    assert finer.modes == FINER and finer.envelope is None
+
+
+@pytest.mark.parametrize("sides", [(47, 40), (40, 47)])
+def test_a_frame_that_is_not_square_has_a_prior_that_follows_the_light(
+    mock: Mock, truth: MassMaps, state: MacroState, sides: tuple[int, int]
+):
+    part = tuple(slice((48 - n) // 2, (48 - n) // 2 + n) for n in sides)
+    cut = mock.observation
+    cut = replace(cut, image=cut.image[part], sigma=cut.sigma[part], mask=cut.mask[part])
+    scene = observe(frame_of(cut), lens_light=False)
+    moved = state.p.clone()
+    row, column = ((2 * s.start + n - 1) / 2 - 23.5 for s, n in zip(part, sides, strict=True))
+    moved[0, 3:5] -= cut.pixel_scale * torch.tensor([column, row])
+    moved = replace(state, p=moved)
+    first = answer(scene, mass_maps_of(scene, moved), moved, tune=8)
+    found = adapted(scene, first)
+    assert found.envelope is not None and found.arcs.shape == sides
+    use = scene.frame.mask
+    before, after = (
+        np.square((scene.frame.image - each.arcs - each.sky) / scene.sigma)[use].mean()
+        for each in (first, found)
+    )
+    assert after == pytest.approx(before, abs=0.05) and after < 1.2
 
 
 def test_a_source_is_put_on_other_pixels(solved: Answer):

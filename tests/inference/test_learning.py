@@ -108,7 +108,7 @@ def test_a_frame_that_is_not_square_is_put_into_one(
     square = Square(scene.frame.grid.shape)
     assert square.side == 48
     macro = answer(scene, mass_maps_of(scene, moved), moved, tune=8)
-    outcome = learn(machine, scene, moved, macro, has_light=False, until="rim")
+    outcome = learn(machine, scene, moved, macro, has_light=False)
     rim = outcome.answers["rim"]
     assert rim.kappa.shape == scene.frame.grid.shape
     difference = np.stack([rim.alpha_x - macro.alpha_x, rim.alpha_y - macro.alpha_y])

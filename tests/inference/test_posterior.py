@@ -19,6 +19,7 @@ from lensrim.inference.posterior import Posterior, posterior_of
 from lensrim.inference.samples import draw, sample_maps
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, problem
+from lensrim.inference.source_modes import FINER, FULL
 from lensrim.inference.together import prior_of
 from lensrim.inference.traits import TRAITS
 from lensrim.inference.uncertainty import KEYWORDS, Uncertainty, error_cards, uncertainty_of
@@ -149,13 +150,28 @@ def test_given_the_mass_the_source_has_the_error_of_the_inversion(
     assert (narrow.source_std >= result.source_std).all()
 
 
+@pytest.mark.parametrize("full", [FULL, 0.05])
 def test_so_it_has_under_a_prior_that_follows_its_light(
-    scene: Scene, result: Answer, tuned: MacroState, macro: Directions
+    scene: Scene,
+    result: Answer,
+    tuned: MacroState,
+    macro: Directions,
+    narrow: Posterior,
+    full: float,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    """Be it of more modes or not; the errors of the mass are those of the prior of its fit."""
+    monkeypatch.setattr("lensrim.inference.answer.FULL", full)
     again = adapted(scene, result)
     assert again.envelope is not None
-    given = posterior_of(scene, again, tuned.p[0], macro).scatter.square().sum(0).sqrt().numpy()
+    assert (again.modes == FINER) == (full < FULL)
+    found = posterior_of(scene, again, tuned.p[0], macro)
+    given = found.scatter.square().sum(0).sqrt().numpy()
     np.testing.assert_allclose(given, again.source_std, rtol=1e-4, atol=1e-6 * given.max())
+    assert not np.allclose(given, result.source_std, rtol=0.05, atol=1e-3 * given.max())
+    for name in ("theta_E", "macro_gamma1", "slope"):
+        mine, other = found.numbers[name].std, narrow.numbers[name].std
+        assert mine == pytest.approx(other, rel=0.1), name
 
 
 def test_a_mass_beyond_the_macro_model_is_less_certain(narrow: Posterior, wide: Uncertainty):

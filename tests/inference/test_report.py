@@ -19,9 +19,11 @@ from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import fit as fitting
 from lensrim.inference import posterior, report
 from lensrim.inference import reconstruct as chain
+from lensrim.inference.judgement import CORE
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reconstruct import Reconstruction, reconstruct
 from lensrim.inference.search import search
+from lensrim.inference.source_modes import MODES, SourceModes
 from lensrim.inference.summary import summary_of
 from lensrim.io.read import read_observation
 
@@ -127,11 +129,14 @@ def test_what_fits_badly_is_searched_for_again(
 
     monkeypatch.setattr(fitting, "search", missed)
     monkeypatch.setattr(fitting, "WAYS", short())
+    monkeypatch.setattr(report, "core_lines", lambda *_: (f"{CORE}said",))
     again = reconstruct(run.path, replace(OPTIONS, search=mode))
     assert begun == expected
     before = run.result.product.value("MACROTE")
     assert again.product.value("MACROTE") == pytest.approx(before, rel=0.02)
     assert "searched twice" in again.summary
+    # what is told of the lens galaxy's core is told to the user, too
+    assert f"{CORE}said" in again.product.history and f"{CORE}said" in again.summary
 
 
 def test_neighbours_are_said(run: Run):
@@ -313,6 +318,18 @@ def test_the_judgement_is_in_header_json_history_and_summary(run: Run):
     for code, sentence in reasons.items():
         assert f"{product.value('QUALITY')}: {sentence} ({code})" in product.history
     assert found["symptoms"]["pixels"] == product.value("NARC")
+
+
+def test_the_prior_of_the_source_is_told(run: Run):
+    stage = run.result.product.stages["inversion"]
+    assert stage["modes"] == len(SourceModes(MODES))
+    strength, length = stage["log_strength_length_following"]
+    assert np.isfinite(strength) and -4 < length < 0
+    result = replace(run.result.answers["macro"], envelope=None)
+    args, options = run.built
+    scene, outcome = args[1], replace(args[4], answers={"macro": result})
+    built = report.build_product(args[0], scene, *args[2:4], outcome, *args[5:], **options)
+    assert built.stages["inversion"]["log_strength_length_following"] is None
 
 
 def test_the_judged_misfit_is_in_the_noise_of_the_fit(run: Run):

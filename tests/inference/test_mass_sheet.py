@@ -129,8 +129,10 @@ def test_no_image_tells_a_sheet(
     np.testing.assert_allclose(seen, bare.arcs, atol=1e-10 * bare.arcs.max())
     np.testing.assert_allclose(view.gamma.numpy(), found.gamma, atol=1e-12)
     hyper = torch.tensor([found.source_prior], dtype=torch.float64)
-    system = SourceSystem.of(scene, hyper, view, found.modes, found.envelope)
+    system = SourceSystem.of(scene, hyper, view, found.modes)
     assert float(system.solution.log_evidence[0]) == pytest.approx(bare.log_evidence, abs=1e-6)
+    system = SourceSystem.of(scene, hyper, view, found.modes, found.envelope)
+    assert float(system.solution.effective[0]) == pytest.approx(bare.effective, abs=1e-6)
     before, after = (effective_theta_E(each.kappa, scene.frame.grid) for each in (bare, found))
     assert after == pytest.approx(before, rel=2e-4)  # the mass within whole pixels
     np.testing.assert_allclose(bare_kappa(found).numpy(), bare.kappa, rtol=1e-12)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..grid import PixelGrid
@@ -212,9 +211,9 @@ def adapted(scene: Scene, result: Answer) -> Answer:
     first = Envelope(weight, *result.source_prior[:2])
     system = SourceSystem.of(scene, hyper, view, result.modes, first).climbed()
     found = _told(scene, maps_of(result), system, result.source_prior)
-    arcs = scene.arcs & scene.frame.mask
-    rise = _chi2(scene, found, arcs) - _chi2(scene, result, arcs)
-    if not rise <= RISE * math.sqrt(2 * arcs.sum()):
+    pixels = int((scene.arcs & scene.frame.mask).sum())
+    rise = pixels * (arc_chi2(scene, found) - arc_chi2(scene, result))
+    if not rise <= RISE * math.sqrt(2 * pixels):
         return result
     envelope = Envelope(weight, *system.hyper[0, :2].tolist())
     return replace(found, envelope=envelope, log_evidence=result.log_evidence)
@@ -226,10 +225,11 @@ def _finer(scene: Scene, result: Answer, hyper: Tensor, view: View) -> Answer:
     return _told(scene, maps_of(result), system, result.source_prior)
 
 
-def _chi2(scene: Scene, result: Answer, arcs: NDArray[np.bool_]) -> float:
-    """Sums the squared residuals of the arcs, in the noise that was fitted with."""
-    left = scene.frame.image - result.arcs - result.lens_light - result.sky
-    return float(np.square(left / scene.sigma)[arcs].sum())
+def arc_chi2(scene: Scene, result: Answer) -> float:
+    """Computes χ² per pixel of the arcs with the noise that was fitted with."""
+    modelled = result.arcs + result.lens_light + result.sky
+    residual = (scene.frame.image - modelled) / scene.sigma
+    return float(np.square(residual[scene.arcs & scene.frame.mask]).mean())
 
 
 def _told(

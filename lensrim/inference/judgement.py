@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from .. import metrics
-from .answer import Answer
+from .answer import Answer, arc_chi2
 from .frame import Array
 from .reasons import REASONS
 from .scene import Scene
@@ -48,13 +48,6 @@ def numbers_of(scene: Scene, result: Answer) -> dict[str, float]:
         "log_evidence": result.log_evidence,
         "peff": result.effective,
     }
-
-
-def arc_chi2(scene: Scene, result: Answer) -> float:
-    """Computes χ² per pixel of the arcs with the noise that was fitted with."""
-    modelled = result.arcs + result.lens_light + result.sky
-    residual = (scene.frame.image - modelled) / scene.sigma
-    return float(np.square(residual[scene.arcs & scene.frame.mask]).mean())
 
 
 CORE = "core of the lens: "

@@ -20,9 +20,8 @@ from typing import Literal
 
 from ..errors import InputError
 from ..grid import PixelGrid
-from .answer import Answer, adapted, answer, with_source
+from .answer import Answer, adapted, answer, arc_chi2, with_source
 from .apply import apply, batch_of, measured
-from .judgement import arc_chi2
 from .machine import Machine
 from .macro import MacroState
 from .refine import Refined

@@ -15,8 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from ..io.stream import one_line
-from .answer import Answer, adapted, answer, maps_of
-from .judgement import arc_chi2
+from .answer import Answer, adapted, answer, arc_chi2, maps_of
 from .learning import ROUNDS, WORSE, Outcome
 from .macro import MacroPrior, MacroState
 from .perturbation import MACRO, packaged_prior

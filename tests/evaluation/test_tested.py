@@ -42,7 +42,8 @@ def test_rows_say_what_the_product_does(result: Reconstruction, row: Row):
         assert own["n"] == pytest.approx(told["n"], rel=0.02), name
         np.testing.assert_allclose(own["coverage"], told["coverage"], atol=0.05)
         for key in ("width", "empirical", "crps"):  # of some pixels, and of all
-            assert own[key] == pytest.approx(told[key], rel=0.5), (name, key)
+            within = 0.5 if (name, key) == ("source", "empirical") else 0.35
+            assert own[key] == pytest.approx(told[key], rel=within), (name, key)
 
 
 def test_wider_errors_hold_more(row: Row):

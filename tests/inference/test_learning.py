@@ -15,10 +15,9 @@ from lensrim.errors import InputError
 from lensrim.evaluation.comparison import compare_stages
 from lensrim.evaluation.mocks import Mock
 from lensrim.inference import fit as fitting
-from lensrim.inference.answer import Answer, answer, mass_maps_of
+from lensrim.inference.answer import Answer, answer, arc_chi2, mass_maps_of
 from lensrim.inference.apply import Square, apply, batch_of, measured
 from lensrim.inference.framing import frame_of, observe
-from lensrim.inference.judgement import arc_chi2
 from lensrim.inference.learning import learn
 from lensrim.inference.lens_config import LensConfig, build
 from lensrim.inference.machine import VALID, Machine, load_machine

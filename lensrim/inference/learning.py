@@ -13,7 +13,7 @@ the machine's own source map: what the image alone would leave, given the deflec
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from time import perf_counter
 from typing import Literal
@@ -26,7 +26,6 @@ from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
-from .view import Known
 
 StageName = Literal["macro", "rim", "final"]
 
@@ -95,7 +94,7 @@ def learn(
         strict: Whether to raise where the machine cannot be used.
         source_fov: Side of the source map [arcsec]. If ``None`` it is the machine's own, or for
             ``rim_inversion`` and ``final`` that of the macro-model's answer, where it is larger
-            and the inversion has more evidence on it.
+            and the inversion has more evidence on it, as it may have on its finer pixels.
         tick: Called after each of ``PARTS``.
 
     Returns:
@@ -113,20 +112,11 @@ def learn(
     deflector, known = apply(machine, scene, batch, state)
     ends.append(perf_counter())
     tick()
-    n = known.source.shape[-1]
-    sides = [source_fov or known.fov]
-    if until == "final" and not source_fov:
-        sides += _larger(known, macro)
-    solved = [
-        answer(
-            scene,
-            deflector,
-            state,
-            source_grid=PixelGrid((n, n), side / n, known.center),
-            tune=ROUNDS,
-        )
-        for side in sides
-    ]
+    n, side = known.source.shape[-1], source_fov or known.fov
+    grids = [PixelGrid((n, n), side / n, known.center)]
+    if until == "final":
+        grids += _other(grids[0], macro.source_grid)
+    solved = [answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids]
     inverted = max(solved, key=lambda each: each.log_evidence)
     ends.append(perf_counter())
     tick()
@@ -147,14 +137,15 @@ def learn(
     return Outcome(found, until, seconds=seconds)
 
 
-def _larger(known: Known, macro: Answer) -> list[float]:
-    """Returns the side of another source map that is tried [arcsec], or none.
+def _other(own: PixelGrid, macro: PixelGrid) -> list[PixelGrid]:
+    """Returns the pixels of another source map that is tried, or none.
 
-    The machine's own is tight about what it began with. Where the macro-model's source needed a
-    larger map, faint light may lie beyond it: the evidence of the inversion tells.
+    The machine's own map is tight about what it began with. Where the macro-model's source needed
+    a larger one, faint light may lie beyond it, and where it needed finer pixels, there is a cusp
+    that the machine's miss: the evidence of the inversion tells.
     """
-    side = macro.source_grid.fov[0]
-    return [side] if side > 1.05 * known.fov else []
+    needed = macro.fov[0] > 1.05 * own.fov[0] or macro.shape[0] > own.shape[0]
+    return [replace(macro, center=own.center)] if needed else []
 
 
 def _refused(found: dict[str, Answer], reason: str, machine: Machine, strict: bool) -> Outcome:

@@ -117,14 +117,13 @@ def posterior_of(
         sheet: Change by its mass sheet, per unit of t, of which the answer holds width and
             expectation; none is free if ``None``.
     """
-    grid = result.source_grid
     scene = replace(scene, device=torch.device("cpu"))
     prior = torch.tensor([result.source_prior], dtype=torch.float64)
     maps, source = maps_of(result), torch.from_numpy(result.source)
     if math.isfinite(result.sheet.slope):
         p = p.index_fill(0, torch.tensor(GAMMA), result.sheet.slope)
     with torch.no_grad():
-        view = View.of(scene, maps, grid.fov[0], grid.center)
+        view = View.on(scene, maps, result.source_grid)
         system = SourceSystem.of(scene, prior, view, result.modes)
         mass, shifted, images = _axes(system, source, directions)
         if result.envelope is not None:

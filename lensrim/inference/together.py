@@ -44,7 +44,7 @@ def together(
     whiten = current.marginal(state)
     _, light = fitter.fit(frame.image, frame.mask, start, whiten=whiten)
     scene = replace(scene, light=light)
-    result = answer(scene, mass_maps_of(scene, state), state)
+    result = answer(scene, mass_maps_of(scene, state), state, most=0)  # what is left, roughly
     residual = frame.image - result.arcs - result.lens_light - result.sky
     scaled = replace(frame, sigma=frame.sigma * scene.noise_scale)
     structure = structure_noise(residual, light.image, scaled, frame.distance(light.center))

@@ -103,10 +103,13 @@ class View:
         deflector: MassMaps,
         fov: float,
         center: tuple[float, float] | None = None,
+        *,
+        pixels: int | None = None,
     ) -> "View":
-        """Sets the source plane up, about the mean of the traced arcs by default."""
+        """Sets the source plane up: by default about the mean of the traced arcs, and with as many
+        pixels a side as the image has along its longer one."""
         frame, grid = scene.frame, scene.frame.grid
-        n = max(grid.shape)
+        n = pixels or max(grid.shape)
         source_grid = PixelGrid((n, n), fov / n)
         simulator = Simulator(
             grid,
@@ -126,6 +129,12 @@ class View:
             rays = simulator.kappa_rays(kappa, gamma, beyond)
         center = center or traced_mean(deflector.alpha, arc, grid)
         return cls(source_grid, center, simulator, rays, gamma[0], deflector.alpha, arc)
+
+    @classmethod
+    def on(cls, scene: Scene, deflector: MassMaps, source_grid: PixelGrid) -> "View":
+        """Sets up the source plane of a map with given pixels, square and in a square."""
+        n = source_grid.shape[0]
+        return cls.of(scene, deflector, source_grid.fov[0], source_grid.center, pixels=n)
 
     def see(self, sources: Tensor) -> Tensor:
         """Computes the images of sources (K, n, n), with shape (K, H, W)."""

@@ -44,6 +44,29 @@ def test_the_source_grid_follows_the_source(scene: Scene, truth: MassMaps, state
     assert solved.source_grid.center == pytest.approx(wide.source_grid.center)
 
 
+def test_the_pixels_of_a_large_source_map_are_halved_if_the_evidence_asks_for_it(
+    mock: Mock, scene: Scene, truth: MassMaps, state: MacroState, monkeypatch
+):
+    coarse = answer(scene, truth, state, source_fov=4.0, tune=8, most=0)
+    fine = answer(scene, truth, state, source_fov=4.0, tune=8)
+    assert (coarse.source.shape, fine.source.shape) == ((48, 48), (96, 96))
+    assert fine.source_grid.fov == pytest.approx(coarse.source_grid.fov)
+    assert fine.source_grid.center == coarse.source_grid.center
+    assert fine.log_evidence > coarse.log_evidence + 2
+    assert off(mock, fine) < 0.7 * off(mock, coarse)
+
+    def error(result: Answer) -> float:
+        true = mock.truth.source.on_grid(result.source_grid)
+        return float(np.linalg.norm(result.source - true) / np.linalg.norm(true))
+
+    assert error(fine) < 0.7 * error(coarse)
+    # what is solved for after it is on the same pixels
+    assert adapted(scene, fine).source_grid == fine.source_grid
+    monkeypatch.setattr("lensrim.inference.answer.CLEAR", 1e9)
+    kept = answer(scene, truth, state, source_fov=4.0, tune=8)
+    np.testing.assert_array_equal(kept.source, coarse.source)
+
+
 def test_a_known_source_is_kept_and_seen(scene: Scene, truth: MassMaps, state, solved: Answer):
     grid = solved.source_grid
     known = Known(torch.from_numpy(solved.source), grid.fov[0], grid.center)

@@ -91,6 +91,28 @@ def test_the_source_map_is_that_of_the_higher_evidence(
         assert len(tried) == 1
 
 
+def test_the_finer_pixels_of_a_macro_models_source_are_tried(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine, monkeypatch
+):
+    monkeypatch.setattr("lensrim.inference.answer.COARSE", 0.0)
+    monkeypatch.setattr("lensrim.inference.answer.CLEAR", -1e9)
+    fine = answer(scene, mass_maps_of(scene, state), state, tune=8)
+    n = macro.source.shape[0]
+    assert fine.source.shape == (2 * n, 2 * n)
+    tried: list[tuple[int, int]] = []
+
+    def favoured(scene, deflector, state, *, source_grid, tune):
+        found = answer(scene, deflector, state, source_grid=source_grid, tune=tune)
+        tried.append(found.source.shape)
+        return replace(found, log_evidence=float(len(tried)))
+
+    monkeypatch.setattr("lensrim.inference.learning.answer", favoured)
+    outcome = learn(machine, scene, state, fine, has_light=False)
+    assert tried == [(n, n), (2 * n, 2 * n)]
+    assert outcome.answers["rim"].source.shape == (n, n)
+    assert outcome.answers["final"].source.shape == (2 * n, 2 * n)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("kept", [slice(0, 45), slice(1, 47)], ids=["odd", "even"])
 def test_a_frame_that_is_not_square_is_put_into_one(

@@ -47,8 +47,8 @@ def test_examples_in_the_help_are_those_of_the_readme() -> None:
     from lensrim.cli.reconstruct import Reconstruct
 
     shown = re.findall(r"^ *\$ (lensrim .*(?:\n *--.*)*)", Reconstruct.__doc__ or "", re.MULTILINE)
-    assert len(shown) == 5
-    assert [shlex.split(s)[1:] for s in shown] == commands("README.md")[1:6]
+    assert len(shown) == 6
+    assert [shlex.split(s)[1:] for s in shown] == commands("README.md")[1:7]
 
 
 @pytest.mark.parametrize("code", [b for d in DOCUMENTS for b in blocks("python", d)])

@@ -30,7 +30,17 @@ from ..inference.machine import load_machine
 from ..lensing.simulator import Simulator
 
 LIBRARIES = (
-    *("torch", "numpy", "scipy", "astropy", "matplotlib", "jaxtyping", "safetensors", "tyro"),
+    *(
+        "torch",
+        "numpy",
+        "scipy",
+        "astropy",
+        "regions",
+        "matplotlib",
+        "jaxtyping",
+        "safetensors",
+        "tyro",
+    ),
     "tqdm",
 )
 EXTRAS = {"vis": "finufft", "data": "h5py", "dask": "distributed", "board": "tensorboard"}

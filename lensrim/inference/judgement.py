@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 
 from .. import metrics
+from ..io.observation import Observation
 from .answer import Answer, arc_chi2
 from .frame import Array
 from .reasons import REASONS
 from .scene import Scene
 from .score import Score, packaged_score
-from .symptoms import Symptoms, judged
+from .symptoms import Symptoms, blank_of, judged, peak_of
 
 Quality = Literal["good", "doubtful", "failed"]
 
@@ -72,6 +73,30 @@ def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
     return (
         f"{CORE}chi2 {chi2:.1f} over {int(core.sum())} pixels of the arcs: its light is not "
         "followed there, which CHI2ARC holds, and the quality leaves out",
+    )
+
+
+PEAK = "largest residual: "
+"""How the line begins that tells where a residual stands out."""
+
+
+def peak_line(scene: Scene, result: Answer, theta_E: float, observation: Observation) -> str:
+    """Tells where on the arcs the residual stands out most, and what to do if it is a neighbour.
+
+    Arguments:
+        scene: The observation.
+        result: The answer.
+        theta_E: Einstein radius of its macro-model [arcsec].
+        observation: What is fitted, with its place in the file.
+    """
+    frame, arcs = scene.frame, judged(scene, result, theta_E)
+    residual = residual_of(scene, result) * scene.frame.sigma / scene.sigma
+    width = frame.fwhm / frame.grid.spacing
+    _, (row, column) = peak_of(residual, arcs, blank_of(scene, result), width)
+    x, y = observation.to_file(column, row)
+    return (
+        f"{PEAK}about pixel ({x:.0f}, {y:.0f}), x y from 0 in the file; if a neighbour is there, "
+        "draw a region about it in DS9, and give --mask FILE.reg"
     )
 
 

@@ -25,7 +25,7 @@ from .answer_sheet import settled
 from .fit import WAYS, Fit, Fitter, enough_memory
 from .framing import coarsen
 from .guess.starts import packaged_guesser
-from .judgement import CORE
+from .judgement import CORE, PEAK
 from .learning import PARTS, Outcome, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SEARCHED = "searched: no good quick answer"
 """How the note begins of a lens that has no good quick answer, before the reasons."""
 
-TOLD = ("doubtful: ", "failed: ", CORE)
+TOLD = ("doubtful: ", "failed: ", CORE, PEAK)
 """How lines of a product's history begin that the summary repeats."""
 
 SHARES = {

@@ -14,7 +14,7 @@ from ..io.product import Product
 from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
-from .judgement import core_lines, judge, numbers_of, residual_of
+from .judgement import core_lines, judge, numbers_of, peak_line, residual_of
 from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroPrior, MacroState
@@ -125,6 +125,9 @@ def build_product(
         | _masses(redshifts, theta_e, stated.cards)
         | position_of(observation, p)
     )
+    told = core_lines(scene, result, macro_theta)
+    if "PEAK" in judgement.reasons:
+        told += (peak_line(scene, result, macro_theta, observation),)
     shape = grid.shape
     return Product(
         name=observation.name,
@@ -168,7 +171,7 @@ def build_product(
             **numbers,
             "report": {"reasons": dict(judgement.reasons), "symptoms": asdict(symptoms)},
         },
-        history=(*settings, *notes, *core_lines(scene, result, macro_theta), *judgement.lines),
+        history=(*settings, *notes, *told, *judgement.lines),
         critical_curves=curves,
         caustics=tuple(trace_to_source(curves, result.alpha_x, result.alpha_y, grid)),
         neighbours=scene.neighbours,

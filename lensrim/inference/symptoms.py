@@ -135,7 +135,7 @@ def symptoms_of(
     modelled = result.arcs + result.lens_light + result.sky
     difference = np.where(frame.mask, frame.image - modelled, 0.0)
     residual = difference / scene.sigma
-    blank = frame.mask & ~scene.arcs & ~scene.neighbours & (result.lens_light < scene.sigma)
+    blank = blank_of(scene, result)
     p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     radius, pixels = math.exp(p["log_theta_E"]), int(arcs.sum())
     low, high = (math.log(t) for t in prior.theta_E)
@@ -148,7 +148,7 @@ def symptoms_of(
         expected=1 - min(result.effective / max(int((scene.arcs & frame.mask).sum()), 1), 0.7),
         pixels=pixels,
         correlation=correlation_of(residual, arcs) - correlation_of(residual, blank),
-        peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing),
+        peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing)[0],
         signal=math.sqrt(float(np.square(result.arcs / scene.sigma)[arcs].sum())),
         sectors=sectors_of(scene, arcs, (p["center_x"], p["center_y"])),
         multiple=multiply_imaged(scene, result, arcs, (p["center_x"], p["center_y"])),
@@ -189,6 +189,12 @@ def judged(scene: Scene, result: Answer, theta_E: float) -> Mask:
     return arcs & ~core if (arcs & ~core).sum() >= LEFT * arcs.sum() else arcs
 
 
+def blank_of(scene: Scene, result: Answer) -> Mask:
+    """Finds the sky: used pixels without arcs, neighbours or light of the lens above the noise."""
+    dark = result.lens_light < scene.sigma
+    return scene.frame.mask & ~scene.arcs & ~scene.neighbours & dark
+
+
 def _mean_square(values: Array) -> float:
     return float(np.square(values).mean()) if values.size else float("nan")
 
@@ -218,8 +224,11 @@ _SHIFTS = (
 """Pairs of neighbours, as slices of a map."""
 
 
-def peak_of(residual: Array, arcs: Mask, blank: Mask, fwhm: float) -> float:
-    """Finds the highest modulus of a smoothed residual on the arcs, in units of its noise.
+def peak_of(
+    residual: Array, arcs: Mask, blank: Mask, fwhm: float
+) -> tuple[float, tuple[int, int]]:
+    """Finds the highest modulus of a smoothed residual on the arcs, in units of its noise, and
+    the row and column where it is.
 
     The noise is that of white residuals, or that of the smoothed sky if it is larger.
 
@@ -229,7 +238,7 @@ def peak_of(residual: Array, arcs: Mask, blank: Mask, fwhm: float) -> float:
         fwhm: Width of the smoothing [pixel].
     """
     if not arcs.any():
-        return 0.0
+        return 0.0, (0, 0)
     width = fwhm / 2.355
 
     def smoothed(mask: Mask) -> Array:
@@ -241,7 +250,9 @@ def peak_of(residual: Array, arcs: Mask, blank: Mask, fwhm: float) -> float:
     unit = 1.0
     if blank.sum() > SKY:
         unit = max(1.0, 1.48 * float(np.median(np.abs(smoothed(blank)[blank]))))
-    return float(np.abs(smoothed(arcs)[arcs]).max()) / unit
+    height = np.where(arcs, np.abs(smoothed(arcs)), 0.0)
+    row, column = np.unravel_index(height.argmax(), height.shape)
+    return float(height[row, column]) / unit, (int(row), int(column))
 
 
 def shape_of(result: Answer) -> tuple[float, float]:

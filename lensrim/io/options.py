@@ -48,11 +48,12 @@ class ReadOptions:
     that holds the image pixel's response already, give every k-th pixel, from the middle."""
 
     mask: str | None = None
-    """A mask of 0 and 1: HDU, file or file[HDU]."""
+    """A mask of 0 and 1: HDU, file or file[HDU]; or a region file of DS9 (.reg), whose regions are
+    ignored, as those that are drawn about neighbours."""
 
     mask_sense: Literal["used", "ignored"] | None = None
     """What 1 means in the mask; used if not given, unless that leaves fewer than half of the
-    pixels: it is then asked for."""
+    pixels: it is then asked for. Of a region file, what the regions hold: ignored if not given."""
 
     dq: str | None = None
     """Data quality flags, 0 where good: HDU, file or file[HDU]."""

@@ -22,6 +22,7 @@ from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.planes import Plane
 from lensrim.io.psf import normalized, rebinned
+from lensrim.io.region_mask import marked
 from lensrim.io.wcs import Scale, celestial, choose_scale, shifted, stated
 from lensrim.io.window import Window
 from lensrim.option_types import check_options, check_path
@@ -55,16 +56,17 @@ def read_observation(
             noise, sigma, noise_kind, notes = noise_of(layout, data, options)
             psf_plane, psf, psf_notes = psf_of(layout, data, options)
             mask_plane, mask, mask_notes = mask_of(layout, data, options)
-            if mask_plane is None and options.mask_sense is not None:
+            if mask is None and options.mask_sense is not None:
                 seen = f" (such as {layout.masks[0]})" if layout.masks else ""
                 raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
+            drawn = layout.region_file(options.mask)
             _, flagged = flags_of(layout, data, options)
             wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
         # the files are closed first: what they hold in memory is free for what follows
         used, sigma, bad_notes = used_pixels(data, sigma, mask, flagged)
         sigma, factor, growth, sky_notes = rescaled_as_asked(data, sigma, used, psf, options)
         zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
-        if mask_plane is None:
+        if mask is None:
             notes += [
                 f"{name}: seen, used only with --mask and --mask-sense" for name in layout.masks
             ]
@@ -85,7 +87,7 @@ def read_observation(
             unit=data.unit,
             zeropoint=zeropoint,
             name=stem(data.path.resolve().parent if stem(data.path) == "data" else data.path),
-            files=files.paths,
+            files=(*files.paths, *([drawn] if drawn else [])),
             options=(f"observation = {path}", *options.given()),
             notes=(
                 *layout.notes,
@@ -184,7 +186,12 @@ def psf_of(
 def mask_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
-    """Returns the mask's plane, without pixels, the mask, True where used, and notes."""
+    """Returns the mask's plane, without pixels, the mask, True where used, and notes.
+
+    A mask that is drawn has no plane.
+    """
+    if (path := layout.region_file(options.mask)) is not None:
+        return None, *_drawn(path, data, options)
     plane = same_shape(layout.part("mask", options.mask), data)
     if plane is None:
         return None, None, []
@@ -209,6 +216,21 @@ def mask_of(
         return plane.bare, used, []
     note = f"mask: {plane.short} read, 1 = used (--mask-sense ignored for the opposite)"
     return plane.bare, used, [note]
+
+
+def _drawn(
+    path: Path, data: Plane, options: ReadOptions
+) -> tuple[Bool[np.ndarray, "h w"], list[str]]:
+    """Returns the mask of a region file, True where used, and notes."""
+    inside, count = marked(path, data, celestial(data)[0])
+    sense = options.mask_sense or "ignored"
+    used = inside if sense == "used" else ~inside
+    if not used.any():
+        raise InputError(
+            f"{path}: the mask ignores every pixel with --mask-sense {sense}: turn it round"
+        )
+    many = f"{count} region{'s' * (count > 1)}"
+    return used, [f"mask: {inside.sum()} pixels in {many} of {path.name} are {sense}"]
 
 
 def flags_of(

@@ -52,7 +52,7 @@ def test_help_names_the_degeneracy_and_each_form(capsys) -> None:
         main(["reconstruct", "--help"])
     shown = capsys.readouterr().out
     assert "kappa -> lambda kappa + 1 - lambda" in shown
-    assert shown.count("$ lensrim reconstruct") == 5
+    assert shown.count("$ lensrim reconstruct") == 6
 
 
 def test_help_says_what_an_oversampled_psf_holds(capsys) -> None:

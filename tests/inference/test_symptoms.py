@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lensrim.evaluation.mocks import Mock
 from lensrim.grid import PixelGrid
 from lensrim.inference.answer import Answer, answer, mass_maps_of
-from lensrim.inference.judgement import core_lines
+from lensrim.inference.judgement import PEAK, core_lines, peak_line
 from lensrim.inference.macro import MacroState
 from lensrim.inference.multiplicity import multiply_imaged
 from lensrim.inference.scene import Scene
@@ -134,18 +135,32 @@ def test_white_noise_is_not_correlated_and_smooth_noise_is():
     assert correlation_of(white, np.zeros_like(ALL)) == 0
 
 
+def test_where_the_residual_stands_out_is_told(
+    mock: Mock, scene: Scene, right: Answer, state: MacroState
+):
+    row, column = np.argwhere(scene.arcs & scene.frame.mask)[100]
+    lump = np.zeros(scene.frame.grid.shape)
+    lump[row, column] = 40 * scene.sigma[row, column]
+    spoilt = replace(scene, frame=replace(scene.frame, image=scene.frame.image + lump))
+    observation = replace(mock.observation, corner=(100, 200), bin=1)
+    line = peak_line(spoilt, right, float(state.p[0, 0].exp()), observation)
+    assert line.startswith(f"{PEAK}about pixel ({100 + column}, {200 + row}), x y from 0")
+
+
 def test_a_peak_stands_out_of_noise():
     noise = np.random.default_rng(0).standard_normal(ALL.shape)
     blank = ALL.copy()
     blank[20:40, 20:40] = False
-    before = peak_of(noise, ~blank, blank, 2.355)
+    before, _ = peak_of(noise, ~blank, blank, 2.355)
     assert before < 4.5
     y, x = np.mgrid[:60, :60]
     lump = np.exp(-((x - 30) ** 2 + (y - 30) ** 2) / 2)
     # matched: the sum of a unit Gaussian's squares is pi
-    assert peak_of(8 * lump, ~blank, blank, 2.355) == pytest.approx(8 * np.sqrt(np.pi), rel=0.02)
-    assert peak_of(noise + 8 * lump, ~blank, blank, 2.355) > 10
-    assert peak_of(noise, np.zeros_like(ALL), blank, 2.355) == 0
+    height, place = peak_of(8 * lump, ~blank, blank, 2.355)
+    assert height == pytest.approx(8 * np.sqrt(np.pi), rel=0.02)
+    assert place == np.unravel_index(lump.argmax(), lump.shape)
+    assert peak_of(noise + 8 * lump, ~blank, blank, 2.355)[0] > 10
+    assert peak_of(noise, np.zeros_like(ALL), blank, 2.355)[0] == 0
 
 
 def test_the_images_of_a_weaker_lens_are_single(scene: Scene, state: MacroState):

@@ -1,0 +1,126 @@
+"""Masks that are drawn in DS9."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+
+from lensrim.errors import InputError
+from lensrim.io import ReadOptions, read_observation
+from lensrim.io.inspection import inspect
+from lensrim.io.read import read_about
+from lensrim.io.window import Window
+
+SHAPE = (31, 37)
+Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
+HEADER = """# Region file format: DS9 version 4.1
+global color=green dashlist=8 3 width=1 font="helvetica 10 normal roman" select=1 include=1
+"""
+
+
+def read(path: Path, drawn: str, name: str = "drawn.reg", **options):
+    """Reads with a region file that lies beside the observation."""
+    (path.parent / name).write_text(drawn)
+    return read_observation(path, ReadOptions(mask=str(path.parent / name), **options))
+
+
+def test_pixels_in_regions_are_ignored(parts: dict, write: Callable):
+    # DS9 counts pixels from 1, and the angle from the x axis
+    drawn = HEADER + "image\ncircle(11,21,4.1) # color=red text={star}\nbox(30,10,6,3,90)\n"
+    drawn += "-circle(11,21,1.5)\npoint(3,3)\n# text(4,4) text={north}\n"
+    observation = read(write(parts), drawn)
+    far = np.hypot(X - 10, Y - 20)
+    inside = (far < 4.1) & (far >= 1.5) | (np.abs(X - 29) < 1.5) & (np.abs(Y - 9) < 3)
+    np.testing.assert_array_equal(observation.mask, ~inside)
+    assert inside.sum() == 55
+    assert "mask: 55 pixels in 3 regions of drawn.reg are ignored" in observation.notes
+    assert observation.files[-1].name == "drawn.reg"
+
+
+def test_regions_may_hold_what_is_used(parts: dict, write: Callable):
+    path = write(parts)
+    observation = read(path, "image\npolygon(1,1,20,1,20,20,1,20)\n", mask_sense="used")
+    np.testing.assert_array_equal(observation.mask, (X < 19) & (Y < 19) & (X > 0) & (Y > 0))
+    assert "mask: 324 pixels in 1 region of drawn.reg are used" in observation.notes
+    with pytest.raises(InputError, match="ignores every pixel with --mask-sense ignored: turn"):
+        read(path, "image\ncircle(20,20,100)")
+
+
+@pytest.mark.parametrize("frame", ["fk5", "icrs", "galactic"])
+def test_regions_on_the_sky_are_put_on_the_image(parts: dict, write: Callable, frame: str):
+    path = write(parts)
+    wcs = WCS(parts["SCI"][1])
+    place = SkyCoord(wcs.pixel_to_world(12, 8)).transform_to(frame)
+    lon, lat = place.spherical.lon.deg, place.spherical.lat.deg
+    observation = read(path, f'{frame}\ncircle({lon:.9f},{lat:.9f},0.205")\n')
+    np.testing.assert_array_equal(observation.mask, np.hypot(X - 12, Y - 8) >= 4.1)
+
+
+def test_regions_are_of_the_file_where_a_part_of_it_is_read(
+    parts: dict, write: Callable, monkeypatch
+):
+    monkeypatch.setattr("lensrim.io.fits.LARGEST", 600)
+    monkeypatch.setattr("lensrim.io.read.Window", lambda center, side=16: Window(center, side))
+    path = write(parts)
+    (path.parent / "drawn.reg").write_text("image\ncircle(21,19,3.1)\ncircle(2,2,1)\n")
+    options = ReadOptions(mask="drawn.reg")
+    observation = read_about(path, options, center=(20, 15))
+    assert observation.shape == (16, 16)
+    x, y = observation.corner
+    far = np.hypot(X - 20, Y - 18)[y : y + 16, x : x + 16]
+    np.testing.assert_array_equal(observation.mask, far >= 3.1)
+    # a file about a whole mosaic may have none near a lens
+    (path.parent / "drawn.reg").write_text("image\ncircle(2,2,1)\n")
+    assert read_about(path, options, center=(20, 15)).mask.all()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        ("image\n", "must have regions with an area, found none"),
+        ("image\npoint(3,4)\nline(1,2,3,4)\n", "must have regions with an area, found none"),
+        ("image\ncircle(300,300,5)\n", "hold no pixel of .*: check their coordinates"),
+        ("image\ncircle(a,b,c)\n", "could not convert string to float"),
+        ("circle(3,4,5)\n", "A coordinate frame was not found"),
+        ("physical\ncircle(3,4,5)\n", "not supported .*in image, fk5 or icrs coordinates"),
+        ("image\npanda(1,2,3,4,5,6,7,8)\n", "not supported .*circles, ellipses, boxes or pol"),
+        ("my neighbours\n", "not a region file that can be used"),
+        ("\x00\xff", "not a region file that can be used"),
+        ("", r"the file is empty"),
+        ("icrs\ncircle(200d,-80d,1d)\n", r"check (its|their) coordinates"),
+    ],
+)
+def test_what_cannot_be_used_is_said(parts: dict, write: Callable, drawn: str, said: str):
+    with pytest.raises(InputError, match=said) as error:
+        read(write(parts), drawn)
+    assert "\n" not in str(error.value) and "drawn.reg" in str(error.value)
+
+
+def test_a_region_file_must_be_there(parts: dict, write: Callable, tmp_path: Path):
+    path = write(parts)
+    with pytest.raises(InputError, match=r"--mask none\.reg: no such file, here or in"):
+        read_observation(path, ReadOptions(mask="none.reg"))
+    (path.parent / "long.reg").write_text("image\n" + "circle(3,4,5)\n" * 80_000)
+    with pytest.raises(InputError, match="must have 1 MB or less"):
+        read_observation(path, ReadOptions(mask="long.reg"))
+
+
+def test_the_sky_needs_celestial_coordinates(parts: dict, write: Callable):
+    for key in ("CTYPE1", "CTYPE2"):
+        del parts["SCI"][1][key]
+    with pytest.raises(InputError, match="has no celestial WCS: save them in image coordinates"):
+        read(write(parts), 'fk5\ncircle(150,2,1")\n', pixel_scale=0.05)
+
+
+def test_info_tells_of_drawn_masks(parts: dict, write: Callable):
+    path = write(parts)
+    (path.parent / "drawn.reg").write_text("image\ncircle(21,19,3.1)\n")
+    found = inspect(path, ReadOptions(mask="drawn.reg"))
+    assert not found.lacks
+    assert ("note", "mask: 29 pixels in 1 region of drawn.reg are ignored") in found.known
+    (path.parent / "drawn.reg").write_text("physical\ncircle(21,19,3.1)\n")
+    (lack,) = inspect(path, ReadOptions(mask="drawn.reg")).lacks
+    assert "drawn.reg" in lack

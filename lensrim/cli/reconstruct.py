@@ -32,7 +32,7 @@ class Reconstruct:
     --mask-sense ignored
 
     Neighbours left out, drawn as regions in DS9:
-    $ lensrim reconstruct lens/ --pixel-scale 0.05 --mask neighbours.reg
+    $ lensrim reconstruct lens/ --pixel-scale 0.05 --ignore neighbours.reg
 
     One file with SCI, EXPTIME and PSF, its noise from background and exposure time:
     $ lensrim reconstruct lens.fits --data SCI --exposure EXPTIME --background 0.004 --psf PSF

@@ -29,20 +29,8 @@ from ..inference.guess.starts import packaged_guesser
 from ..inference.machine import load_machine
 from ..lensing.simulator import Simulator
 
-LIBRARIES = (
-    *(
-        "torch",
-        "numpy",
-        "scipy",
-        "astropy",
-        "regions",
-        "matplotlib",
-        "jaxtyping",
-        "safetensors",
-        "tyro",
-    ),
-    "tqdm",
-)
+NUMERICS = ("torch", "numpy", "scipy", "astropy", "regions")
+LIBRARIES = (*NUMERICS, "matplotlib", "jaxtyping", "safetensors", "tyro", "tqdm")
 EXTRAS = {"vis": "finufft", "data": "h5py", "dask": "distributed", "board": "tensorboard"}
 """What an extra of the package brings."""
 

@@ -29,11 +29,12 @@ from .source_modes import FINER, FULL, MODES, SourceModes
 from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
 
-COARSE, CLEAR, MOST = 0.35, 2.0, 320
+COARSE, CLEAR, MOST = 0.35, 2.0, 260
 """Side of a source map's pixels, in those of the image, from which pixels of half of it are tried;
-by how much their log-evidence must be higher; and how many pixels a side there may be at most. Of
-48 validation mocks seven have such a map, and on three of them, whose sources have wide wings and
-a cusp that the larger pixels miss, the source error falls by 6 to 57 %."""
+by how much their log-evidence must be higher; and how many pixels a side there may be at most, of
+which the modes take 2 GB. Of 48 validation mocks seven have such a map, and on three of them,
+whose sources have wide wings and a cusp that the larger pixels miss, the source error falls by 6
+to 57 %."""
 
 RISE = 3.0
 """Rise of the arcs' χ² at which a prior that follows the light is not kept [its standard
@@ -136,7 +137,16 @@ def answer(
         return found
     grid = replace(found.source_grid, shape=(2 * n, 2 * n), spacing=spacing / 2)
     finer = _solved(scene, deflector, state, View.on(scene, deflector, grid), tune)
-    return finer if finer.log_evidence > found.log_evidence + CLEAR else found
+    return preferred(found, finer)
+
+
+def preferred(found: Answer, *others: Answer) -> Answer:
+    """Chooses an answer by its evidence, which finer pixels must raise by ``CLEAR``."""
+    for other in others:
+        clear = CLEAR if other.source_grid.shape[0] > found.source_grid.shape[0] else 0.0
+        if other.log_evidence > found.log_evidence + clear:
+            found = other
+    return found
 
 
 @dataclass(frozen=True)

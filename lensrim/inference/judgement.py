@@ -95,8 +95,8 @@ def peak_line(scene: Scene, result: Answer, theta_E: float, observation: Observa
     _, (row, column) = peak_of(residual, arcs, blank_of(scene, result), width)
     x, y = observation.to_file(column, row)
     return (
-        f"{PEAK}about pixel ({x:.0f}, {y:.0f}), x y from 0 in the file; if a neighbour is there, "
-        "draw a region about it in DS9, and give --mask FILE.reg"
+        f"{PEAK}about pixel ({x:.0f}, {y:.0f}), x y from 0 in the file, or ({x + 1:.0f}, "
+        f"{y + 1:.0f}) in DS9; if a neighbour is there, draw a region about it and --ignore it"
     )
 
 

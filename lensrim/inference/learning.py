@@ -20,7 +20,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..grid import PixelGrid
-from .answer import Answer, adapted, answer, arc_chi2, with_source
+from .answer import Answer, adapted, answer, arc_chi2, preferred, with_source
 from .apply import apply, batch_of, measured
 from .machine import Machine
 from .macro import MacroState
@@ -94,7 +94,8 @@ def learn(
         strict: Whether to raise where the machine cannot be used.
         source_fov: Side of the source map [arcsec]. If ``None`` it is the machine's own, or for
             ``rim_inversion`` and ``final`` that of the macro-model's answer, where it is larger
-            and the inversion has more evidence on it, as it may have on its finer pixels.
+            and the inversion has more evidence on it. Its pixels are those of the macro-model's
+            answer where these are finer, and the evidence asks for it, whoever set the side.
         tick: Called after each of ``PARTS``.
 
     Returns:
@@ -117,10 +118,10 @@ def learn(
     if until == "final":
         grids += _other(grids[0], macro.source_grid)
     solved = [answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids]
-    inverted = max(solved, key=lambda each: each.log_evidence)
+    inverted = preferred(*solved)
     ends.append(perf_counter())
     tick()
-    # the machine's source has nothing to put on a larger map
+    # the machine's source has nothing to put on a larger map, or finer pixels
     found["rim"] = with_source(scene, deflector, solved[0], known)
     found["rim_inversion"] = inverted
     if until == "final":

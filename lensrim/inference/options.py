@@ -48,7 +48,8 @@ class ReconstructOptions:
     to be within some pixels of the middle of the frame, or of --center."""
 
     source_fov: float | None = None
-    """Side of the source map [arcsec]; what the source needs if not given."""
+    """Side of the source map [arcsec]; what the source needs if not given. The pixels of a large
+    map are halved where the image asks for it."""
 
     z_lens: float | None = None
     """Redshift of the lens, for masses and lengths."""

@@ -21,7 +21,7 @@ from .noise_maps import noise_of
 from .observation import Observation
 from .options import ReadOptions
 from .planes import Plane
-from .read import flags_of, mask_of, psf_of, read_observation, scale_of
+from .read import drawn_of, flags_of, mask_of, psf_of, read_observation, scale_of
 from .window import Window
 
 T = TypeVar("T")
@@ -114,6 +114,7 @@ def _pieces(
         psf = tried(lambda: psf_of(layout, data, options))
         mask = tried(lambda: mask_of(layout, data, options))
         dq = tried(lambda: flags_of(layout, data, options))
+        tried(lambda: drawn_of(layout, data, options))
         roles[data.label] = "image"
         if noise is not None and noise[0] is not None:
             roles[noise[0].label] = f"noise ({noise[2]})"

@@ -14,7 +14,6 @@ from lensrim.errors import InputError
 from lensrim.io.fits import Files, FitsFile, listed, split_reference
 from lensrim.io.noise import kind_of
 from lensrim.io.planes import Entry, Plane
-from lensrim.io.region_mask import is_region_file
 from lensrim.io.stream import is_file, is_folder
 from lensrim.io.window import Window
 
@@ -108,18 +107,16 @@ class Layout:
         found = self.main.find(reference) is not None
         return found or self._file(role, split_reference(reference)[0]) is not None
 
-    def region_file(self, reference: str | None) -> Path | None:
-        """Returns the region file that ``--mask`` names, if it names one.
+    def file(self, role: str, name: str) -> Path:
+        """Returns the file that ``--<role>`` names.
 
         Raises:
             InputError: If there is none of that name, or two.
         """
-        if reference is None or not is_region_file(reference):
-            return None
-        path = self._file("mask", reference)
+        path = self._file(role, name)
         if path is None:
             raise InputError(
-                f"--mask {reference}: no such file, here or in {self._base}: check the path"
+                f"--{role} {name}: no such file, here or in {self._base}: check the path"
             )
         return path
 

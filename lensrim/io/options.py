@@ -48,12 +48,15 @@ class ReadOptions:
     that holds the image pixel's response already, give every k-th pixel, from the middle."""
 
     mask: str | None = None
-    """A mask of 0 and 1: HDU, file or file[HDU]; or a region file of DS9 (.reg), whose regions are
-    ignored, as those that are drawn about neighbours."""
+    """A mask of 0 and 1: HDU, file or file[HDU]."""
 
     mask_sense: Literal["used", "ignored"] | None = None
     """What 1 means in the mask; used if not given, unless that leaves fewer than half of the
-    pixels: it is then asked for. Of a region file, what the regions hold: ignored if not given."""
+    pixels: it is then asked for."""
+
+    ignore: str | None = None
+    """A region file of DS9, as drawn about neighbours: pixels in its regions are ignored, besides
+    those that a mask ignores."""
 
     dq: str | None = None
     """Data quality flags, 0 where good: HDU, file or file[HDU]."""
@@ -72,7 +75,7 @@ class ReadOptions:
     as measured on blank sky, where it exists, and told apart for pixels that are binned."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "noise", "exposure", "psf", "mask", "dq"):
+        for name in ("data", "noise", "exposure", "psf", "mask", "ignore", "dq"):
             object.__setattr__(self, name, as_text(getattr(self, name)))
 
     def given(self) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from .frames import read_grid
 from .product import PARAMETERS, STRUCTURE, Product
 from .stream import is_file, one_line, open_stream
 
-LARGEST = 80_000_000
-"""Numbers that a product may hold to be read, in all maps and samples: 640 MB."""
+LARGEST = 160_000_000
+"""Numbers that a product may hold to be read, in all maps and samples: 1.3 GB."""
 LARGEST_JSON = 2**24
 """Bytes of its JSON file."""
 

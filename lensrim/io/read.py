@@ -56,17 +56,17 @@ def read_observation(
             noise, sigma, noise_kind, notes = noise_of(layout, data, options)
             psf_plane, psf, psf_notes = psf_of(layout, data, options)
             mask_plane, mask, mask_notes = mask_of(layout, data, options)
-            if mask is None and options.mask_sense is not None:
+            if mask_plane is None and options.mask_sense is not None:
                 seen = f" (such as {layout.masks[0]})" if layout.masks else ""
                 raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
-            drawn = layout.region_file(options.mask)
+            region_file, drawn, drawn_notes = drawn_of(layout, data, options)
             _, flagged = flags_of(layout, data, options)
             wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
         # the files are closed first: what they hold in memory is free for what follows
-        used, sigma, bad_notes = used_pixels(data, sigma, mask, flagged)
+        used, sigma, bad_notes = used_pixels(data, sigma, mask, flagged, drawn)
         sigma, factor, growth, sky_notes = rescaled_as_asked(data, sigma, used, psf, options)
         zeropoint, zeropoint_note = zeropoint_of(data, options.zeropoint, scale)
-        if mask is None:
+        if mask_plane is None:
             notes += [
                 f"{name}: seen, used only with --mask and --mask-sense" for name in layout.masks
             ]
@@ -87,7 +87,7 @@ def read_observation(
             unit=data.unit,
             zeropoint=zeropoint,
             name=stem(data.path.resolve().parent if stem(data.path) == "data" else data.path),
-            files=(*files.paths, *([drawn] if drawn else [])),
+            files=(*files.paths, *([region_file] if region_file else [])),
             options=(f"observation = {path}", *options.given()),
             notes=(
                 *layout.notes,
@@ -95,6 +95,7 @@ def read_observation(
                 *notes,
                 *psf_notes,
                 *mask_notes,
+                *drawn_notes,
                 *scale_notes,
                 *([zeropoint_note] if zeropoint_note else []),
                 *bad_notes,
@@ -186,12 +187,7 @@ def psf_of(
 def mask_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
-    """Returns the mask's plane, without pixels, the mask, True where used, and notes.
-
-    A mask that is drawn has no plane.
-    """
-    if (path := layout.region_file(options.mask)) is not None:
-        return None, *_drawn(path, data, options)
+    """Returns the mask's plane, without pixels, the mask, True where used, and notes."""
     plane = same_shape(layout.part("mask", options.mask), data)
     if plane is None:
         return None, None, []
@@ -218,19 +214,16 @@ def mask_of(
     return plane.bare, used, [note]
 
 
-def _drawn(
-    path: Path, data: Plane, options: ReadOptions
-) -> tuple[Bool[np.ndarray, "h w"], list[str]]:
-    """Returns the mask of a region file, True where used, and notes."""
-    inside, count = marked(path, data, celestial(data)[0])
-    sense = options.mask_sense or "ignored"
-    used = inside if sense == "used" else ~inside
-    if not used.any():
-        raise InputError(
-            f"{path}: the mask ignores every pixel with --mask-sense {sense}: turn it round"
-        )
+def drawn_of(
+    layout: Layout, data: Plane, options: ReadOptions
+) -> tuple[Path | None, Bool[np.ndarray, "h w"] | None, list[str]]:
+    """Returns the region file, the mask, True in its regions, and notes."""
+    if options.ignore is None:
+        return None, None, []
+    path = layout.file("ignore", options.ignore)
+    inside, count = marked(path, data)
     many = f"{count} region{'s' * (count > 1)}"
-    return used, [f"mask: {inside.sum()} pixels in {many} of {path.name} are {sense}"]
+    return path, inside, [f"ignore: {inside.sum()} pixels in {many} of {path.name}"]
 
 
 def flags_of(
@@ -272,6 +265,7 @@ def used_pixels(
     sigma: Float64[np.ndarray, "h w"],
     mask: Bool[np.ndarray, "h w"] | None,
     flagged: Bool[np.ndarray, "h w"] | None,
+    drawn: Bool[np.ndarray, "h w"] | None = None,
 ) -> tuple[Bool[np.ndarray, "h w"], Float64[np.ndarray, "h w"], list[str]]:
     """Returns the used pixels, sigma, and a note that counts the others by their first reason."""
     none = np.zeros(data.array.shape, dtype=bool)
@@ -281,6 +275,7 @@ def used_pixels(
         "noise a million times the median": noises.huge(sigma),
         "data quality flag": none if flagged is None else flagged,
         "mask": none if mask is None else ~mask,
+        "regions": none if drawn is None else drawn,
     }
     used, counts = ~none, []
     for reason, bad in reasons.items():
@@ -297,6 +292,7 @@ def used_pixels(
     note = f"{(~used).sum()} of {used.size} pixels ignored: {', '.join(counts)}"
     if not used.any():
         raise InputError(
-            f"{data.label}: no pixel is left to use, {note}: check the mask, flags and noise"
+            f"{data.label}: no pixel is left to use, {note}: check the mask, regions, flags and"
+            " noise"
         )
     return used, sigma, [note]

@@ -1,8 +1,8 @@
-"""Masks that are drawn: region files of DS9.
+"""Pixels that are ignored because somebody drew about them: region files of DS9.
 
-A region marks pixels whose centres lie in it, in the order of the file; one that begins with a
+A region marks the pixels whose centres lie in it, in the order of the file; one that begins with a
 minus takes those in it out again. Places are pixels of the image as it is in its file, or on the
-sky.
+sky, with all the distortion that the header tells of.
 """
 
 import warnings
@@ -15,55 +15,52 @@ from astropy.wcs import WCS
 from jaxtyping import Bool
 
 from lensrim.errors import InputError
+from lensrim.io.fits import quiet
 from lensrim.io.planes import Plane
 from lensrim.io.stream import one_line, open_stream
+from lensrim.io.wcs import on_the_sky
 
-SUFFIX = ".reg"
-"""How the name of a region file ends."""
+LONGEST = 2**16
+"""Bytes that a region file may have: about a thousand regions, of which each takes ten ms."""
 
-LONGEST = 2**20
-"""Bytes that a region file may have."""
+STRIP = 2**20
+"""Pixels that are looked at together."""
 
-
-def is_region_file(reference: str | None) -> bool:
-    """Whether what an option names is a region file."""
-    return reference is not None and reference.lower().endswith(SUFFIX)
+FORMS = "circles, ellipses, boxes with an angle, or polygons, in image, fk5 or icrs coordinates"
 
 
-def marked(path: Path, data: Plane, wcs: WCS | None) -> tuple[Bool[np.ndarray, "h w"], int]:
+def marked(path: Path, data: Plane) -> tuple[Bool[np.ndarray, "h w"], int]:
     """Marks the pixels in the regions of a file.
 
     Arguments:
         path: The file, in DS9's format.
         data: The image, or what is read of it.
-        wcs: World coordinates of the whole image, where it has any.
 
     Returns:
-        The mask, and the number of regions.
+        The mask, and the number of regions; points, lines and texts are none.
 
     Raises:
-        InputError: If the file cannot be read or understood, has no regions, or lies on a sky
-            that the image has not.
+        InputError: If the file cannot be read or understood, marks nothing anywhere, or lies on a
+            sky that the image has not.
     """
     from regions import SkyRegion
 
-    mask, count = np.zeros(data.array.shape, dtype=bool), 0
-    for region in _regions_of(path):
-        if isinstance(region, SkyRegion):
-            if wcs is None:
-                raise InputError(
-                    f"{path}: its regions are on the sky, where {data.label} has no celestial WCS:"
-                    " save them in image coordinates"
-                )
-            region = region.to_pixel(wcs)
-        if not region.area > 0:  # a point, a line, a text
+    mask, count, adding = np.zeros(data.array.shape, dtype=bool), 0, 0
+    regions = _regions_of(path)
+    wcs = on_the_sky(data) if any(isinstance(each, SkyRegion) for each in regions) else None
+    for region in regions:
+        found = _on_pixels(region, wcs, data, path)
+        if found is None:
             continue
-        where, inside = _inside(region, data, path)
         adds = bool(region.meta.get("include", True))
-        mask[where] = mask[where] | inside if adds else mask[where] & ~inside
-        count += 1
-    if count == 0:
-        raise InputError(f"{path}: a mask must have regions with an area, found none: draw some")
+        count, adding = count + 1, adding + adds
+        for where, inside in _inside(found, data):
+            mask[where] = mask[where] | inside if adds else mask[where] & ~inside
+    if adding == 0:
+        raise InputError(
+            f"{path}: must have regions with an area that are not excluded (without a minus),"
+            f" found none among {len(regions)}: draw some"
+        )
     if not mask.any() and data.array.shape == data.frame:
         raise InputError(
             f"{path}: its regions hold no pixel of {data.label}: check their coordinates"
@@ -79,7 +76,7 @@ def _regions_of(path: Path) -> list[Any]:
     with handle:
         if size > LONGEST:
             raise InputError(
-                f"{path}: a region file must have {LONGEST >> 20} MB or less, found {size} bytes:"
+                f"{path}: a region file must have {LONGEST >> 10} kB or less, found {size} bytes:"
                 " keep the regions of this lens"
             )
         content = handle.read()
@@ -90,29 +87,48 @@ def _regions_of(path: Path) -> list[Any]:
             return list(Regions.parse(text, format="ds9"))
     except Exception as error:  # what people write makes it fail in a dozen ways
         raise InputError(
-            f"{path}: not a region file that can be used ({one_line(error)}): save circles,"
-            " ellipses, boxes or polygons from DS9, in image, fk5 or icrs coordinates"
+            f"{path}: not a region file that can be used ({one_line(error)}): save {FORMS}"
         ) from None
 
 
-def _inside(
-    region: Any, data: Plane, path: Path
-) -> tuple[tuple[slice, slice], Bool[np.ndarray, "n m"]]:
-    """Returns the part of the image that a region may reach, and which of its pixels are in it."""
-    from regions import PixCoord, RegionMeta
+def _on_pixels(region: Any, wcs: WCS | None, data: Plane, path: Path) -> Any:
+    """Puts a region on the pixels of the whole image; ``None`` if it has no area."""
+    from regions import RegionMeta, SkyRegion
 
-    (h, w), (left, low) = data.array.shape, data.corner
-    try:
-        # a minus turns a region inside out for some versions of the library
-        region = region.copy(meta=RegionMeta())
-        box = region.bounding_box
-        rows = slice(*np.clip((box.iymin - low, box.iymax - low), 0, h))
-        columns = slice(*np.clip((box.ixmin - left, box.ixmax - left), 0, w))
-        y, x = np.mgrid[rows, columns]
-        inside = np.asarray(region.contains(PixCoord(x + left, y + low)))
-    except Exception as error:  # beyond the projection, a place is not a number
+    on_sky = isinstance(region, SkyRegion)
+    if on_sky and wcs is None:
         raise InputError(
-            f"{path}: {one_line(region)} cannot be put on {data.label} ({one_line(error)}): check"
-            " its coordinates"
+            f"{path}: its regions are on the sky, where {data.label} has no celestial WCS: save"
+            " them in image coordinates"
+        )
+    try:
+        with quiet():
+            found = region.to_pixel(wcs) if on_sky else region
+            area = float(found.area)
+            if area == 0:
+                return None
+            # a minus turns a region inside out for some versions of the library
+            found = found.copy(meta=RegionMeta())
+            box = found.bounding_box
+        if not np.isfinite([area, box.ixmin, box.iymin, box.ixmax, box.iymax]).all():
+            raise ValueError("its place is no number")
+    except Exception as error:  # beyond the projection, or of absurd size
+        raise InputError(
+            f"{path}: {' '.join(repr(region).split())} cannot be put on {data.label}"
+            f" ({one_line(error)}): check its coordinates"
         ) from None
-    return (rows, columns), inside
+    return found
+
+
+def _inside(region: Any, data: Plane) -> Any:
+    """Yields strips of what is read of an image, and which pixels of each are in a region."""
+    from regions import PixCoord
+
+    (h, w), (left, low), box = data.array.shape, data.corner, region.bounding_box
+    top, bottom = (int(np.clip(edge - low, 0, h)) for edge in (box.iymin, box.iymax))
+    first, last = (int(np.clip(edge - left, 0, w)) for edge in (box.ixmin, box.ixmax))
+    step = max(1, STRIP // max(last - first, 1))
+    for begin in range(top, bottom, step):
+        where = slice(begin, min(begin + step, bottom)), slice(first, last)
+        y, x = np.mgrid[where]
+        yield where, np.asarray(region.contains(PixCoord(x + left, y + low)))

@@ -78,6 +78,15 @@ def celestial(data: Plane) -> tuple[WCS | None, Scale | None, list[str]]:
     return wcs, Scale(float(spacing), f"the WCS of {data.short}"), notes
 
 
+def on_the_sky(data: Plane) -> WCS | None:
+    """Returns the celestial WCS of a whole image with all its distortion, or None."""
+    if celestial(data)[0] is None:
+        return None
+    with quiet():
+        full = WCS(data.header)
+        return full if full.naxis == 2 else full.celestial
+
+
 def _plain(wcs: WCS, matrix: np.ndarray) -> WCS:
     """Rebuilds a 2-D WCS with a CD matrix [deg] and without distortion."""
     plain = WCS(naxis=2)

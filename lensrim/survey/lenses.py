@@ -78,7 +78,7 @@ class Lens:
         folder, found = place.parent, [place]
         if os.path.isdir(place):
             folder, found = place, _entries(place)
-        for part in ("data", "noise", "exposure", "psf", "mask", "dq"):
+        for part in ("data", "noise", "exposure", "psf", "mask", "ignore", "dq"):
             if (reference := getattr(self.read, part)) is not None:
                 found += [named := split(reference), folder / named]
         found.append(Path(self.fit.model))

@@ -39,7 +39,7 @@ FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 PUBLISHED = "published_theta_e"
 """Column of Einstein radii that others have found."""
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-FILES = {"data", "noise", "exposure", "psf", "mask", "dq", "model"}
+FILES = {"data", "noise", "exposure", "psf", "mask", "ignore", "dq", "model"}
 """Columns that may name files."""
 
 

@@ -145,6 +145,10 @@ def test_where_the_residual_stands_out_is_told(
     observation = replace(mock.observation, corner=(100, 200), bin=1)
     line = peak_line(spoilt, right, float(state.p[0, 0].exp()), observation)
     assert line.startswith(f"{PEAK}about pixel ({100 + column}, {200 + row}), x y from 0")
+    assert f"({101 + column}, {201 + row}) in DS9" in line
+    twice = replace(observation, bin=2)
+    line = peak_line(spoilt, right, float(state.p[0, 0].exp()), twice)
+    assert f"about pixel ({100.5 + 2 * column:.0f}, {200.5 + 2 * row:.0f})" in line
 
 
 def test_a_peak_stands_out_of_noise():

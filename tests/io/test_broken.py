@@ -257,7 +257,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     refused(Path("a\0b.fits"), r"cannot be opened \(embedded null byte\): check the path")
 
 
-@pytest.mark.parametrize("option", ["noise", "psf", "mask", "dq", "exposure", "data"])
+@pytest.mark.parametrize("option", ["noise", "psf", "mask", "ignore", "dq", "exposure", "data"])
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a\0b[SCI]", "..", "/", "[", "[SCI]", ""])
 def test_names_that_no_file_can_have(tmp_path: Path, option: str, name: str) -> None:
     path = tmp_path / "case.fits"

@@ -24,7 +24,7 @@ global color=green dashlist=8 3 width=1 font="helvetica 10 normal roman" select=
 def read(path: Path, drawn: str, name: str = "drawn.reg", **options):
     """Reads with a region file that lies beside the observation."""
     (path.parent / name).write_text(drawn)
-    return read_observation(path, ReadOptions(mask=str(path.parent / name), **options))
+    return read_observation(path, ReadOptions(ignore=str(path.parent / name), **options))
 
 
 def test_pixels_in_regions_are_ignored(parts: dict, write: Callable):
@@ -36,17 +36,20 @@ def test_pixels_in_regions_are_ignored(parts: dict, write: Callable):
     inside = (far < 4.1) & (far >= 1.5) | (np.abs(X - 29) < 1.5) & (np.abs(Y - 9) < 3)
     np.testing.assert_array_equal(observation.mask, ~inside)
     assert inside.sum() == 55
-    assert "mask: 55 pixels in 3 regions of drawn.reg are ignored" in observation.notes
+    assert "ignore: 55 pixels in 3 regions of drawn.reg" in observation.notes
     assert observation.files[-1].name == "drawn.reg"
 
 
-def test_regions_may_hold_what_is_used(parts: dict, write: Callable):
-    path = write(parts)
-    observation = read(path, "image\npolygon(1,1,20,1,20,20,1,20)\n", mask_sense="used")
-    np.testing.assert_array_equal(observation.mask, (X < 19) & (Y < 19) & (X > 0) & (Y > 0))
-    assert "mask: 324 pixels in 1 region of drawn.reg are used" in observation.notes
-    with pytest.raises(InputError, match="ignores every pixel with --mask-sense ignored: turn"):
-        read(path, "image\ncircle(20,20,100)")
+def test_regions_are_ignored_besides_a_mask(parts: dict, write: Callable):
+    mask = np.ones(SHAPE, dtype=np.uint8)
+    mask[:4] = 0
+    parts["MASK"] = (mask, {})
+    observation = read(write(parts), "image\npolygon(5.5,2.5,9.5,2.5,9.5,6.5,5.5,6.5)\n")
+    inside = (X > 4.5) & (X < 8.5) & (Y > 1.5) & (Y < 5.5)
+    np.testing.assert_array_equal(observation.mask, (mask == 1) & ~inside)
+    assert observation.notes[-1] == "156 of 1147 pixels ignored: mask 148, regions 8"
+    with pytest.raises(InputError, match="no pixel is left to use"):
+        read(write(parts, "other.fits"), "image\ncircle(20,20,100)")
 
 
 @pytest.mark.parametrize("frame", ["fk5", "icrs", "galactic"])
@@ -66,7 +69,7 @@ def test_regions_are_of_the_file_where_a_part_of_it_is_read(
     monkeypatch.setattr("lensrim.io.read.Window", lambda center, side=16: Window(center, side))
     path = write(parts)
     (path.parent / "drawn.reg").write_text("image\ncircle(21,19,3.1)\ncircle(2,2,1)\n")
-    options = ReadOptions(mask="drawn.reg")
+    options = ReadOptions(ignore="drawn.reg")
     observation = read_about(path, options, center=(20, 15))
     assert observation.shape == (16, 16)
     x, y = observation.corner
@@ -77,20 +80,40 @@ def test_regions_are_of_the_file_where_a_part_of_it_is_read(
     assert read_about(path, options, center=(20, 15)).mask.all()
 
 
+def test_distortion_moves_regions_on_the_sky(parts: dict, write: Callable):
+    header = parts["SCI"][1]
+    header |= {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
+    header |= {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 0.005, "B_0_2": 0.0}
+    path = write(parts)
+    place = WCS(header).all_pix2world([[34, 20]], 0)[0]
+    observation = read(path, f'icrs\ncircle({place[0]:.9f},{place[1]:.9f},0.105")\n')
+    ignored = np.argwhere(~observation.mask)
+    assert np.hypot(*(ignored.mean(0) - (20, 34))) < 0.7
+    assert np.hypot(*(WCS(header).wcs_world2pix([place], 0)[0] - (34, 20))) > 2
+
+
 @pytest.mark.parametrize(
     ("drawn", "said"),
     [
-        ("image\n", "must have regions with an area, found none"),
-        ("image\npoint(3,4)\nline(1,2,3,4)\n", "must have regions with an area, found none"),
+        ("image\n", "must have regions with an area .* found none among 0: draw some"),
+        ("image\npoint(3,4)\nline(1,2,3,4)\n", "must have regions with an area .* among 2"),
+        ("image\n-circle(9,9,4)\n", r"not excluded \(without a minus\), found none among 1"),
+        ("image\ncircle(9,9,4)\npolygon(nan,1,5,5,1,5)\n", "cannot be put on .*: check its"),
+        ("image\ncircle(9,9,1e300)\n", "cannot be put on .*: check its coordinates"),
+        ('icrs\nellipse(330,-2,2",1",0)\n', "cannot be put on .*: check its coordinates"),
         ("image\ncircle(300,300,5)\n", "hold no pixel of .*: check their coordinates"),
         ("image\ncircle(a,b,c)\n", "could not convert string to float"),
         ("circle(3,4,5)\n", "A coordinate frame was not found"),
         ("physical\ncircle(3,4,5)\n", "not supported .*in image, fk5 or icrs coordinates"),
-        ("image\npanda(1,2,3,4,5,6,7,8)\n", "not supported .*circles, ellipses, boxes or pol"),
+        (
+            "image\npanda(1,2,3,4,5,6,7,8)\n",
+            "not supported .*circles, ellipses, boxes",
+        ),
         ("my neighbours\n", "not a region file that can be used"),
         ("\x00\xff", "not a region file that can be used"),
         ("", r"the file is empty"),
-        ("icrs\ncircle(200d,-80d,1d)\n", r"check (its|their) coordinates"),
+        ('icrs\ncircle(150.1d,2.3d,1")\n', "hold no pixel of .*: check their coordinates"),
+        ('icrs\ncircle(330d,-2d,1")\n', "cannot be put on .*: check its coordinates"),
     ],
 )
 def test_what_cannot_be_used_is_said(parts: dict, write: Callable, drawn: str, said: str):
@@ -101,11 +124,11 @@ def test_what_cannot_be_used_is_said(parts: dict, write: Callable, drawn: str, s
 
 def test_a_region_file_must_be_there(parts: dict, write: Callable, tmp_path: Path):
     path = write(parts)
-    with pytest.raises(InputError, match=r"--mask none\.reg: no such file, here or in"):
-        read_observation(path, ReadOptions(mask="none.reg"))
-    (path.parent / "long.reg").write_text("image\n" + "circle(3,4,5)\n" * 80_000)
-    with pytest.raises(InputError, match="must have 1 MB or less"):
-        read_observation(path, ReadOptions(mask="long.reg"))
+    with pytest.raises(InputError, match=r"--ignore none\.reg: no such file, here or in"):
+        read_observation(path, ReadOptions(ignore="none.reg"))
+    (path.parent / "long.reg").write_text("image\n" + "circle(3,4,5)\n" * 5_000)
+    with pytest.raises(InputError, match="must have 64 kB or less"):
+        read_observation(path, ReadOptions(ignore="long.reg"))
 
 
 def test_the_sky_needs_celestial_coordinates(parts: dict, write: Callable):
@@ -118,9 +141,9 @@ def test_the_sky_needs_celestial_coordinates(parts: dict, write: Callable):
 def test_info_tells_of_drawn_masks(parts: dict, write: Callable):
     path = write(parts)
     (path.parent / "drawn.reg").write_text("image\ncircle(21,19,3.1)\n")
-    found = inspect(path, ReadOptions(mask="drawn.reg"))
+    found = inspect(path, ReadOptions(ignore="drawn.reg"))
     assert not found.lacks
-    assert ("note", "mask: 29 pixels in 1 region of drawn.reg are ignored") in found.known
+    assert ("note", "ignore: 29 pixels in 1 region of drawn.reg") in found.known
     (path.parent / "drawn.reg").write_text("physical\ncircle(21,19,3.1)\n")
-    (lack,) = inspect(path, ReadOptions(mask="drawn.reg")).lacks
+    (lack,) = inspect(path, ReadOptions(ignore="drawn.reg")).lacks
     assert "drawn.reg" in lack

@@ -42,9 +42,17 @@ class Frame:
         x, y = (c.numpy() for c in self.grid.coordinates(dtype=torch.float64))
         return np.hypot(x - center[0], y - center[1])
 
-    def operator(self, subsample: int, device: torch.device | None = None) -> PSF:
-        """Returns the convolution of averages over ``subsample²`` rays."""
-        return self._operator(PSF, subsample, device)
+    def operator(
+        self, subsample: int, device: torch.device | None = None, *, box: int | None = None
+    ) -> PSF:
+        """Returns the convolution of averages over ``subsample²`` rays.
+
+        Arguments:
+            subsample: Rays along a side of a pixel.
+            device: Where.
+            box: Side of a square of pixels in the place of the frame.
+        """
+        return self._operator(PSF, subsample, device, None if box is None else (box, box))
 
     def ray_operator(
         self, subsample: int, device: torch.device | None = None, *, box: int | None = None

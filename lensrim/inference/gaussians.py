@@ -16,7 +16,10 @@ covariance and conserves the flux,
           e^{- \frac12 (u, v) (\Sigma_j + s^2)^{-1} (u, v)^T} \, ,
 
 to :math:`10^{-3} / \sigma^4` of the peak, with :math:`\sigma` the width along the minor axis
-[pixel]. The others are drawn with all rays, only where they are not zero, and convolved ray by ray
+[pixel], and in a margin about the frame, too, from which the PSF brings in light: without it a
+fifth is missing at the frame's border, which the fit makes up for elsewhere. What comes from
+beyond the margin is taken to be as bright as within: the convolution is divided by that of ones.
+The others are drawn with all rays, only where they are not zero, and convolved ray by ray
 (:mod:`lensrim.lensing.ray_psf`) in a box that holds what the PSF makes of them: averages over a
 pixel do not tell where in it a cusp is, which in bright galaxies is an error of several times the
 noise.
@@ -29,7 +32,7 @@ products with a given image, each of which is a convolution or less, or one for 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -111,6 +114,7 @@ class Layer:
         place: The M pixels among the N of the frame, or of the box.
         blur: The convolution of each of the R rays, or of averages where R is 1.
         box: What of the frame is convolved; all of it if ``None``.
+        gain: What the convolved Gaussians are multiplied by, with shape (N); nothing if ``None``.
     """
 
     maps: Tensor
@@ -119,6 +123,7 @@ class Layer:
     place: Tensor | slice
     blur: PSF | RayPSF
     box: Box | None = None
+    gain: Tensor | None = None
 
     def images(self) -> Tensor:
         """Returns the convolved Gaussians, with shape (Q, N)."""
@@ -136,6 +141,7 @@ class Layer:
 
     def pull(self, image: Tensor) -> Tensor:
         """Returns the products of an image (N) with all derivatives, with shape (Q, 6)."""
+        image = image if self.gain is None else image * self.gain
         part = image if self.box is None else self.box.cut(image)
         pixels = part.to(self.blur.transfer).reshape(1, 1, *self.blur.shape)
         adjoint = self.blur.scatter if isinstance(self.blur, RayPSF) else self.blur.adjoint
@@ -151,7 +157,8 @@ class Layer:
         rays = rays.unflatten(-1, (h, w))
         seen = blur.gather(rays) if isinstance(blur, RayPSF) else blur(rays)
         seen = seen.flatten(1).to(values)
-        return seen if self.box is None else self.box.paste(seen)
+        seen = seen if self.box is None else self.box.paste(seen)
+        return seen if self.gain is None else seen * self.gain
 
 
 @dataclass(frozen=True)
@@ -185,15 +192,32 @@ class Gaussians:
     Arguments:
         grid: The frame's pixels, N in number.
         sigmas: Widths :math:`\sigma_j` on the intermediate axis, ascending [arcsec], (Q).
-        blur: The convolution of averages over rays.
+        blur: Makes the convolution of averages over rays, in a square of so many pixels a side.
         ray_blur: Makes that of each ray.
         reach: Pixels to which the PSF of a ray reaches, at most.
+        margin: Pixels about the frame on which wide Gaussians are drawn, too.
     """
 
-    def __init__(self, grid: PixelGrid, sigmas: Array, blur: PSF, ray_blur: RayBlur, reach: int):
-        self.grid, self.sigmas, self.blur, self.reach = grid, sigmas, blur, reach
-        self.ray_blur = cache(ray_blur)
-        self.rays, self.pixels = _rays(grid, blur.subsample), _rays(grid, 1)
+    def __init__(
+        self,
+        grid: PixelGrid,
+        sigmas: Array,
+        blur: Callable[[int], PSF],
+        ray_blur: RayBlur,
+        *,
+        reach: int,
+        margin: int,
+    ):
+        self.grid, self.sigmas, self.reach = grid, sigmas, reach
+        (h, w), side = grid.shape, max(grid.shape) + 2 * margin
+        self.around = Box(side, (h - side) // 2, (w - side) // 2, (h, w))
+        self.blur, self.ray_blur = blur(side), cache(ray_blur)
+        self.rays, self.pixels = _rays(grid, self.blur.subsample), _rays(grid, 1)
+        x = grid.center[0] + grid.spacing * (self.around.column + (side - w) / 2)
+        y = grid.center[1] + grid.spacing * (self.around.row + (side - h) / 2)
+        self.wide = _rays(PixelGrid((side, side), grid.spacing, (x, y)), 1)
+        ones = torch.ones(1, 1, side, side, dtype=self.blur.dtype)
+        self.gain = 1 / self.around.paste(self.blur(ones).flatten().double())
         self.narrow = int(np.searchsorted(sigmas, WIDE * grid.spacing))
         variance = float((self.rays[0] - self.pixels[0]).square().mean())
         self.variance = np.where(np.arange(len(sigmas)) < self.narrow, 0.0, variance)
@@ -213,8 +237,9 @@ class Gaussians:
             place = near if box is None else box.put(near)
             layers.append(_layer(rays, shape, forms[:n], slopes[:n], place, blur, box))
         if n < len(self.sigmas):
-            every = slice(None)
-            layers.append(_layer(self.pixels, shape, forms[n:], slopes[n:], every, self.blur))
+            every, box = slice(None), self.around
+            wide = _layer(self.wide, shape, forms[n:], slopes[n:], every, self.blur, box)
+            layers.append(replace(wide, gain=self.gain))
         return Drawn(tuple(layers))
 
     def _box(self, shape: Array, far: float) -> Box | None:

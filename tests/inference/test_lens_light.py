@@ -8,7 +8,7 @@ from lensrim.grid import PixelGrid
 from lensrim.inference import lens_light
 from lensrim.inference.frame import Frame
 from lensrim.inference.gaussians import WIDE, Gaussians, quadratic_forms
-from lensrim.inference.lens_light import LensLightFitter
+from lensrim.inference.lens_light import WITHIN, LensLightFitter, half_side_of
 from lensrim.inference.light_profile import roughness
 from lensrim.inference.projection import TOLERANCE, Fitted, Pixels
 from lensrim.lensing.psf import PSF, gaussian_psf
@@ -121,6 +121,24 @@ def test_the_jacobian_is_that_of_differences(shape, whiten):
         upper, lower = (seen(shape + s * change, image, whiten).residual for s in (1, -1))
         expected = (upper - lower).numpy() / 2e-6
         assert np.linalg.norm(column - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("sides", [(47, 40), (40, 47), (48, 48)])
+def test_the_margin_of_wide_gaussians_lies_about_the_frame(sides):
+    grid = PixelGrid(sides, 0.05, (0.3, -0.2))
+    psf = gaussian_psf(FWHM, grid.spacing, 13).numpy()
+    empty = np.zeros(sides)
+    whole = Frame(empty, empty + 1, empty == 0, grid, psf, "effective", FWHM)
+    gaussians = LensLightFitter(whole).gaussians
+    assert half_side_of(psf, 1 - 1e-9) == 6 > half_side_of(psf, WITHIN) > 0
+    assert gaussians.around.side == max(sides) + 2 * half_side_of(psf, WITHIN)
+    found = gaussians.around.paste(gaussians.wide[:, 0])
+    assert torch.allclose(found, gaussians.pixels[:, 0], rtol=0, atol=1e-12)
+    # a wide Gaussian is as bright as it should be, in the corners too
+    image = gaussians.draw(np.zeros(6)).images()[-1] / gaussians.around.paste(
+        torch.exp(-0.5 * gaussians.wide[:, 0].square().sum(0) / gaussians.sigmas[-1] ** 2)
+    )
+    assert image.max() / image.min() < 1.02  # the PSF widens it; 2 where nothing came in
 
 
 @pytest.mark.parametrize("at", [(0.03, -0.02), (1.4, -1.3)], ids=["middle", "edge"])

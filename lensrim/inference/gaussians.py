@@ -51,6 +51,9 @@ WIDE = 2.0
 REACH = 5.7
 """Distance in standard deviations beyond which a Gaussian is zero to single precision."""
 
+HELD = (0.5, 2.0)
+"""Range in which the convolution of ones is, at least about: no gain exceeds its inverse."""
+
 STEP = 4
 """Pixels by which boxes differ, that there are few of them."""
 
@@ -217,7 +220,8 @@ class Gaussians:
         y = grid.center[1] + grid.spacing * (self.around.row + (side - h) / 2)
         self.wide = _rays(PixelGrid((side, side), grid.spacing, (x, y)), 1)
         ones = torch.ones(1, 1, side, side, dtype=self.blur.dtype)
-        self.gain = 1 / self.around.paste(self.blur(ones).flatten().double())
+        # a PSF whose negative wings are cut off may hold more than all of its light
+        self.gain = 1 / self.around.paste(self.blur(ones).flatten().double()).clamp(*HELD)
         self.narrow = int(np.searchsorted(sigmas, WIDE * grid.spacing))
         variance = float((self.rays[0] - self.pixels[0]).square().mean())
         self.variance = np.where(np.arange(len(sigmas)) < self.narrow, 0.0, variance)

@@ -207,9 +207,11 @@ class LensLightFitter:
 
 
 def half_side_of(psf: Array, share: float) -> int:
-    """Returns half of the side of the smallest square about a PSF's middle that holds a share."""
+    """Returns half of the side of the smallest square about a PSF's middle beyond which no square
+    holds less than a share, or more than as much above all: wings may be negative."""
     middle = [n // 2 for n in psf.shape]
     y, x = np.indices(psf.shape)
     far = np.maximum(np.abs(y - middle[0]), np.abs(x - middle[1])).ravel()
     grown = np.cumsum(np.bincount(far, psf.ravel()))
-    return int(np.argmax(grown >= share * grown[-1]))
+    off = np.abs(grown / grown[-1] - 1) > 1 - share
+    return min(int(np.flatnonzero(off).max(initial=-1)) + 1, len(grown) - 1)

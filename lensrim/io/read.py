@@ -188,6 +188,11 @@ def mask_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
     """Returns the mask's plane, without pixels, the mask, True where used, and notes."""
+    if options.mask is not None and options.mask.lower().endswith(".reg"):
+        raise InputError(
+            f"--mask {options.mask}: must be an image of 0 and 1, found the name of a region file:"
+            " give it by --ignore"
+        )
     plane = same_shape(layout.part("mask", options.mask), data)
     if plane is None:
         return None, None, []

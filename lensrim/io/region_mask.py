@@ -5,7 +5,9 @@ minus takes those in it out again. Places are pixels of the image as it is in it
 sky, with all the distortion that the header tells of.
 """
 
+import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ LONGEST = 2**16
 STRIP = 2**20
 """Pixels that are looked at together."""
 
+SIDES, MOST = 4, 10**9
+"""Sides that a region counts for at least, and its pixels times its sides, of all regions, at
+most: some ten seconds."""
+
 FORMS = "circles, ellipses, boxes with an angle, or polygons, in image, fk5 or icrs coordinates"
 
 
@@ -45,7 +51,7 @@ def marked(path: Path, data: Plane) -> tuple[Bool[np.ndarray, "h w"], int]:
     """
     from regions import SkyRegion
 
-    mask, count, adding = np.zeros(data.array.shape, dtype=bool), 0, 0
+    mask, count, adding, work = np.zeros(data.array.shape, dtype=bool), 0, 0, 0
     regions = _regions_of(path)
     wcs = on_the_sky(data) if any(isinstance(each, SkyRegion) for each in regions) else None
     for region in regions:
@@ -54,7 +60,16 @@ def marked(path: Path, data: Plane) -> tuple[Bool[np.ndarray, "h w"], int]:
             continue
         adds = bool(region.meta.get("include", True))
         count, adding = count + 1, adding + adds
-        for where, inside in _inside(found, data):
+        reached = _reach(found, data)
+        rows, columns = (part.stop - part.start for part in reached)
+        work += rows * columns * max(len(getattr(found, "vertices", ())), SIDES)
+        if work > MOST:
+            raise InputError(
+                f"{path}: its regions must reach {MOST / SIDES / 1e6:g} million pixels of"
+                f" {data.label} or less together, polygons of {SIDES} sides, found more: draw"
+                " smaller or plainer ones, or cut the lens out of the image (--center)"
+            )
+        for where, inside in _inside(found, data, *reached):
             mask[where] = mask[where] | inside if adds else mask[where] & ~inside
     if adding == 0:
         raise InputError(
@@ -105,12 +120,13 @@ def _on_pixels(region: Any, wcs: WCS | None, data: Plane, path: Path) -> Any:
         with quiet():
             found = region.to_pixel(wcs) if on_sky else region
             area = float(found.area)
-            if area == 0:
+            if area == 0 and not hasattr(found, "vertices"):
                 return None
             # a minus turns a region inside out for some versions of the library
             found = found.copy(meta=RegionMeta())
             box = found.bounding_box
-        if not np.isfinite([area, box.ixmin, box.iymin, box.ixmax, box.iymax]).all():
+        edges = (float(n) for n in (area, box.ixmin, box.iymin, box.ixmax, box.iymax))
+        if not all(map(math.isfinite, edges)):
             raise ValueError("its place is no number")
     except Exception as error:  # beyond the projection, or of absurd size
         raise InputError(
@@ -120,15 +136,21 @@ def _on_pixels(region: Any, wcs: WCS | None, data: Plane, path: Path) -> Any:
     return found
 
 
-def _inside(region: Any, data: Plane) -> Any:
-    """Yields strips of what is read of an image, and which pixels of each are in a region."""
+def _reach(region: Any, data: Plane) -> tuple[slice, slice]:
+    """Returns the rows and columns of what is read of an image that a region may reach."""
+    (h, w), (left, low), box = data.array.shape, data.corner, region.bounding_box
+    rows = (min(max(edge - low, 0), h) for edge in (box.iymin, box.iymax))
+    columns = (min(max(edge - left, 0), w) for edge in (box.ixmin, box.ixmax))
+    return slice(*rows), slice(*columns)
+
+
+def _inside(region: Any, data: Plane, rows: slice, columns: slice) -> Iterator[tuple[Any, Any]]:
+    """Yields strips of these rows and columns, and which of their pixels are in a region."""
     from regions import PixCoord
 
-    (h, w), (left, low), box = data.array.shape, data.corner, region.bounding_box
-    top, bottom = (int(np.clip(edge - low, 0, h)) for edge in (box.iymin, box.iymax))
-    first, last = (int(np.clip(edge - left, 0, w)) for edge in (box.ixmin, box.ixmax))
-    step = max(1, STRIP // max(last - first, 1))
-    for begin in range(top, bottom, step):
-        where = slice(begin, min(begin + step, bottom)), slice(first, last)
+    left, low = data.corner
+    step = max(1, STRIP // max(columns.stop - columns.start, 1))
+    for begin in range(rows.start, rows.stop, step):
+        where = slice(begin, min(begin + step, rows.stop)), columns
         y, x = np.mgrid[where]
         yield where, np.asarray(region.contains(PixCoord(x + left, y + low)))

@@ -141,6 +141,13 @@ def test_the_margin_of_wide_gaussians_lies_about_the_frame(sides):
     assert image.max() / image.min() < 1.02  # the PSF widens it; 2 where nothing came in
 
 
+def test_negative_wings_make_no_margin_too_small():
+    y, x = np.mgrid[-10:11, -10:11]
+    psf = np.exp(-(x**2 + y**2) / 8) - 0.004
+    assert half_side_of(psf / psf.sum(), 0.97) == 8  # it first has 97 % at 4
+    assert half_side_of(np.ones((1, 1)), 0.97) == 0
+
+
 @pytest.mark.parametrize("at", [(0.03, -0.02), (1.4, -1.3)], ids=["middle", "edge"])
 def test_a_box_about_narrow_gaussians_holds_all_of_them(at):
     """As if all of the frame were convolved, to single precision."""

@@ -131,6 +131,20 @@ def test_a_region_file_must_be_there(parts: dict, write: Callable, tmp_path: Pat
         read_observation(path, ReadOptions(ignore="long.reg"))
 
 
+def test_what_would_take_long_is_refused(parts: dict, write: Callable, monkeypatch):
+    monkeypatch.setattr("lensrim.io.region_mask.MOST", 10_000)
+    path = write(parts)
+    read(path, "image\npolygon(5,5,20,5,20,20,5,20)\n")
+    for drawn in ("circle(15,15,12)\n" * 6, "polygon(5,5" + ",20,5,20,20,5,20" * 30 + ")\n"):
+        with pytest.raises(InputError, match=r"million pixels of .* draw smaller or plainer ones"):
+            read(path, "image\n" + drawn)
+
+
+def test_a_region_file_is_no_mask(parts: dict, write: Callable):
+    with pytest.raises(InputError, match="found the name of a region file: give it by --ignore"):
+        read_observation(write(parts), ReadOptions(mask="drawn.reg"))
+
+
 def test_the_sky_needs_celestial_coordinates(parts: dict, write: Callable):
     for key in ("CTYPE1", "CTYPE2"):
         del parts["SCI"][1][key]

@@ -131,7 +131,7 @@ def answer(
         share = float(extent(torch.from_numpy(found.source)[None, None]))
         view = View.of(scene, deflector, min(whole, share * whole + scene.frame.fwhm), view.center)
         other = _solved(scene, deflector, state, view, tune)
-        found = max(found, other, key=lambda each: each.log_evidence)
+        found = preferred(found, other)
     n, spacing = found.source_grid.shape[0], found.source_grid.spacing
     if spacing < COARSE * scene.frame.grid.spacing or 2 * n > most:
         return found
@@ -248,10 +248,15 @@ def _finer(scene: Scene, result: Answer, hyper: Tensor, view: View) -> Answer:
     return _told(scene, maps_of(result), system, result.source_prior)
 
 
+def left_over(scene: Scene, result: Answer) -> Array:
+    """Computes the image less all that is modelled, zero where a pixel is ignored."""
+    modelled = result.arcs + result.lens_light + result.sky
+    return np.where(scene.frame.mask, scene.frame.image - modelled, 0.0)
+
+
 def arc_chi2(scene: Scene, result: Answer) -> float:
     """Computes χ² per pixel of the arcs with the noise that was fitted with."""
-    modelled = result.arcs + result.lens_light + result.sky
-    residual = (scene.frame.image - modelled) / scene.sigma
+    residual = left_over(scene, result) / scene.sigma
     return float(np.square(residual[scene.arcs & scene.frame.mask]).mean())
 
 

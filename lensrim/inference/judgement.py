@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import metrics
 from ..io.observation import Observation
-from .answer import Answer, arc_chi2
+from .answer import Answer, arc_chi2, left_over
 from .frame import Array
 from .reasons import REASONS
 from .scene import Scene
@@ -31,8 +31,7 @@ galaxy, so that of real lenses with the published Einstein radius some have as m
 
 def residual_of(scene: Scene, result: Answer) -> Array:
     """Computes the residuals in units of the stated noise, zero where a pixel is ignored."""
-    modelled = result.arcs + result.lens_light + result.sky
-    return np.where(scene.frame.mask, (scene.frame.image - modelled) / scene.frame.sigma, 0.0)
+    return np.where(scene.frame.mask, left_over(scene, result) / scene.frame.sigma, 0.0)
 
 
 def numbers_of(scene: Scene, result: Answer) -> dict[str, float]:
@@ -90,7 +89,7 @@ def peak_line(scene: Scene, result: Answer, theta_E: float, observation: Observa
         observation: What is fitted, with its place in the file.
     """
     frame, arcs = scene.frame, judged(scene, result, theta_E)
-    residual = residual_of(scene, result) * scene.frame.sigma / scene.sigma
+    residual = left_over(scene, result) / scene.sigma
     width = frame.fwhm / frame.grid.spacing
     _, (row, column) = peak_of(residual, arcs, blank_of(scene, result), width)
     x, y = observation.to_file(column, row)

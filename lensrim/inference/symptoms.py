@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .answer import Answer
+from .answer import Answer, left_over
 from .frame import Array
 from .macro import NAMES, MacroPrior, MacroState
 from .multiplicity import Mask, multiply_imaged, sectors_of
@@ -132,8 +132,7 @@ def symptoms_of(
     """
     frame = scene.frame
     arcs = judged(scene, result, math.exp(float(state.p[0, 0])))
-    modelled = result.arcs + result.lens_light + result.sky
-    difference = np.where(frame.mask, frame.image - modelled, 0.0)
+    difference = left_over(scene, result)
     residual = difference / scene.sigma
     blank = blank_of(scene, result)
     p = dict(zip(NAMES, state.p[0].tolist(), strict=True))

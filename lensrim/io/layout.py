@@ -115,10 +115,14 @@ class Layout:
         """
         path = self._file(role, name)
         if path is None:
-            raise InputError(
-                f"--{role} {name}: no such file, here or in {self._base}: check the path"
-            )
+            raise self._missing(role, name)
         return path
+
+    def _missing(self, role: str, reference: str) -> InputError:
+        """Says that there is no such file."""
+        return InputError(
+            f"--{role} {reference}: no such file, here or in {self._base}: check the path"
+        )
 
     def _file(self, role: str, name: str) -> Path | None:
         """Returns the file that ``--<role>`` names, here or beside the observation."""
@@ -137,9 +141,7 @@ class Layout:
         path = self._file(role, name)
         if path is None:
             if SUFFIX.search(name) or "/" in name or hdu is not None:
-                raise InputError(
-                    f"--{role} {reference}: no such file, here or in {self._base}: check the path"
-                )
+                raise self._missing(role, reference)
             raise InputError(
                 f"--{role} {reference}: no such file, nor an HDU of {self.main.path}, which holds"
                 f" {self.main.contents}"

@@ -9,6 +9,9 @@ from lensrim.errors import InputError
 from lensrim.io.noise import NoiseKind
 from lensrim.option_types import as_text, check_types
 
+NAMING = ("data", "noise", "exposure", "psf", "mask", "ignore", "dq")
+"""Options that may name a file."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -75,7 +78,7 @@ class ReadOptions:
     as measured on blank sky, where it exists, and told apart for pixels that are binned."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "noise", "exposure", "psf", "mask", "ignore", "dq"):
+        for name in NAMING:
             object.__setattr__(self, name, as_text(getattr(self, name)))
 
     def given(self) -> tuple[str, ...]:

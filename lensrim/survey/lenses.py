@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import split_reference
 from ..io.layout import SUFFIX, stem
-from ..io.options import ReadOptions
+from ..io.options import NAMING, ReadOptions
 from .listing import is_table, read_listing
 
 FORBIDDEN = frozenset('/\\:*?"<>|')
@@ -78,7 +78,7 @@ class Lens:
         folder, found = place.parent, [place]
         if os.path.isdir(place):
             folder, found = place, _entries(place)
-        for part in ("data", "noise", "exposure", "psf", "mask", "ignore", "dq"):
+        for part in NAMING:
             if (reference := getattr(self.read, part)) is not None:
                 found += [named := split(reference), folder / named]
         found.append(Path(self.fit.model))

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet, split_reference
 from ..io.layout import SUFFIX
-from ..io.options import ReadOptions
+from ..io.options import NAMING, ReadOptions
 from ..io.stream import is_file, open_stream
 from ..option_types import kinds_of, shown
 from ..zoo import DEFAULT
@@ -39,7 +39,7 @@ FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 PUBLISHED = "published_theta_e"
 """Column of Einstein radii that others have found."""
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-FILES = {"data", "noise", "exposure", "psf", "mask", "ignore", "dq", "model"}
+FILES = {*NAMING, "model"}
 """Columns that may name files."""
 
 

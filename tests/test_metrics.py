@@ -325,3 +325,20 @@ def test_regression_tells_shrinkage() -> None:
     assert error == pytest.approx(0.05 / 0.16 / np.sqrt(4000), rel=0.05)
     with pytest.raises(ValueError, match="3 or more"):
         metrics.regression([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.int64])
+def test_a_mask_may_be_of_numbers(kind: type) -> None:
+    """They are no rows: FITS holds masks as bytes."""
+    rng = np.random.default_rng(0)
+    image, model = rng.random((2, 8, 8)) + 0.5
+    mask = rng.random((8, 8)) > 0.5
+    radius = np.hypot(*np.mgrid[1:9, 1:9])
+    for error in (
+        lambda m: metrics.chi2_nu(image, model, 0.1, m),
+        lambda m: metrics.misfit(image, model, 0.1, m),
+        lambda m: metrics.deflection_error((image, model), (model, model), m),
+        lambda m: metrics.log_kappa_rmse(image, model, m),
+        lambda m: metrics.profile_slope(image, radius, m),
+    ):
+        assert error(mask.astype(kind)) == error(mask)

@@ -48,14 +48,21 @@ class Multipole:
     """Creates the description of an angular perturbation about the ellipsoid's centre.
 
     Arguments:
-        m: Order (3 or 4; not 1).
+        m: Order, 3 or 4.
         amplitude: Amplitude :math:`a_m` in units of the ellipsoid's Einstein radius.
         phi: Position angle :math:`\\varphi_m` of a maximum [rad].
+
+    Raises:
+        InputError: If it is of another order.
     """
 
     m: int
     amplitude: float
     phi: float
+
+    def __post_init__(self) -> None:
+        if self.m not in (3, 4):
+            raise InputError(f"m: a multipole must be of order 3 or 4, found {self.m}")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .. import __version__
 from ..io.frames import position_angle, sky_axes
 from ..io.observation import Observation
 from ..io.product import Product
+from ..io.wcs import placed
 from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
@@ -115,8 +116,9 @@ def build_product(
         "BIN": (observation.bin, "native pixels along a pixel"),
         "STAGE": (outcome.stage, "last stage"),
     }
-    if observation.wcs is not None and observation.wcs.has_celestial:
-        sky = sky_axes(observation.wcs, grid)
+    wcs = observation.plain_wcs
+    if wcs is not None and wcs.has_celestial:
+        sky = sky_axes(wcs, grid)
         header["MACROPA"] = (position_angle(phi, sky), "[deg] E of N, major axis")
         header["SHEARPA"] = (position_angle(shear_phi, sky), "[deg] E of N, macro-model's shear")
     header |= (
@@ -135,7 +137,7 @@ def build_product(
         image_maps={
             "DATA": observation.image,
             "SIGMA": frame.sigma,
-            "MASK": frame.mask.astype(np.uint8),
+            "MASK": frame.mask,
             "LENS_LIGHT": result.lens_light,
             "SKY": np.full(shape, result.sky),
             "MODEL": result.arcs,
@@ -151,7 +153,7 @@ def build_product(
         psf=observation.psf,
         image_grid=grid,
         source_grid=result.source_grid,
-        wcs=observation.wcs,
+        wcs=wcs,
         unit=observation.unit,
         stages={
             "lens_light": {
@@ -253,8 +255,9 @@ def position_of(observation: Observation, p: Mapping[str, float]) -> dict[str, t
         "LENSX": (place[0], "its column in the file's image, from 0"),
         "LENSY": (place[1], "its row in the file's image, from 0"),
     }
-    if observation.wcs is not None and observation.wcs.has_celestial:
-        sky = observation.wcs.celestial.pixel_to_world(column, row).icrs
+    wcs = observation.wcs
+    if wcs is not None and wcs.has_celestial and placed(wcs, column, row):
+        sky = wcs.celestial.pixel_to_world(column, row).icrs
         found["LENSRA"] = float(sky.ra.deg), "[deg] its right ascension (ICRS)"
         found["LENSDEC"] = float(sky.dec.deg), "[deg] its declination (ICRS)"
     return found

@@ -104,20 +104,22 @@ def rescaled(
         InputError: If there is too little blank sky.
     """
     unit = np.where(mask, sigma, 1.0)
-    blank = blank_sky(image, unit, mask, width)
-    count = int(blank.sum())
-    if count < FEWEST:
+    filled = mask & flat(image)
+    blank = blank_sky(image, unit, mask & ~filled, width)
+    count, same = int(blank.sum()), int(filled.sum())
+    if count < FEWEST and 2 * same < mask.sum():
         raise InputError(
             f"{label}: --rescale-noise sky needs {FEWEST} pixels of blank sky, found {count} of"
             f" {int(mask.sum())} used ones: give a larger frame, or a factor as in"
             " --rescale-noise 0.8"
         )
     rest = flattened(image, blank, 4 * 2.355 * width) / unit
-    factor = _spread(rest[blank])
+    factor = _spread(rest[blank]) if count >= FEWEST else 0.0
     if not factor > 0:
         raise InputError(
-            f"{label}: --rescale-noise sky needs sky that scatters, found the same value in most"
-            f" of {count} blank pixels: give a factor as in --rescale-noise 0.8"
+            f"{label}: --rescale-noise sky needs sky that scatters, found patches of one value"
+            f" ({same} of {int(mask.sum())} used pixels) or the same in most of {count} blank"
+            " pixels: give a factor as in --rescale-noise 0.8"
         )
     low = float(sigma[mask].min())
     floor = mask & (sigma <= low * (1 + 1e-5))
@@ -129,6 +131,12 @@ def rescaled(
     return np.where(
         floor, _above_sky(image - level, sigma, mask & ~floor, low * factor), sigma
     ), found
+
+
+def flat(image: Map) -> Bool[np.ndarray, "h w"]:
+    """Finds the pixels of patches of 3 x 3 or more of one value: what was filled in, not seen."""
+    middle = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+    return np.asarray(ndimage.binary_dilation(middle, np.ones((3, 3))))
 
 
 def blank_sky(

@@ -212,14 +212,18 @@ class FitsFile:
         corner = (part[1].start, part[0].start)
         return Plane(array, header, primary, label, entry.name, self.path, corner, frame)
 
-    def pixels(self, entry: Entry) -> Float64[np.ndarray, "*n"]:
+    def pixels(self, entry: Entry, most: int | None = None) -> Float64[np.ndarray, "*n"]:
         """Reads the pixels of an HDU, whatever their dimensions.
 
+        Arguments:
+            entry: The HDU.
+            most: Number of pixels that it may have, :data:`LARGEST` by default.
+
         Raises:
-            InputError: If there are none, or more than :data:`LARGEST`, or they cannot be read.
+            InputError: If there are none, or more than they may be, or they cannot be read.
         """
         number = prod(entry.shape) if entry.shape else 0
-        self._check_size(entry, entry.shape)
+        self._check_size(entry, entry.shape, most)
         hdu = self.hdus[entry.index]
         with self._reading(entry):
             check_tiles(hdu, self.handle, entry.index, number)
@@ -239,11 +243,12 @@ class FitsFile:
             data = np.array(pixels, dtype=np.float64, order="C").reshape(shape)
         return data
 
-    def _check_size(self, entry: Entry, shape: tuple[int, ...]) -> None:
+    def _check_size(self, entry: Entry, shape: tuple[int, ...], most: int | None = None) -> None:
         """Makes sure that what is read of an image can be held."""
-        if not 0 < (prod(shape) if shape else 0) <= LARGEST:
+        most = LARGEST if most is None else most
+        if not 0 < (prod(shape) if shape else 0) <= most:
             raise InputError(
-                f"{self.path}[{entry}]: an image must have 1 to {LARGEST / 1e6:g} million pixels,"
+                f"{self.path}[{entry}]: an image must have 1 to {most / 1e6:g} million pixels,"
                 f" found {'x'.join(map(str, shape)) or 'none'}: cut the lens out of it first, or"
                 " give its pixel by --center"
             )

@@ -17,11 +17,12 @@ from ..errors import InputError
 from ..lensing.fwhm import fwhm_of
 from .fits import MOST, Files, FitsFile, quiet
 from .layout import Layout, locate
+from .masks import drawn_of, flags_of, mask_of
 from .noise_maps import noise_of
 from .observation import Observation
 from .options import ReadOptions
 from .planes import Plane
-from .read import drawn_of, flags_of, mask_of, psf_of, read_observation, scale_of
+from .read import psf_of, read_observation, scale_of
 from .window import Window
 
 T = TypeVar("T")

@@ -136,6 +136,12 @@ class Layout:
         """Reads what ``--<role> reference`` names."""
         found = self.main.find(reference)
         if found is not None:
+            if found == self.image:
+                seconds = " (seconds are written 800s)" if role == "exposure" else ""
+                raise InputError(
+                    f"--{role} {reference}: must not be the image, {self.main.path}[{found}]:"
+                    f" name another HDU{seconds}"
+                )
             return self.main.plane(found, self._window(role))
         name, hdu = split_reference(reference)
         path = self._file(role, name)

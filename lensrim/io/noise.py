@@ -17,9 +17,10 @@ NOISE_MAP, which may be called so whatever it holds, gives way. The last kind ne
 """
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from astropy import units
 from jaxtyping import Bool, Float64
 
 from lensrim.errors import InputError
@@ -164,6 +165,54 @@ def check_positive(sigma: Float64[np.ndarray, "h w"], noise: Plane | None, label
     )
 
 
+def check_unit(noise: Plane, data: Plane, kind: str) -> None:
+    """Makes sure that the unit of a noise map is that of the data.
+
+    Counts, electrons, photons and ADU are one here, as pipelines write one for the other, and a
+    unit that astropy does not know says nothing. A variance or a weight may have kept the unit of
+    the data, and a weight may have none.
+
+    Raises:
+        InputError: If they are different, or multiples of each other.
+    """
+    of_data, of_noise = (_known_unit(plane.unit) for plane in (data, noise))
+    if of_data is None or of_noise is None:
+        return
+    power = {"variance": 2, "weight": -2}.get(kind, 1)
+    meant = {of_data**power, of_data} if power != 1 else {of_data}
+    if kind == "weight":
+        meant.add(units.dimensionless_unscaled)
+    for unit in meant:
+        if of_noise.is_equivalent(unit) and abs(of_noise.to(unit) - 1) < 0.01:
+            return
+    raise InputError(
+        f"{noise.label}: a {kind} map must have the unit of the data, {data.unit!r} of"
+        f" {data.label}, found {noise.unit!r}: convert it, or correct BUNIT"
+    )
+
+
+def _known_unit(text: str | None) -> units.UnitBase | None:
+    """Returns the unit that a BUNIT states, or None."""
+    if text is None:
+        return None
+    # S is Siemens to astropy
+    text = re.sub(r"\b(SEC(OND)?S?|S)\b", "s", text)
+    one = re.sub(r"(?i)(photo-?)?electrons?|photons?|counts?|adu|\bdn\b|\bct\b|\be-", "ct", text)
+    try:
+        unit: Any = units.Unit(one)
+    except (ValueError, TypeError):
+        return None
+    return unit if isinstance(unit, units.UnitBase) else None
+
+
 def huge(sigma: Float64[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Finds the pixels whose noise, at least a million times the median, marks them as bad."""
-    return sigma >= HUGE * np.median(sigma[np.isfinite(sigma)], overwrite_input=True)
+    """Finds the pixels whose noise, at least a million times the median, marks them as bad.
+
+    Where more than half are marked so, the median is that of the others, if these are a hundredth
+    of the pixels.
+    """
+    finite = sigma[np.isfinite(sigma)]
+    typical = np.median(finite) if finite.size else np.nan
+    if np.size(low := finite[finite * HUGE <= typical]) >= 0.01 * finite.size > 0:
+        typical = np.median(low)
+    return sigma >= HUGE * typical

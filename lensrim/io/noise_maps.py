@@ -41,7 +41,8 @@ def noise_of(
     stated = options.noise_kind
     noise = None if pieces else layout.part("noise", options.noise, kind=stated)
     if noise is None and not pieces and stated is not None:
-        noise = layout.part("weight", None)  # no longer ambiguous
+        # no longer ambiguous
+        noise = layout.part("weight", None) if stated == "weight" else None
         if noise is None:
             raise InputError(
                 f"{data.path}: no noise map that may hold {stated}, as --noise-kind says, the file"
@@ -51,6 +52,7 @@ def noise_of(
     if noise is None:
         return _noise_from_pieces(layout, data, options)
     kind = noises.recognised(noise, separate=noise.path != data.path, stated=stated)
+    noises.check_unit(noise, data, kind)
     sigma = noises.sigma_of(noise, kind)
     noises.check_positive(sigma, noise, data.label)
     return noise.bare, sigma, kind, [f"noise: {noise.short} read as {kind}"]
@@ -62,9 +64,10 @@ def _noise_from_pieces(
     """Makes the noise from the rms of the background and the exposure time."""
     found = data.number("BKGRMS")
     background = options.background or (found[1] if found else None)
-    exposure, source = _exposure(layout, options)
     forced = options.noise_kind == "background+exposure"
     asked = forced or options.background is not None or options.exposure is not None
+    wanted = asked or background is not None
+    exposure, source = _exposure(layout, options) if wanted else (None, "")
     if background is None or exposure is None:
         if not asked:
             weight = layout.part("weight", None)

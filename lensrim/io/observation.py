@@ -21,7 +21,7 @@ from astropy.wcs import WCS
 
 from lensrim.errors import InputError
 from lensrim.io.psf import normalized, rebinned
-from lensrim.io.wcs import coarsened, shifted
+from lensrim.io.wcs import coarsened, of_cutout
 
 if TYPE_CHECKING:
     from lensrim.grid import PixelGrid
@@ -42,7 +42,8 @@ class Observation:
         noise_factor: What the given noise was multiplied by.
         noise_growth: Standard deviation of means of 1 x 1, 2 x 2, ... native pixels over that of
             means of white noise, as far as it was measured; empty where it was not.
-        wcs: Celestial world coordinates of these pixels.
+        wcs: Celestial world coordinates of these pixels. A cut-out's are plain, linear about its
+            middle; those of a whole image may be distorted.
         unit: Unit of the data, per native pixel.
         zeropoint: Magnitude of unit flux in a native pixel.
         name: Stem of the names of what is written; what cannot be printed of it becomes ``_``.
@@ -144,6 +145,11 @@ class Observation:
 
         return PixelGrid(self.shape, float(self.pixel_scale))
 
+    @property
+    def plain_wcs(self) -> WCS | None:
+        """The WCS as it is written: one without distortion, linear about the middle."""
+        return self._wcs_of((0, 0), self.shape)
+
     def to_file(self, column: float, row: float) -> tuple[float, float]:
         """Returns where pixel indices (x, y) of the frame are in the image of the file, from 0."""
         # the middle of a binned pixel is that of its native ones
@@ -199,8 +205,9 @@ class Observation:
         if added := rows * columns - self.mask[inner].size:
             notes += (f"cut-out: {added} pixels outside the image are ignored",)
         corner = (self.corner[0] + self.bin * x0, self.corner[1] + self.bin * y0)
-        frame = {"image": image, "sigma": sigma, "mask": mask, "wcs": shifted(self.wcs, x0, y0)}
-        return replace(self, **frame, corner=corner, notes=notes)
+        frame = {"image": image, "sigma": sigma, "mask": mask}
+        wcs = self._wcs_of((x0, y0), image.shape)
+        return replace(self, **frame, wcs=wcs, corner=corner, notes=notes)
 
     def binned(self, b: int) -> "Observation":
         """Averages blocks of ``b`` by ``b`` pixels; a block is used if at least half its pixels
@@ -242,6 +249,7 @@ class Observation:
                 "binning: the box of the larger pixel is in the PSF, which is effective from"
                 " here on",
             )
+        wcs = self._wcs_of((x0, y0), (rows * b, columns * b))
         return replace(
             self,
             image=blocks(np.where(self.mask, self.image, 0.0)) / n,
@@ -250,11 +258,15 @@ class Observation:
             psf=rebinned(self.psf, b, kind=self.psf_kind),
             psf_kind="effective",
             pixel_scale=self.pixel_scale * b,
-            wcs=coarsened(shifted(self.wcs, x0, y0), b),
+            wcs=None if wcs is None else coarsened(wcs, b),
             bin=self.bin * b,
             corner=(self.corner[0] + self.bin * x0, self.corner[1] + self.bin * y0),
             notes=notes,
         )
+
+    def _wcs_of(self, corner: Sequence[int], shape: Sequence[int]) -> WCS | None:
+        """Plain WCS of a cut-out of these pixels."""
+        return None if self.wcs is None else of_cutout(self.wcs, corner, shape)
 
     def _growth(self, b: int) -> float:
         """Growth of the noise of means of ``b`` by ``b`` of these pixels; 1 if it is not known.

@@ -42,7 +42,7 @@ def read_product(path: str | os.PathLike[str]) -> Product:
             )
         images = [e for e in file.entries[1:] if e.name != PARAMETERS]
         _check_size(file, [prod(e.shape) for e in images if e.shape])
-        maps = {e.name: file.pixels(e) for e in images}
+        maps = {e.name: file.pixels(e, LARGEST) for e in images}
         headers = {e.name: file.hdus[e.index].header for e in images}
         primary, table = file.hdus[0].header, file.find(PARAMETERS)
         try:

@@ -5,11 +5,12 @@ larger, it becomes, with :math:`\Pi_b` the box of the larger pixel,
 
 .. math:: P_b[m] = \sum_j (\Pi_b)_j \, P[b m + j] \, ,
 
-sampled about the same centre. For even :math:`b` the small pixels' offsets from that centre are
-half integers; values there are interpolated by the 6-point quintic rule, which, unlike the linear
-one, adds nothing to the second moment. In an *effective* stamp the response of its own pixel is
-included, so a sum over pixels completes the larger box. An *optical* one holds none and is
-averaged over its own pixel first (:math:`[1, 22, 1]/24`, exact to third order); the result is
+sampled about the same centre. Where the small pixels' offsets :math:`j` from that centre do not
+fall on pixels of the stamp (even :math:`b` of odd sides, odd :math:`b` of even sides whose star is
+between pixels), values there are interpolated by the 6-point quintic rule, which, unlike the
+linear one, adds nothing to the second moment. In an *effective* stamp the response of its own
+pixel is included, so a sum over pixels completes the larger box. An *optical* one holds none and
+is averaged over its own pixel first (:math:`[1, 22, 1]/24`, exact to third order); the result is
 effective.
 
 Measured on stamps that come in both forms: the native empirical PSF of HST/ACS is the box average
@@ -41,7 +42,8 @@ def normalized(
 
     Arguments:
         stamp: The PSF, with shape :math:`(n, m)`. Of an even side the row or column is left out
-            beside which the other ones have the star in their middle.
+            beside which the other ones have the star in their middle; with an oversampling, which
+            allows a star between pixels, only if the star is nearer to a pixel.
         where: File and HDU, or the argument's name, for messages.
         oversampling: Number of the stamp's pixels along a pixel of the image.
 
@@ -98,6 +100,8 @@ def _odd(
     found = "{} x {}".format(*stamp.shape)
     for axis, off in enumerate(reversed(center_offset(stamp))):
         if stamp.shape[axis] % 2 == 0:
+            if oversampling > 1 and abs(off) < 0.25:
+                continue
             # without the last one the middle is half a pixel below, without the first one above
             if abs(abs(off) - 0.5) > BETWEEN * oversampling:
                 raise InputError(
@@ -127,28 +131,30 @@ def rebinned(
     """Puts a stamp on pixels ``factor`` times larger, with the box of the larger pixel in it.
 
     Arguments:
-        stamp: The PSF, with odd sides.
+        stamp: The PSF, about the middle of its sides, which may be even.
         factor: Ratio of the pixels.
         kind: Whether the response of the stamp's own pixel is in it (``"effective"``) or not
             (``"optical"``). The result is effective.
     """
-    box = np.full(factor, 1 / factor)
-    if factor % 2 == 0:
-        box = np.convolve(box, np.array([3, -25, 150, 150, -25, 3]) / 256)
-    if kind == "optical":
-        box = np.convolve(box, np.array([1, 22, 1]) / 24)
-    result = _rebin_rows(_rebin_rows(stamp, box, factor).T, box, factor).T
-    return np.ascontiguousarray(result / result.sum())
+    for _ in range(2):
+        stamp = _rebin_rows(stamp, factor, kind).T
+    return np.ascontiguousarray(stamp / stamp.sum())
 
 
 def _rebin_rows(
-    stamp: Float64[np.ndarray, "n m"], box: Float64[np.ndarray, "k"], factor: int
+    stamp: Float64[np.ndarray, "n m"], factor: int, kind: str
 ) -> Float64[np.ndarray, "p m"]:
     """Applies the box along columns at every ``factor``-th row, counted from the middle."""
-    half, reach = stamp.shape[0] // 2, len(box) // 2
-    steps = (half + factor // 2) // factor
-    first = steps * factor + reach
-    padded = np.pad(stamp, ((max(first - half, 0),) * 2, (0, 0)))
-    middle = padded.shape[0] // 2
-    rows = middle + factor * np.arange(-steps, steps + 1)
-    return np.tensordot(box, padded[rows + np.arange(-reach, reach + 1)[:, None]], axes=1)
+    side = stamp.shape[0]
+    box = np.full(factor, 1 / factor)
+    if (factor + side) % 2:
+        box = np.convolve(box, np.array([3, -25, 150, 150, -25, 3]) / 256)
+    if kind == "optical":
+        box = np.convolve(box, np.array([1, 22, 1]) / 24)
+    steps = (side - 1 + factor) // (2 * factor)
+    # the first row under the box of the first step; of like parity, so that it is a whole one
+    first = (side - len(box)) // 2 - steps * factor
+    pad = max(-first, 0)
+    padded = np.pad(stamp, ((pad, pad), (0, 0)))
+    rows = first + pad + factor * np.arange(2 * steps + 1)
+    return np.tensordot(box, padded[rows + np.arange(len(box))[:, None]], axes=1)

@@ -10,20 +10,19 @@ from pathlib import Path
 import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from lensrim.errors import InputError
-from lensrim.io import noise as noises
 from lensrim.io.fits import LARGEST, Files, quiet
 from lensrim.io.layout import Layout, locate, stem
-from lensrim.io.noise_maps import noise_of, rescaled_as_asked, same_shape
+from lensrim.io.masks import drawn_of, flags_of, mask_of, used_pixels
+from lensrim.io.noise_maps import noise_of, rescaled_as_asked
 from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.planes import Plane
 from lensrim.io.psf import normalized, rebinned
-from lensrim.io.region_mask import marked
-from lensrim.io.wcs import Scale, celestial, choose_scale, shifted, stated
+from lensrim.io.wcs import Scale, celestial, choose_scale, of_cutout, stated
 from lensrim.io.window import Window
 from lensrim.option_types import check_options, check_path
 
@@ -60,7 +59,7 @@ def read_observation(
                 seen = f" (such as {layout.masks[0]})" if layout.masks else ""
                 raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
             region_file, drawn, drawn_notes = drawn_of(layout, data, options)
-            _, flagged = flags_of(layout, data, options)
+            _, flagged, flag_notes = flags_of(layout, data, options)
             wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
         # the files are closed first: what they hold in memory is free for what follows
         used, sigma, bad_notes = used_pixels(data, sigma, mask, flagged, drawn)
@@ -71,6 +70,8 @@ def read_observation(
                 f"{name}: seen, used only with --mask and --mask-sense" for name in layout.masks
             ]
         notes += sky_notes
+        if wcs is not None and windowed(data):
+            wcs = of_cutout(wcs, data.corner, data.array.shape)
         kind = options.psf_kind if options.psf_oversampling == 1 else "effective"
         return Observation(
             image=data.array,
@@ -82,7 +83,7 @@ def read_observation(
             noise_kind=noise_kind,
             noise_factor=factor,
             noise_growth=growth,
-            wcs=shifted(wcs, *data.corner) if any(data.corner) else wcs,
+            wcs=wcs,
             corner=data.corner,
             unit=data.unit,
             zeropoint=zeropoint,
@@ -95,6 +96,7 @@ def read_observation(
                 *notes,
                 *psf_notes,
                 *mask_notes,
+                *flag_notes,
                 *drawn_notes,
                 *scale_notes,
                 *([zeropoint_note] if zeropoint_note else []),
@@ -184,67 +186,12 @@ def psf_of(
     return plane, psf, notes
 
 
-def mask_of(
-    layout: Layout, data: Plane, options: ReadOptions
-) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
-    """Returns the mask's plane, without pixels, the mask, True where used, and notes."""
-    if options.mask is not None and options.mask.lower().endswith(".reg"):
-        raise InputError(
-            f"--mask {options.mask}: must be an image of 0 and 1, found the name of a region file:"
-            " give it by --ignore"
-        )
-    plane = same_shape(layout.part("mask", options.mask), data)
-    if plane is None:
-        return None, None, []
-    if not np.isin(plane.array, (0, 1)).all():
-        odd = plane.array[~np.isin(plane.array, (0, 1))]
-        raise InputError(
-            f"{plane.label}: a mask must hold 0 and 1 only, found {odd[0]:g} ({odd.size}"
-            " pixels): give flags as --dq (0 is good)"
-        )
-    used = (plane.array == 1) == (options.mask_sense != "ignored")
-    if options.mask_sense is None and 2 * used.sum() < used.size:
-        raise InputError(
-            f"{plane.label}: the mask must say what 1 means where 1 is in fewer than half of the"
-            f" pixels, found {used.sum()} of {used.size}: give --mask-sense used or ignored"
-        )
-    if not used.any():
-        raise InputError(
-            f"{plane.label}: the mask ignores every pixel with --mask-sense"
-            f" {options.mask_sense}: turn it round"
-        )
-    if options.mask_sense is not None:
-        return plane.bare, used, []
-    note = f"mask: {plane.short} read, 1 = used (--mask-sense ignored for the opposite)"
-    return plane.bare, used, [note]
-
-
-def drawn_of(
-    layout: Layout, data: Plane, options: ReadOptions
-) -> tuple[Path | None, Bool[np.ndarray, "h w"] | None, list[str]]:
-    """Returns the region file, the mask, True in its regions, and notes."""
-    if options.ignore is None:
-        return None, None, []
-    path = layout.file("ignore", options.ignore)
-    inside, count = marked(path, data)
-    many = f"{count} region{'s' * (count > 1)}"
-    return path, inside, [f"ignore: {inside.sum()} pixels in {many} of {path.name}"]
-
-
-def flags_of(
-    layout: Layout, data: Plane, options: ReadOptions
-) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None]:
-    """Returns the plane of the data quality, without pixels, and where it is not 0."""
-    plane = same_shape(layout.part("dq", options.dq), data)
-    return (None, None) if plane is None else (plane.bare, plane.array != 0)
-
-
 def scale_of(
     data: Plane, noise: Plane | None, psf: Plane, mask: Plane | None, options: ReadOptions
 ) -> tuple[WCS | None, float, list[str]]:
     """Returns the WCS (None if its scale is overridden), the pixel scale [arcsec], and notes."""
-    wcs, from_wcs, notes = celestial(data)
     factor, trust = int(options.psf_oversampling), options.trust_scale
+    wcs, from_wcs, notes = celestial(data, trust=trust)
 
     def statement(plane: Plane | None, factor: int = 1) -> list[Scale]:
         if plane is None:
@@ -263,41 +210,3 @@ def scale_of(
         notes.append(f"{data.short}: WCS left out, its scale is overridden")
         wcs = None
     return wcs, scale, notes
-
-
-def used_pixels(
-    data: Plane,
-    sigma: Float64[np.ndarray, "h w"],
-    mask: Bool[np.ndarray, "h w"] | None,
-    flagged: Bool[np.ndarray, "h w"] | None,
-    drawn: Bool[np.ndarray, "h w"] | None = None,
-) -> tuple[Bool[np.ndarray, "h w"], Float64[np.ndarray, "h w"], list[str]]:
-    """Returns the used pixels, sigma, and a note that counts the others by their first reason."""
-    none = np.zeros(data.array.shape, dtype=bool)
-    reasons = {
-        "NaN or infinite": ~np.isfinite(data.array),
-        "noise zero, negative or not finite": ~np.isfinite(sigma),
-        "noise a million times the median": noises.huge(sigma),
-        "data quality flag": none if flagged is None else flagged,
-        "mask": none if mask is None else ~mask,
-        "regions": none if drawn is None else drawn,
-    }
-    used, counts = ~none, []
-    for reason, bad in reasons.items():
-        if count := int((used & bad).sum()):
-            counts.append(f"{reason} {count}")
-        used &= ~bad
-    if used.any() and np.ptp(data.array[used]) == 0:
-        value = data.array[used][0]
-        raise InputError(
-            f"{data.label}: the image must vary, found {value:g} in every used pixel: give another"
-        )
-    if not counts:
-        return used, sigma, []
-    note = f"{(~used).sum()} of {used.size} pixels ignored: {', '.join(counts)}"
-    if not used.any():
-        raise InputError(
-            f"{data.label}: no pixel is left to use, {note}: check the mask, regions, flags and"
-            " noise"
-        )
-    return used, sigma, [note]

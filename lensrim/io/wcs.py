@@ -7,12 +7,16 @@ scale (WCS, keywords, the user) must agree to 1 %. A cut-out and a binning by :m
           \mathrm{CRPIX} \to \frac{\mathrm{CRPIX} - 1/2}{b} + \frac12 \, , \quad
           CD \to b \, CD \, .
 
-Distortion terms are left out: over a lens they amount to a small fraction of a pixel.
+A distorted frame (SIP, TPV, lookup tables) is kept as it is until a lens is cut out, and is then
+made linear about the middle of the cut-out, where it is exact; what is left over a lens is a small
+fraction of a pixel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from astropy.wcs import WCS
 
 from lensrim.errors import InputError
@@ -35,8 +39,14 @@ class Scale:
     source: str
 
 
-def celestial(data: Plane) -> tuple[WCS | None, Scale | None, list[str]]:
-    """Returns the celestial WCS of an image as a plain one with a CD matrix, its scale, and notes.
+def celestial(data: Plane, *, trust: bool = False) -> tuple[WCS | None, Scale | None, list[str]]:
+    """Returns the celestial WCS of a whole image, its scale where the image was read, and notes.
+
+    It is a plain one with a CD matrix, but where the image is distorted.
+
+    Arguments:
+        data: The image.
+        trust: Whether the user's scale stands, and a WCS whose pixels are not square is left out.
 
     Raises:
         InputError: If the pixels are not square.
@@ -48,13 +58,14 @@ def celestial(data: Plane) -> tuple[WCS | None, Scale | None, list[str]]:
             if (found := excessive(data.header, ORDERS)) is not None:
                 raise ValueError(f"{found[0]} is {found[1]:g}")
             full = WCS(data.header)
-            distorted = full.sip is not None or full.has_distortion
-            first = full.sub(2)
-            if not first.has_celestial:
+            full = full if full.naxis == 2 else full.celestial
+            if not full.has_celestial:
                 return None, None, []
-            first.wcs.set()
-            matrix = np.array(first.pixel_scale_matrix)
-            wcs = _plain(first, matrix)
+            full.wcs.set()
+            plain = _plain(full)
+            distorted = not _agree(full, plain, (0, 0), data.frame)
+            wcs = full if distorted else plain
+            matrix = of_cutout(wcs, data.corner, data.array.shape).wcs.cd
     except Exception as error:  # wcslib and astropy refuse headers in a dozen ways
         return None, None, [f"{data.short}: WCS left out, it cannot be read ({one_line(error)})"]
     spacing = 3600 * np.sqrt(abs(np.linalg.det(matrix)))
@@ -66,33 +77,96 @@ def celestial(data: Plane) -> tuple[WCS | None, Scale | None, list[str]]:
         )
     large, small = 3600 * np.linalg.svd(matrix, compute_uv=False)
     if large > (1 + TOLERANCE) * small:
+        found = f"pixels must be square to 1 %, the WCS gives {large:.5g} by {small:.5g} arcsec"
+        if trust:
+            return None, None, [f"{data.short}: {found}; left out, --pixel-scale is trusted"]
         raise InputError(
-            f"{data.label}: pixels must be square to 1 %, the WCS gives {large:.5g} by"
-            f" {small:.5g} arcsec: resample (drizzle) the image"
+            f"{data.label}: {found}: resample (drizzle) the image, or override it with {OVERRIDE}"
         )
     notes = []
     if distorted:
-        notes.append(f"{data.short}: distortion terms of the WCS left out")
-    if not np.any(wcs.wcs.crval) and np.all(wcs.wcs.crpix == 1):
-        notes.append(f"{data.short}: WCS gives scale and orientation only (CRVAL 0 at CRPIX 1)")
+        notes.append(f"{data.short}: WCS is distorted, taken as linear about the cut-out")
+    if not placed(wcs, *_middle(data.corner, data.array.shape)):
+        notes.append(f"{data.short}: WCS gives scale and orientation only (CRVAL 0, 0)")
     return wcs, Scale(float(spacing), f"the WCS of {data.short}"), notes
 
 
-def on_the_sky(data: Plane) -> WCS | None:
-    """Returns the celestial WCS of a whole image with all its distortion, or None."""
-    if celestial(data)[0] is None:
-        return None
-    with quiet():
-        full = WCS(data.header)
-        return full if full.naxis == 2 else full.celestial
+def placed(wcs: WCS, column: float, row: float) -> bool:
+    """Whether a WCS says where on the sky a pixel is, and not its scale and orientation alone.
+
+    Programs that know no position write CRVAL 0, 0: a pixel of such a frame within an arcminute
+    of there has none.
+    """
+    if np.any(wcs.wcs.crval):
+        return True
+    place = np.radians(wcs.all_pix2world(column, row, 0))
+    return bool(np.degrees(angular_separation(0.0, 0.0, *place)) > 1 / 60)
 
 
-def _plain(wcs: WCS, matrix: np.ndarray) -> WCS:
+def of_cutout(wcs: WCS, corner: Sequence[int], shape: Sequence[int]) -> WCS:
+    """Returns the plain WCS of a cut-out; a distorted one is linear about its middle.
+
+    Arguments:
+        wcs: Celestial WCS of the whole image.
+        corner: Column and row of the first pixel.
+        shape: Numbers of rows and columns.
+    """
+    plain = _plain(wcs)
+    if not _agree(wcs, plain, corner, shape):
+        plain = _linear(wcs, *_middle(corner, shape))
+    plain.wcs.crpix = np.asarray(plain.wcs.crpix) - corner
+    plain.wcs.set()
+    return plain
+
+
+def coarsened(wcs: WCS, factor: int) -> WCS:
+    """Returns the plain WCS of pixels ``factor`` times larger, with the same first corner."""
+    result = wcs.deepcopy()
+    result.wcs.crpix = (np.asarray(wcs.wcs.crpix) - 0.5) / factor + 0.5
+    result.wcs.cd = np.asarray(wcs.pixel_scale_matrix) * factor
+    result.wcs.set()
+    return result
+
+
+def _middle(corner: Sequence[int], shape: Sequence[int]) -> tuple[float, float]:
+    """Returns the pixel (x, y) in the middle of a cut-out."""
+    return corner[0] + (shape[1] - 1) / 2, corner[1] + (shape[0] - 1) / 2
+
+
+def _agree(wcs: WCS, plain: WCS, corner: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether a plain WCS is right to a thousandth of a pixel at corners and middle of a frame."""
+    (x, y), (rows, columns) = corner, shape
+    edges = ((x, y), (x + columns - 1, y), (x, y + rows - 1), (x + columns - 1, y + rows - 1))
+    columns, rows = np.transpose([*edges, _middle(corner, shape)])
+    there = plain.all_world2pix(*wcs.all_pix2world(columns, rows, 0), 0)
+    # an all-sky projection has corners that are not on the sky
+    return bool(np.nanmax(np.abs(np.subtract(there, (columns, rows))), initial=0.0) < 1e-3)
+
+
+def _linear(wcs: WCS, column: float, row: float) -> WCS:
+    """Returns the tangent plane in a pixel, its matrix the derivative there."""
+    plane = WCS(naxis=2)
+    plane.wcs.ctype = [f"{name[:5]}TAN" for name in wcs.wcs.ctype]
+    plane.wcs.cunit = ["deg", "deg"]
+    plane.wcs.crpix, plane.wcs.cd = (0.0, 0.0), np.eye(2)
+    plane.wcs.crval = wcs.all_pix2world(column, row, 0)
+    plane.wcs.radesys, plane.wcs.equinox = wcs.wcs.radesys, wcs.wcs.equinox
+    plane.wcs.set()
+    steps = np.add([[1, 0], [-1, 0], [0, 1], [0, -1]], (column, row))
+    right, left, up, down = np.transpose(plane.all_world2pix(*wcs.all_pix2world(*steps.T, 0), 1))
+    plane.wcs.crpix = column + 1, row + 1
+    plane.wcs.cd = np.transpose([(right - left) / 2, (up - down) / 2])
+    plane.wcs.set()
+    return plane
+
+
+def _plain(wcs: WCS) -> WCS:
     """Rebuilds a 2-D WCS with a CD matrix [deg] and without distortion."""
     plain = WCS(naxis=2)
     plain.wcs.ctype = [c.replace("-SIP", "") for c in wcs.wcs.ctype]
     plain.wcs.cunit = ["deg", "deg"]
-    plain.wcs.crpix, plain.wcs.crval, plain.wcs.cd = wcs.wcs.crpix, wcs.wcs.crval, matrix
+    plain.wcs.crpix, plain.wcs.crval = wcs.wcs.crpix, wcs.wcs.crval
+    plain.wcs.cd = wcs.pixel_scale_matrix
     plain.wcs.set_pv(wcs.wcs.get_pv())
     plain.wcs.radesys, plain.wcs.equinox = wcs.wcs.radesys, wcs.wcs.equinox
     plain.wcs.lonpole, plain.wcs.latpole = wcs.wcs.lonpole, wcs.wcs.latpole
@@ -178,24 +252,3 @@ def choose_scale(
     if not own:
         notes.insert(0, f"pixel scale {best.value:.5g} arcsec from {best.source}")
     return best.value, notes
-
-
-def shifted(wcs: WCS | None, x: int, y: int) -> WCS | None:
-    """Returns the WCS of a cut-out whose first pixel is column ``x``, row ``y``."""
-    if wcs is None:
-        return None
-    result = wcs.deepcopy()
-    result.wcs.crpix = np.asarray(wcs.wcs.crpix) - (x, y)
-    result.wcs.set()
-    return result
-
-
-def coarsened(wcs: WCS | None, factor: int) -> WCS | None:
-    """Returns the WCS of pixels ``factor`` times larger, with the same first corner."""
-    if wcs is None:
-        return None
-    result = wcs.deepcopy()
-    result.wcs.crpix = (np.asarray(wcs.wcs.crpix) - 0.5) / factor + 0.5
-    result.wcs.cd = np.asarray(wcs.pixel_scale_matrix) * factor
-    result.wcs.set()
-    return result

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ..grid import PixelGrid
 from .fourier import convolve, fast_length, transfer_function
+from .shapes import check_shape
 
 Samples = Literal["averages", "points"]
 MARGIN = 3
@@ -105,7 +106,8 @@ class KappaToAlpha(nn.Module):
         device: Device of the maps.
 
     All methods take :math:`\kappa` with shape :math:`(B, 1, H, W)`, are linear in it (but for the
-    magnification), and give components along x and y [arcsec] of positive sign away from the mass.
+    magnification), and give components along x and y [arcsec] of positive sign away from the mass;
+    they raise ``ValueError`` for another shape.
     """
 
     transfer: Tensor
@@ -164,6 +166,7 @@ class KappaToAlpha(nn.Module):
         Returns:
             The maps, with shape :math:`(B, 2, H, W)` or :math:`(B, 2, H + 2m, W + 2m)`.
         """
+        check_shape("kappa", kappa, (1, *self.grid.shape), "the pixels of the operator")
         m = MARGIN if margin else 0
         shape = (self.grid.shape[0] + 2 * m, self.grid.shape[1] + 2 * m)
         transfer = self.transfer_margin if margin else self.transfer
@@ -268,6 +271,7 @@ class KappaToAlpha(nn.Module):
         Its constant is that of the integral. The kernel is made anew for each call: no step of a
         fit needs the potential.
         """
+        check_shape("kappa", kappa, (1, *self.grid.shape), "the pixels of the operator")
         step = self.grid.spacing
         lags = _lags(self.grid, 0, self.sizes[0])
         kernel = potential_kernel(*lags, samples=self.samples) + math.log(step)

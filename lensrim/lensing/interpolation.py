@@ -31,11 +31,11 @@ class Interpolation(Protocol):
     """What every interpolation can do."""
 
     def sample(self, source: Tensor, positions: Tensor) -> Tensor:
-        """Reads maps with shape (B, 1, n_y, n_x) at (B, H, W, 2) positions: (B, 1, H, W)."""
+        """Reads maps with shape (B, C, n_y, n_x) at (B, H, W, 2) positions: (B, C, H, W)."""
         ...
 
     def spread(self, values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Applies the transpose: adds (B, 1, H, W) values up in pixels: (B, 1, n_y, n_x)."""
+        """Applies the transpose: adds (B, C, H, W) values up in pixels: (B, C, n_y, n_x)."""
         ...
 
 
@@ -80,26 +80,27 @@ class Bicubic:
     def sample(self, source: Tensor, positions: Tensor) -> Tensor:
         """Reads maps at positions."""
         taps = _Taps(positions, source.shape[-2:])
-        flat = F.pad(source, (_BEFORE, _AFTER) * 2).flatten(1)
-        rows = read_four_rows(flat, taps.first, taps.padded[1])
+        flat = F.pad(source, (_BEFORE, _AFTER) * 2).flatten(2)
+        rows = read_four_rows(flat, taps.of_channels(source.shape[1]), taps.padded[1])
         lines = [weighted_sum(row, taps.along_x) for row in rows]
-        return weighted_sum(lines, taps.along_y).view(-1, 1, *positions.shape[1:3])
+        return weighted_sum(lines, taps.along_y).unflatten(-1, positions.shape[1:3])
 
     def spread(self, values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
         """Applies the transpose."""
-        taps, flat = _Taps(positions, shape), values.flatten(1)
+        taps, flat = _Taps(positions, shape), values.flatten(2)
         h, w = taps.padded
         last = 3 * w + 3
-        empty = values.new_zeros(values.shape[0], h * w - last)
+        first = taps.of_channels(values.shape[1])
+        empty = values.new_zeros(*values.shape[:2], h * w - last)
         parts = []
         for row, over_y in enumerate(taps.along_y):
             line = flat * over_y
             for column, over_x in enumerate(taps.along_x):
-                part = empty.scatter_add(1, taps.first, line * over_x)
+                part = empty.scatter_add(-1, first, line * over_x)
                 after = row * w + column
                 parts.append(F.pad(part, (after, last - after)))
         inner = slice(_BEFORE, -_AFTER)
-        return sum(parts[1:], parts[0]).view(-1, 1, h, w)[..., inner, inner]
+        return sum(parts[1:], parts[0]).unflatten(-1, (h, w))[..., inner, inner]
 
 
 def read_four_rows(flat: Tensor, first: Tensor, width: int) -> list[list[Tensor]]:
@@ -140,16 +141,21 @@ class _Taps:
 
     Attributes:
         padded: Shape of the padded map.
-        first: Flat index of the first pixel read, with shape (B, H W).
-        along_x, along_y: Weights of the four columns and rows, each with shape (B, H W).
+        first: Flat index of the first pixel read, with shape (B, 1, H W).
+        along_x, along_y: Weights of the four columns and rows, each with shape (B, 1, H W).
     """
 
     def __init__(self, positions: Tensor, shape: tuple[int, ...]) -> None:
         self.padded = shape[0] + _BEFORE + _AFTER, shape[1] + _BEFORE + _AFTER
         (column, self.along_x), (row, self.along_y) = (
-            _axis(p.flatten(1), n) for p, n in zip(positions.unbind(-1), shape[::-1], strict=True)
+            _axis(p.flatten(1).unsqueeze(1), n)
+            for p, n in zip(positions.unbind(-1), shape[::-1], strict=True)
         )
         self.first = row * self.padded[1] + column
+
+    def of_channels(self, number: int) -> Tensor:
+        """Index of the first pixel read of each channel, with shape (B, C, H W)."""
+        return self.first.expand(-1, number, -1)
 
 
 def _axis(position: Tensor, n: int) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -206,10 +212,11 @@ class _Bilinear(Operation):
         if d_source is not None:
             result = result + _sample(d_source, positions)
         if d_positions is not None:
-            # Each value depends on its own position only, so one backward pass holds all slopes.
+            # Each value depends on its own position only, so one backward pass holds all slopes
+            # of a channel.
             ones = torch.ones_like(positions[..., 0]).unsqueeze(1)
-            slope = _slope(ones, source, positions)
-            result = result + (slope * d_positions).sum(-1).unsqueeze(1)
+            slopes = [_slope(ones, channel, positions) for channel in source.split(1, 1)]
+            result = result + torch.stack([(s * d_positions).sum(-1) for s in slopes], 1)
         return result
 
 
@@ -247,7 +254,7 @@ class _Spread(Operation):
             parts.append(_Spread.apply(d_values, positions, *ctx.shape))
         if d_positions is not None:
             # The transpose, in the map that it is multiplied by, of that map's slope.
-            like = values.new_zeros(values.shape[0], 1, *ctx.shape)
+            like = values.new_zeros(*values.shape[:2], *ctx.shape)
             transpose = torch.func.vjp(lambda m: _slope(values, m, positions), like)[1]
             parts.append(transpose(d_positions)[0])
         return sum(parts[1:], parts[0])
@@ -298,7 +305,7 @@ def _slope(values: Tensor, source: Tensor, positions: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
-    like = values.new_zeros(()).expand(values.shape[0], 1, *shape)
+    like = values.new_zeros(()).expand(*values.shape[:2], *shape)
     return _backward(values, like, positions, (True, False))[0]
 
 

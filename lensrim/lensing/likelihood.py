@@ -61,9 +61,15 @@ def noise_of(sigma: Tensor | Noise, mask: Tensor | None = None) -> Noise:
 
     Raises:
         ValueError: If there is a mask beside a noise model, or as :class:`GaussianNoise`.
+        TypeError: If it is neither a tensor nor a noise model.
     """
     if isinstance(sigma, Tensor):
         return GaussianNoise(sigma, mask)
+    if not isinstance(sigma, Noise):
+        raise TypeError(
+            f"sigma must be a tensor or a noise model, got a {type(sigma).__name__}; make it a "
+            "tensor by torch.as_tensor(sigma)"
+        )
     if mask is not None:
         raise ValueError(
             f"a noise model has its own mask, got another beside a {type(sigma).__name__}; "

@@ -40,6 +40,13 @@ def only_plain() -> bool:
     return _transforms().count("Jvp") > 1
 
 
+def carried_along() -> bool:
+    """Returns whether a derivative in forward mode is carried along."""
+    if torch._C._are_functorch_transforms_active():
+        return "Jvp" in _transforms()
+    return forward_ad._current_level >= 0
+
+
 def second_derivative() -> bool:
     """Returns whether there may be derivatives of derivatives by ``torch.func``, as its hessian.
 

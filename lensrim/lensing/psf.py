@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .fourier import convolve, correlate, fast_length, transfer_function
 from .fwhm import fwhm_of
+from .shapes import check_pixels
 
 PSFKind = Literal["effective", "optical"]
 
@@ -208,7 +209,12 @@ class PSF(nn.Module):
         return self.transfer.dtype
 
     def forward(self, image: Tensor) -> Tensor:
-        """Convolves images with shape :math:`(B, 1, H, W)`, or :math:`(H, W)`."""
+        """Convolves images with shape :math:`(B, 1, H, W)`, or :math:`(H, W)`.
+
+        Raises:
+            ValueError: If they have other pixels.
+        """
+        check_pixels("image", image, self.shape, "those of the PSF's images")
         return convolve(image, self.transfer, self.size, self.shape)
 
     def adjoint(self, image: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from .fourier import convolve, correlate, fast_length, transfer_function
 from .psf import PSFKind, normalize_psf, padded_size, wrapped
+from .shapes import check_pixels
 
 ORDER = 5
 """Order of the spline between the samples of the stamp."""
@@ -185,7 +186,13 @@ class RayPSF(nn.Module):
         return self.transfer.dtype
 
     def forward(self, rays: Tensor) -> Tensor:
-        """Turns values at the rays, with shape (B, C, kH, kW), into images (B, C, H, W)."""
+        """Turns values at the rays, with shape (B, C, kH, kW), into images (B, C, H, W).
+
+        Raises:
+            ValueError: If there are other rays.
+        """
+        h, w = (self.subsample * n for n in self.shape)
+        check_pixels("rays", rays, (h, w), "the rays of the PSF's images")
         phases = F.pixel_unshuffle(rays, self.subsample)
         if rays.shape[1] == 1:
             return self.gather(phases)

@@ -21,6 +21,24 @@ def check_shape(name: str, values: Tensor, shape: tuple[int | None, ...], what: 
     ):
         said = ", ".join("C" if n is None else str(n) for n in shape)
         raise ValueError(
-            f"{name} must have shape (B, {said}), {what}, got {tuple(values.shape)}; give it so, "
-            "or make the simulator for what it is"
+            f"{name} must have shape (B, {said}), {what}, got {tuple(values.shape)}; give it so"
+        )
+
+
+def check_pixels(name: str, values: Tensor, shape: tuple[int, int], what: str) -> None:
+    """Checks the last two dimensions of a tensor.
+
+    Arguments:
+        name: What it is called.
+        values: The tensor.
+        shape: Numbers of rows and columns that it must have.
+        what: Whose pixels those are.
+
+    Raises:
+        ValueError: If it has others.
+    """
+    if tuple(values.shape[-2:]) != shape:
+        raise ValueError(
+            f"{name} must have {shape[0]} x {shape[1]} pixels, {what}, got shape "
+            f"{tuple(values.shape)}; give it so"
         )

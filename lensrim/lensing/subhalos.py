@@ -56,7 +56,8 @@ class Subhalos:
             yield b, t, dx, dy, (dx**2 + dy**2 + CORE**2).sqrt()
 
     def _zero(self, x: Tensor) -> Tensor:
-        return torch.zeros((), dtype=x.dtype, device=x.device)
+        shape = torch.broadcast_shapes(x.shape, (*self.theta_E.shape[:-1], 1, 1))
+        return x.new_zeros(shape)
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\kappa`, dimensionless."""

@@ -14,7 +14,7 @@ KAPPA_FLOOR = 1e-4
 """Smallest convergence whose logarithm is taken."""
 
 
-def misfit(model: ArrayLike, truth: ArrayLike, sigma: ArrayLike, mask: Mask) -> float:
+def misfit(model: ArrayLike, truth: ArrayLike, sigma: ArrayLike, mask: ArrayLike) -> float:
     r"""Noise-free misfit :math:`D = \langle ((F(\hat x) - F(x^*)) / \sigma)^2 \rangle` on a mask.
 
     It is 0 for a perfect model, and 1 for one that is off by the noise: a fit that follows noise
@@ -23,10 +23,11 @@ def misfit(model: ArrayLike, truth: ArrayLike, sigma: ArrayLike, mask: Mask) -> 
     return chi2_nu(truth, model, sigma, mask)
 
 
-def chi2_nu(image: ArrayLike, model: ArrayLike, sigma: ArrayLike, mask: Mask) -> float:
+def chi2_nu(image: ArrayLike, model: ArrayLike, sigma: ArrayLike, mask: ArrayLike) -> float:
     r"""Reduced :math:`\chi^2`: mean :math:`((d - m) / \sigma)^2` on a mask; NaN if it is empty."""
     residual = (np.asarray(image) - np.asarray(model)) / np.asarray(sigma)
-    return float(np.mean(residual[mask] ** 2)) if np.any(mask) else float("nan")
+    use = _used(mask)
+    return float(np.mean(residual[use] ** 2)) if use.any() else float("nan")
 
 
 def chi2_excess(chi2: float, effective: float, pixels: int) -> tuple[float, float]:
@@ -123,10 +124,11 @@ def deflection_scale(
 
 
 def deflection_error(
-    alpha: tuple[ArrayLike, ArrayLike], truth: tuple[ArrayLike, ArrayLike], mask: Mask
+    alpha: tuple[ArrayLike, ArrayLike], truth: tuple[ArrayLike, ArrayLike], mask: ArrayLike
 ) -> float:
     """Root mean square of the deflection's error on a mask, without its mean [arcsec]."""
-    dx, dy = (np.asarray(a)[mask] - np.asarray(t)[mask] for a, t in zip(alpha, truth, strict=True))
+    use = _used(mask)
+    dx, dy = (np.asarray(a)[use] - np.asarray(t)[use] for a, t in zip(alpha, truth, strict=True))
     return float(np.sqrt(np.var(dx) + np.var(dy)))
 
 
@@ -146,7 +148,7 @@ def annulus(
 
 
 def log_kappa_rmse(
-    kappa: ArrayLike, truth: ArrayLike, mask: Mask, *, mass_sheet: bool = False
+    kappa: ArrayLike, truth: ArrayLike, mask: ArrayLike, *, mass_sheet: bool = False
 ) -> float:
     r"""Root mean square error of :math:`\log_{10} \kappa` on a mask [dex].
 
@@ -157,9 +159,10 @@ def log_kappa_rmse(
         mass_sheet: Whether the best of :math:`\lambda \kappa + 1 - \lambda`, with
             :math:`1/2 \leq \lambda \leq 2`, is compared: one source plane cannot tell them apart.
     """
+    use = _used(mask)
     kappa, truth = (
-        np.asarray(kappa)[mask],
-        np.log10(np.maximum(np.asarray(truth)[mask], KAPPA_FLOOR)),
+        np.asarray(kappa)[use],
+        np.log10(np.maximum(np.asarray(truth)[use], KAPPA_FLOOR)),
     )
 
     def error(scale: float) -> float:
@@ -176,7 +179,7 @@ def log_kappa_rmse(
     return min(float(best.fun), error(1.0))
 
 
-def profile_slope(kappa: ArrayLike, radius: ArrayLike, mask: Mask) -> float:
+def profile_slope(kappa: ArrayLike, radius: ArrayLike, mask: ArrayLike) -> float:
     r"""Three-dimensional slope of the power law that is most like a map of the convergence.
 
     .. math:: \gamma = 1 - \frac{\mathrm{d} \ln \kappa}{\mathrm{d} \ln R} ,
@@ -192,7 +195,13 @@ def profile_slope(kappa: ArrayLike, radius: ArrayLike, mask: Mask) -> float:
     Returns:
         The slope; NaN where a pixel of the map is.
     """
-    log = np.log(np.maximum(np.asarray(kappa)[mask], KAPPA_FLOOR))
+    use = _used(mask)
+    log = np.log(np.maximum(np.asarray(kappa)[use], KAPPA_FLOOR))
     if not log.size or not np.isfinite(log).all():
         return float("nan")
-    return float(1 - np.polyfit(np.log(np.asarray(radius)[mask]), log, 1)[0])
+    return float(1 - np.polyfit(np.log(np.asarray(radius)[use]), log, 1)[0])
+
+
+def _used(mask: ArrayLike) -> Mask:
+    """Returns a mask as truths: whole numbers would be taken for the numbers of rows."""
+    return np.asarray(mask) != 0

@@ -87,7 +87,8 @@ class Unroll:
         """Takes the score of a state, never in less than the state's own precision.
 
         Raises:
-            ValueError: If the function does not return two mappings.
+            ValueError: If the function does not return two mappings, or a score that cannot be
+                differentiated where that is asked for.
         """
         if torch.is_inference_mode_enabled():
             # A score may be a derivative, and there is none in this mode, nor of its tensors.
@@ -102,6 +103,12 @@ class Unroll:
         with torch.enable_grad(), outside:
             score, aux = check_pair(score_fn(given))
         if through:
+            varies = any(x.requires_grad for x in given.values())
+            if varies and not any(x.requires_grad for x in score.values()):
+                raise ValueError(
+                    "through_score=True needs a score that can be differentiated, got one without "
+                    "a graph; make it with create_graph=True, or leave through_score out"
+                )
             return score, aux
         return (
             {name: x.detach() for name, x in score.items()},

@@ -41,6 +41,8 @@ PUBLISHED = "published_theta_e"
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 FILES = {*NAMING, "model"}
 """Columns that may name files."""
+HDUS = {*NAMING} - {"exposure"}
+"""Columns that may hold numbers of HDUs: of a column with gaps some programs make 1.0 of 1."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def read_listing(
                 table = Table.read(hdu)
         else:
             with quiet():
-                table = Table.read(_text_of(path), format=format_)
+                # of a CSV cells are text until it is known what they mean: 0037 may be a name
+                types = {"converters": {"*": str}} if format_ == FORMATS[".csv"] else {}
+                table = Table.read(_text_of(path), format=format_, **types)
     except InputError:
         raise
     except Exception as error:  # readers of tables fail in a dozen ways
@@ -169,7 +173,7 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     if isinstance(value, str):
-        return value.strip() or None
+        return None if value.strip().lower() in ("", "nan") else value.strip()
     return None if isinstance(value, float) and isnan(value) else value
 
 
@@ -186,6 +190,8 @@ def _line(
     for key, value in cells.items():
         if value is None:
             continue
+        if key in HDUS:
+            value = re.sub(r"^(\d+)\.0$", r"\1", str(value))
         try:
             found[key] = _converted(value, _KINDS[key])
         except (TypeError, ValueError, OverflowError) as error:
@@ -282,12 +288,13 @@ def _as(value: Any, kind: Any) -> Any:
             raise ValueError("must be true or false")
         return TRUTHS[text]
     if kind is int:
-        if isinstance(value, float) and value != int(value):
-            raise ValueError("must be an integer")
         try:
-            return int(value)
+            number = float(value)
         except ValueError:
             raise ValueError("must be an integer") from None
+        if number != int(number):
+            raise ValueError("must be an integer")
+        return int(number)
     if kind is float:
         try:
             return float(value)

@@ -216,6 +216,12 @@ def test_headers_tell_scale_and_width(tmp_path: Path) -> None:
     assert [folder.load(name).psf_fwhm for name in headers] == [0.1, None, None]
     told = GalaxyFolder(tmp_path, pixel_scale=0.04, psf_fwhm=0.2).load("keyword")
     assert (told.pixel_scale, told.psf_fwhm) == (0.04, 0.2)
+    # of a subfolder that is not named, the header's
+    (tmp_path / "a").mkdir()
+    (tmp_path / "silent.fits").rename(tmp_path / "a" / "silent.fits")
+    told = GalaxyFolder(tmp_path, pixel_scale={"a": 0.04}, psf_fwhm={"a": 0.2})
+    for name, scale, width in (("a/silent", 0.04, 0.2), ("keyword", 0.03, 0.1)):
+        assert (told.load(name).pixel_scale, told.load(name).psf_fwhm) == (scale, width)
 
 
 def test_a_cleaned_stamp_is_taken_as_it_is(tmp_path: Path) -> None:

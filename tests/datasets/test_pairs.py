@@ -48,6 +48,18 @@ def test_a_batch_is_a_function_of_its_number_and_the_seed():
     assert not torch.equal(one["image"], seeded["image"])
 
 
+def test_a_batch_does_not_depend_on_the_default_type_of_numbers():
+    before = PAIRS(4)
+    torch.set_default_dtype(torch.float64)
+    try:
+        after = replace(PAIRS)(4)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, value in before.items():
+        assert after[name].dtype == value.dtype, name
+        torch.testing.assert_close(after[name], value)
+
+
 def test_a_batch_holds_what_it_says():
     prior = replace(PRIOR, rough=1.0, contaminants=TRAINING)
     batch = replace(PAIRS, prior=prior)(0)

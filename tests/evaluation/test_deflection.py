@@ -9,6 +9,7 @@ import torch
 
 from lensrim import evaluation
 from lensrim.datasets.halos import Ellipsoid, Lens, Multipole, Subhalo, draw_lens
+from lensrim.errors import InputError
 from lensrim.evaluation.deflection import (
     average_convergence,
     convergence,
@@ -150,3 +151,9 @@ def test_agrees_with_lenstronomy(lens: Lens, points: Points) -> None:
     model, (x, y) = lens_model.LensModel(names), points
     np.testing.assert_allclose(deflection(lens, x, y), model.alpha(x, y, values), atol=2e-5)
     np.testing.assert_allclose(convergence(lens, x, y), model.kappa(x, y, values), rtol=1e-5)
+
+
+@pytest.mark.parametrize("m", [0, 1, 2, 5])
+def test_a_multipole_that_training_pairs_have_no_place_for_is_refused(m: int) -> None:
+    with pytest.raises(InputError, match=rf"a multipole must be of order 3 or 4, found {m}"):
+        Multipole(m, 0.01, 0.3)

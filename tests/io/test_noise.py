@@ -182,3 +182,73 @@ def test_a_missing_unit_must_be_stated(parts: dict, write: Callable):
 def test_half_stated_noise_is_refused(parts: dict, write: Callable, options: dict, message: str):
     with pytest.raises(InputError, match=message):
         read_observation(write(parts), ReadOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "good"),
+    [
+        ("ERR", "electron/s", True),
+        ("ERR", "ELECTRONS/S", True),
+        ("ERR", "counts/s", True),
+        ("ERR", "", True),
+        ("ERR", "of some kind", True),
+        ("ERR", "electron", False),
+        ("ERR", "MJy/sr", False),
+        ("VAR", "electron2/s2", True),
+        ("VAR", "electron/s", True),
+        ("VAR", "electron", False),
+        ("IVAR", "s2/electron2", True),
+        ("IVAR", "electron", False),
+    ],
+)
+def test_a_map_in_another_unit_than_the_data_is_refused(
+    parts: dict, write: Callable, name: str, unit: str, good: bool
+):
+    parts[name] = (parts.pop("ERR")[0], {"BUNIT": unit})
+    path = write(parts)
+    if good:
+        assert read_observation(path).mask.all()
+        return
+    with pytest.raises(
+        InputError, match=rf"\[{name}\]: a \w+ map must have the unit of the data, 'electron/s'"
+    ):
+        read_observation(path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+def test_pixels_that_their_noise_marks_as_bad_may_be_most(
+    parts: dict, write: Callable, share: float
+):
+    sigma = parts["ERR"][0]
+    sigma.flat[: round(share * sigma.size)] = 1e8
+    observation = read_observation(write(parts))
+    assert observation.mask.sum() == sigma.size - round(share * sigma.size)
+    assert any("noise a million times the median" in note for note in observation.notes)
+
+
+def test_a_few_pixels_of_next_to_no_noise_do_not_make_the_others_bad(parts: dict, write: Callable):
+    parts["ERR"][0].flat[:5] = 1e-12
+    assert read_observation(write(parts)).mask.all()
+
+
+def test_exposure_is_not_looked_at_where_nothing_is_made_of_it(parts: dict, write: Callable):
+    parts["WHT"] = parts.pop("ERR")
+    parts["SCI"][1]["EXPTIME"] = 0.0
+    with pytest.raises(InputError, match=r"a weight map called WHT is ambiguous"):
+        read_observation(write(parts))
+
+
+@pytest.mark.parametrize("role", ["noise", "exposure", "mask", "psf"])
+def test_the_image_plays_no_other_part(parts: dict, write: Callable, role: str):
+    with pytest.raises(InputError, match=rf"--{role} 1: must not be the image, .*\[SCI\]: name"):
+        read_observation(write(parts), ReadOptions(**{role: "1"}))
+
+
+@pytest.mark.parametrize("kind", ["sigma", "variance"])
+def test_weights_are_not_taken_for_another_kind_unasked(parts: dict, write: Callable, kind: str):
+    parts["WHT"] = parts.pop("ERR")
+    path = write(parts)
+    with pytest.raises(InputError, match=f"no noise map that may hold {kind}"):
+        read_observation(path, ReadOptions(noise_kind=kind))
+    named = read_observation(path, ReadOptions(noise="WHT", noise_kind=kind))
+    assert named.noise_kind == kind

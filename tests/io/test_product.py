@@ -315,3 +315,13 @@ def test_the_source_flux_is_that_of_native_pixels(product: Product, tmp_path: Pa
     binned = replace(product, header=product.header | {"BIN": (2, "")})
     with fits.open(write_product(binned, tmp_path)[0]) as hdus:
         assert hdus["SOURCE"].header["AREARAT"] == pytest.approx(4 / 16)
+
+
+def test_samples_may_be_more_than_an_image(
+    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a product may hold is limited in all, not map by map."""
+    monkeypatch.setattr("lensrim.io.fits.LARGEST", IMAGE_GRID.shape[0] * IMAGE_GRID.shape[1] - 1)
+    files = write_product(product, tmp_path)
+    found = read_product(files[0]).image_maps["KAPPA"]
+    np.testing.assert_allclose(found, product.image_maps["KAPPA"], rtol=1e-6)

@@ -159,7 +159,11 @@ def test_even_sides_are_judged_in_pixels_of_the_image():
     between = stamp(41, 4.0, x=0.5)[:, 1:]
     with pytest.raises(InputError, match="the star off by"):
         normalized(between, where="psf")
-    assert normalized(between, where="psf", oversampling=4).shape == (41, 39)
+    assert normalized(between, where="psf", oversampling=4).shape == (41, 40)
+    beside = stamp(41, 4.0, x=1.3)[:, 1:]
+    with pytest.raises(InputError, match="the star off by"):
+        normalized(beside, where="psf")
+    assert normalized(beside, where="psf", oversampling=4).shape == (41, 39)
 
 
 def test_a_star_far_from_the_middle_of_even_sides_is_recut():
@@ -172,3 +176,30 @@ def test_centring_is_judged_in_pixels_of_the_image():
     assert normalized(psf, where="psf", oversampling=3).sum() == pytest.approx(1)
     with pytest.raises(InputError, match=r"off by \+0.60 in x"):
         normalized(psf, where="psf", oversampling=2)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["effective", "optical"])
+def test_an_oversampled_star_between_pixels_stays_in_the_middle(factor: int, kind: str):
+    """The box of the larger pixel is about the star, not half a small pixel beside it."""
+    u = np.arange(60) - 29.5
+    width = 0.7 * factor
+    response = 1.0 if kind == "effective" else 0.0
+    edge = np.exp(-(u**2) / (2 * width**2))
+    if response:
+        edge = erf((u + 0.5) / (np.sqrt(2) * width)) - erf((u - 0.5) / (np.sqrt(2) * width))
+    fine = normalized(edge[:, None] * edge, where="psf", oversampling=factor)
+    assert fine.shape == (60, 60)
+    psf = rebinned(fine, factor, kind=kind)
+    np.testing.assert_allclose(center_offset(psf), 0, atol=1e-12)
+    expected = stamp(psf.shape[0], 0.7, pixel=1.0)
+    np.testing.assert_allclose(psf, expected, atol=5e-3 * expected.max())
+
+
+def test_sides_of_both_kinds_are_rebinned(parts: dict, write: Callable):
+    rows, columns = np.arange(40) - 19.5, np.arange(41) - 20
+    fine = np.exp(-(rows[:, None] ** 2 + columns**2) / (2 * 3.0**2))
+    parts["PSF"] = (fine, {"PIXSCALE": 0.0125})
+    observation = read_observation(write(parts), ReadOptions(psf_oversampling=4))
+    np.testing.assert_allclose(center_offset(observation.psf), 0, atol=1e-12)
+    assert variance(observation.psf) == pytest.approx(variance(observation.psf.T), rel=1e-3)

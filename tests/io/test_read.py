@@ -273,3 +273,43 @@ def test_a_scale_in_degrees_is_refused(write, parts):
     parts["SCI"] = (parts["SCI"][0], {"PIXSCALE": 2.5e-5})
     with pytest.raises(InputError, match="is it in degrees"):
         read(write(parts))
+
+
+PLANES = {
+    "MP_BAD": 0,
+    "MP_SAT": 1,
+    "MP_CR": 3,
+    "HIERARCH MP_DETECTED": 5,
+    "HIERARCH MP_NO_DATA": 8,
+}
+
+
+@pytest.mark.parametrize("given", [{}, {"dq": "MASK"}])
+def test_named_bits_of_a_mask_tell_the_bad_from_the_seen(
+    parts: dict, write: Callable, given: dict
+):
+    """As of LSST and Hyper Suprime-Cam, whose lens itself has a bit."""
+    flags = np.zeros((31, 37), dtype=np.int32)
+    flags[10:20, 10:20] |= 1 << 5
+    flags[12, 12] |= 1 << 1
+    flags[0] |= 1 << 8
+    parts = {
+        "IMAGE": parts["SCI"],
+        "MASK": (flags, PLANES),
+        "VARIANCE": (parts["ERR"][0] ** 2, {}),
+        "PSF": parts["PSF"],
+    }
+    observation = read(write(parts), **given)
+    np.testing.assert_array_equal(observation.mask, (flags & (1 << 1 | 1 << 8)) == 0)
+    assert observation.noise_kind == "variance"
+    assert "flags: of obs.fits[MASK] BAD, CR, NO_DATA, SAT taken as bad, of 5" in observation.notes
+
+
+def test_a_mask_of_flags_without_names_is_told_to_be_flags(parts: dict, write: Callable):
+    flags = np.zeros((31, 37), dtype=np.int32)
+    flags[3, 4] = 4
+    parts["MASK"] = (flags, {})
+    path = write(parts)
+    with pytest.raises(InputError, match=r"must hold 0 and 1 only, .* give flags as --dq MASK"):
+        read(path)
+    np.testing.assert_array_equal(read(path, dq="MASK").mask, flags == 0)

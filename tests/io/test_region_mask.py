@@ -83,7 +83,8 @@ def test_regions_are_of_the_file_where_a_part_of_it_is_read(
 def test_distortion_moves_regions_on_the_sky(parts: dict, write: Callable):
     header = parts["SCI"][1]
     header |= {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
-    header |= {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 0.005, "B_0_2": 0.0}
+    # one that keeps the pixels square
+    header |= {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 0.005, "A_0_2": -0.005, "B_1_1": 0.01}
     path = write(parts)
     place = WCS(header).all_pix2world([[34, 20]], 0)[0]
     observation = read(path, f'icrs\ncircle({place[0]:.9f},{place[1]:.9f},0.105")\n')

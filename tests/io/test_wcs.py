@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import local_partial_pixel_derivatives
 
 from lensrim.errors import InputError
 from lensrim.io import ReadOptions, read_observation
@@ -142,13 +145,62 @@ def test_other_axes_are_no_celestial_wcs(parts: dict, write: Callable):
     assert read_observation(write(parts)).wcs is None
 
 
-def test_sip_distortion_is_left_out(parts: dict, write: Callable):
+SIP = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 2e-6, "A_1_1": -1e-6, "B_0_2": 1e-6, "B_2_0": 2e-6}
+TPV = {"PV1_0": 1e-4, "PV1_1": 1.004, "PV1_2": 3e-3, "PV2_0": -2e-4, "PV2_1": 0.998, "PV2_4": 0.1}
+
+
+@pytest.mark.parametrize("kind", ["TAN-SIP", "TPV"])
+def test_a_distorted_frame_is_linear_about_the_lens(parts: dict, write: Callable, kind: str):
+    """Its middle is where astropy says, with every term, and so is what is a few pixels off."""
+    header = parts["SCI"][1]
+    header.update(CTYPE1=f"RA---{kind}", CTYPE2=f"DEC--{kind}", CRPIX1=-700.0, CRPIX2=1200.0)
+    header.update(SIP if kind == "TAN-SIP" else TPV)
+    path = write(parts)
+    observation = read_observation(path)
+    assert any("WCS is distorted" in note for note in observation.notes)
+    full = WCS(fits.getheader(path, "SCI"))
+    matrix = local_partial_pixel_derivatives(full, 18, 15)
+    matrix[0] *= np.cos(np.radians(full.pixel_to_world(18, 15).dec.deg))
+    scale = 3600 * np.sqrt(abs(np.linalg.det(matrix)))
+    assert observation.pixel_scale == pytest.approx(scale, rel=1e-5)
+    lens = observation.cutout((20, 14), (12, 12))
+    for found, middle in (
+        (observation.plain_wcs, (18, 15)),
+        (lens.wcs, (20.5, 14.5)),
+        (lens.binned(2).wcs, (20.5, 14.5)),
+    ):
+        assert found.sip is None and list(found.wcs.ctype) == ["RA---TAN", "DEC--TAN"]
+        own = np.subtract(found.wcs.crpix, 1)
+        off = separation(found, own, full, middle)
+        assert off < 1e-6 * scale
+        size = np.sqrt(abs(np.linalg.det(found.pixel_scale_matrix))) * 3600 / scale
+        for step in ((4, 0), (0, -4), (-3, 3)):
+            there = separation(found, own + np.array(step) / size, full, np.add(middle, step))
+            assert there < 2e-3 * scale
+
+
+def separation(one: WCS, here: np.ndarray, other: WCS, there: np.ndarray) -> float:
+    """Distance on the sky between a pixel of one frame and a pixel of another [arcsec]."""
+    return one.pixel_to_world(*here).separation(other.pixel_to_world(*there)).arcsec
+
+
+def test_a_distortion_that_moves_nothing_is_not_told(parts: dict, write: Callable):
     header = parts["SCI"][1]
     header.update(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", A_ORDER=2, B_ORDER=2)
-    header.update(A_2_0=1e-6, B_0_2=1e-6)
+    header.update(A_2_0=1e-9, B_0_2=1e-9)
     observation = read_observation(write(parts))
     assert list(observation.wcs.wcs.ctype) == ["RA---TAN", "DEC--TAN"]
-    assert any("distortion terms" in note for note in observation.notes)
+    assert not any("distorted" in note for note in observation.notes)
+
+
+def test_a_scale_that_is_trusted_leaves_out_a_frame_that_is_not_square(
+    parts: dict, write: Callable
+):
+    parts["SCI"][1]["CDELT1"] = 1.05
+    options = ReadOptions(pixel_scale=0.05, trust_scale=True)
+    observation = read_observation(write(parts), options)
+    assert observation.pixel_scale == 0.05 and observation.wcs is None
+    assert any("left out, --pixel-scale is trusted" in note for note in observation.notes)
 
 
 def test_declination_may_come_first(parts: dict, write: Callable):

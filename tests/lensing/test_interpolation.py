@@ -1,5 +1,7 @@
 """Laws of the interpolations, on which sources and pixelated lights rest."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +33,26 @@ def positions(batch: int, h: int, w: int, reach: float = 1.6) -> Tensor:
 @EVERY
 def test_each_is_an_interpolation(interpolation):
     assert isinstance(interpolation, Interpolation)
+
+
+@EVERY
+def test_channels_are_read_alike(interpolation):
+    p, s, v = positions(2, 5, 7), random(2, 3, 8, 6), random(2, 3, 5, 7, seed=1)
+    for done in (
+        lambda c: interpolation.sample(s[:, c], p),
+        lambda c: interpolation.spread(v[:, c], p, (8, 6)),
+    ):
+        each = torch.cat([done(slice(i, i + 1)) for i in range(3)], 1)
+        torch.testing.assert_close(done(slice(None)), each)
+    for change in (
+        lambda q, c: interpolation.sample(s[:, c], q),
+        lambda q, c: interpolation.spread(v[:, c], q, (8, 6)),
+    ):
+        whole, *each = (
+            torch.func.jvp(partial(change, c=c), (p,), (random(*p.shape),))[1]
+            for c in (slice(None), *(slice(i, i + 1) for i in range(3)))
+        )
+        torch.testing.assert_close(whole, torch.cat(each, 1))
 
 
 @EVERY

@@ -1,11 +1,18 @@
 """Maps that are on other pixels are told: they would broadcast, or be cut, to a wrong image."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 
 from lensrim import PixelGrid
-from lensrim.lensing.likelihood import log_likelihood, score
+from lensrim.lensing.convergence import KappaToAlpha
+from lensrim.lensing.likelihood import log_likelihood, noise_of, score
+from lensrim.lensing.mass import MassSheet, Shear, Sum
 from lensrim.lensing.noise import CorrelatedNoise, GaussianNoise, PoissonNoise
+from lensrim.lensing.psf import PSF
+from lensrim.lensing.ray_psf import RayPSF
 from lensrim.lensing.simulator import Simulator
 
 SIMULATOR = Simulator(PixelGrid((16, 14), 0.1), PixelGrid((12, 12), 0.05))
@@ -77,3 +84,51 @@ def test_an_image_that_would_broadcast(noise: GaussianNoise) -> None:
             log_likelihood(model, image, noise)
         with pytest.raises(ValueError, match=r"image must have the shape of the model's images"):
             score(SIMULATOR, image, noise)(state)
+
+
+OPERATOR = KappaToAlpha(PixelGrid((16, 14), 0.1))
+
+
+@pytest.mark.parametrize(
+    "shape", [(16, 14), (2, 16, 14), (1, 2, 16, 14), (1, 1, 8, 7), (1, 1, 40, 40), (1, 1, 14, 16)]
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        OPERATOR,
+        OPERATOR.at_subrays,
+        OPERATOR.magnification,
+        OPERATOR.potential,
+        lambda kappa: OPERATOR.at(kappa, torch.zeros(3), torch.zeros(3)),
+    ],
+    ids=["forward", "at_subrays", "magnification", "potential", "at"],
+)
+def test_a_convergence_on_other_pixels_than_the_operator(shape: tuple, call) -> None:
+    with pytest.raises(ValueError, match=r"kappa must have shape \(B, 1, 16, 14\)"):
+        call(torch.rand(shape))
+
+
+def test_a_psf_of_other_images() -> None:
+    stamp = torch.ones(3, 3)
+    for size in ((8, 7), (32, 28), (14, 16)):
+        with pytest.raises(ValueError, match=r"image must have 16 x 14 pixels, those of the PSF"):
+            PSF(stamp, (16, 14))(torch.rand(1, 1, *size))
+        with pytest.raises(ValueError, match=r"rays must have 48 x 42 pixels, the rays"):
+            RayPSF(stamp, (16, 14))(torch.rand(1, 1, *size))
+
+
+@pytest.mark.parametrize("sigma", [0.1, np.full((16, 14), 0.1), None])
+def test_a_noise_that_is_no_tensor_is_told(sigma) -> None:
+    plain = inspect.unwrap(noise_of)  # without the tests' own look at types
+    with pytest.raises(TypeError, match=r"sigma must be a tensor or a noise model, got a .*torch"):
+        plain(sigma)
+
+
+def test_components_that_vary_with_different_parameters() -> None:
+    sheet = MassSheet(0.1, center_x=torch.tensor([0.1, 0.2]))
+    for mass in (sheet, Sum([sheet, Shear(0.01, 0.02)])):
+        rays = SIMULATOR.rays(mass)
+        for i in range(2):
+            one = MassSheet(0.1, center_x=float(sheet.center_x[i]))
+            alone = one if mass is sheet else Sum([one, Shear(0.01, 0.02)])
+            torch.testing.assert_close(rays[i], SIMULATOR.rays(alone)[0])

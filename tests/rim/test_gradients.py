@@ -136,6 +136,17 @@ def test_through_the_score_the_derivative_has_the_curvature():
     torch.testing.assert_close(rate.rate.grad, expected)
 
 
+def test_through_a_score_without_a_graph_is_refused():
+    """The curvature would be missing, without a word."""
+    rim = RIM(Rate(), {"x": Field(1, 1)}, steps=3, observation=0, unroll=THROUGH).double()
+    start = {"x": random(2, 1, 5)}
+    score = lambda state: ({"x": (1 - state["x"]).detach()}, {})  # noqa: E731
+    with pytest.raises(ValueError, match=r"through_score=True needs a score .* create_graph=True"):
+        rim(torch.zeros(2), score, start)
+    with torch.no_grad():
+        rim(torch.zeros(2), score, start)
+
+
 @pytest.mark.parametrize(
     "encodings",
     [(Raw(0.1), Arcsinh()), (Adam(eps=0.1),), (RMSProp(eps=0.1), Normalized())],
@@ -186,9 +197,10 @@ def test_through_the_score_of_a_lens():
     image = sim(truth["source"], truth["kappa"].abs())
     sigma = torch.tensor(0.3, dtype=torch.float64)
 
-    def loss(create_graph: bool = True) -> Tensor:
-        score_fn = likelihood.score(sim, image, sigma, create_graph=create_graph)
-        path = rim(image, score_fn, start, steps=2, unroll=THROUGH)
+    def loss(through: bool = True) -> Tensor:
+        score_fn = likelihood.score(sim, image, sigma, create_graph=through)
+        unroll = Unroll(through_score=through)
+        path = rim(image, score_fn, start, steps=2, unroll=unroll)
         return trajectory_loss(path, truth)[0]
 
     slope = check_slope(rim, loss, rel=1e-4)

@@ -228,7 +228,7 @@ def test_a_bad_line_is_a_lens_that_fails(cells: dict, problem: str, tmp_path: Pa
         ("path\n", "a table of lenses must have lines, found none"),
         ("path,PATH\na,b\n", "a column must be there once, found twice"),
         ("", "the file is empty"),
-        ("\n\n", "a table of lenses must have a column 'path'"),
+        ("\n\n", "it cannot be read .No header line"),
         ("path\nx,y,z\n", "must be a table of lenses"),
     ],
 )
@@ -347,3 +347,16 @@ def test_what_is_no_fits_file_of_a_folder_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "J1" / "mask.fits.fz").touch()
     (lens,) = lenses(str(tmp_path / "J1"))
     assert [file.name for file in lens.files()] == ["data.fits", "mask.fits.fz", "psf.fits"]
+
+
+def test_cells_of_a_csv_are_what_they_mean(tmp_path: Path) -> None:
+    """Names keep their zeros, and numbers of a column with gaps are the integers they were."""
+    path = tmp_path / "lenses.csv"
+    path.write_text(
+        "path,name,data,bin,z_lens\na.fits,0037,1.0,2.0,0.5\nb.fits,37,,,NaN\nc.fits,,SCI,1,\n"
+    )
+    first, second, third = find_lenses([str(path)]).lenses
+    assert [lens.name for lens in (first, second, third)] == ["0037", "37", "c"]
+    assert (first.read.data, second.read.data, third.read.data) == ("1", None, "SCI")
+    assert (first.fit.bin, second.fit.bin, third.fit.bin) == (2, None, 1)
+    assert (first.fit.z_lens, second.fit.z_lens) == (0.5, None)

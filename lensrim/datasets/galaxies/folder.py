@@ -115,8 +115,8 @@ class GalaxyFolder:
 
 
 def _of(given: float | Mapping[str, float] | None, name: str) -> float | None:
-    """A number for all, or that of the subfolder."""
-    return given[name.split("/")[0]] if isinstance(given, Mapping) else given
+    """A number for all, or that of the subfolder, if it has one."""
+    return given.get(name.split("/")[0]) if isinstance(given, Mapping) else given
 
 
 def _positive(value: Any) -> float | None:

@@ -63,7 +63,7 @@ class Contaminated:
         levels = [(n.snr, n.poisson_share, float(n.without_light)) for n in noises]
         found = {f.name: getattr(batch, f.name) for f in fields(batch)}
         found |= {k: torch.tensor(np.flatnonzero(v), dtype=torch.long) for k, v in rows.items()}
-        found |= {"sersic": torch.tensor(sersic), "level": torch.tensor(levels)}
+        found |= {"sersic": torch.tensor(sersic).float(), "level": torch.tensor(levels).float()}
         return {PREFIX + name: value for name, value in found.items()}
 
     def _drawn(

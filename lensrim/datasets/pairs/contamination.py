@@ -70,10 +70,10 @@ class ContaminationBatch:
             tracks=_filled([c.tracks for c in some], absent),
             strips=_filled([c.strips for c in some], nowhere),
             bad=torch.tensor([b + [-1] * (most - len(b)) for b in bad]),
-            core=torch.tensor([c.core for c in some]),
-            light=torch.tensor([astuple(c.light or LightErrors(0.0)) for c in some]),
-            psf=torch.tensor([astuple(c.psf or PsfChange()) for c in some]),
-            noise=torch.tensor([c.noise for c in some]),
+            core=torch.tensor([c.core for c in some], dtype=torch.float32),
+            light=torch.tensor([astuple(c.light or LightErrors(0.0)) for c in some]).float(),
+            psf=torch.tensor([astuple(c.psf or PsfChange()) for c in some]).float(),
+            noise=torch.tensor([c.noise for c in some], dtype=torch.float32),
         )
 
     def rows(self, row: Tensor) -> "ContaminationBatch":
@@ -229,7 +229,7 @@ def usable(
     phi, offset, half = batch.strips[..., None, None].unbind(2)
     strip = ((x * phi.cos() + y * phi.sin() - offset).abs() < half).any(1, keepdim=True)
     size, (h, w) = len(sigma), grid.shape
-    flat = torch.zeros(size, h * w + 1, device=sigma.device)
+    flat = sigma.new_zeros(size, h * w + 1)
     # what is nowhere goes behind the last pixel
     places = batch.bad % (h * w + 1)
     lost = flat.scatter(1, places, 1.0)[:, :-1].reshape(size, 1, h, w)

@@ -69,4 +69,6 @@ class Stream:
 
     def normal(self, *shape: int) -> Tensor:
         """Draws standard normal numbers."""
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        return torch.randn(
+            shape, generator=self.generator, device=self.device, dtype=torch.float32
+        )

@@ -87,7 +87,8 @@ def smooth_fields(length: Tensor, shape: Sequence[int], stream: Stream) -> Tenso
 
 @lru_cache(maxsize=8)
 def _wave_numbers(h: int, w: int, device: torch.device) -> Tensor:
-    ky, kx = torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None]
+    ky = torch.fft.fftfreq(h, dtype=torch.float32)[:, None]
+    kx = torch.fft.rfftfreq(w, dtype=torch.float32)[None]
     return ((2 * math.pi) ** 2 * (kx**2 + ky**2)).to(device)
 
 
@@ -142,7 +143,7 @@ def noise_numbers(
     lengths = [n.correlation for n in levels]
     if any(lengths):
         # The reach is a shape: it is not to be asked of a device.
-        reach = torch.zeros(math.ceil(4 * max(lengths)))
+        reach = torch.zeros(math.ceil(4 * max(lengths)), dtype=torch.float32)
         found |= {"correlation": torch.tensor(lengths).float(), "reach": reach}
     return found
 

@@ -14,11 +14,11 @@ from jaxtyping import Float64
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 from lensrim.io.fits import LARGEST, Files
+from lensrim.io.masks import used_pixels
 from lensrim.io.noise import sigma_from_exposure
 from lensrim.io.observation import Observation
 from lensrim.io.planes import Plane
 from lensrim.io.psf import normalized, rebinned
-from lensrim.io.read import used_pixels
 from lensrim.io.wcs import TOLERANCE, celestial
 from lensrim.lensing.psf import gaussian_psf
 

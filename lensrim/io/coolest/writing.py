@@ -18,6 +18,7 @@ from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 from lensrim.io.observation import Observation
 from lensrim.io.staging import write_together
+from lensrim.io.wcs import placed
 from lensrim.lensing import light, mass
 from lensrim.lensing.cosmology import find_cosmology
 
@@ -187,7 +188,7 @@ class _Writer:
         psf: dict[str, Any] = {"type": None, "description": None}
         likelihoods, pixels, zeropoint = None, no_grid_entry(), None
         if seen := self.seen:
-            per, wcs, unit = self.units.pixel, seen.wcs, seen.unit
+            per, wcs, unit = self.units.pixel, seen.plain_wcs, seen.unit
             grid = replace(seen.grid, center=(-self.origin[0], -self.origin[1]))
             if seen.zeropoint is not None:
                 zeropoint = _number(seen.zeropoint, "zeropoint", ANY)
@@ -264,9 +265,12 @@ def _number(value: Any, where: str, allowed: Range) -> float:
 
 def _on_sky(seen: Observation | None, origin: tuple[float, float]) -> dict[str, str]:
     """Returns the place of the origin on the sky, or of nothing."""
+    nowhere = {"ra": "0h0m0.0s", "dec": "0d0m0.0s"}
     if seen is None or seen.wcs is None:
-        return {"ra": "0h0m0.0s", "dec": "0d0m0.0s"}
+        return nowhere
     column, row = seen.grid.to_index(*origin)
+    if not placed(seen.wcs, column, row):
+        return nowhere
     sky: Any = seen.wcs.pixel_to_world(column, row)
     place: Any = SkyCoord(sky).icrs
     ra, dec = place.to_string("hmsdms", precision=6).split()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..operation import Operation
+from ..operation import Operation, carried_along
 from .base import Mass
 
 CHUNK = 1 << 16
@@ -82,8 +82,9 @@ class Many:
     Compiled (``torch.compile``), it keeps four values of every pair of a component and a position,
     unless the compiler is told otherwise by ``options=COMPILE_OPTIONS``.
 
-    Differentiable any number of times, and under ``torch.func``, except in forward mode; only the
-    first derivative has bounded memory.
+    Differentiable any number of times, and under ``torch.func``; only values, their first
+    derivatives backwards, and derivatives in forward mode, of which no gradient is taken in its
+    turn, have bounded memory.
 
     Arguments:
         mass: A mass model, such as :class:`TNFW`, whose parameters are tensors with shape
@@ -130,7 +131,9 @@ class Many:
             found = evaluate(x, y, *(t[..., None, None, :] for t in tensors))
             return tuple(f[..., 0, 0] for f in found)
         x, y = x.unsqueeze(-3), y.unsqueeze(-3)
-        return _ChunkedSum.apply(evaluate, per, x, y, *tensors)  # type: ignore[return-value]
+        # Chunks in forward mode need nothing of their own: what is carried along is summed, too.
+        run = _ChunkedSum.forward if carried_along() else _ChunkedSum.apply
+        return run(evaluate, per, x, y, *tensors)  # type: ignore[return-value]
 
     def convergence(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Computes :math:`\kappa`, dimensionless."""

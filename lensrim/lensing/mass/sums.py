@@ -50,7 +50,10 @@ class Sum(Quick):
 def stacked_deflection(mass: Deflector, x: Tensor, y: Tensor) -> Tensor:
     """Computes both components of a deflection in one tensor, with shape (*, 2, H, W) [arcsec]."""
     quick = shortcut_to(mass, x, y) if isinstance(mass, Quick) else None
-    return torch.stack(mass.deflection(x, y), -3) if quick is None else quick.movedim(0, -3)
+    if quick is not None:
+        return quick.movedim(0, -3)
+    # components may vary with different parameters: that of a sheet with its own centre
+    return torch.stack(torch.broadcast_tensors(*mass.deflection(x, y)), -3)
 
 
 def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
+from lensrim.lensing.jacobian import jacobian
 from lensrim.lensing.mass import DPIE, TNFW, Many, Shear, Sum
 from lensrim.lensing.subhalos import Subhalos
 
@@ -85,10 +87,31 @@ def test_vmap_and_its_gradients():
         torch.testing.assert_close(mapped[i], torch.func.grad(total)(*(v[i] for v in p[:5])))
 
 
+def test_forward_mode_and_what_is_made_of_it():
+    """Critical curves, positions of images and lens planes take the Jacobian in forward mode."""
+    x, y = PixelGrid((4, 5), 0.5).coordinates(dtype=torch.float64)
+    p = population(6)
+
+    def value(many: bool, scale: Tensor) -> Tensor:
+        kinds = [TNFW(p[0][i] * scale, *(v[i] for v in p[1:5])) for i in range(6)]
+        mass = Many(TNFW(p[0] * scale, *p[1:5]), chunk=40) if many else Sum(kinds)
+        return torch.stack(jacobian(mass, x, y)).sin().sum()
+
+    one = torch.tensor(1.0, dtype=torch.float64)
+    for derivative in (torch.func.grad, torch.func.jacfwd, torch.func.hessian):
+        found, expected = (derivative(partial(value, m))(one) for m in (True, False))
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(value(True, one), value(False, one))
+
+
 def test_no_components_are_no_mass():
     x, y = PixelGrid((4, 5), 0.5).coordinates()
     kappa = Many(TNFW(*population(0, dtype=torch.float32))).convergence(x, y)
     torch.testing.assert_close(kappa, torch.zeros(4, 5))
+    none = Subhalos(*torch.zeros(4, 3, 0))
+    for name in METHODS:
+        values = stacked(none, name, x, y)
+        torch.testing.assert_close(values, torch.zeros(*values.shape[:-3], 3, 4, 5))
 
 
 def test_isothermal_subhalos_are_dual_pseudo_isothermal():

@@ -4,6 +4,7 @@ The verdict is made of reasons (:mod:`lensrim.inference.reasons`) and of a score
 (:mod:`lensrim.inference.score`), and both of symptoms (:mod:`lensrim.inference.symptoms`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +76,9 @@ def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
     )
 
 
+SMALL, GROSS = 0.6, 4.0
+"""χ² of the frame below which the noise is told to be too large, and above which too small."""
+
 PEAK = "largest residual: "
 """How the line begins that tells where a residual stands out."""
 
@@ -96,6 +100,31 @@ def peak_line(scene: Scene, result: Answer, theta_E: float, observation: Observa
     return (
         f"{PEAK}about pixel ({x:.0f}, {y:.0f}), x y from 0 in the file, or ({x + 1:.0f}, "
         f"{y + 1:.0f}) in DS9; if a neighbour is there, draw a region about it and --ignore it"
+    )
+
+
+NOISE = "stated noise: "
+"""How the line begins that tells of a noise map that the whole frame contradicts."""
+
+
+def noise_lines(chi2: float) -> tuple[str, ...]:
+    """Tells of stated noise that is far from what the frame shows.
+
+    Arguments:
+        chi2: χ² per used pixel of the frame.
+    """
+    if SMALL < chi2 < GROSS:
+        return ()
+    off = math.sqrt(chi2)
+    if chi2 >= GROSS:
+        return (
+            f"{NOISE}chi2 of the frame is {chi2:.3g}: the noise is too small, perhaps {off:.2g} "
+            "times (is its map a variance or a weight? --noise-kind), or most of the light is not "
+            "modelled",
+        )
+    return (
+        f"{NOISE}chi2 of the frame is {chi2:.2f}: the noise is too large, by about "
+        f"{1 / off:.1f}; --rescale-noise sky measures it",
     )
 
 

@@ -85,6 +85,12 @@ REASONS = (
         lambda s: s.size > 0.7,
     ),
     Reason("HOLLOW", "the source is a ring itself", lambda s: s.hollow > 0.7),
+    Reason(
+        "FREE",
+        "the source has more than half as many parameters as the arcs have pixels: these are few,"
+        " or point images, as of a quasar, which are not fitted here",
+        lambda s: s.expected < 0.5,
+    ),
     Reason("BORDER", "there is light at the border of the source map", lambda s: s.border > 0.2),
 )
 """All reasons, the gravest first."""

@@ -25,7 +25,7 @@ from .answer_sheet import settled
 from .fit import WAYS, Fit, Fitter, enough_memory
 from .framing import coarsen
 from .guess.starts import packaged_guesser
-from .judgement import CORE, PEAK
+from .judgement import CORE, NOISE, PEAK
 from .learning import PARTS, Outcome, learn
 from .machine import Machine, load_machine
 from .macro import MacroState
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SEARCHED = "searched: no good quick answer"
 """How the note begins of a lens that has no good quick answer, before the reasons."""
 
-TOLD = ("doubtful: ", "failed: ", CORE, PEAK)
+TOLD = ("doubtful: ", "failed: ", NOISE, CORE, PEAK)
 """How lines of a product's history begin that the summary repeats."""
 
 SHARES = {
@@ -109,6 +109,24 @@ class Reconstruction:
         return write_product(
             self.product, path, figure=figure, overwrite=overwrite, inputs=self.files
         )
+
+    def to_coolest(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Writes macro-model, source and image as a COOLEST template, which other codes read.
+
+        Arguments:
+            path: The JSON file; its maps are written beside it.
+            overwrite: Whether existing files are replaced.
+
+        Returns:
+            The files written.
+
+        Raises:
+            InputError: As :func:`~lensrim.io.coolest.products.system_of` and
+                :func:`~lensrim.io.coolest.write_coolest`.
+        """
+        from ..io.coolest import system_of, write_coolest
+
+        return write_coolest(system_of(self.product), path, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return self.summary

@@ -15,7 +15,7 @@ from ..io.wcs import placed
 from ..lensing.cosmology import lens_scales
 from ..lensing.critical import critical_curves, jacobian_determinant, trace_to_source
 from .answer import Answer
-from .judgement import core_lines, judge, numbers_of, peak_line, residual_of
+from .judgement import core_lines, judge, noise_lines, numbers_of, peak_line, residual_of
 from .learning import Outcome
 from .machine import Machine
 from .macro import NAMES, MacroPrior, MacroState
@@ -127,7 +127,7 @@ def build_product(
         | _masses(redshifts, theta_e, stated.cards)
         | position_of(observation, p)
     )
-    told = core_lines(scene, result, macro_theta)
+    told = noise_lines(chi2) + core_lines(scene, result, macro_theta)
     if "PEAK" in judgement.reasons:
         told += (peak_line(scene, result, macro_theta, observation),)
     shape = grid.shape

@@ -17,7 +17,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
 
     used = int(product.image_maps["MASK"].sum())
     expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
-    p_eff = f", p_eff {v('PEFF'):.0f}" if known("PEFF") else ""
+    left = 1 - v("PEFF") / max(v("NARC"), 1) if known("PEFF") else 1.0
+    of_arcs = f" (expected {max(left, 0.0):.3f}; p_eff {v('PEFF'):.0f})" if known("PEFF") else ""
     sky = v("SKYNOISE") ** 2
     rows = [
         (
@@ -35,10 +36,18 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
             f"{v('SLOPE'):.2f}{error('SLOPEERR', '.2f')} "
             f"(with a mass sheet of {v('SHEET'):+.3f} +- {v('SHEETSTD'):.3f})",
         ),
-        ("axis ratio", f"{v('MACROQ'):.3f}, major axis {v('MACROPHI'):.0f} deg from +x"),
-        ("shear", f"({v('MACROG1'):+.3f}, {v('MACROG2'):+.3f})"),
+        (
+            "axis ratio",
+            f"{v('MACROQ'):.3f}{error('MACROQER', '.3f')}, major axis {v('MACROPHI'):.0f}"
+            f"{error('MACROPHE', '.0f')} deg from +x",
+        ),
+        (
+            "shear",
+            f"({v('MACROG1'):+.3f}{error('MACROG1E', '.3f')}, "
+            f"{v('MACROG2'):+.3f}{error('MACROG2E', '.3f')})",
+        ),
         ("chi2 frame", f"{v('CHI2NU'):.3f} ({expected}sky alone {sky:.3f})"),
-        ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{p_eff}"),
+        ("chi2 arc", f"{v('CHI2ARC'):.3f} over {v('NARC')} pixels{of_arcs}"),
     ]
     if known("MAGTOT"):
         rows.append(("magnification", f"{v('MAGTOT'):.2f}{error('MAGTOTER', '.2f')}"))

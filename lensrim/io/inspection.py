@@ -23,6 +23,7 @@ from .observation import Observation
 from .options import ReadOptions
 from .planes import Plane
 from .read import psf_of, read_observation, scale_of
+from .wcs import placed
 from .window import Window
 
 T = TypeVar("T")
@@ -207,6 +208,15 @@ def _stamp(plane: Plane, used: np.ndarray) -> list[tuple[str, str]]:
     ]
 
 
+def _sky_position(read: Observation) -> str:
+    """Says whether the middle of a frame has a place on the sky."""
+    (h, w), wcs = read.shape, read.wcs
+    if wcs is None:
+        return "none (no celestial WCS)"
+    known = placed(wcs, (w - 1) / 2, (h - 1) / 2)
+    return "in the WCS" if known else "none (the WCS gives scale and orientation only)"
+
+
 def _observed(read: Observation) -> list[tuple[str, str]]:
     """Says what is known of an observation that can be read."""
     (h, w), scale = read.shape, read.pixel_scale
@@ -215,7 +225,7 @@ def _observed(read: Observation) -> list[tuple[str, str]]:
     point = "not known (--zeropoint)" if read.zeropoint is None else f"{read.zeropoint:.4f} mag"
     return [
         ("pixel scale", f"{scale:.5g} arcsec, the frame {w * scale:.2f} x {h * scale:.2f} arcsec"),
-        ("sky position", "in the WCS" if read.wcs is not None else "none (no celestial WCS)"),
+        ("sky position", _sky_position(read)),
         ("noise", f"{read.noise_kind}, median {np.median(read.sigma[used]):.4g}"),
         ("brightest pixel", f"{ratio.max():.1f} times its noise"),
         ("PSF kind", f"{read.psf_kind} (--psf-kind)"),

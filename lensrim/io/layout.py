@@ -64,6 +64,7 @@ class Layout:
     def beside(self, name: str) -> str:
         """Returns a hint for messages if a part lies beside the image's file."""
         path = _standard(self.main.path.parent, name)
+        path = path if _standard(self.main.path.parent, "data") else None
         return f" (the folder of {path} can be given as a whole)" if path else ""
 
     @property

@@ -18,8 +18,8 @@ class ReadOptions:
     """How to read an observation.
 
     Each of data, noise, exposure, psf, mask and dq is an HDU of the main file by name or number
-    (``VIS_PSF``, ``SCI,2``, ``3``), a file, or an HDU of a file (``other.fits[PSF]``); in Python
-    also a number or a path. What is left out is looked for under its usual name. The values are
+    (VIS_PSF, or SCI,2 or 3), a file, or an HDU of a file (other.fits[PSF]); in Python also a
+    number or a path. What is left out is looked for under its usual name. The values are
     checked when the observation is read.
     """
 

@@ -121,7 +121,11 @@ def _panels(product: Product, used: ndarray) -> list[_Panel]:
     )
     source, kappa = product.source_maps["SOURCE"], maps["KAPPA"]
     peak = max(float(np.nanmax(source)), np.finfo(float).tiny)
-    source_norm = arcsinh_norm(source, 0.1 * peak, low=-0.03 * peak, high=peak)
+    # linear below the errors of what is bright: structure that may be noise is not to stand out
+    std = product.source_maps.get("SOURCE_STD")
+    unsure = 0.0 if std is None else 2 * float(np.nanmedian(std[source >= 0.1 * peak]))
+    linear = float(np.clip(unsure / peak, 0.1, 1.0)) * peak
+    source_norm = arcsinh_norm(source, linear, low=-0.03 * peak, high=peak)
     top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
     bottom = float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5))
     residual = np.where(used, maps["RESIDUAL"], np.nan)
@@ -234,10 +238,12 @@ def _write_headline(figure: Figure, product: Product) -> None:
     figure.text(0.04, up(0.9), "     ".join(parts), fontsize=13, color="0.2")
     quality = product.value("QUALITY")
     if quality is not None:
+        codes = str(product.value("QREASONS") or "none")
+        reasons = "" if codes == "none" else f" ({codes})"
         figure.text(
             0.975,
             up(0.53),
-            f"quality: {quality}",
+            f"quality: {quality}{reasons}",
             ha="right",
             fontsize=14,
             fontweight="bold",

@@ -145,6 +145,7 @@ FLAGS: Mapping[str, Callable[[Lens, Product], bool]] = {
     "source a ring": _doubted("HOLLOW"),
     "light at the border of the source": _doubted("BORDER"),
     "probably wrong": _doubted("SCORE"),
+    "as many parameters as pixels": _doubted("FREE"),
 }
 """What the bits of ``flags`` mean, from 1 upwards, and when they are set."""
 

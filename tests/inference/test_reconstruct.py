@@ -17,8 +17,10 @@ from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.reconstruct import reconstruct
 from lensrim.io import ReadOptions, read_observation
+from lensrim.io.coolest import read_coolest, system_of, write_coolest
+from lensrim.io.product_reading import read_product
 from lensrim.lensing.convergence import KappaToAlpha
-from lensrim.lensing.mass import Shear
+from lensrim.lensing.mass import Shear, Sum
 from lensrim.lensing.simulator import Simulator
 
 DATA = Path(__file__).parents[2] / "data"
@@ -178,3 +180,47 @@ def test_an_image_without_arcs():
     noise = np.random.default_rng(0).normal(0, observation.sigma)
     with pytest.raises(InputError, match="no arcs found"):
         reconstruct(replace(observation, image=noise), ReconstructOptions(lens_light="none"))
+
+
+@pytest.mark.parametrize("source", ["fresh", "read back"])
+def test_other_codes_see_the_arcs_of_the_answer(result, source: str, tmp_path: Path):
+    """The template holds all that makes ``MODEL``: mass, sheet, shear, source and PSF."""
+    product = result.product
+    if source == "read back":
+        product = read_product(result.write(tmp_path / "product", picture=False)[0])
+        write_coolest(system_of(product), tmp_path / "ring.json")
+    else:
+        assert result.to_coolest(tmp_path / "ring.json")[0] == tmp_path / "ring.json"
+    system = read_coolest(tmp_path / "ring.json")
+    lens, around, galaxy = system.entities
+    assert (lens.redshift, galaxy.redshift) == (0.3, 1.5)
+    seen = system.observation
+    model = Sum([*lens.mass, *around.mass])
+    simulator = Simulator(
+        seen.grid,
+        galaxy.light[0].grid,
+        torch.tensor(seen.psf),
+        psf_on_rays=True,
+        dtype=torch.float64,
+    )
+    arcs = simulator.observe(
+        galaxy.light[0].surface_brightness(*traced(model, simulator))[None, None]
+    )[0, 0].numpy()
+    off = (arcs - product.image_maps["MODEL"]) / product.image_maps["SIGMA"]
+    assert np.abs(off).max() < 0.02
+    light = product.image_maps["LENS_LIGHT"] + product.image_maps["SKY"]
+    np.testing.assert_allclose(seen.image, product.image_maps["DATA"] - light, atol=1e-6)
+
+
+def traced(model, simulator: Simulator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the rays of a frame reach the source plane."""
+    x, y = simulator.image_grid.coordinates(simulator.subsample, dtype=torch.float64)
+    alpha_x, alpha_y = model.deflection(x, y)
+    return x - alpha_x, y - alpha_y
+
+
+def test_a_mass_that_is_a_map_is_no_profile(result):
+    product = result.product
+    header = product.header | {"STAGE": ("final", "last stage")}
+    with pytest.raises(InputError, match=r"the mass of stage 'final' is the map KAPPA"):
+        system_of(replace(product, header=header))

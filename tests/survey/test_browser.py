@@ -64,6 +64,7 @@ press();
 report.bin = byId("count").textContent;
 press();
 report.unbinned = byId("count").textContent;
+report.undone = data.rows.filter(row => verdict(row) === "undone").map(row => get(row, "name"));
 report.scrolling = 0;
 for (let k = 0; k < 200; k++) {
   byId("table").scrollTop = (k * 7919) % 10000 * HEIGHT;
@@ -124,6 +125,10 @@ def test_only_what_is_seen_is_drawn(report: dict[str, Any]) -> None:
 def test_what_a_header_says_is_not_executed(report: dict[str, Any]) -> None:
     assert report["title"] == "lensrim survey"
     assert report["reason"] == EVIL
+
+
+def test_what_has_no_answer_is_not_a_failed_one(report: dict[str, Any]) -> None:
+    assert report["undone"] == ["evil"]
 
 
 def test_filters(report: dict[str, Any], rows: list[Row]) -> None:

@@ -35,8 +35,9 @@ References:
     Galan+ 2023, JOSS 8, 5567; https://coolest.readthedocs.io.
 """
 
+from .products import system_of
 from .reading import read_coolest
 from .system import Galaxy, LensSystem, MassField
 from .writing import write_coolest
 
-__all__ = ["LensSystem", "Galaxy", "MassField", "read_coolest", "write_coolest"]
+__all__ = ["Galaxy", "LensSystem", "MassField", "read_coolest", "system_of", "write_coolest"]

@@ -10,8 +10,9 @@ from typing import Annotated
 import tyro
 
 from ..errors import InputError, printable
+from ..inference.devices import check_cuda
 from ..inference.machine import load_machine
-from ..inference.options import ReconstructOptions, check_cuda
+from ..inference.options import ReconstructOptions
 from ..io import ReadOptions
 from ..progress import progress
 from ..survey.catalogue import run_survey

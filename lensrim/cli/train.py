@@ -22,10 +22,10 @@ from .. import __version__
 from .._weights import replacing, sha256_of
 from ..datasets.shards.reading import Shards
 from ..errors import InputError
+from ..inference.devices import check_cuda
 from ..inference.lens_config import build
 from ..inference.machine import load_machine
 from ..inference.objective import loss_of
-from ..inference.options import check_cuda
 from ..inference.recipe import Recipe, read_recipe
 from ..inference.validity import said_of, valid_of
 from ..training.board import board

@@ -36,9 +36,17 @@ def arc_weights(
     shape = (image.shape[-2], image.shape[-1])
     unit = typical_noise(sigma)
     image, sigma = (each / unit[:, None, None, None] for each in (image, sigma))
-    smooth = PSF(psf, shape, subsample=1, trusted=True)(image * mask)
-    variance = PSF(psf.square(), shape, subsample=1, trusted=True)((sigma * mask).square())
-    variance = variance * psf.square().sum((-2, -1))[:, None, None, None]
+    # a pixel whose noise is large, but does not mark it as bad, would drown all others in the
+    # rounding of a transform in single precision
+    wide = torch.float64 if image.device.type != "mps" else image.dtype
+    smooth, variance = (
+        PSF(stamp, shape, subsample=1, trusted=True, dtype=wide)(values.to(wide))
+        for stamp, values in (
+            (psf, image * mask),
+            (psf.square(), (sigma.to(wide) * mask).square()),
+        )
+    )
+    variance = variance * psf.to(wide).square().sum((-2, -1))[:, None, None, None]
     lit = smooth > level * variance.clamp(min=1e-20).sqrt()
     grown = F.max_pool2d(lit.float(), 3, stride=1, padding=1)
     x, y = PixelGrid(shape, 1.0).coordinates(device=image.device)

@@ -23,8 +23,8 @@ from .macro import MacroState
 from .mass_sheet import FITTED_WIDTH, SLOPE
 from .start import Start, answer_of
 
-RANGE = (2.5, 40.0)
-"""Einstein radii that are allowed [pixel]."""
+RANGE = (2.5, 60.0)
+"""Einstein radii that are allowed [pixel]: more than any packaged machine is valid for."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -25,6 +24,7 @@ from ..progress import Stages
 from .answer import Answer, answer, mass_maps_of
 from .answer_sheet import sheet_of
 from .ascent import MacroProblem
+from .devices import is_out_of_memory
 from .guess.starts import guesses_of
 from .judgement import numbers_of
 from .macro import MacroPrior, MacroState
@@ -93,6 +93,7 @@ class Fit:
         notes: What the user should know of it, a line each.
         evidence: Log-evidence that is to be compared with another fit's (:meth:`Fitter.judged`);
             of an only fit it is not known.
+        own: The answer on the source map that it needs, where another was asked for.
     """
 
     scene: Scene
@@ -104,11 +105,12 @@ class Fit:
     stage: Stage
     notes: tuple[str, ...] = ()
     evidence: float = math.nan
+    own: Answer | None = None
 
     @cached_property
     def chi2(self) -> float:
         """χ² per pixel of the arcs, in the noise that the sky shows."""
-        stated = numbers_of(self.scene, self.answer)["chi2arc"]
+        stated = numbers_of(self.scene, self.own or self.answer)["chi2arc"]
         return stated / self.scene.noise_scale**2
 
 
@@ -255,7 +257,9 @@ class Fitter:
             maps, p = mass_maps_of(scene, state), state.p[0].cpu()
             sheet = sheet_of(maps, p, scene.frame.grid, self.mass_sheet)
             result = answer(scene, maps, state, source_fov=sheet.before(self.source_fov))
-        return Fit(scene, current, state, result, sheet, found, stages[-1], notes)
+            # what is asked of a map decides nothing of the mass
+            own = None if self.source_fov is None else answer(scene, maps, state)
+        return Fit(scene, current, state, result, sheet, found, stages[-1], notes, own=own)
 
 
 def is_steady(before: Tensor, after: Tensor) -> bool:
@@ -283,7 +287,9 @@ def enough_memory(scene: Scene) -> Iterator[None]:
     """
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         h, w = scene.frame.grid.shape
         raise InputError(
             f"--device cuda: the GPU must have the memory for {w} x {h} pixels, found too little"

@@ -181,5 +181,5 @@ def judge(symptoms: Symptoms, score: Score | None = None, *, refused: bool = Fal
     if probability >= WRONG or any(reason.grade == "failed" for reason in found):
         quality = "failed"
     if refused:
-        reasons[UNUSED] = "the machine was not used: the answer is the macro-model's"
+        reasons[UNUSED] = "the machine was not used: the answer begins with the macro-model"
     return Judgement(quality, probability, reasons)

@@ -20,12 +20,13 @@ from typing import Literal
 
 from ..errors import InputError
 from ..grid import PixelGrid
-from .answer import Answer, adapted, answer, arc_chi2, preferred, with_source
+from .answer import MOST, Answer, adapted, answer, arc_chi2, preferred, with_source
 from .apply import apply, batch_of, measured
 from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
+from .view import Known
 
 StageName = Literal["macro", "rim", "final"]
 
@@ -113,8 +114,7 @@ def learn(
     deflector, known = apply(machine, scene, batch, state)
     ends.append(perf_counter())
     tick()
-    n, side = known.source.shape[-1], source_fov or known.fov
-    grids = [PixelGrid((n, n), side / n, known.center)]
+    grids = [_own(known, source_fov)]
     if until == "final":
         grids += _other(grids[0], macro.source_grid)
     solved = [answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids]
@@ -136,6 +136,20 @@ def learn(
     names = ("rim", "rim_inversion", "final")
     seconds: dict[str, float] = dict(zip(names, spent, strict=False))
     return Outcome(found, until, seconds=seconds)
+
+
+def _own(known: Known, side: float | None) -> PixelGrid:
+    """Returns the pixels of the machine's source map, more or fewer of them where a side [arcsec]
+    is asked for: on other pixels its source is blurred, and would fit worse than it does."""
+    n = known.source.shape[-1]
+    spacing = known.fov / n
+    if side is not None:
+        # as many on either side
+        more = n + 2 * round((side / spacing - n) / 2)
+        if not 2 <= more <= MOST:
+            return PixelGrid((n, n), side / n, known.center)
+        n = more
+    return PixelGrid((n, n), spacing, known.center)
 
 
 def _other(own: PixelGrid, macro: PixelGrid) -> list[PixelGrid]:

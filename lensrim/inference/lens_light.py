@@ -20,7 +20,7 @@ References:
     Emsellem+ 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400 (multi-Gaussian expansion).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +111,7 @@ class LensLightFitter:
         use: NDArray[np.bool_],
         start: Array | None = None,
         *,
+        guesses: Sequence[Array] | None = None,
         whiten: Whiten = lambda columns: columns,
         tolerance: float = TOLERANCE,
     ) -> tuple[Array, LensLight]:
@@ -120,6 +121,7 @@ class LensLightFitter:
             image: The image, with shape (H, W).
             use: Pixels that are fitted.
             start: The shape's numbers to start from; guessed if ``None``.
+            guesses: Guesses of them, of which the best begins; made from the image if ``None``.
             whiten: Takes out of pixels (n) or (n, m) in units of their noise what else may be
                 there; symmetric.
             tolerance: As in :func:`~.projection.descend`.
@@ -133,8 +135,8 @@ class LensLightFitter:
         bounds = np.array([reach, reach, 0.5, 0.5, 0.5, 0.5])
         if start is None:
             # the brightest pixel may be in an arc, where a galaxy fits worse
-            guesses = (evaluate(guess) for guess in self._guesses(image))
-            begin = min(guesses, key=lambda g: float((g.residual**2).log1p().sum()))
+            tried = map(evaluate, self._guesses(image) if guesses is None else guesses)
+            begin = min(tried, key=lambda g: float((g.residual**2).log1p().sum()))
             middle = begin.shape
         else:
             middle = np.array([*start[:2], 0, 0, 0, 0])
@@ -153,7 +155,8 @@ class LensLightFitter:
         )
 
     def _guesses(self, image: Array) -> list[Array]:
-        """Finds the brightest smoothed pixels within three distances of the frame's middle."""
+        """Finds the brightest smoothed pixels within three distances of the frame's middle, which
+        itself is guessed where all within are ignored."""
         frame = self.frame
         smooth = ndimage.gaussian_filter(
             np.where(frame.mask, image, 0.0), frame.fwhm / frame.grid.spacing / 2
@@ -162,6 +165,9 @@ class LensLightFitter:
         found = []
         for reach in (0.25, 0.12, 0.05):
             near = np.hypot(x, y) < max(reach * min(frame.grid.fov), 1.5 * frame.grid.spacing)
+            if not (near & frame.mask).any():
+                found.append((0.0,) * 6)
+                continue
             peak = np.where(near & frame.mask, smooth, -np.inf).argmax()
             found.append((x.flat[peak], y.flat[peak], 0.0, 0.0, 0.0, 0.0))
         return [np.array(guess) for guess in dict.fromkeys(found)]
@@ -170,6 +176,10 @@ class LensLightFitter:
         self, *, tick: Callable[[], None] = lambda: None
     ) -> tuple[Array, LensLight, NDArray[np.bool_]]:
         """Fits the lens where there are no arcs, finding out where that is.
+
+        Arcs may be brighter than the lens. Where the guesses of its middle are farther apart than
+        the PSF is wide, each is followed to its end, and the one is taken that leaves the least
+        beside its own arcs; at the start, with all arcs in the image, that may be one on an arc.
 
         Galaxies are not sums of Gaussians: a few per cent of the light itself (``STRUCTURE``)
         count as noise here, or the mask of a bright lens would eat its way inwards round after
@@ -182,13 +192,35 @@ class LensLightFitter:
             The shape's numbers, the fit, and the mask of pixels that are arcs or neighbours by it:
             those that were left out, unless the rounds ended before these stayed the same.
         """
+        groups: list[list[Array]] = []
+        for guess in self._guesses(self.frame.image):
+            for group in groups:
+                if np.hypot(*(guess - group[0])[:2]) < self.frame.fwhm:
+                    group.append(guess)
+                    break
+            else:
+                groups.append([guess])
+        found = [self._rounds(group, tick) for group in groups]
+        return min(found, key=self._left_over) if len(found) > 1 else found[0]
+
+    def _left_over(self, found: tuple[Array, LensLight, NDArray[np.bool_]]) -> float:
+        """Mean of what a fit leaves beside its own arcs, robust."""
+        _, light, outlier = found
+        frame = self.frame
+        residual = (frame.image - light.image - light.sky) / frame.sigma
+        return float(np.log1p(residual[frame.mask & ~outlier] ** 2).mean())
+
+    def _rounds(
+        self, guesses: Sequence[Array], tick: Callable[[], None]
+    ) -> tuple[Array, LensLight, NDArray[np.bool_]]:
+        """Fits the lens and finds its arcs in turn, as in :meth:`fit_under_arcs`."""
         frame = self.frame
         x, y = (c.numpy() for c in frame.grid.coordinates(dtype=torch.float64))
         outlier = np.zeros_like(frame.mask)
         shape, light, gain = None, None, TOLERANCE
         for gain in (*COARSE, TOLERANCE):
             use = frame.mask & ~outlier
-            shape, light = self.fit(frame.image, use, shape, tolerance=gain)
+            shape, light = self.fit(frame.image, use, shape, guesses=guesses, tolerance=gain)
             tick()
             residual = np.where(frame.mask, frame.image - light.image - light.sky, 0.0)
             excess = max(1.0, 1.48 * float(np.median(np.abs(residual / frame.sigma)[use])))

@@ -24,8 +24,8 @@ import torch
 
 from .._processes import end_with_parent
 from ..errors import InputError
+from ..inference.devices import is_out_of_memory
 from ..inference.machine import Machine, load_machine
-from ..inference.options import is_out_of_memory
 from ..inference.quick import STAGE, Found, Seen, answers, finish, look, unfit, with_seconds
 from ..inference.reconstruct import Reconstruction
 from ..io.read import read_about

@@ -12,7 +12,8 @@ import torch
 
 from .._weights import clear_leftovers, replacing
 from ..errors import InputError
-from ..inference.options import ReconstructOptions, is_out_of_memory
+from ..inference.devices import is_out_of_memory
+from ..inference.options import ReconstructOptions
 from ..inference.reconstruct import SEARCHED, reconstruct
 from ..io.fits import one_line
 from ..io.observation import Observation

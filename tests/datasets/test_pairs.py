@@ -283,6 +283,24 @@ def test_arcs_are_weighed_where_they_are_significant():
         assert float(bright) == pytest.approx(unit * float(amplitude))
 
 
+@pytest.mark.parametrize("noise", [1e3, 1e5, 9e5])
+def test_a_pixel_of_large_noise_hides_no_arcs_but_its_own(noise: float):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(1, 1, 32, 32, generator=generator)
+    image[..., 10:14, 8:20] += 20
+    psf = torch.zeros(1, 5, 5)
+    psf[0, 1:4, 1:4] = 1 / 9
+    one, place = torch.ones_like(image), {"center": torch.zeros(1, 2), "hole": torch.zeros(1)}
+    sigma = one.clone()
+    sigma[..., 25, 25] = noise
+    for ours, plain in zip(
+        arc_weights(image, sigma, one, psf, **place),
+        arc_weights(image, one, one, psf, **place),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, plain, rtol=2e-3, atol=1e-5)
+
+
 def test_a_lens_without_structure_has_no_subhalos():
     plain = replace(SYSTEMS, lens=LensPrior(multipole_std=0.0, subhalos_max=0))
     rng = np.random.default_rng(0)

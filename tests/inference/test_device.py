@@ -17,9 +17,9 @@ from lensrim.evaluation.mocks import make_mock
 from lensrim.inference import fit as fitting
 from lensrim.inference import options as choices
 from lensrim.inference.answer import Answer, answer, mass_maps_of
+from lensrim.inference.devices import is_out_of_memory
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.macro import MacroState
-from lensrim.inference.options import is_out_of_memory
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, search
 from lensrim.inference.together import prior_of, together
@@ -112,16 +112,25 @@ def test_the_search_is_given_the_device(
     }
 
 
-def test_a_gpu_without_the_memory_is_said(large: Observation, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    ],
+)
+def test_a_gpu_without_the_memory_is_said(
+    large: Observation, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+):
     def search(*_: object, **__: object):
-        raise torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB")
+        raise error
 
     monkeypatch.setattr(choices, "check_cuda", lambda: None)
     monkeypatch.setattr(fitting, "search", search)
     with pytest.raises(
         InputError,
-        match=r"--device cuda: .* the memory for 96 x 96 pixels, found too little \(tried to"
-        r" allocate 2.00 GiB\): give --device cpu",
+        match=r"--device cuda: .* the memory for 96 x 96 pixels, found too little \(.*alloc.*\):"
+        r" give --device cpu",
     ):
         lensrim.reconstruct(large, ReconstructOptions(device="cuda", lens_light="none"))
 

@@ -91,6 +91,27 @@ def test_the_source_map_is_that_of_the_higher_evidence(
         assert len(tried) == 1
 
 
+@pytest.mark.parametrize("share", [0.8, 1.7, 3.1])
+def test_a_side_that_is_asked_for_does_not_blur_the_machines_source(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine, share: float
+):
+    """It is put on more or fewer of its own pixels."""
+    own = learn(machine, scene, state, macro, has_light=False, until="rim")
+    side = share * own.answers["rim"].source_grid.fov[0]
+    wide = answer(scene, mass_maps_of(scene, state), state, source_fov=side, tune=8)
+    asked = learn(machine, scene, state, wide, has_light=False, until="rim", source_fov=side)
+    plain, found = own.answers["rim"], asked.answers["rim"]
+    spacing = plain.source_grid.spacing
+    assert found.source_grid.spacing == pytest.approx(spacing, rel=1e-4)
+    assert found.source_grid.fov[0] == pytest.approx(side, abs=1.01 * spacing)
+    more = (found.source.shape[0] - plain.source.shape[0]) // 2
+    one, other = (found.source, plain.source) if more > 0 else (plain.source, found.source)
+    inner = slice(abs(more), one.shape[0] - abs(more))
+    np.testing.assert_allclose(one[inner, inner], other, atol=1e-3 * other.max())
+    if share > 1:
+        assert arc_chi2(scene, found) == pytest.approx(arc_chi2(scene, plain), rel=1e-2)
+
+
 def test_the_finer_pixels_of_a_macro_models_source_are_tried(
     scene: Scene, state: MacroState, macro: Answer, machine: Machine, monkeypatch
 ):

@@ -1,5 +1,7 @@
 """The lens light: Gaussians, amplitudes, derivatives, and the fit of a shape."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -201,9 +203,9 @@ def test_rounds_that_end_early_lead_to_the_same_light(arc, monkeypatch):
     ends = []
     fit = LensLightFitter.fit
 
-    def spied(self, *args, tolerance: float = TOLERANCE):
+    def spied(self, *args, tolerance: float = TOLERANCE, **options):
         ends.append(tolerance)
-        return fit(self, *args, tolerance=tolerance)
+        return fit(self, *args, tolerance=tolerance, **options)
 
     def found():
         fitter = LensLightFitter(frame(galaxy() + 0.03 + arc * ARC + noise()), count=9)
@@ -225,3 +227,26 @@ def test_a_shape_keeps_to_its_bounds():
     shape, _ = fitted(flat + noise())
     assert np.abs(shape[2:]).max() == pytest.approx(0.5)
     assert shape[2:].max() <= 0.5
+
+
+@pytest.mark.parametrize("brightness", [0.05, 0.2, 1.0])
+def test_a_lens_among_brighter_arcs_is_found(brightness: float):
+    """The brightest pixels near the middle of the frame are of an arc."""
+    radius = np.hypot(X, Y)
+    arcs = 6 * np.exp(-((radius - 0.42) ** 2) / 0.004) * (0.3 + (Y > 0.2 * X))
+    image = brightness * galaxy() + arcs + noise()
+    assert arcs.max() > (brightness * galaxy()).max()
+    _, light, outlier = LensLightFitter(frame(image), count=9).fit_under_arcs()
+    assert np.hypot(*np.subtract(light.center, SHAPE[:2])) < GRID.spacing
+    assert outlier[arcs > 0.5].mean() > 0.9
+
+
+def test_a_lens_whose_middle_is_masked_is_sought_there():
+    """And not in the corner of the frame, its first pixel."""
+    radius = np.hypot(X - SHAPE[0], Y - SHAPE[1])
+    image = galaxy() + 0.3 * ARC + noise()
+    seen = replace(frame(image), mask=radius > 0.5)
+    fitter = LensLightFitter(seen, count=9)
+    assert all(not guess.any() for guess in fitter._guesses(image))
+    _, light, _ = fitter.fit_under_arcs()
+    assert np.hypot(*np.subtract(light.center, SHAPE[:2])) < 4 * GRID.spacing

@@ -14,7 +14,7 @@ import torch
 
 from ... import __version__
 from ...errors import InputError
-from ...inference.options import check_cuda
+from ...inference.devices import check_cuda
 from .memory import peak_memory
 from .ours import pixel_gradient
 from .peers import installed

@@ -107,13 +107,14 @@ NOISE = "stated noise: "
 """How the line begins that tells of a noise map that the whole frame contradicts."""
 
 
-def noise_lines(chi2: float) -> tuple[str, ...]:
+def noise_lines(chi2: float, *, measured: bool = False) -> tuple[str, ...]:
     """Tells of stated noise that is far from what the frame shows.
 
     Arguments:
         chi2: χ² per used pixel of the frame.
+        measured: Whether the noise is that of blank sky already.
     """
-    if SMALL < chi2 < GROSS:
+    if SMALL < chi2 < GROSS or not math.isfinite(chi2):
         return ()
     off = math.sqrt(chi2)
     if chi2 >= GROSS:
@@ -122,9 +123,10 @@ def noise_lines(chi2: float) -> tuple[str, ...]:
             "times (is its map a variance or a weight? --noise-kind), or most of the light is not "
             "modelled",
         )
+    advice = "" if measured else "; --rescale-noise sky measures it"
     return (
-        f"{NOISE}chi2 of the frame is {chi2:.2f}: the noise is too large, by about "
-        f"{1 / off:.1f}; --rescale-noise sky measures it",
+        f"{NOISE}chi2 of the frame is {chi2:.2f}: the noise is too large, about {1 / off:.1f} "
+        f"times{advice}",
     )
 
 

@@ -127,7 +127,9 @@ def build_product(
         | _masses(redshifts, theta_e, stated.cards)
         | position_of(observation, p)
     )
-    told = noise_lines(chi2) + core_lines(scene, result, macro_theta)
+    told = noise_lines(chi2, measured=bool(observation.noise_growth)) + core_lines(
+        scene, result, macro_theta
+    )
     if "PEAK" in judgement.reasons:
         told += (peak_line(scene, result, macro_theta, observation),)
     shape = grid.shape
@@ -231,12 +233,13 @@ def _magnitudes(
     """Lensed and source magnitude, where a zeropoint is known, each where its flux is positive."""
     if observation.zeropoint is None:
         return {}
+    found = {"MAGZERO": (observation.zeropoint, "[mag] of unit flux in a native pixel")}
     # Pixel values are means over binned pixels; the zeropoint is that of a native one.
     lensed = float(result.arcs.sum()) * observation.bin**2
     if not lensed > 0:
-        return {}
+        return found
     magnitude = observation.zeropoint - 2.5 * math.log10(lensed)
-    found = {"MAGLENS": (magnitude, "[mag] of the arcs")}
+    found["MAGLENS"] = magnitude, "[mag] of the arcs"
     if "FLUXSRC" in stated and stated["MAGTOT"][0] > 0 and (flux := stated["FLUXSRC"][0]) > 0:
         error = 2.5 / math.log(10) * stated["FLUXSRCE"][0] / flux
         found["MAGSRC"] = (observation.zeropoint - 2.5 * math.log10(flux), "[mag] of the source")

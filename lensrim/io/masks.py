@@ -19,7 +19,7 @@ from lensrim.io.options import ReadOptions
 from lensrim.io.planes import Plane
 from lensrim.io.region_mask import marked
 
-BAD = ("BAD", "CR", "NO_DATA", "SAT", "UNMASKEDNAN")
+BAD = ("BAD", "CR", "EDGE", "NO_DATA", "SAT", "UNMASKEDNAN")
 """Bits of a mask with named ones that make a pixel bad."""
 
 
@@ -35,6 +35,11 @@ def mask_of(
     plane = same_shape(layout.part("mask", options.mask), data)
     if plane is None or (options.mask is None and _holds_flags(plane, layout, options)):
         return None, None, []
+    if _bits(plane):
+        raise InputError(
+            f"{plane.label}: a mask must hold 0 and 1 only, found flags, whose bits its header"
+            " names (MP_*): leave --mask out, they are read as --dq"
+        )
     if not np.isin(plane.array, (0, 1)).all():
         odd = plane.array[~np.isin(plane.array, (0, 1))]
         raise InputError(
@@ -75,22 +80,33 @@ def flags_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
     """Returns the plane of flags, without pixels, where they make a pixel bad, and notes."""
-    plane = layout.part("dq", options.dq)
-    if plane is None and options.mask is None:
-        named = layout.part("mask", None)
-        plane = named if named is not None and _bits(named) else None
-    plane = same_shape(plane, data)
-    if plane is None:
-        return None, None, []
+    plane, bad, notes = same_shape(layout.part("dq", options.dq), data), None, []
+    named = same_shape(layout.part("mask", None), data) if options.mask is None else None
+    if named is not None and not _bits(named):
+        named = None
+    for each in (plane, named):
+        if each is None or (each is named and plane is not None and plane.label == each.label):
+            continue
+        own, told = _flagged(each)
+        bad, notes = own if bad is None else bad | own, notes + told
+    plane = plane or named
+    return (None if plane is None else plane.bare), bad, notes
+
+
+def _flagged(plane: Plane) -> tuple[Bool[np.ndarray, "h w"], list[str]]:
+    """Returns where flags make a pixel bad, and a note on those that do not."""
     bits = _bits(plane)
     if not bits:
-        return plane.bare, plane.array != 0, []
-    found = sorted(set(bits) & set(BAD))
+        return plane.array != 0, []
+    found = [name for name in sorted(bits) if name in BAD]
+    others = [name for name in sorted(bits) if name not in BAD]
     # what is no number has no flag, and as a pixel is judged by the image
     flags = np.nan_to_num(plane.array, nan=0.0, posinf=0.0, neginf=0.0).astype(np.int64)
     bad = (flags & sum({1 << bits[name] for name in found})) != 0
-    note = f"flags: of {plane.short} {', '.join(found) or 'none'} taken as bad, of {len(bits)}"
-    return plane.bare, bad, [note]
+    return bad, [
+        f"flags: of {plane.short} {', '.join(found) or 'none'} taken as bad"
+        + (f", not {', '.join(others)}" if others else "")
+    ]
 
 
 def _holds_flags(plane: Plane, layout: Layout, options: ReadOptions) -> bool:

@@ -169,19 +169,17 @@ def check_unit(noise: Plane, data: Plane, kind: str) -> None:
     """Makes sure that the unit of a noise map is that of the data.
 
     Counts, electrons, photons and ADU are one here, as pipelines write one for the other, and a
-    unit that astropy does not know says nothing. A variance or a weight may have kept the unit of
-    the data, and a weight may have none.
+    unit that astropy does not know, or none, says nothing. A variance or a weight may have kept
+    the unit of the data.
 
     Raises:
         InputError: If they are different, or multiples of each other.
     """
     of_data, of_noise = (_known_unit(plane.unit) for plane in (data, noise))
-    if of_data is None or of_noise is None:
+    if of_data is None or of_noise is None or of_noise == units.dimensionless_unscaled:
         return
     power = {"variance": 2, "weight": -2}.get(kind, 1)
     meant = {of_data**power, of_data} if power != 1 else {of_data}
-    if kind == "weight":
-        meant.add(units.dimensionless_unscaled)
     for unit in meant:
         if of_noise.is_equivalent(unit) and abs(of_noise.to(unit) - 1) < 0.01:
             return
@@ -196,8 +194,9 @@ def _known_unit(text: str | None) -> units.UnitBase | None:
     if text is None:
         return None
     # S is Siemens to astropy
-    text = re.sub(r"\b(SEC(OND)?S?|S)\b", "s", text)
-    one = re.sub(r"(?i)(photo-?)?electrons?|photons?|counts?|adu|\bdn\b|\bct\b|\be-", "ct", text)
+    text = re.sub(r"\b(SEC(OND)?S?|S)(?![A-Za-z])", "s", text)
+    names = r"((photo-?)?electrons?|photons?|counts?|adu|dn|ct)(?![A-Za-z])|e-"
+    one = re.sub(rf"(?i)(?<![A-Za-z0-9])({names})", "ct", text)
     try:
         unit: Any = units.Unit(one)
     except (ValueError, TypeError):
@@ -208,11 +207,11 @@ def _known_unit(text: str | None) -> units.UnitBase | None:
 def huge(sigma: Float64[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Finds the pixels whose noise, at least a million times the median, marks them as bad.
 
-    Where more than half are marked so, the median is that of the others, if these are a hundredth
-    of the pixels.
+    Where more than half are marked so, the median is that of the others, if these are a tenth of
+    the pixels.
     """
     finite = sigma[np.isfinite(sigma)]
     typical = np.median(finite) if finite.size else np.nan
-    if np.size(low := finite[finite * HUGE <= typical]) >= 0.01 * finite.size > 0:
+    if np.size(low := finite[finite * HUGE <= typical]) >= 0.1 * finite.size > 0:
         typical = np.median(low)
     return sigma >= HUGE * typical

@@ -20,7 +20,7 @@ from lensrim.errors import InputError
 from lensrim.io.fits import quiet
 from lensrim.io.planes import Plane
 from lensrim.io.stream import one_line, open_stream
-from lensrim.io.wcs import celestial
+from lensrim.io.wcs import on_the_sky
 
 LONGEST = 2**16
 """Bytes that a region file may have: about a thousand regions, of which each takes ten ms."""
@@ -53,7 +53,7 @@ def marked(path: Path, data: Plane) -> tuple[Bool[np.ndarray, "h w"], int]:
 
     mask, count, adding, work = np.zeros(data.array.shape, dtype=bool), 0, 0, 0
     regions = _regions_of(path)
-    wcs = celestial(data)[0] if any(isinstance(each, SkyRegion) for each in regions) else None
+    wcs = on_the_sky(data) if any(isinstance(each, SkyRegion) for each in regions) else None
     for region in regions:
         found = _on_pixels(region, wcs, data, path)
         if found is None:

@@ -7,7 +7,7 @@ scale (WCS, keywords, the user) must agree to 1 %. A cut-out and a binning by :m
           \mathrm{CRPIX} \to \frac{\mathrm{CRPIX} - 1/2}{b} + \frac12 \, , \quad
           CD \to b \, CD \, .
 
-A distorted frame (SIP, TPV, lookup tables) is kept as it is until a lens is cut out, and is then
+A distorted frame (SIP, TPV) is kept as it is until a lens is cut out, and is then
 made linear about the middle of the cut-out, where it is exact; what is left over a lens is a small
 fraction of a pixel.
 """
@@ -51,17 +51,11 @@ def celestial(data: Plane, *, trust: bool = False) -> tuple[WCS | None, Scale | 
     Raises:
         InputError: If the pixels are not square.
     """
-    if "CTYPE1" not in data.header:
-        return None, None, []
     try:
         with quiet():
-            if (found := excessive(data.header, ORDERS)) is not None:
-                raise ValueError(f"{found[0]} is {found[1]:g}")
-            full = WCS(data.header)
-            full = full if full.naxis == 2 else full.celestial
-            if not full.has_celestial:
+            full = _stated(data)
+            if full is None:
                 return None, None, []
-            full.wcs.set()
             plain = _plain(full)
             distorted = not _agree(full, plain, (0, 0), data.frame)
             wcs = full if distorted else plain
@@ -89,6 +83,30 @@ def celestial(data: Plane, *, trust: bool = False) -> tuple[WCS | None, Scale | 
     if not placed(wcs, *_middle(data.corner, data.array.shape)):
         notes.append(f"{data.short}: WCS gives scale and orientation only (CRVAL 0, 0)")
     return wcs, Scale(float(spacing), f"the WCS of {data.short}"), notes
+
+
+def on_the_sky(data: Plane) -> WCS | None:
+    """Returns the celestial WCS of a whole image as it is stated, whatever its pixels; None where
+    there is none that can be read."""
+    try:
+        with quiet():
+            return _stated(data)
+    except Exception:  # as above
+        return None
+
+
+def _stated(data: Plane) -> WCS | None:
+    """Reads the celestial WCS of a header; what is wrong with it is raised by a dozen names."""
+    if "CTYPE1" not in data.header:
+        return None
+    if (found := excessive(data.header, ORDERS)) is not None:
+        raise ValueError(f"{found[0]} is {found[1]:g}")
+    full = WCS(data.header)
+    full = full if full.naxis == 2 else full.celestial
+    if not full.has_celestial:
+        return None
+    full.wcs.set()
+    return full
 
 
 def placed(wcs: WCS, column: float, row: float) -> bool:

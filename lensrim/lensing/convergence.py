@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..grid import PixelGrid
 from .fourier import convolve, fast_length, transfer_function
-from .shapes import check_shape
+from .shapes import check_pixels, check_shape
 
 Samples = Literal["averages", "points"]
 MARGIN = 3
@@ -143,7 +143,7 @@ class KappaToAlpha(nn.Module):
         Returns:
             The components, each with the shape of ``kappa``.
         """
-        alpha = self.maps(kappa)
+        alpha = self.maps(self._checked(kappa))
         return alpha[:, :1], alpha[:, 1:]
 
     def at_subrays(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,8 +153,13 @@ class KappaToAlpha(nn.Module):
             The components, each with shape :math:`(B, 1, kH, kW)`, at
             ``grid.coordinates(subsample)``.
         """
-        alpha = self.interpolate(self.maps(kappa))
+        alpha = self.interpolate(self.maps(self._checked(kappa)))
         return alpha[:, :1], alpha[:, 1:]
+
+    def _checked(self, kappa: Tensor) -> Tensor:
+        """Makes sure that the components of what is made of maps are told apart."""
+        check_shape("kappa", kappa, (1, *self.grid.shape), "the pixels of the operator")
+        return kappa
 
     def maps(self, kappa: Tensor, *, margin: bool = False) -> Tensor:
         r"""Computes both components of :math:`\alpha` at the pixel centres.
@@ -166,7 +171,7 @@ class KappaToAlpha(nn.Module):
         Returns:
             The maps, with shape :math:`(B, 2, H, W)` or :math:`(B, 2, H + 2m, W + 2m)`.
         """
-        check_shape("kappa", kappa, (1, *self.grid.shape), "the pixels of the operator")
+        check_pixels("kappa", kappa, self.grid.shape, "those of the operator")
         m = MARGIN if margin else 0
         shape = (self.grid.shape[0] + 2 * m, self.grid.shape[1] + 2 * m)
         transfer = self.transfer_margin if margin else self.transfer
@@ -217,7 +222,9 @@ class KappaToAlpha(nn.Module):
         h, w = (n + 2 * MARGIN for n in self.grid.shape)
         inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
         alpha = _bicubic(
-            self.maps(kappa, margin=True), column.clamp(1, w - 2), row.clamp(1, h - 2)
+            self.maps(self._checked(kappa), margin=True),
+            column.clamp(1, w - 2),
+            row.clamp(1, h - 2),
         )
         if outside is None:
             outside = torch.compiler.is_compiling() or not bool(inside.all())
@@ -234,7 +241,7 @@ class KappaToAlpha(nn.Module):
             :math:`\partial_x \alpha_x, \partial_y \alpha_x, \partial_x \alpha_y,
             \partial_y \alpha_y`, each with the shape of ``kappa``, to :math:`O(h^4)`.
         """
-        alpha = self.maps(kappa, margin=True)
+        alpha = self.maps(self._checked(kappa), margin=True)
         dx = _difference(alpha[..., MARGIN:-MARGIN, :], -1, self.grid)
         dy = _difference(alpha[..., MARGIN:-MARGIN], -2, self.grid)
         return dx[:, :1], dy[:, :1], dx[:, 1:], dy[:, 1:]
@@ -271,7 +278,7 @@ class KappaToAlpha(nn.Module):
         Its constant is that of the integral. The kernel is made anew for each call: no step of a
         fit needs the potential.
         """
-        check_shape("kappa", kappa, (1, *self.grid.shape), "the pixels of the operator")
+        self._checked(kappa)
         step = self.grid.spacing
         lags = _lags(self.grid, 0, self.sizes[0])
         kernel = potential_kernel(*lags, samples=self.samples) + math.log(step)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from symptoms import GOOD
 
-from lensrim.inference.judgement import WRONG, judge
+from lensrim.inference.judgement import WRONG, judge, noise_lines
 from lensrim.inference.reasons import REASONS
 from lensrim.inference.score import FEATURES, Score, packaged_score
 
@@ -106,3 +106,22 @@ def test_the_packaged_score_says_what_it_is_of():
     assert isinstance(score, Score)
     assert set(score.weights) <= set(FEATURES)
     assert 0 < score.threshold < 0.5 < WRONG
+
+
+@pytest.mark.parametrize(
+    ("chi2", "said"),
+    [
+        (0.4, "the noise is too large, about 1.6 times; --rescale-noise sky measures it"),
+        (0.61, None),
+        (1.5, None),
+        (3.9, None),
+        (6692.0, "the noise is too small, perhaps 82 times (is its map a variance or a weight?"),
+        (float("nan"), None),
+    ],
+)
+def test_a_frame_that_contradicts_its_noise_is_told(chi2: float, said: str | None):
+    lines = noise_lines(chi2)
+    assert len(lines) == (said is not None)
+    if said is not None:
+        assert lines[0].startswith("stated noise: ") and said in lines[0]
+    assert not any("--rescale-noise" in line for line in noise_lines(chi2, measured=True))

@@ -195,6 +195,7 @@ def test_other_codes_see_the_arcs_of_the_answer(result, source: str, tmp_path: P
     lens, around, galaxy = system.entities
     assert (lens.redshift, galaxy.redshift) == (0.3, 1.5)
     seen = system.observation
+    assert seen.zeropoint == 25.5
     model = Sum([*lens.mass, *around.mass])
     simulator = Simulator(
         seen.grid,

@@ -302,7 +302,18 @@ def test_named_bits_of_a_mask_tell_the_bad_from_the_seen(
     observation = read(write(parts), **given)
     np.testing.assert_array_equal(observation.mask, (flags & (1 << 1 | 1 << 8)) == 0)
     assert observation.noise_kind == "variance"
-    assert "flags: of obs.fits[MASK] BAD, CR, NO_DATA, SAT taken as bad, of 5" in observation.notes
+    note = "flags: of obs.fits[MASK] BAD, CR, NO_DATA, SAT taken as bad, not DETECTED"
+    assert note in observation.notes
+
+
+def test_named_bits_count_beside_data_quality(parts: dict, write: Callable):
+    flags, quality = np.zeros((2, 31, 37), dtype=np.int32)
+    flags[3, 4], quality[5, 6] = 1, 8
+    parts |= {"MASK": (flags, PLANES), "DQ": (quality, {})}
+    path = write(parts)
+    np.testing.assert_array_equal(read(path).mask, (flags == 0) & (quality == 0))
+    with pytest.raises(InputError, match=r"\[MASK\]: a mask must hold 0 and 1 only, found flags"):
+        read(path, mask="MASK")
 
 
 def test_a_mask_of_flags_without_names_is_told_to_be_flags(parts: dict, write: Callable):

@@ -80,6 +80,16 @@ def test_regions_are_of_the_file_where_a_part_of_it_is_read(
     assert read_about(path, options, center=(20, 15)).mask.all()
 
 
+def test_regions_on_the_sky_need_no_square_pixels(parts: dict, write: Callable):
+    parts["SCI"][1]["CDELT1"] = 1.05
+    path, header = write(parts), parts["SCI"][1]
+    place = WCS(header).all_pix2world([[20, 14]], 0)[0]
+    region = f'icrs\ncircle({place[0]:.9f},{place[1]:.9f},0.15")\n'
+    seen = read(path, region, pixel_scale=0.05, trust_scale=True)
+    ignored = np.argwhere(~seen.mask)
+    assert len(ignored) > 9 and np.hypot(*(ignored.mean(0) - (14, 20))) < 0.7
+
+
 def test_distortion_moves_regions_on_the_sky(parts: dict, write: Callable):
     header = parts["SCI"][1]
     header |= {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}

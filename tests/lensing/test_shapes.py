@@ -106,6 +106,14 @@ def test_a_convergence_on_other_pixels_than_the_operator(shape: tuple, call) -> 
         call(torch.rand(shape))
 
 
+def test_maps_may_be_vectorised_and_of_the_right_pixels() -> None:
+    kappa = torch.rand(3, 1, 16, 14)
+    each = torch.func.vmap(OPERATOR.maps)(kappa)
+    torch.testing.assert_close(each, OPERATOR.maps(kappa))
+    with pytest.raises(ValueError, match=r"kappa must have 16 x 14 pixels, those of the operator"):
+        OPERATOR.maps(torch.rand(3, 1, 14, 16))
+
+
 def test_a_psf_of_other_images() -> None:
     stamp = torch.ones(3, 3)
     for size in ((8, 7), (32, 28), (14, 16)):

@@ -82,6 +82,7 @@ def observation_of(product: Product) -> Observation:
         psf_kind="optical" if product.value("PSFKIND") == "optical" else "effective",
         wcs=product.wcs,
         unit=product.unit,
+        zeropoint=product.value("MAGZERO"),
         name=product.name,
         bin=int(product.value("BIN") or 1),
     )

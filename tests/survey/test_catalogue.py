@@ -369,7 +369,7 @@ def test_a_gpu_without_any_memory_is_none_at_all(
         return Result(product_of(observation, options))
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("lensrim.inference.options.torch.zeros", full)
+    monkeypatch.setattr("lensrim.inference.devices.torch.zeros", full)
     asked = lenses(write_observations(tmp_path / "obs", 1), device="cuda")
     assert run_survey(tmp_path / "out", asked, reconstruct=chain).failures == ()
     assert used == ["cpu"]

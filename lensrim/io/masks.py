@@ -33,13 +33,16 @@ def mask_of(
             " give it by --ignore"
         )
     plane = same_shape(layout.part("mask", options.mask), data)
-    if plane is None or (options.mask is None and _holds_flags(plane, layout, options)):
+    if plane is None or (options.mask is None and _is_dq(plane, layout, options)):
         return None, None, []
     if _bits(plane):
-        raise InputError(
-            f"{plane.label}: a mask must hold 0 and 1 only, found flags, whose bits its header"
-            " names (MP_*): leave --mask out, they are read as --dq"
-        )
+        if options.mask is not None or options.mask_sense is not None:
+            raise InputError(
+                f"{plane.label}: a mask must hold 0 and 1 only, found flags, whose bits its header"
+                " names (MP_*): leave --mask and --mask-sense out, they are read as --dq"
+            )
+        bad, notes = _flagged(plane)
+        return plane.bare, ~bad, notes
     if not np.isin(plane.array, (0, 1)).all():
         odd = plane.array[~np.isin(plane.array, (0, 1))]
         raise InputError(
@@ -80,17 +83,8 @@ def flags_of(
     layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Plane | None, Bool[np.ndarray, "h w"] | None, list[str]]:
     """Returns the plane of flags, without pixels, where they make a pixel bad, and notes."""
-    plane, bad, notes = same_shape(layout.part("dq", options.dq), data), None, []
-    named = same_shape(layout.part("mask", None), data) if options.mask is None else None
-    if named is not None and not _bits(named):
-        named = None
-    for each in (plane, named):
-        if each is None or (each is named and plane is not None and plane.label == each.label):
-            continue
-        own, told = _flagged(each)
-        bad, notes = own if bad is None else bad | own, notes + told
-    plane = plane or named
-    return (None if plane is None else plane.bare), bad, notes
+    plane = same_shape(layout.part("dq", options.dq), data)
+    return (None, None, []) if plane is None else (plane.bare, *_flagged(plane))
 
 
 def _flagged(plane: Plane) -> tuple[Bool[np.ndarray, "h w"], list[str]]:
@@ -109,12 +103,10 @@ def _flagged(plane: Plane) -> tuple[Bool[np.ndarray, "h w"], list[str]]:
     ]
 
 
-def _holds_flags(plane: Plane, layout: Layout, options: ReadOptions) -> bool:
-    """Whether what was found as a mask holds flags: its bits have names, or the user says so."""
-    if _bits(plane):
-        return True
-    flags = layout.part("dq", options.dq) if options.dq is not None else None
-    return flags is not None and flags.label == plane.label
+def _is_dq(plane: Plane, layout: Layout, options: ReadOptions) -> bool:
+    """Whether what was found as a mask is what ``--dq`` names."""
+    named = layout.main.find(options.dq) if options.dq is not None else None
+    return named is not None and plane.label == f"{layout.main.path}[{named}]"
 
 
 def _bits(plane: Plane) -> dict[str, int]:

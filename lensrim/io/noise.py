@@ -179,8 +179,7 @@ def check_unit(noise: Plane, data: Plane, kind: str) -> None:
     if of_data is None or of_noise is None or of_noise == units.dimensionless_unscaled:
         return
     power = {"variance": 2, "weight": -2}.get(kind, 1)
-    meant = {of_data**power, of_data} if power != 1 else {of_data}
-    for unit in meant:
+    for unit in (of_data**power, of_data):
         if of_noise.is_equivalent(unit) and abs(of_noise.to(unit) - 1) < 0.01:
             return
     raise InputError(

@@ -86,13 +86,19 @@ def celestial(data: Plane, *, trust: bool = False) -> tuple[WCS | None, Scale | 
 
 
 def on_the_sky(data: Plane) -> WCS | None:
-    """Returns the celestial WCS of a whole image as it is stated, whatever its pixels; None where
-    there is none that can be read."""
+    """Returns the celestial WCS of a whole image as it is stated, whatever its pixels, or None.
+
+    Raises:
+        InputError: If there is one that cannot be read.
+    """
     try:
         with quiet():
             return _stated(data)
-    except Exception:  # as above
-        return None
+    except Exception as error:  # as above
+        raise InputError(
+            f"{data.label}: the WCS, which regions on the sky need, cannot be read"
+            f" ({one_line(error)}): correct the header, or save them in image coordinates"
+        ) from None
 
 
 def _stated(data: Plane) -> WCS | None:

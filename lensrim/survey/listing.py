@@ -288,13 +288,12 @@ def _as(value: Any, kind: Any) -> Any:
             raise ValueError("must be true or false")
         return TRUTHS[text]
     if kind is int:
+        # 2.0 is one, and not by way of a float, which does not hold every seed
+        whole = str(value).removesuffix(".0")
         try:
-            number = float(value)
+            return int(whole)
         except ValueError:
             raise ValueError("must be an integer") from None
-        if number != int(number):
-            raise ValueError("must be an integer")
-        return int(number)
     if kind is float:
         try:
             return float(value)

@@ -314,6 +314,8 @@ def test_named_bits_count_beside_data_quality(parts: dict, write: Callable):
     np.testing.assert_array_equal(read(path).mask, (flags == 0) & (quality == 0))
     with pytest.raises(InputError, match=r"\[MASK\]: a mask must hold 0 and 1 only, found flags"):
         read(path, mask="MASK")
+    with pytest.raises(InputError, match=r"\[MASK\]: a mask must hold 0 and 1 only, found flags"):
+        read(path, mask_sense="used")
 
 
 def test_a_mask_of_flags_without_names_is_told_to_be_flags(parts: dict, write: Callable):

@@ -80,6 +80,13 @@ def test_regions_are_of_the_file_where_a_part_of_it_is_read(
     assert read_about(path, options, center=(20, 15)).mask.all()
 
 
+def test_a_wcs_that_cannot_be_read_is_told_to_regions_on_the_sky(parts: dict, write: Callable):
+    parts["SCI"][1]["CTYPE1"] = "RA---XYZ"
+    path = write(parts)
+    with pytest.raises(InputError, match=r"the WCS, which regions on the sky need, cannot be"):
+        read(path, 'icrs\ncircle(150.1,2.2,0.3")\n', pixel_scale=0.05)
+
+
 def test_regions_on_the_sky_need_no_square_pixels(parts: dict, write: Callable):
     parts["SCI"][1]["CDELT1"] = 1.05
     path, header = write(parts), parts["SCI"][1]

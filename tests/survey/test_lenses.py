@@ -360,3 +360,11 @@ def test_cells_of_a_csv_are_what_they_mean(tmp_path: Path) -> None:
     assert (first.read.data, second.read.data, third.read.data) == ("1", None, "SCI")
     assert (first.fit.bin, second.fit.bin, third.fit.bin) == (2, None, 1)
     assert (first.fit.z_lens, second.fit.z_lens) == (0.5, None)
+
+
+@pytest.mark.parametrize(("text", "seed"), [("9007199254740993", 2**53 + 1), ("7.0", 7)])
+def test_a_seed_of_many_digits_is_kept(text: str, seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "lenses.csv"
+    path.write_text(f"path,seed\na.fits,{text}\n")
+    (lens,) = find_lenses([str(path)]).lenses
+    assert lens.fit.seed == seed

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors"},
     {"_regular"},
     {"_weight_files"},
-    {"grid", "_weights", "_toml", "_processes", "progress", "option_types"},
+    {"grid", "_weights", "_toml", "_processes", "progress", "option_types", "_command_line"},
     {"lensing", "rim"},
     {"io", "datasets", "metrics"},
     {"plotting", "zoo", "training"},

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import tyro
-
+from .._command_line import parsed
 from ..evaluation.bench.suite import BenchOptions, run
 
 __all__ = ["parse", "run"]
@@ -11,7 +10,7 @@ __all__ = ["parse", "run"]
 
 def parse(args: Sequence[str]) -> BenchOptions:
     """Parses the words after ``lensrim bench``."""
-    return tyro.cli(
+    return parsed(
         BenchOptions,
         prog="lensrim bench",
         description="Time the simulator in turns with the peers that are installed.\n\n"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from .._command_line import parsed
 from ..errors import InputError, printable
 from ..inference.devices import check_cuda
 from ..inference.machine import load_machine
@@ -94,11 +95,10 @@ class Catalogue:
 
 def parse(args: Sequence[str]) -> Catalogue:
     """Parses the words after ``lensrim catalogue``."""
-    return tyro.cli(
+    return parsed(
         Catalogue,
         prog="lensrim catalogue",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

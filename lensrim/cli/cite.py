@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from .. import citation
+from .._command_line import parsed
 from ..errors import InputError
 
 
@@ -31,7 +32,7 @@ class Cite:
 
 def parse(args: Sequence[str]) -> Cite:
     """Parses the words after ``lensrim cite``."""
-    return tyro.cli(Cite, prog="lensrim cite", args=args)
+    return parsed(Cite, prog="lensrim cite", args=args)
 
 
 def entries() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from .._command_line import parsed
 from . import COMMANDS
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -47,7 +48,7 @@ class Command:
 
 def parse(args: Sequence[str]) -> Completion:
     """Parses the words after ``lensrim completion``."""
-    return tyro.cli(Completion, prog="lensrim completion", args=args)
+    return parsed(Completion, prog="lensrim completion", args=args)
 
 
 def run(options: Completion) -> None:

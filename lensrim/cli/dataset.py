@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from .._command_line import parsed
 from .._weights import replacing
 from ..datasets.presets import PLACES
 from ..datasets.shards.census import census
@@ -106,11 +107,10 @@ class Dataset:
 
 def parse(args: Sequence[str]) -> Dataset:
     """Parses the words after ``lensrim dataset``."""
-    return tyro.cli(
+    return parsed(
         Dataset,
         prog="lensrim dataset",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

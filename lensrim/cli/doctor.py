@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-import tyro
-
+from .._command_line import parsed
 from ..errors import InstallationError
 from ..evaluation.selftest import checks, surroundings
 
@@ -25,7 +24,7 @@ class Doctor:
 
 def parse(args: Sequence[str]) -> Doctor:
     """Parses the words after ``lensrim doctor``."""
-    return tyro.cli(Doctor, prog="lensrim doctor", args=args)
+    return parsed(Doctor, prog="lensrim doctor", args=args)
 
 
 def run(_: Doctor) -> None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import tyro
-
+from .._command_line import parsed
 from ..evaluation import suite
 from ..evaluation.options import EvaluateOptions
 
@@ -12,7 +11,7 @@ __all__ = ["parse", "run"]
 
 def parse(args: Sequence[str]) -> EvaluateOptions:
     """Parses the words after ``lensrim evaluate``."""
-    return tyro.cli(
+    return parsed(
         EvaluateOptions,
         prog="lensrim evaluate",
         description="Reconstruct simulated lenses with known truth, and report the errors.\n\n"
@@ -27,7 +26,6 @@ def parse(args: Sequence[str]) -> EvaluateOptions:
         "A machine of your own, on the test set of its recipe:\n"
         "$ lensrim evaluate --recipe recipe.toml --model mine.safetensors --stage final --n 100",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from .. import __version__
+from .._command_line import parsed
 from .._weights import replacing
 from ..datasets.galaxies.cosmos import GalSimCatalogue, catalogues
 from ..datasets.galaxies.folder import GalaxyFolder, write_galaxy
@@ -110,11 +111,10 @@ class Judged:
 
 def parse(args: Sequence[str]) -> Galaxies:
     """Parses the words after ``lensrim galaxies``."""
-    return tyro.cli(
+    return parsed(
         Galaxies,
         prog="lensrim galaxies",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from .._command_line import parsed
 from .._weights import replacing
 from ..datasets.galaxies.generative import load_vae
 from ..generation.fitting import GENERATOR, train_generator
@@ -63,11 +64,10 @@ class GeneratorOptions:
 
 def parse(args: Sequence[str]) -> GeneratorOptions:
     """Parses the words after ``lensrim generator``."""
-    return tyro.cli(
+    return parsed(
         GeneratorOptions,
         prog="lensrim generator",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from .._command_line import parsed
 from .._weights import replacing
 from ..datasets.halo_model.prior import HaloPrior
 from ..datasets.haloes.bank import HaloBank
@@ -107,11 +108,10 @@ class Haloes:
 
 def parse(args: Sequence[str]) -> Haloes:
     """Parses the words after ``lensrim haloes``."""
-    return tyro.cli(
+    return parsed(
         Haloes,
         prog="lensrim haloes",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

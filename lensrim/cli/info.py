@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from .._command_line import parsed
 from ..errors import InputError, printable
 from ..inference.plan import is_cut, plan_of, refusal_of
 from ..io.inspection import Inspection, inspect, product_numbers
@@ -47,7 +48,7 @@ class Info:
 
 def parse(args: Sequence[str]) -> Info:
     """Parses the words after ``lensrim info``."""
-    return tyro.cli(Info, prog="lensrim info", args=args, config=(tyro.conf.FlagCreatePairsOff,))
+    return parsed(Info, prog="lensrim info", args=args)
 
 
 def run(options: Info) -> int:

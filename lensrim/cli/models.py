@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from .._command_line import parsed
 from ..errors import InputError
 from ..zoo import cards
 from ..zoo.description import describe, table
@@ -31,7 +32,7 @@ class Models:
 
 def parse(args: Sequence[str]) -> Models:
     """Parses the words after ``lensrim models``."""
-    return tyro.cli(Models, prog="lensrim models", args=args)
+    return parsed(Models, prog="lensrim models", args=args)
 
 
 def run(options: Models) -> None:

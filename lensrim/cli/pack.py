@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from .._command_line import parsed
 from ..inference.pack import pack
 
 
@@ -31,14 +32,13 @@ class PackOptions:
 
 def parse(args: Sequence[str]) -> PackOptions:
     """Parses the words after ``lensrim pack``."""
-    return tyro.cli(
+    return parsed(
         PackOptions,
         prog="lensrim pack",
         description="Pack the best weights of a training into one small file, for "
         "lensrim reconstruct --model, with its recipe and its curve; print its card.\n\n"
         "$ lensrim pack recipe.toml training --name mine --output models",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

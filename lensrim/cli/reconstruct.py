@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from .._command_line import parsed
 from ..errors import printable
 from ..inference.options import ReconstructOptions
 from ..inference.reconstruct import reconstruct
@@ -65,12 +66,7 @@ class Reconstruct:
 
 def parse(args: Sequence[str]) -> Reconstruct:
     """Parses the words after ``lensrim reconstruct``."""
-    return tyro.cli(
-        Reconstruct,
-        prog="lensrim reconstruct",
-        args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    return parsed(Reconstruct, prog="lensrim reconstruct", args=args)
 
 
 def run(options: Reconstruct) -> None:

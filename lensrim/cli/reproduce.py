@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import tyro
-
+from .._command_line import parsed
 from ..reproduction.suite import ReproduceOptions
 from ..reproduction.suite import run as reproduce
 
@@ -12,7 +11,7 @@ __all__ = ["parse", "run"]
 
 def parse(args: Sequence[str]) -> ReproduceOptions:
     """Parses the words after ``lensrim reproduce``."""
-    return tyro.cli(
+    return parsed(
         ReproduceOptions,
         prog="lensrim reproduce",
         description="Do a paper again: train its machine and ours, judge both on the same draws "
@@ -22,7 +21,6 @@ def parse(args: Sequence[str]) -> ReproduceOptions:
         "In minutes on two cores; called again, it goes on:\n"
         "$ lensrim reproduce putzky2017 --scale small",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

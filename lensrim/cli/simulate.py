@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from .._command_line import parsed
 from ..datasets.presets import PLACES, Population, read_population
 from ..errors import InputError
 from ..evaluation.mock_files import mock_files, source_grid, write_mock
@@ -81,11 +82,10 @@ class Simulate:
 
 def parse(args: Sequence[str]) -> Simulate:
     """Parses the words after ``lensrim simulate``."""
-    return tyro.cli(
+    return parsed(
         Simulate,
         prog="lensrim simulate",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

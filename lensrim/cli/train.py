@@ -19,6 +19,7 @@ import tyro
 from torch import nn
 
 from .. import __version__
+from .._command_line import parsed
 from .._weights import replacing, sha256_of
 from ..datasets.shards.reading import Shards
 from ..errors import InputError
@@ -66,14 +67,13 @@ class TrainOptions:
 
 def parse(args: Sequence[str]) -> TrainOptions:
     """Parses the words after ``lensrim train``."""
-    return tyro.cli(
+    return parsed(
         TrainOptions,
         prog="lensrim train",
         description="Train a machine for lenses from a recipe, or go on with a training.\n\n"
         "For an hour; called again, it goes on:\n"
         "$ lensrim train recipe.toml --output training --max-minutes 60",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import __version__
+from .._command_line import parsed
 from ..grid import PixelGrid
 from ..inference.macro import mass_model
 from ..inference.options import ReconstructOptions
@@ -305,9 +306,7 @@ def run(options: PriorOptions) -> PerturbationPrior:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    import tyro
-
-    run(tyro.cli(PriorOptions, args=sys.argv[1:] if args is None else args))
+    run(parsed(PriorOptions, args=sys.argv[1:] if args is None else args))
 
 
 if __name__ == "__main__":

@@ -285,3 +285,21 @@ def test_info_says_what_a_center_does(ring: Path, capsys: pytest.CaptureFixture)
     assert "as it is" not in shown
     shown = printed(capsys, "info", str(ring), "--center", "500", "30", status=1)
     assert "- cannot: --center must lie in the frame of 72 x 72 pixels, found 500 30" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_speaks_of_none(name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert "{None" not in (shown := capsys.readouterr().out)
+    assert "default: None" not in shown
+
+
+def test_a_help_of_several_lines_is_one_paragraph(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main(["reconstruct", "--help"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Number k of" in line]
+    assert "from the middle" in line

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
+from ..._command_line import parsed
 from ...errors import InputError, status_of
 from ...inference.lens_config import build
 from ...inference.objective import loss_of
@@ -132,4 +133,4 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
 
 if __name__ == "__main__":
     prog = "python -m lensrim.evaluation.ablations"
-    sys.exit(status_of(lambda: run(tyro.cli(AblationOptions, prog=prog))))
+    sys.exit(status_of(lambda: run(parsed(AblationOptions, prog=prog))))

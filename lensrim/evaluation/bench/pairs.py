@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..._command_line import parsed
 from ...datasets.pairs.pairs import Pairs
 from ...inference.learnt import with_start
 from ...inference.lens_config import LensConfig, build
@@ -167,4 +167,4 @@ def run(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Options, description="Time the making of training pairs."))
+    run(parsed(Options, description="Time the making of training pairs."))

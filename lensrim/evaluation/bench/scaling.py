@@ -24,8 +24,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
-import tyro
 
+from ..._command_line import parsed
 from ...inference.data_config import DataConfig
 from ...inference.lens_config import LensConfig, build
 from ...inference.objective import loss_of
@@ -195,4 +195,4 @@ def main(options: ScalingOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ScalingOptions, prog="scaling", description="Weak scaling of a training."))
+    main(parsed(ScalingOptions, prog="scaling", description="Weak scaling of a training."))

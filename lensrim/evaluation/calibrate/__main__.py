@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..._command_line import parsed
 from ...errors import InputError, status_of
 from ...inference.calibration import Calibration, packaged_calibration, write_calibration
 from ...inference.mass_sheet import RESPONSE, SLOPE, SLOPE_WIDTH, TAILS, WIDTH
@@ -89,6 +90,4 @@ def run(options: CalibrateOptions) -> Calibration:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(status_of(lambda: run(tyro.cli(CalibrateOptions, description=ABOUT))))
+    sys.exit(status_of(lambda: run(parsed(CalibrateOptions, description=ABOUT))))

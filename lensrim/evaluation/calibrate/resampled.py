@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ... import metrics
+from ..._command_line import parsed
 from ...errors import InputError, status_of
 from ...inference.calibration import packaged_calibration
 from ...inference.learning import StageName
@@ -186,6 +187,4 @@ def run(options: ResampledOptions) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(status_of(lambda: run(tyro.cli(ResampledOptions, description=__doc__))))
+    sys.exit(status_of(lambda: run(parsed(ResampledOptions, description=__doc__))))

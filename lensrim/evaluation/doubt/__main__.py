@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from ..._command_line import parsed
 from ...errors import InputError, status_of
 from ...progress import progress
 from .cases import cases_of, left, read_cases, write_case
@@ -69,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> int:
         | Annotated[Fit, tyro.conf.subcommand("fit")]
     )
     prog = "python -m lensrim.evaluation.doubt"
-    return status_of(lambda: run(tyro.cli(commands, prog=prog, args=args)))
+    return status_of(lambda: run(parsed(commands, prog=prog, args=args)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from ..._command_line import parsed
 from ..._weights import read_weights
 from ...errors import InputError
 from ...rim import RIM, save_rim
@@ -63,12 +64,11 @@ class ProblemOptions:
 
 def parse(args: Sequence[str] | None = None) -> ProblemOptions:
     """Parses the words after ``python -m lensrim.evaluation.problems``."""
-    return tyro.cli(
+    return parsed(
         ProblemOptions,
         prog="python -m lensrim.evaluation.problems",
         description="Train a machine on a problem that is not lensing, and judge it.",
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

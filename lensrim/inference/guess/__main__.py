@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from ..._command_line import parsed
 from ..._weights import write_weights
 from ...errors import status_of
 from ...training.config import check_max_minutes
@@ -52,7 +53,7 @@ def run(options: Options) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit status."""
     prog = "python -m lensrim.inference.guess"
-    return status_of(lambda: run(tyro.cli(Options, prog=prog, args=args)))
+    return status_of(lambda: run(parsed(Options, prog=prog, args=args)))
 
 
 if __name__ == "__main__":

@@ -255,8 +255,8 @@ def left_over(scene: Scene, result: Answer) -> Array:
 
 
 def arc_chi2(scene: Scene, result: Answer) -> float:
-    """Computes χ² per pixel of the arcs with the noise that was fitted with."""
-    residual = left_over(scene, result) / scene.sigma
+    """Computes χ² per pixel of the arcs, in the noise of sky and lens galaxy."""
+    residual = left_over(scene, result) / scene.pixel_sigma
     return float(np.square(residual[scene.arcs & scene.frame.mask]).mean())
 
 

@@ -23,6 +23,7 @@ from .plan import LARGEST, bin_of
 from .regions import positive_regions, significance
 from .scene import Scene
 from .sky import no_light, noise_scale
+from .sky_growth import noise_growth
 
 COARSE = 60
 """Side [pixels] of the coarse frame on which the search begins."""
@@ -200,6 +201,14 @@ def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda
             f" check --noise, --mask and --center, or give --lens-light {advice}"
         )
     mask = frame.mask & ~neighbours
+    growth = noise_growth(
+        residual,
+        scaled.sigma,
+        ~(arcs | neighbours),
+        frame,
+        light=light.image,
+        structure=structure,
+    )
     return Scene(
         frame=replace(frame, mask=mask),
         light=light,
@@ -207,6 +216,7 @@ def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda
         noise_scale=scale,
         neighbours=neighbours,
         structure=structure,
+        growth=growth,
     )
 
 
@@ -244,7 +254,9 @@ def coarsen(scene: Scene, observation: Observation) -> Scene | None:
     b = round(min(observation.shape) / COARSE)
     if b < 2:
         return None
-    binned = observation.with_mask(scene.frame.mask).binned(b)
+    # the growth over a PSF, which the scene has, is that of any pixels
+    white = replace(observation.with_mask(scene.frame.mask), noise_growth=())
+    binned = white.binned(b)
     frame = frame_of(binned)
     (h, w), (top, left) = binned.shape, ((n % b) // 2 for n in observation.shape)
 

@@ -46,6 +46,8 @@ def numbers_of(scene: Scene, result: Answer) -> dict[str, float]:
         "chi2nu": float((residual[frame.mask] ** 2).mean()),
         "chi2arc": float((residual[arcs] ** 2).mean()),
         "chi2arc_fitted_noise": arc_chi2(scene, result),
+        "chi2nu_expected": scene.expected(result.effective, int(frame.mask.sum())),
+        "chi2arc_expected": scene.expected(result.effective, int(arcs.sum())),
         "log_evidence": result.log_evidence,
         "peff": result.effective,
     }
@@ -93,7 +95,7 @@ def peak_line(scene: Scene, result: Answer, theta_E: float, observation: Observa
         observation: What is fitted, with its place in the file.
     """
     frame, arcs = scene.frame, judged(scene, result, theta_E)
-    residual = left_over(scene, result) / scene.sigma
+    residual = left_over(scene, result) / scene.pixel_sigma
     width = frame.fwhm / frame.grid.spacing
     _, (row, column) = peak_of(residual, arcs, blank_of(scene, result), width)
     x, y = observation.to_file(column, row)

@@ -98,12 +98,15 @@ def build_product(
         "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
         "CHI2ARC": (chi2_arc, "chi2 per pixel of the arcs"),
         "NARC": (int(arcs.sum()), "pixels of the arcs"),
+        "CHI2EXP": (number["chi2nu_expected"], "CHI2NU of a right model, noise as stated"),
+        "ARCEXP": (number["chi2arc_expected"], "CHI2ARC of a right model, noise as stated"),
         "NNEIGH": (
             int((scene.neighbours & observation.mask).sum()),
             "pixels masked as neighbours",
         ),
         "PEFF": (number["peff"], "effective number of linear parameters"),
         "SKYNOISE": (scene.noise_scale, "noise of the sky over SIGMA"),
+        "SKYGROW": (scene.growth, "noise over a PSF over that of white noise"),
         "QUALITY": (judgement.quality, "good, doubtful or failed"),
         "QSCORE": (judgement.score, "share of such mocks with theta_E off by > 10 %"),
         "QREASONS": (judgement.codes, "why"),
@@ -163,6 +166,7 @@ def build_product(
                 "ellipticity": scene.light.ellipticity.tolist(),
                 "sky": result.sky,
                 "noise_scale": scene.noise_scale,
+                "noise_growth": scene.growth,
             },
             "macro": {
                 **p,

@@ -25,6 +25,7 @@ class Scene:
         noise_scale: Factor on the noise, measured on the sky.
         neighbours: Mask of the neighbours, with shape (H, W).
         structure: Noise that stands for the structure of the lens galaxy, with shape (H, W).
+        growth: Factor on the noise where it is correlated (:mod:`.sky_growth`).
         device: Where the macro-model is searched.
     """
 
@@ -34,6 +35,7 @@ class Scene:
     noise_scale: float
     neighbours: NDArray[np.bool_]
     structure: Array
+    growth: float = 1.0
     device: torch.device = torch.device("cpu")
 
     def tensor(self, values: NDArray[Any]) -> Tensor:
@@ -42,8 +44,23 @@ class Scene:
 
     @property
     def sigma(self) -> Array:
-        """Noise that is fitted with: of the sky and of the lens galaxy, with shape (H, W)."""
+        """Noise that is fitted with: of what passes the PSF, of the sky, and of the lens galaxy,
+        with shape (H, W)."""
+        return np.hypot(self.frame.sigma * self.noise_scale * self.growth, self.structure)
+
+    @property
+    def pixel_sigma(self) -> Array:
+        """Noise of each pixel for itself, by which residuals are judged, with shape (H, W)."""
         return np.hypot(self.frame.sigma * self.noise_scale, self.structure)
+
+    def expected(self, effective: float, pixels: int) -> float:
+        """Returns the χ² per pixel that a right model leaves, in the noise of the pixels.
+
+        Arguments:
+            effective: Its effective number of parameters.
+            pixels: Number of pixels.
+        """
+        return max(1 - self.growth**2 * effective / max(pixels, 1), 0.0)
 
     @property
     def arc_light(self) -> Array:
@@ -64,7 +81,7 @@ class Scene:
         light, q = self.light, len(self.light.amplitudes)
         factor = np.zeros((q, q))
         factor[:-1, :-1] = light_factor(light.amplitudes[:-1], light.precision)
-        factor[-1, -1] = np.median(self.frame.sigma) * self.noise_scale / 2
+        factor[-1, -1] = np.median(self.frame.sigma) * self.noise_scale * self.growth / 2
         return factor
 
     @property

@@ -38,4 +38,9 @@ def scene_of(
         tick=tick,
     )
     scene = observe(frame_of(fitted), lens_light=light, tick=tick)
+    if scene.growth > 1:
+        notes.append(
+            f"noise of the sky is correlated: over a PSF it scatters {scene.growth:.2f} times as"
+            " much as white noise, and is fitted as so large"
+        )
     return fitted, scene, (*notes, *describe_neighbours(scene.neighbours, fitted))

@@ -15,10 +15,8 @@ def summary_of(product: Product, notes: tuple[str, ...]) -> str:
     def error(key: str, form: str) -> str:
         return f" +- {v(key):{form}}" if known(key) else ""
 
-    used = int(product.image_maps["MASK"].sum())
-    expected = f"expected {1 - v('PEFF') / used:.3f}; " if known("PEFF") else ""
-    left = 1 - v("PEFF") / max(v("NARC"), 1) if known("PEFF") else 1.0
-    of_arcs = f" (expected {max(left, 0.0):.3f}; p_eff {v('PEFF'):.0f})" if known("PEFF") else ""
+    expected = f"expected {v('CHI2EXP'):.3f}; " if known("CHI2EXP") else ""
+    of_arcs = f" (expected {v('ARCEXP'):.3f}; p_eff {v('PEFF'):.0f})" if known("ARCEXP") else ""
     sky = v("SKYNOISE") ** 2
     rows = [
         (

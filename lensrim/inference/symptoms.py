@@ -58,7 +58,7 @@ class Symptoms:
     Arguments:
         chi2: χ² per pixel of the arcs, in the noise of the fit or in the stated one (the sky's, if
             that is larger), whichever is worse.
-        expected: What a right model leaves of it: 1 - p_eff / N, N the arcs' pixels.
+        expected: What a right model leaves of it (:meth:`.Scene.expected` of the arcs' pixels).
         pixels: Number of those that are judged.
         correlation: Correlation of the residual between neighbours on the arcs, less the sky's.
         peak: Highest modulus of the smoothed residual on the arcs [its own standard deviation].
@@ -133,7 +133,7 @@ def symptoms_of(
     frame = scene.frame
     arcs = judged(scene, result, math.exp(float(state.p[0, 0])))
     difference = left_over(scene, result)
-    residual = difference / scene.sigma
+    residual = difference / scene.pixel_sigma
     blank = blank_of(scene, result)
     p = dict(zip(NAMES, state.p[0].tolist(), strict=True))
     radius, pixels = math.exp(p["log_theta_E"]), int(arcs.sum())
@@ -144,7 +144,7 @@ def symptoms_of(
     stated = scene.frame.sigma * max(scene.noise_scale, 1.0)
     return Symptoms(
         chi2=max(_mean_square(each[arcs]) for each in (residual, difference / stated)),
-        expected=1 - min(result.effective / max(int((scene.arcs & frame.mask).sum()), 1), 0.7),
+        expected=max(scene.expected(result.effective, int((scene.arcs & frame.mask).sum())), 0.3),
         pixels=pixels,
         correlation=correlation_of(residual, arcs) - correlation_of(residual, blank),
         peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing)[0],
@@ -190,7 +190,7 @@ def judged(scene: Scene, result: Answer, theta_E: float) -> Mask:
 
 def blank_of(scene: Scene, result: Answer) -> Mask:
     """Finds the sky: used pixels without arcs, neighbours or light of the lens above the noise."""
-    dark = result.lens_light < scene.sigma
+    dark = result.lens_light < scene.pixel_sigma
     return scene.frame.mask & ~scene.arcs & ~scene.neighbours & dark
 
 

@@ -126,9 +126,10 @@ def uncertainty_of(
 
 
 def signal_over_noise(scene: Scene, result: Answer) -> float:
-    """Returns the signal over noise of the brightest pixel of an answer's arcs."""
+    """Returns the signal over noise of the brightest pixel of an answer's arcs, as of white noise
+    that tells as much."""
     used = scene.frame.mask
-    return float((result.arcs[used] / scene.frame.sigma[used]).max())
+    return float((result.arcs[used] / scene.frame.sigma[used]).max()) / scene.growth
 
 
 def error_cards(uncertainty: Uncertainty, *, native: float) -> dict[str, tuple[Any, str]]:

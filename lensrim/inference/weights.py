@@ -80,7 +80,8 @@ class Adaptation:
         batch = batch_of(scene, macro, self.has_light)
         begun = Begun.of(self.machine, scene, batch, state)
         arcs = begun.prepared["mask"] * (begun.prepared["arc"] > 0)
-        expected = 1 - macro.effective / float(arcs.sum())
+        # in the noise of the fit, whose growth is none of a pixel's own
+        expected = scene.expected(macro.effective, int(arcs.sum())) / scene.growth**2
         rim = adaptable(self.machine.rim)
         with torch.no_grad():
             _, _, chi2 = run(rim, begun)

@@ -74,8 +74,9 @@ class ReadOptions:
     """Magnitude of one data unit."""
 
     rescale_noise: float | Literal["sky"] = 1.0
-    """Factor on the standard deviations, for correlated noise or a map known to be wrong; or sky:
-    as measured on blank sky, where it exists, and told apart for pixels that are binned."""
+    """Factor on the standard deviations, for a map known to be wrong; or sky: as measured on blank
+    sky, where it exists, and told apart for pixels that are binned. That noise is correlated, as
+    in drizzled images, the fit sees by itself."""
 
     def __post_init__(self) -> None:
         for name in NAMING:

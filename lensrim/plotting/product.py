@@ -65,7 +65,7 @@ def plot_product(product: Product) -> Figure:
     """Draws data, lens-light-subtracted data, model, residual, source and convergence.
 
     Ignored pixels are grey, in the data outlined; neighbours are outlined in blue. The headline
-    holds the reduced chi-square of the frame with its expectation, 1 - PEFF / N.
+    holds the reduced chi-square of the frame with its expectation.
 
     Returns:
         A figure 1600 pixels wide, and 1000 high for a square image.
@@ -214,7 +214,6 @@ def _write_headline(figure: Figure, product: Product) -> None:
     def up(inches: float) -> float:
         return 1 - inches / figure.get_figheight()
 
-    n = int(np.count_nonzero(product.image_maps["MASK"]))
     frame, arc = number("CHI2NU", ".2f"), number("CHI2ARC", ".2f")
     error = product.value("THETAEER")
     digits, spread = 3, ""
@@ -224,8 +223,8 @@ def _write_headline(figure: Figure, product: Product) -> None:
     theta = number("THETAE", f".{digits}f")
     parts = [rf"$\theta_\mathrm{{E}}$ = {theta}{spread}″"] if theta else []
     if frame:
-        p_eff = product.value("PEFF")
-        expected = "" if number("PEFF", "g") is None else f" (expected {1 - p_eff / n:.2f})"
+        left = number("CHI2EXP", ".2f")
+        expected = f" (expected {left})" if left else ""
         parts.append(rf"$\chi^2_\nu$ = {frame} in the frame{expected}")
     if arc:
         parts.append(rf"$\chi^2_\nu$ = {arc} on the arc ({product.value('NARC')} pixels)")

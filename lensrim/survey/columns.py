@@ -85,6 +85,7 @@ COLUMNS = (
     Column("n_arc", "pixels of the arcs", kind="integer", keyword="NARC"),
     Column("p_eff", "effective number of linear parameters", keyword="PEFF"),
     Column("sky_noise", "noise of the sky over the stated one", keyword="SKYNOISE"),
+    Column("sky_growth", "noise over a PSF over that of white noise", keyword="SKYGROW"),
     Column("n_neighbour", "pixels masked as neighbours", kind="integer", keyword="NNEIGH"),
     Column("magnification", "lensed over source flux, where detected", keyword="MAGTOT"),
     Column("magnification_err", "its error", keyword="MAGTOTER"),

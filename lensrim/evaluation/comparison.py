@@ -194,8 +194,9 @@ def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, Any]]:
         return {}
     if not answers:
         value, keys = product.value, {"theta_E": "THETAE", "chi2nu": "CHI2NU"}
-        keys |= {"chi2arc": "CHI2ARC", "peff": "PEFF"}
-        own = compare_all(mock, maps_of(product), {n: float(value(k)) for n, k in keys.items()})
+        keys |= {"chi2arc": "CHI2ARC", "peff": "PEFF", "chi2nu_expected": "CHI2EXP"}
+        numbers = {n: float(value(k)) for n, k in keys.items() if value(k) is not None}
+        own = compare_all(mock, maps_of(product), numbers)
         return {str(value("STAGE")): own, "answer": own}
     found = {
         name: _compare_answer(mock, each, product.stages["inversion" if name == "macro" else name])
@@ -212,9 +213,7 @@ def compare_stages(mock: Mock, result: Any) -> dict[str, dict[str, Any]]:
 def _compare_answer(mock: Mock, found: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     alpha = (found.alpha_x, found.alpha_y)
     maps = Maps(found.arcs, found.kappa, alpha, found.source, found.source_grid)
-    return compare_all(
-        mock, maps, {key: numbers[key] for key in ("theta_E", "chi2nu", "chi2arc", "peff")}
-    )
+    return compare_all(mock, maps, numbers)
 
 
 def compare_all(mock: Mock, maps: Maps, numbers: Mapping[str, float]) -> dict[str, Any]:
@@ -223,7 +222,8 @@ def compare_all(mock: Mock, maps: Maps, numbers: Mapping[str, float]) -> dict[st
     Arguments:
         mock: The mock.
         maps: Its maps.
-        numbers: Its ``theta_E``, ``chi2nu``, ``chi2arc`` and ``peff``.
+        numbers: Its ``theta_E``, ``chi2nu``, ``chi2arc`` and ``peff``, and ``chi2nu_expected``
+            where that is not 1 - p_eff / N.
 
     Returns:
         The errors of :func:`compare_maps`, ``theta_error``, the other three numbers, ``excess``
@@ -231,7 +231,8 @@ def compare_all(mock: Mock, maps: Maps, numbers: Mapping[str, float]) -> dict[st
         ``coherence`` (:func:`coherences`).
     """
     pixels = int(mock.observation.mask.sum())
-    excess, width = metrics.chi2_excess(numbers["chi2nu"], numbers["peff"], pixels)
+    left = numbers.get("chi2nu_expected", 1 - numbers["peff"] / pixels)
+    excess, width = metrics.chi2_excess(numbers["chi2nu"], (1 - left) * pixels, pixels)
     return compare_maps(mock, maps) | {
         "theta_error": abs(numbers["theta_E"] / mock.truth.theta_E - 1),
         "chi2nu": numbers["chi2nu"],

@@ -16,6 +16,9 @@ QUICK = 60
 COUNTS = {"first-light": 200, "standard": 1000}
 """The suites, and how many mocks each has unless something else is said."""
 
+LONGEST = 2.0
+"""Correlation length of the noise, at most [pixel]: more of it would look like arcs."""
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
@@ -37,6 +40,9 @@ class EvaluateOptions:
             those of the set by the hash of their names.
         psfs: Folder of FITS stamps of PSFs, used for half of the mocks; by default, first-light
             has analytic ones, standard those of telescopes' pupils.
+        noise_length: Standard deviation of the Gaussian that correlates the noise of neighbouring
+            pixels [pixel], as drizzling does: 0.5 for noise as in drizzled images of Hubble. Of
+            standard mocks alone.
         reference: Outside methods that do the same mocks, by name: adam and lbfgs (descent on the
             pixels without a prior, for as long as the machine takes), lenstronomy (a parametric
             fit, minutes a mock; the extra oracle).
@@ -60,6 +66,7 @@ class EvaluateOptions:
     search: SearchName = "auto"
     galaxies: str | None = None
     psfs: str | None = None
+    noise_length: float = 0.0
     reference: tuple[str, ...] = ()
     n: int | None = None
     quick: bool = False
@@ -83,6 +90,15 @@ class EvaluateOptions:
             raise InputError(
                 f"--split: only the standard mocks have sets, found --suite {self.suite}; give "
                 "--suite standard, or other seeds"
+            )
+        if not 0 <= self.noise_length <= LONGEST:
+            raise InputError(
+                f"--noise-length must be from 0 to {LONGEST:g} pixels, got {self.noise_length}"
+            )
+        if self.suite != "standard" and self.noise_length:
+            raise InputError(
+                f"--noise-length: only the standard mocks have it, found --suite {self.suite}; "
+                "give --suite standard, or a recipe of such noise"
             )
         check_references(self.reference)
         self.seeds()

@@ -26,7 +26,8 @@ its own. So a training knows one of them only if somebody gives it that very see
 user are divided by name, as trainings divide theirs; where stamps show the same galaxy, a recipe
 has to say so.
 
-Not in them: wrong PSFs and noise maps, neighbours, correlated noise, real galaxies.
+Not in them: wrong PSFs and noise maps, neighbours, real galaxies, and correlated noise, but for
+what is asked for besides.
 """
 
 from collections.abc import Sequence
@@ -154,6 +155,7 @@ def standard_mock(
     galaxies: Galaxies | str | Path | None = None,
     names: Sequence[str] | None = None,
     psfs: dict[str, tuple[Map, float]] | str | Path | None = None,
+    noise_length: float = 0.0,
 ) -> Mock:
     """Makes a standard mock.
 
@@ -165,6 +167,8 @@ def standard_mock(
             names.
         psfs: PSF stamps from :func:`lensrim.datasets.psfs.read_psf_stamps`, or a folder of them,
             which are used for half of the mocks, in place of the pupils'.
+        noise_length: Standard deviation of the Gaussian that correlates the noise of neighbouring
+            pixels [pixel]; white by default.
 
     Returns:
         The observation and its truth.
@@ -197,7 +201,8 @@ def standard_mock(
         )
         # One exposure of the instrument would be swamped by photons where S/N is high.
         share, peak = float(rng.uniform(*POISSON)), log_uniform(rng, *PEAK)
-        return replace(system, noise=Noise(system.noise.snr, share, peak))
+        noise = Noise(system.noise.snr, share, peak, correlation=noise_length)
+        return replace(system, noise=noise)
 
     return fitting_mock(
         drawn,

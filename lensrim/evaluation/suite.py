@@ -181,10 +181,11 @@ def _prepare(options: EvaluateOptions) -> Path:
         settings["parameters"] += sum(p.numel() for p in packaged_guesser().parameters())
     settings |= {"version": __version__, "side": SIDE}
     settings |= {"refine": options.refine, "search": options.search}
+    settings |= {"noise_length": options.noise_length}
     path = folder / "settings.json"
     # Folders of before there were refinements do not say that there was none, those of before a
-    # network guessed not that all of the prior was searched.
-    old = {"refine": "none", "search": "full"}
+    # network guessed not that all of the prior was searched, older ones not that noise was white.
+    old = {"refine": "none", "search": "full", "noise_length": 0.0}
     if path.exists() and (found := old | json.loads(path.read_text())) != settings:
         raise InputError(
             f"{path}: an output folder holds results of one kind of mocks, found {found},"

@@ -69,6 +69,7 @@ class Standard:
     def __init__(self, options: EvaluateOptions) -> None:
         self._split: Split = options.split
         self._parts: dict[str, Any] = _galaxies_and_psfs(options)
+        self._parts["noise_length"] = options.noise_length
         galaxies = self._parts["galaxies"]
         if galaxies is not None and self._parts["names"] is None:
             self._parts["names"] = names_of(galaxies, options.split)

@@ -1,6 +1,7 @@
 """The standard mocks: frozen, of a balanced design, and from what no training saw."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -113,6 +114,23 @@ def test_galaxies_of_the_user_are_those_of_the_set() -> None:
     folder.names = folder.names[:1]
     with pytest.raises(InputError, match="galaxies: must be some in the validation set"):
         names_of(folder, "validation")
+
+
+def test_the_noise_is_correlated_where_it_is_asked_for() -> None:
+    index = 4
+    mock, white = standard_mock(index, noise_length=0.5), mock_of(index)
+    assert checksum(replace(mock, observation=white.observation)) == checksum(white)
+
+    def neighbours(each: Mock) -> float:
+        truth, observation = each.truth, each.observation
+        noise = (observation.image - truth.arcs - truth.lens_light) / observation.sigma
+        assert noise.std() == pytest.approx(1, abs=0.05)
+        return float(np.mean(noise[1:] * noise[:-1] + noise[:, 1:].T * noise[:, :-1].T) / 2)
+
+    kernel = np.exp(-0.5 * (np.arange(-3, 4) / 0.5) ** 2)
+    expected = (kernel[1:] @ kernel[:-1]) / (kernel @ kernel)
+    assert neighbours(mock) == pytest.approx(expected, abs=0.04)
+    assert neighbours(white) == pytest.approx(0, abs=0.04)
 
 
 @pytest.mark.parametrize("index", [-1, MOST])

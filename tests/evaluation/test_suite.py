@@ -323,6 +323,17 @@ def test_a_folder_is_of_one_refinement(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_small")
+def test_a_folder_is_of_one_noise(tmp_path: Path) -> None:
+    run(options(tmp_path, n=1), Method())
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings.pop("noise_length") == 0
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    run(options(tmp_path, n=1), Method())
+    with pytest.raises(InputError, match="an output folder holds results of one kind of mocks"):
+        run(options(tmp_path, n=1, suite="standard", noise_length=0.5), Method())
+
+
+@pytest.mark.usefixtures("_small")
 def test_a_folder_of_before_the_network_is_of_the_full_search(tmp_path: Path) -> None:
     run(options(tmp_path, n=1, search="full"), Method())
     settings = json.loads((tmp_path / "settings.json").read_text())
@@ -361,6 +372,8 @@ def test_bad_shards(shard: str) -> None:
         ({"n": 0}, "--n must be"),
         ({"n": 7, "quick": True}, "--quick: stands in place of --n 7"),
         ({"split": "validation"}, "--split: only the standard mocks"),
+        ({"noise_length": 0.5}, "--noise-length: only the standard mocks"),
+        ({"suite": "standard", "noise_length": -0.5}, "--noise-length must be from 0 to 2 pixels"),
         ({"reference": ("nobody",)}, "--reference: must be of"),
         ({"recipe": "a.toml", "psfs": "b"}, "--recipe: stands in place"),
     ],

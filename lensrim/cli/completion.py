@@ -69,7 +69,7 @@ def command_of(name: str, about: str) -> Command:
         del os.environ["COLUMNS"]
         os.environ.update({} if before is None else {"COLUMNS": before})
     found = re.findall(
-        r"(?:[│|] |  |, )(--?[a-z][\w-]*)(?: \{([^{}|]*)\}(?!\|))?", text.getvalue()
+        r"(?:[│|] |  |, )(--?[a-z][\w-]*)(?: \{([^{}| ]*)\}(?!\|))?", text.getvalue()
     )
     values = {option: tuple(v for v in s.split(",") if v != "None") for option, s in found if s}
     return Command(about, tuple(dict.fromkeys(option for option, _ in found)), values)

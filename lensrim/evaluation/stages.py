@@ -133,9 +133,9 @@ def format_stages(rows: Sequence[Row], groups: Groups = STAGE_GROUPS) -> str:
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
         f"better. answer: the macro-model's where the machine fits worse. true_mass: the "
         f"inversion, given the true deflection. R50, R90, flux: of the source against the truth, "
-        f"with their sign. excess: chi2nu - (1 - p_eff / N). structured: rms log10 "
-        f"kappa about the ellipsoid > {STRUCTURED}. Beyond its ranges, so not in the table, the "
-        f"machine was on {refused} mocks."
+        f"with their sign. excess: chi2nu - (1 - p_eff / N), for white noise. structured: rms "
+        f"log10 kappa about the ellipsoid > {STRUCTURED}. Beyond its ranges, so not in the table, "
+        f"the machine was on {refused} mocks."
     )
     return "\n".join(text)
 

@@ -92,10 +92,11 @@ Medians (p90: 90th percentile). D: noise-free misfit on the true arcs. src L2, s
 error relative to its norm and to its peak; R50, R90, flux: of the source against the truth, with
 their sign. logkappa: rms error of log10 kappa in 0.3-2 theta_E [dex]. -sheet: after the best mass
 sheet. dalpha: rms deflection error on the arcs [theta_E]. dslope, dshear: errors of the slope of
-the map of kappa, and of the shear that belongs to it. excess: chi2nu - (1 - p_eff / N). seconds:
-on the clock, until the stage has its answer; of adam and lbfgs without the macro-model with which
-they begin. macro: the macro-model and its own inversion; true_mass: the same inversion given the
-true deflection. structured: rms log10 kappa about the ellipsoid > {STRUCTURED}.
+the map of kappa, and of the shear that belongs to it. excess: chi2nu - (1 - p_eff / N), for white
+noise. seconds: on the clock, until the stage has its answer; of adam and lbfgs without the
+macro-model with which they begin. macro: the macro-model and its own inversion; true_mass: the
+same inversion given the true deflection. structured: rms log10 kappa about the ellipsoid >
+{STRUCTURED}.
 stages.csv holds all errors, also of each setting in each bin of S/N, and coherences."""
 
 

@@ -235,7 +235,8 @@ def adapted(scene: Scene, result: Answer) -> Answer:
     system = SourceSystem.of(scene, hyper, view, result.modes, first).climbed()
     found = _told(scene, maps_of(result), system, result.source_prior)
     pixels = int((scene.arcs & scene.frame.mask).sum())
-    rise = pixels * (arc_chi2(scene, found) - arc_chi2(scene, result))
+    # parameters that are no longer free leave so much more of correlated noise
+    rise = pixels * (arc_chi2(scene, found) - arc_chi2(scene, result)) / scene.growth**2
     if not rise <= RISE * math.sqrt(2 * pixels):
         return result
     envelope = Envelope(weight, *system.hyper[0, :2].tolist())

@@ -23,7 +23,7 @@ from .plan import LARGEST, bin_of
 from .regions import positive_regions, significance
 from .scene import Scene
 from .sky import no_light, noise_scale
-from .sky_growth import noise_growth
+from .sky_growth import growth_over_psf
 
 COARSE = 60
 """Side [pixels] of the coarse frame on which the search begins."""
@@ -153,12 +153,19 @@ def _extent(
     return size, middle
 
 
-def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda: None) -> Scene:
+def observe(
+    frame: Frame,
+    *,
+    lens_light: bool,
+    growth: float = 1.0,
+    tick: Callable[[], None] = lambda: None,
+) -> Scene:
     """Finds lens light, sky, arcs and neighbours.
 
     Arguments:
         frame: The image.
         lens_light: Whether it holds its lens galaxy.
+        growth: Growth of its noise over a PSF, where its own sky is too little to tell.
         tick: Called after every round of the lens light's fit.
 
     Raises:
@@ -201,7 +208,7 @@ def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda
             f" check --noise, --mask and --center, or give --lens-light {advice}"
         )
     mask = frame.mask & ~neighbours
-    growth = noise_growth(
+    own = growth_over_psf(
         residual,
         scaled.sigma,
         ~(arcs | neighbours),
@@ -216,7 +223,7 @@ def observe(frame: Frame, *, lens_light: bool, tick: Callable[[], None] = lambda
         noise_scale=scale,
         neighbours=neighbours,
         structure=structure,
-        growth=growth,
+        growth=growth if own is None else own,
     )
 
 
@@ -254,7 +261,7 @@ def coarsen(scene: Scene, observation: Observation) -> Scene | None:
     b = round(min(observation.shape) / COARSE)
     if b < 2:
         return None
-    # the growth over a PSF, which the scene has, is that of any pixels
+    # the growth over a PSF, which the scene has, is the same on any pixels
     white = replace(observation.with_mask(scene.frame.mask), noise_growth=())
     binned = white.binned(b)
     frame = frame_of(binned)

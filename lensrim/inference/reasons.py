@@ -89,7 +89,7 @@ REASONS = (
         "FREE",
         "the source has more than half as many parameters as the arcs have pixels: these are few,"
         " or point images, as of a quasar, which are not fitted here",
-        lambda s: s.expected < 0.5,
+        lambda s: s.share > 0.5,
     ),
     Reason("BORDER", "there is light at the border of the source map", lambda s: s.border > 0.2),
 )

@@ -98,8 +98,8 @@ def build_product(
         "CHI2NU": (chi2, "chi2 per used pixel of the frame"),
         "CHI2ARC": (chi2_arc, "chi2 per pixel of the arcs"),
         "NARC": (int(arcs.sum()), "pixels of the arcs"),
-        "CHI2EXP": (number["chi2nu_expected"], "CHI2NU of a right model, noise as stated"),
-        "ARCEXP": (number["chi2arc_expected"], "CHI2ARC of a right model, noise as stated"),
+        "CHI2EXP": (number["chi2nu_expected"], "CHI2NU of a right model where SIGMA is right"),
+        "ARCEXP": (number["chi2arc_expected"], "CHI2ARC of a right model where SIGMA is right"),
         "NNEIGH": (
             int((scene.neighbours & observation.mask).sum()),
             "pixels masked as neighbours",

@@ -73,7 +73,7 @@ class Scene:
         """Prior of the change of the amplitudes of lens light and sky from the fit.
 
         That of the light follows its profile (:func:`.light_profile.light_factor`); the sky may
-        change by half the noise of a pixel.
+        change by half the noise of a pixel, as it is fitted.
 
         Returns:
             A factor F of the covariance, with shape (Q, Q).

@@ -37,10 +37,13 @@ def scene_of(
         lens_light=light,
         tick=tick,
     )
-    scene = observe(frame_of(fitted), lens_light=light, tick=tick)
+    frame = frame_of(fitted)
+    # a Gaussian has the sum of squares of a block 1.5 FWHM wide
+    known = fitted.growth(max(1, round(1.5 * frame.fwhm / frame.grid.spacing)))
+    scene = observe(frame, lens_light=light, growth=known, tick=tick)
     if scene.growth > 1:
         notes.append(
-            f"noise of the sky is correlated: over a PSF it scatters {scene.growth:.2f} times as"
-            " much as white noise, and is fitted as so large"
+            f"correlated noise is fitted as {scene.growth:.2f} times as large: so much more than"
+            " white noise it scatters over a PSF"
         )
     return fitted, scene, (*notes, *describe_neighbours(scene.neighbours, fitted))

@@ -1,7 +1,7 @@
 r"""Symptoms of a wrong answer: numbers that are small where an answer is right.
 
-The residual on the arcs, in units of the noise that was fitted with: its :math:`\chi^2` against
-:math:`1 - p_{eff} / N`, which is what a right model leaves, its correlation between neighbouring
+The residual on the arcs, in units of the noise of its pixels: its :math:`\chi^2` against what a
+right model leaves (:meth:`.Scene.expected`), its correlation between neighbouring
 pixels less that of blank sky (drizzled noise is correlated, too), and its highest peak after
 smoothing by a Gaussian of the PSF's width. A wrong mass model is not told by these alone: a
 flexible source follows the arcs through it. Nor does the core of the lens galaxy tell of the
@@ -56,8 +56,8 @@ class Symptoms:
     """Holds the symptoms of an answer.
 
     Arguments:
-        chi2: χ² per pixel of the arcs, in the noise of the fit or in the stated one (the sky's, if
-            that is larger), whichever is worse.
+        chi2: χ² per pixel of the arcs, in the noise of sky and lens galaxy or in the stated one
+            (the sky's, if that is larger), whichever is worse.
         expected: What a right model leaves of it (:meth:`.Scene.expected` of the arcs' pixels).
         pixels: Number of those that are judged.
         correlation: Correlation of the residual between neighbours on the arcs, less the sky's.
@@ -78,6 +78,7 @@ class Symptoms:
         ring: Whether a circle in the frame has a mean convergence of 1.
         rival: Loss of log-evidence of the best other minimum.
         rival_change: How far its Einstein radius is from the answer's, relative to it.
+        share: Effective number of the source's parameters over the arcs' pixels.
     """
 
     chi2: float
@@ -101,6 +102,7 @@ class Symptoms:
     ring: bool
     rival: float = NO_RIVAL
     rival_change: float = 0.0
+    share: float = 0.0
 
     @property
     def excess(self) -> float:
@@ -142,9 +144,10 @@ def symptoms_of(
     half_light, hollow = shape_of(result)
     _, length, _, core = result.source_prior or (math.nan,) * 4
     stated = scene.frame.sigma * max(scene.noise_scale, 1.0)
+    fitted = int((scene.arcs & frame.mask).sum())
     return Symptoms(
         chi2=max(_mean_square(each[arcs]) for each in (residual, difference / stated)),
-        expected=max(scene.expected(result.effective, int((scene.arcs & frame.mask).sum())), 0.3),
+        expected=max(scene.expected(result.effective, fitted), 0.3),
         pixels=pixels,
         correlation=correlation_of(residual, arcs) - correlation_of(residual, blank),
         peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing)[0],
@@ -165,6 +168,7 @@ def symptoms_of(
         ring=not math.isnan(theta_E),
         rival=gap,
         rival_change=change,
+        share=result.effective / max(fitted, 1),
     )
 
 

@@ -9,7 +9,7 @@ the misfit of its last state over the N used pixels, and the elastic penalty
 (:mod:`~lensrim.inference.ewc`) about the weights of the training, whose :math:`F` is measured on
 lenses drawn around its answer (:mod:`~lensrim.inference.nearby`): sources by the packaged
 generator, masses by the prior of perturbations. They end when :math:`\chi^2` per pixel of the
-arcs (which that of the frame hides) reaches :math:`1 - p_\mathrm{eff} / N_\mathrm{arc}`, with
+arcs (which that of the frame hides) is what a right model leaves, :meth:`.Scene.expected` with
 the effective number of parameters of the source's own inversion, or when they are spent. The
 source is then solved for once more, as in every answer.
 """
@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,8 +81,9 @@ class Adaptation:
         batch = batch_of(scene, macro, self.has_light)
         begun = Begun.of(self.machine, scene, batch, state)
         arcs = begun.prepared["mask"] * (begun.prepared["arc"] > 0)
-        # in the noise of the fit, whose growth is none of a pixel's own
-        expected = scene.expected(macro.effective, int(arcs.sum())) / scene.growth**2
+        # of the pixels' noise, in units of that of the fit, which is larger where it is correlated
+        unit = np.square(scene.pixel_sigma / scene.sigma)[scene.arcs & scene.frame.mask].mean()
+        expected = float(unit) * scene.expected(macro.effective, int(arcs.sum()))
         rim = adaptable(self.machine.rim)
         with torch.no_grad():
             _, _, chi2 = run(rim, begun)

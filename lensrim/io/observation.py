@@ -253,7 +253,7 @@ class Observation:
         return replace(
             self,
             image=blocks(np.where(self.mask, self.image, 0.0)) / n,
-            sigma=np.sqrt(blocks(np.where(self.mask, self.sigma, 0.0) ** 2)) / n * self._growth(b),
+            sigma=np.sqrt(blocks(np.where(self.mask, self.sigma, 0.0) ** 2)) / n * self.growth(b),
             mask=mask,
             psf=rebinned(self.psf, b, kind=self.psf_kind),
             psf_kind="effective",
@@ -268,8 +268,9 @@ class Observation:
         """Plain WCS of a cut-out of these pixels."""
         return None if self.wcs is None else of_cutout(self.wcs, corner, shape)
 
-    def _growth(self, b: int) -> float:
-        """Growth of the noise of means of ``b`` by ``b`` of these pixels; 1 if it is not known.
+    def growth(self, b: int) -> float:
+        """Returns the growth of the noise of means of ``b`` by ``b`` of these pixels; 1 if it is
+        not known.
 
         The growth levels off beyond the length of the correlation: larger blocks than were
         measured have that of the largest.

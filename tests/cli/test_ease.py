@@ -216,6 +216,9 @@ def test_completion_knows_every_command_and_option(
     assert known["reconstruct"].values["--stage"] == ("macro", "rim", "final")
     assert known["reconstruct"].values["--mask-sense"] == ("used", "ignored")
     assert "--max-minutes" in known["train"].options
+    # what several words follow is no choice
+    assert "--center" in known["reconstruct"].options
+    assert "--center" not in known["reconstruct"].values
     if executable := shutil.which(shell):
         flag = "--no-execute" if shell == "fish" else "-n"
         subprocess.run([executable, flag], input=script, text=True, check=True)

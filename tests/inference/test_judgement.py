@@ -23,7 +23,7 @@ WRONG_BY = {
     "FAINT": {"signal": 10.0},
     "LARGE": {"size": 1.5},
     "HOLLOW": {"hollow": 0.95},
-    "FREE": {"expected": 0.4, "chi2": 0.4},
+    "FREE": {"share": 0.6},
     "BORDER": {"border": 0.5},
 }
 """Symptoms by the code of the reason that they are."""

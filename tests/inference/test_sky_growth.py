@@ -11,7 +11,9 @@ from lensrim.evaluation.standard import standard_mock
 from lensrim.grid import PixelGrid
 from lensrim.inference.frame import Frame
 from lensrim.inference.framing import coarsen, frame_of, observe
-from lensrim.inference.sky_growth import FEWEST, noise_growth
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.sighting import scene_of
+from lensrim.inference.sky_growth import FEWEST, growth_over_psf
 
 SIDE, LENGTH = 96, 0.5
 ALL = np.ones((SIDE, SIDE), dtype=bool)
@@ -37,9 +39,18 @@ def frame() -> Frame:
     )
 
 
-def growth(frame: Frame, noise: np.ndarray, sky: np.ndarray = ALL, unit: float = 1.0) -> float:
+def growth(
+    frame: Frame,
+    noise: np.ndarray,
+    sky: np.ndarray = ALL,
+    unit: float = 1.0,
+    light: np.ndarray = DARK,
+    structure: np.ndarray = DARK,
+) -> float:
     sigma = np.full(ALL.shape, unit)
-    return noise_growth(noise, sigma, sky, frame, light=DARK, structure=DARK)
+    found = growth_over_psf(noise, sigma, sky, frame, light=light, structure=structure)
+    assert found is not None
+    return found
 
 
 def smoothed(psf: np.ndarray, length: float) -> float:
@@ -62,11 +73,29 @@ def test_smoothed_noise_has_the_growth_of_its_kernel(frame: Frame, length: float
     assert np.std(found) < 0.05
 
 
-def test_white_noise_has_none(frame: Frame):
-    rng = np.random.default_rng(2)
-    found = [growth(frame, rng.standard_normal(ALL.shape)) for _ in range(40)]
-    assert np.mean(np.array(found) > 1) <= 0.05
-    assert max(found) < 1.1
+@pytest.mark.parametrize(("fwhm", "pixels"), [(2.0, SIDE), (4.0, SIDE), (4.0, 20)])
+def test_white_noise_has_none(frame: Frame, fwhm: float, pixels: int):
+    frame = replace(frame, psf=gaussian(fwhm), fwhm=fwhm * 0.05)
+    rng, sky = np.random.default_rng(2), np.zeros_like(ALL)
+    sky[:pixels, :pixels] = True
+    found = [growth(frame, rng.standard_normal(ALL.shape), sky) for _ in range(100)]
+    assert np.mean(np.array(found) > 1) <= 0.01
+
+
+def test_an_optical_psf_is_seen_through_the_pixel(frame: Frame):
+    """Noise passes the pixel response, too, that such a PSF does not hold."""
+    noise = unit_noise(np.random.default_rng(8), ALL.shape, length=LENGTH)
+    narrow = replace(frame, psf=gaussian(1.4), fwhm=0.07)
+    assert growth(replace(narrow, psf_kind="optical"), noise) > 1.02 * growth(narrow, noise)
+
+
+def test_a_narrow_frame_has_shifts_that_leave_it(frame: Frame):
+    noise = unit_noise(np.random.default_rng(9), (5, 400), length=LENGTH)
+    ones = np.ones_like(noise)
+    strip = replace(frame, image=noise, sigma=ones, mask=ones > 0, grid=PixelGrid((5, 400), 0.05))
+    zero = np.zeros_like(noise)
+    found = growth_over_psf(noise, ones, ones > 0, strip, light=zero, structure=zero)
+    assert found == pytest.approx(smoothed(frame.psf, LENGTH), rel=0.15)
 
 
 def test_its_unit_does_not_matter(frame: Frame):
@@ -97,10 +126,20 @@ def test_only_the_sky_is_looked_at(frame: Frame):
     sky = ALL.copy()
     sky[30:60, 30:60] = False
     assert growth(frame, np.where(sky, noise, 50.0), sky) == growth(frame, noise, sky)
+    # bright or rough parts of the lens galaxy, though its light is subtracted
+    lit = np.where(sky, 0.0, 100.0)
+    assert growth(frame, np.where(sky, noise, 50.0), light=lit) == growth(frame, noise, sky)
+    rough = np.where(sky, 0.0, 0.5)
+    assert growth(frame, np.where(sky, noise, 50.0), structure=rough) == growth(frame, noise, sky)
+
+
+def test_too_little_sky_tells_nothing(frame: Frame):
+    noise = unit_noise(np.random.default_rng(6), ALL.shape, length=LENGTH)
     few = np.zeros_like(ALL)
     few.ravel()[: FEWEST - 1] = True
-    assert growth(frame, noise, few) == 1
-    assert growth(frame, DARK) == 1
+    for residual, sky in ((noise, few), (DARK, ALL)):
+        found = growth_over_psf(residual, ALL + 0.0, sky, frame, light=DARK, structure=DARK)
+        assert found is None
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +165,19 @@ def test_a_scene_is_fitted_with_more_noise_than_its_pixels_have(drizzled: Mock):
     assert scene.noise_scale == pytest.approx(1, abs=0.05)
     assert scene.expected(100, 1000) == pytest.approx(1 - 0.1 * scene.growth**2)
     assert scene.expected(1e6, 1000) == 0
+
+
+def test_what_was_read_tells_where_the_frame_has_too_little_sky(drizzled: Mock):
+    measured = replace(drizzled.observation, noise_growth=(1.0, 1.3, 1.4))
+    options = ReconstructOptions(lens_light="none", bin=1)
+    _, scene, notes = scene_of(measured, options)
+    assert scene.growth == pytest.approx(smoothed(measured.psf, LENGTH), rel=0.08)
+    assert f"fitted as {scene.growth:.2f} times as large" in notes[-1]
+    arcs = np.pad(drizzled.truth.arcs, 32) > 0.5 * measured.sigma
+    _, scene, notes = scene_of(measured.with_mask(arcs), options)
+    assert scene.growth == 1.4 and "fitted as 1.40 times" in notes[-1]
+    _, scene, notes = scene_of(drizzled.observation.with_mask(arcs), options)
+    assert scene.growth == 1 and not any("correlated" in note for note in notes)
 
 
 def test_the_growth_of_binned_noise_counts_once(drizzled: Mock):

@@ -253,7 +253,7 @@ def test_lines_that_were_cut_off_are_left_out(tmp_path):
         ({"split": "test"}, "split validation"),
         ({"last stage": "macro"}, "last stage final"),
         ({"machine": "0123"}, "machine [0-9a-f]+"),
-        ({"symptoms": "chi2"}, "symptoms chi2 expected .* rival_change"),
+        ({"symptoms": "chi2"}, "symptoms chi2 expected .* share"),
         ({"measured": "taste"}, "measured errors"),
     ],
 )

@@ -95,11 +95,7 @@ class Catalogue:
 
 def parse(args: Sequence[str]) -> Catalogue:
     """Parses the words after ``lensrim catalogue``."""
-    return parsed(
-        Catalogue,
-        prog="lensrim catalogue",
-        args=args,
-    )
+    return parsed(Catalogue, prog="lensrim catalogue", args=args)
 
 
 def run(options: Catalogue) -> int:

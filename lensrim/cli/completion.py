@@ -71,7 +71,7 @@ def command_of(name: str, about: str) -> Command:
     found = re.findall(
         r"(?:[│|] |  |, )(--?[a-z][\w-]*)(?: \{([^{}| ]*)\}(?!\|))?", text.getvalue()
     )
-    values = {option: tuple(v for v in s.split(",") if v != "None") for option, s in found if s}
+    values = {option: tuple(s.split(",")) for option, s in found if s}
     return Command(about, tuple(dict.fromkeys(option for option, _ in found)), values)
 
 

@@ -107,11 +107,7 @@ class Dataset:
 
 def parse(args: Sequence[str]) -> Dataset:
     """Parses the words after ``lensrim dataset``."""
-    return parsed(
-        Dataset,
-        prog="lensrim dataset",
-        args=args,
-    )
+    return parsed(Dataset, prog="lensrim dataset", args=args)
 
 
 def part_of(shard: str) -> tuple[int, int]:

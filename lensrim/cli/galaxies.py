@@ -111,11 +111,7 @@ class Judged:
 
 def parse(args: Sequence[str]) -> Galaxies:
     """Parses the words after ``lensrim galaxies``."""
-    return parsed(
-        Galaxies,
-        prog="lensrim galaxies",
-        args=args,
-    )
+    return parsed(Galaxies, prog="lensrim galaxies", args=args)
 
 
 def run(options: Galaxies) -> None:

@@ -64,11 +64,7 @@ class GeneratorOptions:
 
 def parse(args: Sequence[str]) -> GeneratorOptions:
     """Parses the words after ``lensrim generator``."""
-    return parsed(
-        GeneratorOptions,
-        prog="lensrim generator",
-        args=args,
-    )
+    return parsed(GeneratorOptions, prog="lensrim generator", args=args)
 
 
 def run(options: GeneratorOptions) -> None:

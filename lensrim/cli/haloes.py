@@ -108,11 +108,7 @@ class Haloes:
 
 def parse(args: Sequence[str]) -> Haloes:
     """Parses the words after ``lensrim haloes``."""
-    return parsed(
-        Haloes,
-        prog="lensrim haloes",
-        args=args,
-    )
+    return parsed(Haloes, prog="lensrim haloes", args=args)
 
 
 def source_of(options: Haloes) -> SimulatedHaloes | ModelHaloes:

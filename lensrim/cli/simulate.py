@@ -82,11 +82,7 @@ class Simulate:
 
 def parse(args: Sequence[str]) -> Simulate:
     """Parses the words after ``lensrim simulate``."""
-    return parsed(
-        Simulate,
-        prog="lensrim simulate",
-        args=args,
-    )
+    return parsed(Simulate, prog="lensrim simulate", args=args)
 
 
 def chosen(name: str, shape: tuple[int, int] | None, folders: dict[str, str | None]) -> Population:

@@ -38,8 +38,8 @@ FEWEST = 300
 """Pixels of sky that are needed."""
 
 CLEAR = 3.0
-"""Significance from which the growth counts [standard deviations of that of white noise]. Of 51
-mocks of white noise, with 300 to 3 600 pixels of sky, none has as much."""
+"""Significance from which the growth counts [standard deviations of that of white noise]. Of 300
+standard test mocks, whose noise is white, none has as much."""
 
 SMOOTH = 4.0
 """Width of what is taken from the sky as varying slowly [FWHM]."""
@@ -84,13 +84,13 @@ def growth_over_psf(
         return None
     kernel = torch.as_tensor(frame.psf, dtype=torch.float64)
     psf = native_kernel(kernel, 1, psf_kind=frame.psf_kind).numpy()
-    shifts = {shift: _products(rest, blank, shift) for shift in _shifts(FAR[1])}
-    far = [found for (i, j), found in shifts.items() if i * i + j * j >= FAR[0] ** 2]
+    far = [_products(rest, blank, shift) for shift in _shifts(*FAR)]
     pairs = max(sum(n for _, n in far), 1)
     base = sum(total for total, _ in far) / pairs / variance
     square, spread, weights = 1.0, 0.0, 0.0
-    for shift, (total, n) in shifts.items():
-        if shift[0] ** 2 + shift[1] ** 2 <= NEAR**2 and n:
+    for shift in _shifts(1, NEAR):
+        total, n = _products(rest, blank, shift)
+        if n:
             weight = 2 * _overlap(psf, shift)  # a shift and its opposite
             square += weight * (total / n / variance - base) / (1 - base)
             spread += weight**2 / n
@@ -99,11 +99,11 @@ def growth_over_psf(
     return float(np.sqrt(square)) if square - 1 > CLEAR * np.sqrt(spread) else 1.0
 
 
-def _shifts(most: int) -> list[tuple[int, int]]:
-    """Shifts along rows and columns up to a length, one of each pair of opposites."""
+def _shifts(least: int, most: int) -> list[tuple[int, int]]:
+    """Shifts along rows and columns of these lengths, one of each pair of opposites."""
     axis = range(-most, most + 1)
     pairs = ((i, j) for i in range(most + 1) for j in axis if (i, j) > (0, 0))
-    return [(i, j) for i, j in pairs if i * i + j * j <= most**2]
+    return [(i, j) for i, j in pairs if least**2 <= i * i + j * j <= most**2]
 
 
 def _parts(shape: tuple[int, ...], shift: tuple[int, int]) -> tuple[tuple[slice, ...], ...]:

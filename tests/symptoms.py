@@ -9,7 +9,6 @@ GOOD = Symptoms(
     correlation=0.0,
     peak=3.0,
     signal=150.0,
-    sectors=0.8,
     multiple=0.95,
     size=0.15,
     hollow=0.0,

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from .. import metrics
-from ..grid import PixelGrid
 from ..inference.answer import Answer, adapted, answer
 from ..inference.judgement import numbers_of
 from ..inference.learning import ROUNDS
@@ -17,6 +15,8 @@ from ..inference.macro import MacroState
 from ..inference.scene import Scene
 from ..inference.view import MassMaps
 from ..io.product import Product
+from .known import Known
+from .maps import Maps, maps_of, with_margin
 from .mass import ellipsoid_kappa, region_of, shear_of_map, slope_of_map, true_shear
 from .mocks import Mock
 
@@ -62,77 +62,40 @@ def compare(mock: Mock, product: Product) -> dict[str, float]:
     } | compare_maps(mock, maps_of(product))
 
 
-@dataclass(frozen=True)
-class Maps:
-    """Creates the maps that are compared with the truth.
-
-    Arguments:
-        model: Noise-free arcs, with shape (H, W).
-        kappa: Convergence, with shape (H, W).
-        alpha: Deflection [arcsec], two maps with shape (H, W).
-        source, source_grid: The source and its pixels.
-    """
-
-    model: np.ndarray
-    kappa: np.ndarray
-    alpha: tuple[np.ndarray, np.ndarray]
-    source: np.ndarray
-    source_grid: PixelGrid
-
-
-def maps_of(product: Product) -> Maps:
-    """Takes the maps out of a product."""
-    maps = product.image_maps
-    return Maps(
-        maps["MODEL"],
-        maps["KAPPA"],
-        (maps["ALPHA_X"], maps["ALPHA_Y"]),
-        product.source_maps["SOURCE"],
-        product.source_grid,
-    )
-
-
 def compare_maps(mock: Mock, maps: Maps) -> dict[str, float]:
     """Computes the errors of maps: those that :func:`compare` names which need no header."""
-    truth, observation, region = mock.truth, mock.observation, region_of(mock)
-    alpha = metrics.deflection_error(maps.alpha, (truth.alpha_x, truth.alpha_y), truth.arc_mask)
+    truth = mock.truth
     shear = np.subtract(shear_of_map(mock, maps.kappa, maps.alpha), true_shear(mock))
-    source = true_source(mock, maps)
-    framed = with_margin(maps, SOURCE_SIDE * min(observation.grid.fov))
-    source_l2, source_rmse = metrics.source_errors(framed.source, true_source(mock, framed))
+    slopes = slope_of_map(mock, maps.kappa), slope_of_map(mock, truth.kappa)
+    return compare_known(Known.of(mock), maps) | {
+        "slope_error": abs(slopes[0] - slopes[1]),
+        "shear_error": float(np.hypot(*shear)),
+    }
+
+
+def compare_known(known: Known, maps: Maps) -> dict[str, float]:
+    """Computes the errors of maps that need no model of the true mass: those of :func:`compare`
+    but for slope and shear."""
+    region = known.region
+    source = known.source_on(maps)
+    framed = with_margin(maps, SOURCE_SIDE * min(known.grid.fov))
+    source_l2, source_rmse = metrics.source_errors(framed.source, known.source_on(framed))
     own, true = (metrics.light_radii(s, maps.source_grid) for s in (maps.source, source))
     flux = float(maps.source.sum()) * maps.source_grid.spacing**2
-    scaled = true_source(mock, framed, mass_sheet=True)
+    scaled = known.source_on(framed, mass_sheet=True)
     sheet, _ = metrics.source_errors(framed.source, scaled)
     return {
-        "misfit": metrics.misfit(maps.model, truth.arcs, observation.sigma, truth.arc_mask),
-        "kappa": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region),
-        "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, truth.kappa, region, mass_sheet=True),
-        "alpha": alpha / truth.macro_theta_E,
-        "slope_error": abs(slope_of_map(mock, maps.kappa) - slope_of_map(mock, truth.kappa)),
-        "shear_error": float(np.hypot(*shear)),
+        "misfit": metrics.misfit(maps.model, known.arcs, known.sigma, known.arc_mask),
+        "kappa": metrics.log_kappa_rmse(maps.kappa, known.kappa, region),
+        "kappa_sheet": metrics.log_kappa_rmse(maps.kappa, known.kappa, region, mass_sheet=True),
+        "alpha": metrics.deflection_error(maps.alpha, known.alpha, known.arc_mask) / known.theta_E,
         "source_l2": source_l2,
         "source_rmse": source_rmse,
         "source_sheet": sheet,
         "r50": own[0] / true[0] - 1,
         "r90": own[1] / true[1] - 1,
-        "flux": flux / truth.source.flux - 1,
+        "flux": flux / known.source.flux - 1,
     }
-
-
-def with_margin(maps: Maps, side: float) -> Maps:
-    """Puts dark pixels around a source map until its side is this [arcsec], if it is smaller.
-
-    As many on each side: it may be up to two pixels more.
-    """
-    grid, n = maps.source_grid, maps.source.shape[-1]
-    margin = max(0, int(np.ceil(round((side / grid.spacing - n) / 2, 6))))
-    shape = (maps.source.shape[-2] + 2 * margin, n + 2 * margin)
-    return replace(
-        maps,
-        source=np.pad(maps.source, margin),
-        source_grid=PixelGrid(shape, grid.spacing, grid.center),
-    )
 
 
 KAPPA_SCALES = (4.0, 2.0, 1.0, 0.5, 0.25)
@@ -160,7 +123,7 @@ def coherences(mock: Mock, maps: Maps) -> dict[str, list[float]]:
     )
     waves = [scale * truth.macro_theta_E for scale in KAPPA_SCALES]
     own = [scale * size for scale in SOURCE_SCALES]
-    source = true_source(mock, maps)
+    source = Known.of(mock).source_on(maps)
     angular, wanted = (_angular(mock, k - smooth) for k in (kappa, true))
     return {
         "kappa": metrics.coherence(kappa, true, grid, waves).tolist(),
@@ -250,29 +213,3 @@ def with_true_mass(mock: Mock, scene: Scene, state: MacroState) -> Answer:
     alpha = torch.from_numpy(np.stack([truth.alpha_x, truth.alpha_y]))
     mass = MassMaps(torch.from_numpy(truth.kappa), alpha)
     return adapted(scene, answer(scene, mass, state, tune=ROUNDS))
-
-
-def true_source(mock: Mock, maps: Maps, *, mass_sheet: bool = False) -> np.ndarray:
-    """The true source on the maps' source pixels, in the maps' gauge of the deflection.
-
-    Arguments:
-        mock: The mock.
-        maps: What is compared with it.
-        mass_sheet: Whether to stretch it by what no image tells, about the mean of the arcs.
-    """
-    truth, grid, weights = mock.truth, maps.source_grid, mock.truth.arcs * mock.truth.arc_mask
-    alpha = (truth.alpha_x, truth.alpha_y)
-    shift, scale = metrics.deflection_gauge(maps.alpha, alpha, weights), 1.0
-    center = np.array(grid.center)
-    if mass_sheet:
-        image = mock.observation.grid
-        scale = metrics.deflection_scale(maps.alpha, alpha, weights, image)
-        scale = min(max(scale, 0.5), 2.0)  # a wrong minimum has no gauge
-        theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
-        middle = [
-            float((weights * (t - a)).sum() / weights.sum())
-            for t, a in zip(theta, maps.alpha, strict=True)
-        ]
-        center = middle + scale * (center - middle)
-    place = (float(center[0] + shift[0]), float(center[1] + shift[1]))
-    return truth.source.on_grid(PixelGrid(grid.shape, grid.spacing * scale, place))

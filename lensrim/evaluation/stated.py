@@ -8,6 +8,7 @@ those of them that the answer has brighter than a fifth of its peak.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from .. import metrics
 from ..io.product import Product
-from .comparison import Maps, maps_of, true_source
-from .mass import region_of, true_shear
+from .known import Known
+from .maps import maps_of
+from .mass import true_shear
 from .mocks import Mock
 
 Map = NDArray[np.float64]
@@ -78,10 +80,25 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
         three in units of the mean truth there. ``dof``: degrees of freedom of Student's t, of
         which the errors are, where they are no Gaussian's.
     """
-    right, numbers = true_numbers(mock), {}
+    right = true_numbers(mock)
     right["phi"] = math.degrees(mock.truth.system.lens.ellipsoid.phi)
+    return stated_known(Known.of(mock), right, product)
+
+
+def stated_known(known: Known, right: Mapping[str, float], product: Product) -> dict[str, Any]:
+    """Compares stated errors with those that were made: :func:`stated_errors`.
+
+    Arguments:
+        known: The true maps.
+        right: The true numbers, by the names of :data:`SCALARS`; of those that are not there
+            nothing is said.
+        product: What states errors.
+    """
+    numbers: dict[str, list[float]] = {}
     dof = float(product.value("ERRDOF") or np.inf)
     for name, scalar in SCALARS.items():
+        if name not in right:
+            continue
         found = [product.value(key) for key in (scalar.value, scalar.error)]
         if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
             truth, value, error = right[name], *map(float, found)
@@ -91,10 +108,10 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
             numbers[name] = [v / unit for v in (truth, value, error)]
     maps, parts = maps_of(product), {}
     if (std := product.image_maps.get("KAPPA_STD")) is not None:
-        region = mock.truth.arc_mask & region_of(mock)
-        parts["kappa"] = _of_map(mock.truth.kappa, maps.kappa, std, region, dof)
+        region = known.arc_mask & known.region
+        parts["kappa"] = _of_map(known.kappa, maps.kappa, std, region, dof)
     if (std := product.source_maps.get("SOURCE_STD")) is not None:
-        region, truth = reached(mock, maps), true_source(mock, maps)
+        region, truth = known.reached(maps), known.source_on(maps)
         parts["source"] = _of_map(truth, maps.source, std, region, dof)
         region = region & (maps.source > BRIGHT * maps.source.max())
         parts["bright"] = _of_map(truth, maps.source, std, region, dof)
@@ -121,20 +138,6 @@ def true_numbers(mock: Mock) -> dict[str, float]:
         "magnification": truth.magnification,
         "flux": truth.source.flux / spacing**2,
     }
-
-
-def reached(mock: Mock, maps: Maps) -> NDArray[np.bool_]:
-    """The source's pixels that a ray of the true arcs' pixels hits, or one beside it."""
-    from scipy import ndimage
-
-    grid, image = maps.source_grid, mock.observation.grid
-    theta = image.from_index(*np.meshgrid(*map(np.arange, image.shape[::-1])))
-    rays = [(t - a)[mock.truth.arc_mask] for t, a in zip(theta, maps.alpha, strict=True)]
-    column, row = (np.rint(index).astype(int) for index in grid.to_index(*rays))
-    (h, w), hit = grid.shape, np.zeros(grid.shape, dtype=bool)
-    inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-    hit[row[inside], column[inside]] = True
-    return np.asarray(ndimage.binary_dilation(hit, np.ones((3, 3), dtype=bool)), dtype=bool)
 
 
 def _of_map(

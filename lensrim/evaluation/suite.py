@@ -26,7 +26,9 @@ from ..inference.macro import NAMES
 from ..io.observation import Observation
 from ..io.product import Product
 from ..progress import progress
-from .comparison import compare, compare_all, compare_stages, maps_of, true_source
+from .comparison import compare, compare_all, compare_stages
+from .known import Known
+from .maps import maps_of
 from .mass import structure
 from .mocks import Mock, light_option
 from .options import EvaluateOptions as EvaluateOptions
@@ -153,7 +155,7 @@ def _save_maps(path: Path, mock: Mock, product: Product) -> None:
         "residual": fit["RESIDUAL"],
         "true_kappa": truth.kappa,
         "kappa": fit["KAPPA"],
-        "true_source": true_source(mock, maps_of(product)),
+        "true_source": Known.of(mock).source_on(maps_of(product)),
         "source": product.source_maps["SOURCE"],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,5 @@
 """How often places of the arcs are seen: what is behind a lens is seen more than once."""
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,9 +10,6 @@ from .scene import Scene
 
 Mask = NDArray[np.bool_]
 
-SECTORS = 36
-"""Directions in which arcs are looked for."""
-
 CORE = 1.5
 """Distance from the centre of mass within which no image is looked for [pixel]."""
 
@@ -23,14 +18,6 @@ PLACES = 300
 
 FAINT = 0.05
 """Brightness of the arcs below which their images are not counted, relative to their peak."""
-
-
-def sectors_of(scene: Scene, arcs: Mask, center: tuple[float, float]) -> float:
-    """Measures in which share of the directions from a centre [arcsec] there are arcs."""
-    x, y = _coordinates(scene)
-    angle = np.arctan2(y - center[1], x - center[0])[arcs]
-    sector = ((angle / (2 * math.pi) + 0.5) * SECTORS).astype(int) % SECTORS
-    return len(np.unique(sector)) / SECTORS
 
 
 def multiply_imaged(

@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from .answer import Answer, left_over
 from .frame import Array
 from .macro import NAMES, MacroPrior, MacroState
-from .multiplicity import Mask, multiply_imaged, sectors_of
+from .multiplicity import Mask, multiply_imaged
 from .scene import Scene
 
 Candidate = tuple[float, float]
@@ -63,7 +63,6 @@ class Symptoms:
         correlation: Correlation of the residual between neighbours on the arcs, less the sky's.
         peak: Highest modulus of the smoothed residual on the arcs [its own standard deviation].
         signal: Signal over noise of the whole arcs.
-        sectors: Share of the directions from the mass in which there are arcs.
         multiple: Share of the arcs' light whose source is seen elsewhere, too.
         size: Half-light radius of the source, without the mass sheet [Einstein radius].
         hollow: Brightness that the source's middle lacks, against a ring around it, from 0 to 1.
@@ -87,7 +86,6 @@ class Symptoms:
     correlation: float
     peak: float
     signal: float
-    sectors: float
     multiple: float
     size: float
     hollow: float
@@ -152,7 +150,6 @@ def symptoms_of(
         correlation=correlation_of(residual, arcs) - correlation_of(residual, blank),
         peak=peak_of(residual, arcs, blank, frame.fwhm / frame.grid.spacing)[0],
         signal=math.sqrt(float(np.square(result.arcs / scene.sigma)[arcs].sum())),
-        sectors=sectors_of(scene, arcs, (p["center_x"], p["center_y"])),
         multiple=multiply_imaged(scene, result, arcs, (p["center_x"], p["center_y"])),
         size=half_light / (radius * result.sheet.scale),
         hollow=hollow,

@@ -11,10 +11,12 @@ import pytest
 from truthful import Method, perfect, small
 
 from lensrim import cli, metrics
-from lensrim.evaluation import stated, suite, suites
+from lensrim.evaluation import suite, suites
 from lensrim.evaluation.bars import BARS, Bar, map_ratio, parameter_bar
-from lensrim.evaluation.comparison import KAPPA_SCALES, SOURCE_SCALES, maps_of
+from lensrim.evaluation.comparison import KAPPA_SCALES, SOURCE_SCALES
 from lensrim.evaluation.crossed import crossed_groups
+from lensrim.evaluation.known import Known
+from lensrim.evaluation.maps import maps_of
 from lensrim.evaluation.mass import true_shear
 from lensrim.evaluation.mocks import Mock
 from lensrim.evaluation.references import Reference, Solved
@@ -30,7 +32,7 @@ from lensrim.evaluation.standard_report import (
     slope_lines,
     stages_table,
 )
-from lensrim.evaluation.stated import LEVELS, reached, stated_errors
+from lensrim.evaluation.stated import LEVELS, stated_errors
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, evaluate_reference, run
 from lensrim.inference.guess.starts import packaged_guesser
 from lensrim.io.observation import Observation
@@ -128,7 +130,7 @@ def test_a_source_that_is_elsewhere_has_no_coverage(monkeypatch: pytest.MonkeyPa
     mock = small(2)
     product = with_errors(mock)
     dark = np.zeros(product.source_maps["SOURCE"].shape)
-    monkeypatch.setattr(stated, "true_source", lambda *_: dark)
+    monkeypatch.setattr(Known, "source_on", lambda *_: dark)
     assert {k: part["n"] > 0 for k, part in stated_errors(mock, product)["maps"].items()} == {
         "kappa": True
     }
@@ -137,12 +139,12 @@ def test_a_source_that_is_elsewhere_has_no_coverage(monkeypatch: pytest.MonkeyPa
 def test_the_arcs_reach_part_of_the_source_plane() -> None:
     mock = small(2)
     maps = maps_of(perfect(mock))
-    region = reached(mock, maps)
+    region = Known.of(mock).reached(maps)
     assert 0 < region.mean() < 1
     light = np.where(region, maps.source, 0).sum()
     assert light > 0.9 * maps.source.sum()
     away = replace(maps, alpha=(maps.alpha[0] + 1e3, maps.alpha[1]))
-    assert not reached(mock, away).any()
+    assert not Known.of(mock).reached(away).any()
 
 
 def test_the_shear_of_a_map_is_about_that_of_the_lens() -> None:

@@ -17,11 +17,11 @@ from lensrim.evaluation.comparison import (
     coherences,
     compare,
     compare_maps,
-    maps_of,
-    true_source,
     with_margin,
 )
 from lensrim.evaluation.deflection import average_convergence
+from lensrim.evaluation.known import Known
+from lensrim.evaluation.maps import maps_of
 from lensrim.evaluation.mass import ellipsoid_kappa, slope_of_map, structure
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
@@ -97,7 +97,7 @@ def test_errors_of_the_source_are_those_of_one_frame_whatever_its_map(
     for name in ("source_l2", "source_rmse"):
         assert one[name] == pytest.approx(other[name])
     assert one["source_l2"] == pytest.approx(0.1, abs=0.01)
-    own = source_errors(maps.source, true_source(mock, maps))[1]
+    own = source_errors(maps.source, Known.of(mock).source_on(maps))[1]
     assert one["source_rmse"] == pytest.approx(own * side / (share * fov), rel=0.1)
 
 

@@ -23,12 +23,12 @@ from ...inference.traits import traits_of
 from ...inference.uncertainty import uncertainty_of
 from ...progress import progress
 from ...zoo import DEFAULT, cards
-from ..comparison import Maps, true_source
-from ..mass import region_of
+from ..known import Known
+from ..maps import Maps
 from ..mocks import Mock, light_option
 from ..options import EvaluateOptions
 from ..rows import append_line, read_lines
-from ..stated import BRIGHT, reached, true_numbers
+from ..stated import BRIGHT, true_numbers
 from ..suites import Standard
 from .options import CalibrateOptions
 
@@ -75,13 +75,14 @@ def row_of(mock: Mock, result: Reconstruction, stage: str) -> dict[str, Any]:
     found = uncertainty_of(
         result.scene, answer, result.state, prior, symptoms, calibration=Calibration()
     )
-    truth, region = true_numbers(mock), mock.truth.arc_mask & region_of(mock)
+    truth, known = true_numbers(mock), Known.of(mock)
+    region = known.arc_mask & known.region
     alpha = (answer.alpha_x, answer.alpha_y)
     maps = Maps(answer.arcs, answer.kappa, alpha, answer.source, answer.source_grid)
-    seen = reached(mock, maps)
+    seen = known.reached(maps)
     seen &= found.source_std > 0  # which it is not beyond the disc of the source's prior
     kappa = np.stack([mock.truth.kappa - maps.kappa, found.kappa_std])
-    posterior, right = found.posterior, true_source(mock, maps)
+    posterior, right = found.posterior, known.source_on(maps)
     axes, rest = (
         p.square().sum(0).sqrt().numpy() for p in (posterior.source_axes, posterior.scatter)
     )

@@ -29,7 +29,8 @@ from ...inference.search import Stage, climb, problem
 from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
 from ...io.observation import Observation
-from ..comparison import Maps, compare_maps
+from ..comparison import compare_maps
+from ..maps import Maps
 from ..mocks import Mock, light_option, make_mock
 from ..rows import append_line, read_lines
 from ..standard import standard_mock

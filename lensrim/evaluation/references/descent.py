@@ -24,7 +24,7 @@ from ...inference.learnt import setting_of, start_state
 from ...inference.lens_config import FIELDS
 from ...io.observation import Observation
 from ...lensing.likelihood import log_likelihood, simulate
-from ..comparison import Maps
+from ..maps import Maps
 from .reference import Solved
 from .start import Beginning, begin_with_macro
 

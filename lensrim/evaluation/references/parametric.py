@@ -32,7 +32,7 @@ from ...grid import PixelGrid
 from ...inference.start import extent
 from ...io.observation import Observation
 from ...lensing.psf import native_kernel
-from ..comparison import Maps
+from ..maps import Maps
 from .components import Components, first_guess, with_shapelets
 from .reference import Solved
 

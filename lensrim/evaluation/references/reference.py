@@ -9,7 +9,7 @@ import numpy as np
 from ... import metrics
 from ...io.observation import Observation
 from ...io.product import Product
-from ..comparison import Maps, maps_of
+from ..maps import Maps, maps_of
 from ..mocks import Mock
 
 

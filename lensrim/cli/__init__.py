@@ -24,6 +24,7 @@ COMMANDS = {
     "reproduce": "papers done again, beside what they found",
     "bench": "the speed of the simulator, beside that of its peers",
     "simulate": "one mock observation with its truth, as FITS files",
+    "compare": "how far a product is from the truth of a simulated observation",
     "haloes": "lenses from simulated haloes, or from the halo model, in one file",
     "dataset": "many simulated lenses for training, in shards",
     "galaxies": "how good stamps of galaxies are, and the galaxies of them",

@@ -47,18 +47,29 @@ def slope_of_map(mock: Mock, kappa: Map) -> float:
 
 
 def shear_of_map(mock: Mock, kappa: Map, alpha: tuple[Map, Map]) -> tuple[float, float]:
+    """The shear that belongs to a map of the convergence (:func:`shear_of`)."""
+    truth = mock.truth
+    return shear_of(kappa, alpha, truth.arcs * truth.arc_mask, mock.observation.grid)
+
+
+def shear_of(
+    kappa: Map, alpha: tuple[Map, Map], weights: Map, grid: PixelGrid
+) -> tuple[float, float]:
     """The shear that belongs to a map of the convergence: that of all mass beyond it, too.
 
     It is found as that of an answer is: from what the deflection of the true arcs has besides the
     map's.
+
+    Arguments:
+        kappa, alpha: Convergence and deflection [arcsec], each with shape (H, W).
+        weights: Brightness of the true arcs, with shape (H, W).
+        grid: The pixels.
     """
-    truth, grid = mock.truth, mock.observation.grid
-    weights = truth.arcs * truth.arc_mask
-    both, single, weights = (
+    both, single, arcs = (
         torch.from_numpy(np.asarray(each, dtype=np.float64))[None]
         for each in (np.stack(alpha), kappa, weights / weights.sum())
     )
-    gamma, _ = beyond.shear_of_map(both, single[None], weights[None], _operator(grid))
+    gamma, _ = beyond.shear_of_map(both, single[None], arcs[None], _operator(grid))
     return float(gamma[0, 0]), float(gamma[0, 1])
 
 

@@ -32,6 +32,9 @@ SKY = (150.1, 2.2)
 """Where the mocks are said to be: right ascension and declination [deg]."""
 SOURCE_FOV = 0.4
 """Field of view of the source's map, in units of the image's."""
+FINER = 4
+"""Pixels of the source's map in the file along one of those of its picture: an answer's source has
+pixels of a tenth of the image's where it is small, and is compared with what is in the file."""
 
 
 def mock_files(
@@ -56,10 +59,16 @@ def mock_files(
     return files
 
 
-def source_grid(grid: PixelGrid) -> PixelGrid:
-    """Returns the pixels on which the source of an image is written, about the same centre."""
+def source_grid(grid: PixelGrid, *, finer: int = 1) -> PixelGrid:
+    """Returns the pixels on which the source of an image is shown, about the same centre.
+
+    Arguments:
+        grid: The image.
+        finer: Pixels along each of them.
+    """
     side = min(grid.shape)
-    return PixelGrid((side, side), SOURCE_FOV * grid.spacing * (max(grid.shape) / side))
+    spacing = SOURCE_FOV * grid.spacing * (max(grid.shape) / side)
+    return PixelGrid((side * finer, side * finer), spacing / finer)
 
 
 def write_mock(
@@ -169,7 +178,7 @@ def _truth(mock: Mock) -> fits.HDUList:
     }
     spoiled = {"NEIGHBOURS": truth.neighbours, "COSMIC_RAYS": truth.cosmic_rays}
     maps |= {name: values for name, values in spoiled.items() if values is not None}
-    plane = source_grid(grid)
+    plane = source_grid(grid, finer=FINER)
     source = _image(truth.source.on_grid(plane), "SOURCE")
     source.header["PIXSCALE"] = plane.spacing
     true_psf = [] if truth.psf is None else [_image(truth.psf, "TRUE_PSF")]

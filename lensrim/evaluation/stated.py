@@ -47,6 +47,10 @@ class Scalar:
     asked: bool = True
     period: float | None = None
 
+    def nearest(self, truth: float, value: float) -> float:
+        """The turn of the truth that is nearest to a value, where it is an angle."""
+        return truth + (self.period * round((value - truth) / self.period) if self.period else 0.0)
+
 
 SCALARS = {
     "theta_E": Scalar("THETAE", "THETAEER", True, "θ_E"),
@@ -102,8 +106,7 @@ def stated_known(known: Known, right: Mapping[str, float], product: Product) -> 
         found = [product.value(key) for key in (scalar.value, scalar.error)]
         if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
             truth, value, error = right[name], *map(float, found)
-            if scalar.period is not None:
-                truth += scalar.period * round((value - truth) / scalar.period)
+            truth = scalar.nearest(truth, value)
             unit = truth if scalar.relative else 1.0
             numbers[name] = [v / unit for v in (truth, value, error)]
     maps, parts = maps_of(product), {}

@@ -9,6 +9,7 @@ from .roc import plot_roc
 from .suite import plot_suite
 from .survey import survey_sheet
 from .training import plot_history
+from .truth import plot_truth
 
 __all__ = [
     "contact_sheet",
@@ -20,5 +21,6 @@ __all__ = [
     "plot_product",
     "plot_suite",
     "plot_roc",
+    "plot_truth",
     "survey_sheet",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..metrics import binomial_interval
-from .product import STYLE
+from .panels import STYLE
 
 COLORS = ("#1b7f5c", "#b3322c", "#2f6db3")
 

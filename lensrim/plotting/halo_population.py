@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..datasets.halo_model.model import Halo
 from ..datasets.hydro.projection import KappaMap
-from .product import STYLE
+from .panels import STYLE
 
 Array = NDArray[np.float64]
 

@@ -5,9 +5,7 @@ of the noise is seen beside what is a hundred times brighter; data and model of 
 scale. All maps are drawn in pixel axes [arcsec]. Nothing global is touched: no current figure.
 """
 
-from dataclasses import dataclass
 from math import floor, log10
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +14,6 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from ..grid import PixelGrid
 from ..io.product import Product
 from .marks import (
     arcsinh_norm,
@@ -24,41 +21,11 @@ from .marks import (
     draw_directions,
     draw_scale_bar,
     outline_regions,
-    round_ticks,
 )
+from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, STYLE, Panel, draw_panel
 
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "0.4",
-    "axes.labelcolor": "0.25",
-    "xtick.color": "0.4",
-    "ytick.color": "0.4",
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "figure.dpi": 100,
-    "savefig.dpi": "figure",
-    "image.interpolation": "nearest",
-}
-BRIGHTNESS, CONVERGENCE, DEVIATION = "magma", "viridis", "RdBu_r"
-IGNORED, NEIGHBOUR = "0.62", "#35b7e8"
+NEIGHBOUR = "#35b7e8"
 QUALITY_COLORS = {"good": "#1b7f5c", "doubtful": "#b97a00", "failed": "#b3322c"}
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """A map, how it is coloured, and what is said about it."""
-
-    title: str
-    values: ndarray
-    grid: PixelGrid
-    norm: Normalize
-    cmap: str
-    label: str
-    note: str = ""
 
 
 def plot_product(product: Product) -> Figure:
@@ -83,7 +50,7 @@ def plot_product(product: Product) -> Figure:
         )
         axes = [figure.add_subplot(spec[k // 3, k % 3], anchor="W") for k in range(6)]
         for ax, map_ in zip(axes, _panels(product, used), strict=True):
-            _draw(ax, map_)
+            draw_panel(ax, map_)
         data, _, _, residual, source, convergence = axes
         regions = [
             (~used & ~neighbours, "white", "ignored"),
@@ -110,7 +77,7 @@ def _masks(product: Product) -> tuple[ndarray, ndarray]:
     return used, np.asarray(product.neighbours) != 0
 
 
-def _panels(product: Product, used: ndarray) -> list[_Panel]:
+def _panels(product: Product, used: ndarray) -> list[Panel]:
     maps, grid, unit = product.image_maps, product.image_grid, product.unit or "data units"
     noise = float(np.median(maps["SIGMA"][used]))
     sky = float(np.median(maps["SKY"][used]))
@@ -131,10 +98,10 @@ def _panels(product: Product, used: ndarray) -> list[_Panel]:
     residual = np.where(used, maps["RESIDUAL"], np.nan)
     outside = float(np.mean(np.abs(residual[used]) > 4))
     return [
-        _Panel("Data", maps["DATA"], grid, data_norm, BRIGHTNESS, unit),
-        _Panel("Data − lens light − sky", arcs, grid, arcs_norm, BRIGHTNESS, unit),
-        _Panel("Model of the arcs", maps["MODEL"], grid, arcs_norm, BRIGHTNESS, unit),
-        _Panel(
+        Panel("Data", maps["DATA"], grid, data_norm, BRIGHTNESS, unit),
+        Panel("Data − lens light − sky", arcs, grid, arcs_norm, BRIGHTNESS, unit),
+        Panel("Model of the arcs", maps["MODEL"], grid, arcs_norm, BRIGHTNESS, unit),
+        Panel(
             "Residual",
             residual,
             grid,
@@ -143,7 +110,7 @@ def _panels(product: Product, used: ndarray) -> list[_Panel]:
             "(data − everything modelled) / σ",
             f"{100 * outside:.2f} % beyond ±4 σ",
         ),
-        _Panel(
+        Panel(
             "Source",
             source,
             product.source_grid,
@@ -151,7 +118,7 @@ def _panels(product: Product, used: ndarray) -> list[_Panel]:
             BRIGHTNESS,
             f"{unit}, per image pixel area",
         ),
-        _Panel(
+        Panel(
             "Convergence",
             np.clip(kappa, bottom, None),
             grid,
@@ -160,34 +127,6 @@ def _panels(product: Product, used: ndarray) -> list[_Panel]:
             "convergence κ",
         ),
     ]
-
-
-def _draw(ax: Axes, panel: _Panel) -> None:
-    cmap = matplotlib.colormaps[panel.cmap].with_extremes(bad=IGNORED)
-    image = ax.imshow(
-        panel.values, origin="lower", extent=panel.grid.extent, norm=panel.norm, cmap=cmap
-    )
-    ax.set_title(panel.title)
-    ax.set_title(panel.note, loc="right", fontsize=9, fontweight="normal", color="0.35")
-    ax.tick_params(length=3)
-    ax.xaxis.set_major_formatter("{x:g}″")
-    ax.yaxis.set_major_formatter("{x:g}″")
-    ax.locator_params(nbins=6)
-    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.025, 0, 0.04, 1)))
-    ticks = round_ticks(panel.norm)
-    exponent = _exponent(np.abs(ticks).max())
-    bar.set_ticks(list(ticks), labels=[f"{t / 10.0**exponent:g}".replace("-", "−") for t in ticks])
-    bar.ax.minorticks_off()
-    bar.ax.tick_params(length=2, pad=2)
-    bar.outline.set_visible(False)
-    factor = rf"$10^{{{exponent}}}$ " if exponent else ""
-    bar.set_label(factor + panel.label.replace("$", r"\$"), fontsize=9, labelpad=4)
-
-
-def _exponent(largest: float) -> int:
-    """Returns the power of ten that a colour bar leaves to its label."""
-    order = floor(log10(largest)) if largest > 0 else 0
-    return order if not -3 < order < 5 else 0
 
 
 def _zoom_on_source(ax: Axes, product: Product) -> None:

@@ -6,7 +6,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from .product import STYLE
+from .panels import STYLE
 
 COLOURS = ("#35618f", "#c2571a", "#1b7f5c", "0.45", "#7d3c98")
 

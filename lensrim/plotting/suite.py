@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from .product import STYLE
+from .panels import STYLE
 
 COLORS = ("#35618f", "#c2571a", "#4f8a4c", "#8a5a9e", "#a08a2c", "#7d4a38", "#4aa3a8", "#777777")
 FIXED = {"macro": "0.45", "answer": "black", "true_mass": "0.75"}

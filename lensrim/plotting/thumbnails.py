@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from ..io.product import Product
 from .marks import arcsinh_norm
-from .product import BRIGHTNESS, CONVERGENCE, DEVIATION, IGNORED
+from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, IGNORED
 
 SIDE = 72
 PANELS = ("data", "arcs", "model", "residual", "source", "kappa")

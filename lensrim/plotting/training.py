@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from .product import STYLE
+from .panels import STYLE
 
 TRAINED, VALIDATED, MUTED = "#35618f", "#c2571a", "0.45"
 

@@ -17,11 +17,10 @@ from lensrim.evaluation.comparison import (
     coherences,
     compare,
     compare_maps,
-    with_margin,
 )
 from lensrim.evaluation.deflection import average_convergence
 from lensrim.evaluation.known import Known
-from lensrim.evaluation.maps import maps_of
+from lensrim.evaluation.maps import maps_of, with_margin
 from lensrim.evaluation.mass import ellipsoid_kappa, slope_of_map, structure
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise

@@ -1,7 +1,8 @@
 """``lensrim compare``: a product beside the truth of a simulated observation."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +18,16 @@ class Compare:
     """Say how far a product is from the truth of a simulated observation.
 
     The truth is the *_truth.fits of lensrim simulate, or a file of another simulator with the same
-    HDUs on the observation's pixels: ARCS (noise-free, without lens light), KAPPA, ALPHA_X and
-    ALPHA_Y [arcsec, with the external shear], and SOURCE on pixels of its keyword PIXSCALE
-    [arcsec], about the middle of the image. Numbers may be in its primary header.
+    HDUs. On the observation's pixels: ARCS (noise-free, with the PSF, without lens light, in the
+    unit of the data), KAPPA (mean of each pixel, without the external shear), ALPHA_X and ALPHA_Y
+    (at the pixels' centres, with the shear [arcsec]). SOURCE, in the unit of the data per pixel of
+    the image, about the middle of the image, on pixels of its keyword PIXSCALE [arcsec]; structure
+    as fine as these is smoothed.
+
+    Numbers of its primary header, each of which may lack: THETAE [arcsec] (circle of mean
+    convergence 1), MAGTOT (flux of the arcs over the galaxy's), and of a power law with shear
+    MACROTE [arcsec] (Einstein radius on the intermediate axis), Q, PHI [deg from +x,
+    counter-clockwise], SLOPE (3-D: 2 is isothermal), GAMMA1, GAMMA2.
 
     A mock, its reconstruction, and how good that is:
     $ lensrim simulate euclid --output lens.fits
@@ -61,31 +69,48 @@ def run(options: Compare) -> None:
     from ..evaluation.compared import compared, lines_of, picture
     from ..evaluation.truth_file import read_truth
     from ..io.product_reading import read_product
-    from ..io.staging import write_together
+    from ..io.staging import SUFFIXES, write_together
 
+    read = (options.truth, *(options.product.with_suffix(suffix) for suffix in SUFFIXES))
     for name, path, endings in (
         ("--output", options.output, (".json",)),
         ("--figure", options.figure, (".png", ".pdf", ".svg")),
     ):
-        if path is not None and path.suffix not in endings:
-            raise InputError(
-                f"{name}: must end in {' or '.join(endings)}, found {path}; rename it"
-            )
-        if path is not None and path.exists() and not options.overwrite:
-            raise InputError(
-                f"{path}: is not replaced unasked, found an existing file; choose another name or "
-                "give --overwrite"
-            )
+        if path is not None:
+            _check(name, path, endings, read, overwrite=options.overwrite)
     found = compared(read_product(options.product), read_truth(options.truth))
-    print("\n".join(lines_of(found)))
-    written = []
+    writers: dict[Path, Callable[[Path], object]] = {}
     if options.output is not None:
         text = json.dumps(found.told, indent=1) + "\n"
-        write_together({options.output: lambda file: file.write_text(text, encoding="utf-8")})
-        written.append(options.output)
+        writers[options.output] = lambda file: file.write_text(text, encoding="utf-8")
     if options.figure is not None:
-        drawn, kind = picture(found), options.figure.suffix[1:]
-        write_together({options.figure: lambda file: drawn.savefig(file, format=kind)})
-        written.append(options.figure)
-    if written:
-        print("Written:", *written, sep="\n  ")
+        drawn = picture(found)
+        # no date, so that equal calls give equal files
+        bare = {"Software": None} if options.figure.suffix == ".png" else {"Date": None}
+        bare = {"CreationDate": None} if options.figure.suffix == ".pdf" else bare
+        writers[options.figure] = lambda file: drawn.savefig(file, metadata=bare)
+    print("\n".join(lines_of(found)))
+    for path, write in writers.items():  # they may be in two folders
+        write_together({path: write})
+    if writers:
+        print("Written:", *writers, sep="\n  ")
+
+
+def _check(
+    name: str, path: Path, endings: Sequence[str], read: Sequence[Path], *, overwrite: bool
+) -> None:
+    """Makes sure that a file may be written.
+
+    Raises:
+        InputError: If its name ends otherwise, it exists, is a folder, or belongs to what is read.
+    """
+    if path.suffix not in endings:
+        ending = " or ".join(endings)
+        raise InputError(f"{name}: must end in {ending}, found {path}; rename it")
+    if any(path.exists() and other.exists() and path.samefile(other) for other in read):
+        raise InputError(
+            f"{name}: must not be a file of the product or the truth, found {path}; choose another"
+        )
+    if os.path.lexists(path) and not (overwrite and path.is_file()):
+        advice = "choose another name" + (" or give --overwrite" if path.is_file() else "")
+        raise InputError(f"{name}: does not replace what exists unasked, found {path}; {advice}")

@@ -32,9 +32,10 @@ SKY = (150.1, 2.2)
 """Where the mocks are said to be: right ascension and declination [deg]."""
 SOURCE_FOV = 0.4
 """Field of view of the source's map, in units of the image's."""
-FINER = 4
-"""Pixels of the source's map in the file along one of those of its picture: an answer's source has
-pixels of a tenth of the image's where it is small, and is compared with what is in the file."""
+FINER, MOST = 4, 768
+"""Pixels of the source's map in the file along one of those of its picture, and of its side where
+that is less: an answer's source has pixels of about a tenth of the image's where it is small, and
+is compared with what is in the file."""
 
 
 def mock_files(
@@ -64,11 +65,11 @@ def source_grid(grid: PixelGrid, *, finer: int = 1) -> PixelGrid:
 
     Arguments:
         grid: The image.
-        finer: Pixels along each of them.
+        finer: Pixels along ``SOURCE_FOV`` of one of the image's, or fewer where it has many.
     """
-    side = min(grid.shape)
-    spacing = SOURCE_FOV * grid.spacing * (max(grid.shape) / side)
-    return PixelGrid((side * finer, side * finer), spacing / finer)
+    longest = max(grid.shape)
+    side = longest * max(1, min(finer, MOST // longest))
+    return PixelGrid((side, side), SOURCE_FOV * grid.spacing * longest / side)
 
 
 def write_mock(

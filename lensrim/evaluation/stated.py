@@ -35,9 +35,10 @@ class Scalar:
     Arguments:
         value, error: Keywords.
         relative: Whether it is judged in units of the truth.
-        label: What it is called in a picture.
+        label: What it is called in pictures and tables.
         asked: Whether something is asked of it: the macro-model's own are not the answer's.
         period: After how much it is the same again, where it is an angle [deg].
+        unit: Its unit; that of the data is not among them.
     """
 
     value: str
@@ -46,6 +47,7 @@ class Scalar:
     label: str
     asked: bool = True
     period: float | None = None
+    unit: str = ""
 
     def nearest(self, truth: float, value: float) -> float:
         """The turn of the truth that is nearest to a value, where it is an angle."""
@@ -53,8 +55,8 @@ class Scalar:
 
 
 SCALARS = {
-    "theta_E": Scalar("THETAE", "THETAEER", True, "θ_E"),
-    "macro_theta_E": Scalar("MACROTE", "MACROTER", True, "macro θ_E", asked=False),
+    "theta_E": Scalar("THETAE", "THETAEER", True, "θ_E", unit="arcsec"),
+    "macro_theta_E": Scalar("MACROTE", "MACROTER", True, "macro θ_E", asked=False, unit="arcsec"),
     "gamma1": Scalar("GAMMA1", "GAMMA1ER", False, "γ1"),
     "gamma2": Scalar("GAMMA2", "GAMMA2ER", False, "γ2"),
     "slope": Scalar("SLOPE", "SLOPEERR", False, "slope"),
@@ -63,7 +65,9 @@ SCALARS = {
     "macro_gamma1": Scalar("MACROG1", "MACROG1E", False, "macro γ1", asked=False),
     "macro_gamma2": Scalar("MACROG2", "MACROG2E", False, "macro γ2", asked=False),
     "q": Scalar("MACROQ", "MACROQER", False, "axis ratio", asked=False),
-    "phi": Scalar("MACROPHI", "MACROPHE", False, "major axis", asked=False, period=180.0),
+    "phi": Scalar(
+        "MACROPHI", "MACROPHE", False, "major axis", asked=False, period=180.0, unit="deg"
+    ),
 }
 """The numbers."""
 
@@ -86,30 +90,54 @@ def stated_errors(mock: Mock, product: Product) -> dict[str, Any]:
     """
     right = true_numbers(mock)
     right["phi"] = math.degrees(mock.truth.system.lens.ellipsoid.phi)
-    return stated_known(Known.of(mock), right, product)
+    numbers = {
+        name: [v / (truth if SCALARS[name].relative else 1.0) for v in (truth, value, error)]
+        for name, (truth, value, error) in beside(right, product).items()
+        if error is not None
+    }
+    told = {"numbers": numbers, "maps": stated_maps(Known.of(mock), product)}
+    dof = dof_of(product)
+    return told if np.isinf(dof) else told | {"dof": dof}
 
 
-def stated_known(known: Known, right: Mapping[str, float], product: Product) -> dict[str, Any]:
-    """Compares stated errors with those that were made: :func:`stated_errors`.
+def beside(
+    right: Mapping[str, float], product: Product
+) -> dict[str, tuple[float, float, float | None]]:
+    """Sets the numbers of a product beside true ones.
 
     Arguments:
-        known: The true maps.
-        right: The true numbers, by the names of :data:`SCALARS`; of those that are not there
-            nothing is said.
-        product: What states errors.
+        right: The true numbers, by the names of :data:`SCALARS`.
+        product: The product.
+
+    Returns:
+        Truth (of an angle the turn that is nearest), value, and error where one is stated, of
+        those that both have.
     """
-    numbers: dict[str, list[float]] = {}
-    dof = float(product.value("ERRDOF") or np.inf)
+    found: dict[str, tuple[float, float, float | None]] = {}
     for name, scalar in SCALARS.items():
-        if name not in right:
-            continue
-        found = [product.value(key) for key in (scalar.value, scalar.error)]
-        if all(isinstance(each, float | int) and np.isfinite(each) for each in found):
-            truth, value, error = right[name], *map(float, found)
-            truth = scalar.nearest(truth, value)
-            unit = truth if scalar.relative else 1.0
-            numbers[name] = [v / unit for v in (truth, value, error)]
-    maps, parts = maps_of(product), {}
+        value, error = (number_of(product.value(key)) for key in (scalar.value, scalar.error))
+        if name in right and value is not None:
+            found[name] = scalar.nearest(right[name], value), value, error
+    return found
+
+
+def number_of(value: object) -> float | None:
+    """Returns a finite number of a header, ``None`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def dof_of(product: Product) -> float:
+    """Degrees of freedom of Student's t that a product's errors are of; infinite of a Gaussian."""
+    found = number_of(product.value("ERRDOF"))
+    return found if found is not None and found >= 1 else math.inf
+
+
+def stated_maps(known: Known, product: Product) -> dict[str, dict[str, Any]]:
+    """Compares the stated errors of maps with those that were made: ``maps`` of
+    :func:`stated_errors`."""
+    maps, dof, parts = maps_of(product), dof_of(product), {}
     if (std := product.image_maps.get("KAPPA_STD")) is not None:
         region = known.arc_mask & known.region
         parts["kappa"] = _of_map(known.kappa, maps.kappa, std, region, dof)
@@ -118,8 +146,7 @@ def stated_known(known: Known, right: Mapping[str, float], product: Product) -> 
         parts["source"] = _of_map(truth, maps.source, std, region, dof)
         region = region & (maps.source > BRIGHT * maps.source.max())
         parts["bright"] = _of_map(truth, maps.source, std, region, dof)
-    told = {"numbers": numbers, "maps": {name: p for name, p in parts.items() if p["n"]}}
-    return told if np.isinf(dof) else told | {"dof": dof}
+    return {name: part for name, part in parts.items() if part["n"]}
 
 
 def true_numbers(mock: Mock) -> dict[str, float]:

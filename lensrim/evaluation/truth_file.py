@@ -1,14 +1,23 @@
 """The truth of a simulated observation, read from a file as ``lensrim simulate`` writes it.
 
-Another simulator's is as good: a FITS file with ``ARCS`` (noise-free, PSF-convolved, without lens
-light), ``KAPPA``, ``ALPHA_X`` and ``ALPHA_Y`` [arcsec] on the pixels of the observation's file,
-and ``SOURCE``, about the middle of the image, on pixels of its keyword ``PIXSCALE`` [arcsec]. The
-deflection holds the external shear, the convergence does not. Numbers of the primary header, of
-which any may lack: ``THETAE``, ``MACROTE``, ``SLOPE``, ``Q``, ``PHI`` [deg], ``GAMMA1``,
-``GAMMA2``, ``MAGTOT``.
+Another simulator's is as good. On the pixels of the observation's file: ``ARCS`` (noise-free,
+PSF-convolved, without lens light, in the unit of the data), ``KAPPA`` (mean of each pixel, without
+the external shear), ``ALPHA_X`` and ``ALPHA_Y`` (at the pixels' centres, with the shear [arcsec]);
+and ``SOURCE``, surface brightness in the unit of the data per pixel *of the image*, about the
+middle of the image, on pixels of its keyword ``PIXSCALE`` [arcsec]. Directions are those of the
+pixel axes. Numbers of the primary header, of which any may lack:
+
+- ``THETAE`` [arcsec]: circle of mean convergence 1, else that of ``KAPPA``;
+- ``MACROTE`` [arcsec], ``Q``, ``PHI`` [deg from +x, counter-clockwise], ``SLOPE`` (3-D, 2 is
+  isothermal), ``GAMMA1``, ``GAMMA2``: of a power law, the Einstein radius on its intermediate
+  axis, and of the external shear;
+- ``MAGTOT``: flux of ``ARCS`` over that of the galaxy, else over that of ``SOURCE``.
+
+What is not guaranteed: a source is interpolated from the means of its pixels, so that structure as
+fine as these is smoothed (of clumpy galaxies on pixels of a tenth of the image's, 1 to 3 % of the
+rms brightness: a floor of the source's error).
 """
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +26,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import metrics
-from ..datasets.galaxies.stamps import Galaxy
-from ..datasets.psfs.kinds import block_mean
-from ..datasets.systems import Placement
 from ..errors import InputError
-from ..grid import PixelGrid
 from ..io.fits import Files, FitsFile
-from ..io.product import Product
-from .known import Known
-from .mass import shear_of
-from .rendering import TrueSource
+from .stated import number_of
 
 Map = NDArray[np.float64]
 
@@ -45,6 +46,9 @@ NUMBERS = {
     "MAGTOT": "magnification",
 }
 """Keywords of the primary header, and their names among :data:`~.stated.SCALARS`."""
+
+POSITIVE = ("THETAE", "MACROTE", "SLOPE", "Q", "MAGTOT")
+"""Those that must be positive."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ def read_truth(path: str | os.PathLike[str]) -> TruthFile:
         maps = {name: _plane(file, name) for name in MAPS}
         source, header = _plane(file, "SOURCE"), file.hdus[file.entry("SOURCE").index].header
         primary = file.hdus[0].header
-        scale = _number(header.get("PIXSCALE"))
-        numbers = {name: _number(primary.get(key)) for key, name in NUMBERS.items()}
+        scale = number_of(header.get("PIXSCALE"))
+        numbers = _numbers(path, primary)
     shapes = {name: values.shape for name, values in maps.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(
@@ -91,8 +95,12 @@ def read_truth(path: str | os.PathLike[str]) -> TruthFile:
             f"{path}[SOURCE]: a true source needs the side of its pixels [arcsec] as PIXSCALE, "
             f"found {header.get('PIXSCALE')}; add it to the header"
         )
-    known = {name: value for name, value in numbers.items() if value is not None}
-    return TruthFile(path, maps, source, scale, known)
+    if not source.sum() > 0:
+        raise InputError(
+            f"{path}[SOURCE]: a true source must be bright, its sum is {source.sum():.3g}; write "
+            "its surface brightness"
+        )
+    return TruthFile(path, maps, source, scale, numbers)
 
 
 def _plane(file: FitsFile, name: str) -> Map:
@@ -100,8 +108,8 @@ def _plane(file: FitsFile, name: str) -> Map:
     entry = file.find(name)
     if entry is None:
         raise InputError(
-            f"{file.path}: a truth must hold HDU {name}, found {file.contents}; give the *_truth"
-            ".fits of lensrim simulate, or one that is like it"
+            f"{file.path}: a truth must hold HDU {name}, found {file.contents}; give a "
+            "*_truth.fits of lensrim simulate, or one that is like it"
         )
     values = file.plane(entry).array
     if not np.isfinite(values).all():
@@ -112,102 +120,18 @@ def _plane(file: FitsFile, name: str) -> Map:
     return values
 
 
-def _number(value: object) -> float | None:
-    """A finite number of a header, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def known_to(truth: TruthFile, product: Product) -> tuple[Known, dict[str, float]]:
-    """Brings a truth to the pixels of a product: a cut-out of it, or blocks of its pixels.
-
-    Returns:
-        The maps, and the numbers by the names of :data:`~.stated.SCALARS`.
-
-    Raises:
-        InputError: If the product's frame is not within the truth's.
-    """
-    grid, bin_ = product.image_grid, int(product.value("BIN") or 1)
-    native = grid.spacing / bin_
-    (column, row), (h, w) = corner_of(product, bin_), truth.maps["ARCS"].shape
-    rows, columns = (n * bin_ for n in grid.shape)
-    if min(row, column) < 0 or row + rows > h or column + columns > w:
-        raise InputError(
-            f"{truth.path}: a truth must cover the product's frame, columns {column} to "
-            f"{column + columns - 1} and rows {row} to {row + rows - 1} of the observation, found "
-            f"{w} x {h} pixels; give that of {product.name}, or fit a smaller frame"
-        )
-    frame = np.s_[row : row + rows, column : column + columns]
-    maps = {name: block_mean(values[frame], bin_) for name, values in truth.maps.items()}
-    whole = PixelGrid((h, w), native)
-    middle = whole.from_index(column + (columns - 1) / 2, row + (rows - 1) / 2)
-    theta_E = metrics.effective_theta_E(truth.maps["KAPPA"], whole)
-    if "theta_E" not in truth.numbers and not math.isfinite(theta_E):
-        raise InputError(
-            f"{truth.path}: a truth must have a circle of mean convergence 1, found none; check "
-            "the unit of KAPPA"
-        )
-    numbers = {"theta_E": theta_E, **truth.numbers}
-    radius = numbers.get("macro_theta_E", numbers["theta_E"])
-    sigma, arcs = np.asarray(product.image_maps["SIGMA"], dtype=np.float64), maps["ARCS"]
-    if not (arcs > sigma).any():
-        raise InputError(
-            f"{truth.path}[ARCS]: true arcs must exceed the product's noise somewhere, their "
-            f"largest is {arcs.max():.3g}; is it the truth of {product.name}, in its data unit?"
-        )
-    # the source is about the middle of the whole image, the product's rays about that of its frame
-    alpha = tuple(maps[name] - m for name, m in zip(("ALPHA_X", "ALPHA_Y"), middle, strict=True))
-    known = Known(
-        grid=grid,
-        sigma=sigma,
-        arcs=arcs,
-        arc_mask=arcs > sigma,
-        kappa=maps["KAPPA"],
-        alpha=(alpha[0], alpha[1]),
-        region=metrics.annulus(grid, theta_E=radius, center=_center(maps["KAPPA"], grid)),
-        theta_E=radius,
-        source=source_of(truth),
-    )
-    gamma1, gamma2 = shear_of(known.kappa, known.alpha, known.weights, grid)
-    numbers |= {"gamma1": gamma1, "gamma2": gamma2}
-    # what of the galaxy is beyond the map of the source is not in its sum
-    lensed, flux = float(truth.maps["ARCS"].sum()), known.flux * bin_**2
-    numbers["flux"] = lensed / numbers.setdefault("magnification", lensed / flux)
-    return known, numbers
-
-
-def corner_of(product: Product, bin_: int) -> tuple[int, int]:
-    """Finds the column and the row of the file's image at which the frame of a product begins.
-
-    Raises:
-        InputError: If the product does not say where it is.
-    """
-    keys = ("MACROX", "MACROY", "LENSX", "LENSY")
-    x, y, column, row = (_number(product.value(key)) for key in keys)
-    if x is None or y is None or column is None or row is None:
-        raise InputError(
-            f"{product.name}: a product must say where its frame is ({', '.join(keys)}); it does "
-            "not: reconstruct it again"
-        )
-    own = product.image_grid.to_index(x, y)
-    corner = (
-        round(place - (bin_ * (index + 0.5) - 0.5))
-        for place, index in zip((column, row), own, strict=True)
-    )
-    first, second = corner
-    return first, second
-
-
-def _center(kappa: Map, grid: PixelGrid) -> tuple[float, float]:
-    """Where a convergence is largest [arcsec]."""
-    row, column = np.unravel_index(np.argmax(kappa), kappa.shape)
-    x, y = grid.from_index(int(column), int(row))
-    return float(x), float(y)
-
-
-def source_of(truth: TruthFile) -> TrueSource:
-    """Makes a galaxy of the map of a source, about the origin of the source plane."""
-    # where it is placed it has its own half-light radius: it is not scaled
-    galaxy = Galaxy(truth.path.name, truth.source, truth.source_scale, half_light_radius=1.0)
-    return TrueSource(galaxy, Placement(0.0, 0.0, 0.0, flip=False, half_light_radius=1.0))
+def _numbers(path: Path, header: Mapping[str, object]) -> dict[str, float]:
+    """Reads the numbers of a primary header that are there."""
+    found = {}
+    for key, name in NUMBERS.items():
+        if key not in header:
+            continue
+        value = number_of(header[key])
+        if value is None or (key in POSITIVE and value <= 0):
+            rule = "a positive number" if key in POSITIVE else "a number"
+            raise InputError(
+                f"{path}[0]: {key} of a truth must be {rule}, found {header[key]!r}; correct it "
+                "or leave it out"
+            )
+        found[name] = value
+    return found

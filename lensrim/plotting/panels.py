@@ -47,6 +47,12 @@ class Panel:
     note: str = ""
 
 
+def kappa_limits(kappa: ndarray) -> tuple[float, float]:
+    """Returns the convergence of the first and of the last colour of its map."""
+    top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
+    return float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5)), top
+
+
 def draw_panel(ax: Axes, panel: Panel) -> None:
     """Draws a panel in its axes [arcsec], with round values beside its colours."""
     cmap = matplotlib.colormaps[panel.cmap].with_extremes(bad=IGNORED)

@@ -22,7 +22,7 @@ from .marks import (
     draw_scale_bar,
     outline_regions,
 )
-from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, STYLE, Panel, draw_panel
+from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, STYLE, Panel, draw_panel, kappa_limits
 
 NEIGHBOUR = "#35b7e8"
 QUALITY_COLORS = {"good": "#1b7f5c", "doubtful": "#b97a00", "failed": "#b3322c"}
@@ -93,8 +93,7 @@ def _panels(product: Product, used: ndarray) -> list[Panel]:
     unsure = 0.0 if std is None else 2 * float(np.nanmedian(std[source >= 0.1 * peak]))
     linear = float(np.clip(unsure / peak, 0.1, 1.0)) * peak
     source_norm = arcsinh_norm(source, linear, low=-0.03 * peak, high=peak)
-    top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
-    bottom = float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5))
+    bottom, top = kappa_limits(kappa)
     residual = np.where(used, maps["RESIDUAL"], np.nan)
     outside = float(np.mean(np.abs(residual[used]) > 4))
     return [

@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from ..io.product import Product
 from .marks import arcsinh_norm
-from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, IGNORED
+from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, IGNORED, kappa_limits
 
 SIDE = 72
 PANELS = ("data", "arcs", "model", "residual", "source", "kappa")
@@ -37,8 +37,7 @@ def thumbnails(product: Product, *, side: int = SIDE) -> ndarray:
     of_arcs = arcsinh_norm(maps["MODEL"], 2 * noise, low=-2 * noise, high=high)
     source, kappa = product.source_maps["SOURCE"], maps["KAPPA"]
     peak = max(float(np.nanmax(source)), np.finfo(float).tiny)
-    top = max(float(np.nanpercentile(kappa, 99.9)), 0.2)
-    bottom = float(np.clip(np.nanpercentile(kappa, 0.5), top / 300, top / 5))
+    bottom, top = kappa_limits(kappa)
     data = np.where(used, maps["DATA"], np.nan)
     residual = np.where(used, maps["RESIDUAL"], np.nan)
     panels: list[tuple[ndarray, Normalize, str]] = [

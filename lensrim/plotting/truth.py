@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from ..grid import PixelGrid
 from .marks import arcsinh_norm, draw_scale_bar
-from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, STYLE, Panel, draw_panel
+from .panels import BRIGHTNESS, CONVERGENCE, DEVIATION, STYLE, Panel, draw_panel, kappa_limits
 
 Pair = tuple[ndarray, ndarray]
 
@@ -44,8 +44,7 @@ def plot_truth(
     """
     noise, peak = float(np.median(errors["arcs"])), max(map(float, map(np.max, source)))
     peak = max(peak, np.finfo(float).tiny)
-    top = max(float(np.nanpercentile(kappa[0], 99.9)), 0.2)
-    bottom = float(np.clip(np.nanpercentile(kappa[0], 0.5), top / 300, top / 5))
+    bottom, top = kappa_limits(kappa[0])
     rows = [
         _Row(
             "arcs",
@@ -76,15 +75,27 @@ def plot_truth(
         ),
     ]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(15, 14.2))
+        # inches: rows as high as the image is, within reason, and room for titles and labels
+        panel = float(np.clip(3.9 * grid.fov[1] / grid.fov[0], 2.4, 6.0))
+        height = 1.1 + 3 * panel + 2 * 0.65 + 0.45
+        figure = Figure(figsize=(15, height))
         spec = figure.add_gridspec(
-            3, 3, left=0.045, right=0.93, bottom=0.03, top=0.92, wspace=0.33, hspace=0.17
+            3,
+            3,
+            left=0.045,
+            right=0.93,
+            bottom=0.45 / height,
+            top=1 - 1.1 / height,
+            wspace=0.33,
+            hspace=0.65 / panel,
         )
         for k, panel in enumerate(panel for row in rows for panel in row.panels):
             ax = figure.add_subplot(spec[k // 3, k % 3], anchor="W")
             draw_panel(ax, panel)
             draw_scale_bar(ax, color="0.15" if k % 3 == 2 else "white")
-        figure.text(0.045, 0.962, heading, fontsize=18, fontweight="bold", parse_math=False)
+        figure.text(
+            0.045, 1 - 0.55 / height, heading, fontsize=16, fontweight="bold", parse_math=False
+        )
     return figure
 
 

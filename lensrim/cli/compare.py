@@ -38,10 +38,10 @@ class Compare:
     $ lensrim compare results/lens_lensrim.fits lens_truth.fits --output compared.json
     """
 
-    product: Annotated[Path, tyro.conf.Positional]
+    product: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PRODUCT")]
     """What lensrim reconstruct wrote, *_lensrim.fits."""
 
-    truth: Annotated[Path, tyro.conf.Positional]
+    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """The truth, *.fits."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None

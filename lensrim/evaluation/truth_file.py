@@ -32,6 +32,9 @@ from .stated import number_of
 
 Map = NDArray[np.float64]
 
+BRIGHT = ("SOURCE", "ARCS", "KAPPA")
+"""HDUs whose pixels have a positive sum."""
+
 MAPS = ("ARCS", "KAPPA", "ALPHA_X", "ALPHA_Y")
 """Names of the HDUs of the image plane."""
 
@@ -95,11 +98,12 @@ def read_truth(path: str | os.PathLike[str]) -> TruthFile:
             f"{path}[SOURCE]: a true source needs the side of its pixels [arcsec] as PIXSCALE, "
             f"found {header.get('PIXSCALE')}; add it to the header"
         )
-    if not source.sum() > 0:
-        raise InputError(
-            f"{path}[SOURCE]: a true source must be bright, its sum is {source.sum():.3g}; write "
-            "its surface brightness"
-        )
+    for name, values in {"SOURCE": source, **maps}.items():
+        if name in BRIGHT and not values.sum() > 0:
+            raise InputError(
+                f"{path}[{name}]: the sum of a true {name} must be positive, found "
+                f"{values.sum():.3g}; write it again"
+            )
     return TruthFile(path, maps, source, scale, numbers)
 
 

@@ -46,7 +46,7 @@ def known_to(truth: TruthFile, product: Product) -> tuple[Known, dict[str, float
     middle = whole.from_index(corner[0] + (columns - 1) / 2, corner[1] + (rows - 1) / 2)
     maps = {
         name: block_mean(_framed(values, corner, (rows, columns)), bin_)
-        for name, values in ({**truth.maps, "inside": np.ones((h, w))}).items()
+        for name, values in {**truth.maps, "inside": np.ones((h, w))}.items()
     }
     inside = maps["inside"] == 1
     theta_E = metrics.effective_theta_E(truth.maps["KAPPA"], whole)

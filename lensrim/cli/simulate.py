@@ -141,7 +141,7 @@ def run(options: Simulate) -> None:
         truth, seen = mock.truth, mock.observation
         h, w = seen.grid.shape
         print(
-            f"{h} x {w} pixels of {seen.pixel_scale:.4g} arcsec: theta_E {truth.theta_E:.3f} "
+            f"{w} x {h} pixels of {seen.pixel_scale:.4g} arcsec: theta_E {truth.theta_E:.3f} "
             f"arcsec (circle of mean kappa 1; smooth model {truth.macro_theta_E:.3f}), slope "
             f"{truth.gamma:.2f}, magnification {truth.magnification:.1f}, "
             f"S/N {truth.snr:.0f}"

@@ -89,7 +89,7 @@ def lines_of(found: Compared) -> list[str]:
     product, value = found.product, found.product.value
     h, w = product.image_grid.shape
     lines = [
-        f"{product.name}: {h} x {w} pixels of {product.image_grid.spacing:.4g} arcsec, "
+        f"{product.name}: {w} x {h} pixels of {product.image_grid.spacing:.4g} arcsec, "
         f"stage {value('STAGE')}, {value('QUALITY')}",
         f"  {'':<15} {'found':>10}    {'error':<9} {'truth':>10}    off by",
     ]

@@ -12,6 +12,9 @@ import tyro
 from .._command_line import parsed
 from ..errors import InputError
 
+FIGURES = {".png": ("Software",), ".pdf": ("CreationDate",), ".svg": ("Date",)}
+"""Endings of pictures, and what is left out of each so that equal calls give equal files."""
+
 
 @dataclass(frozen=True)
 class Compare:
@@ -74,7 +77,7 @@ def run(options: Compare) -> None:
     read = (options.truth, *(options.product.with_suffix(suffix) for suffix in SUFFIXES))
     for name, path, endings in (
         ("--output", options.output, (".json",)),
-        ("--figure", options.figure, (".png", ".pdf", ".svg")),
+        ("--figure", options.figure, tuple(FIGURES)),
     ):
         if path is not None:
             _check(name, path, endings, read, overwrite=options.overwrite)
@@ -85,9 +88,7 @@ def run(options: Compare) -> None:
         writers[options.output] = lambda file: file.write_text(text, encoding="utf-8")
     if options.figure is not None:
         drawn = picture(found)
-        # no date, so that equal calls give equal files
-        bare = {"Software": None} if options.figure.suffix == ".png" else {"Date": None}
-        bare = {"CreationDate": None} if options.figure.suffix == ".pdf" else bare
+        bare = dict.fromkeys(FIGURES[options.figure.suffix])
         writers[options.figure] = lambda file: drawn.savefig(file, metadata=bare)
     print("\n".join(lines_of(found)))
     for path, write in writers.items():  # they may be in two folders

@@ -80,7 +80,7 @@ class Known:
         if mass_sheet:
             scale = metrics.deflection_scale(maps.alpha, self.alpha, weights, self.grid)
             scale = min(max(scale, 0.5), 2.0)  # a wrong minimum has no gauge
-            middle = [float((weights * r).sum() / weights.sum()) for r in self._rays(maps)]
+            middle = [float((weights * r).sum() / weights.sum()) for r in self.rays(maps.alpha)]
             center = middle + scale * (center - middle)
         place = (float(center[0] + shift[0]), float(center[1] + shift[1]))
         return self.source.on_grid(PixelGrid(grid.shape, grid.spacing * scale, place))
@@ -90,14 +90,14 @@ class Known:
         from scipy import ndimage
 
         grid = maps.source_grid
-        rays = [each[self.arc_mask] for each in self._rays(maps)]
+        rays = [each[self.arc_mask] for each in self.rays(maps.alpha)]
         column, row = (np.rint(index).astype(int) for index in grid.to_index(*rays))
         (h, w), hit = grid.shape, np.zeros(grid.shape, dtype=bool)
         inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
         hit[row[inside], column[inside]] = True
         return np.asarray(ndimage.binary_dilation(hit, np.ones((3, 3), dtype=bool)), dtype=bool)
 
-    def _rays(self, maps: Maps) -> list[Map]:
-        """Where the pixels' centres are in the source plane, by the deflection of maps."""
+    def rays(self, alpha: tuple[Map, Map]) -> list[Map]:
+        """Where the pixels' centres are in the source plane, by a deflection [arcsec]."""
         theta = self.grid.from_index(*np.meshgrid(*map(np.arange, self.grid.shape[::-1])))
-        return [t - a for t, a in zip(theta, maps.alpha, strict=True)]
+        return [t - a for t, a in zip(theta, alpha, strict=True)]

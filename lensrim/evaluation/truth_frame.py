@@ -158,9 +158,8 @@ def doubts_of(truth: TruthFile, known: Known, product: Product) -> list[str]:
             f"the data are far from the true arcs (chi2 {chi2:.3g} on them, about 1 is expected): "
             f"is it the truth of {product.name}, in its data unit?"
         )
-    theta = known.grid.from_index(*np.meshgrid(*map(np.arange, known.grid.shape[::-1])))
-    rays = [t - a for t, a in zip(theta, known.alpha, strict=True)]
-    light = float(known.source.brightness(*rays).sum() / known.arcs.sum())
+    seen_again = known.source.brightness(*known.rays(known.alpha))
+    light = float(seen_again.sum() / known.arcs.sum())
     if not 1 / UNLIKE < light < UNLIKE:
         doubts.append(
             f"its source seen through its deflection has {light:.3g} times the light of its arcs: "

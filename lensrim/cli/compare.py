@@ -74,14 +74,16 @@ def run(options: Compare) -> None:
     from ..io.product_reading import read_product
     from ..io.staging import SUFFIXES, write_together
 
-    read = (options.truth, *(options.product.with_suffix(suffix) for suffix in SUFFIXES))
+    product = options.product
+    beside = [product.with_suffix(suffix) for suffix in SUFFIXES] if product.name else []
+    read = (options.truth, product, *beside)
     for name, path, endings in (
         ("--output", options.output, (".json",)),
         ("--figure", options.figure, tuple(FIGURES)),
     ):
         if path is not None:
             _check(name, path, endings, read, overwrite=options.overwrite)
-    found = compared(read_product(options.product), read_truth(options.truth))
+    found = compared(read_product(product), read_truth(options.truth))
     writers: dict[Path, Callable[[Path], object]] = {}
     if options.output is not None:
         text = json.dumps(found.told, indent=1) + "\n"

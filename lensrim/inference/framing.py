@@ -264,8 +264,11 @@ def coarsen(scene: Scene, observation: Observation) -> Scene | None:
     # the growth over a PSF, which the scene has, is the same on any pixels
     white = replace(observation.with_mask(scene.frame.mask), noise_growth=())
     binned = white.binned(b)
-    frame = frame_of(binned)
     (h, w), (top, left) = binned.shape, ((n % b) // 2 for n in observation.shape)
+    # where an odd number of rows fills no block, more are cut off at one side
+    middle = observation.grid.from_index(left + (b * w - 1) / 2, top + (b * h - 1) / 2)
+    frame = frame_of(binned)
+    frame = replace(frame, grid=replace(frame.grid, center=middle))
 
     def blocks(maps: NDArray[Any]) -> NDArray[Any]:
         maps = maps[..., top : top + b * h, left : left + b * w]

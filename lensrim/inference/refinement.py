@@ -9,6 +9,7 @@
 The answers of the stages before stay beside the new one.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
@@ -69,7 +70,11 @@ class Descent:
         own = replace(refined.state, p=refined.state.p[:, :MACRO])
         side = last.source_grid.fov[0]
         found = answer(scene, refined.maps, own, source_fov=side, tune=ROUNDS)
-        return kept(outcome, scene, "descent", adapted(scene, found))
+        least = -math.inf  # the evidence of a machine's own source is not known
+        if plain:  # a source prior that climbs has more evidence with any mass
+            before = answer(scene, maps_of(last), state, source_fov=side, tune=ROUNDS)
+            least = before.log_evidence
+        return kept(outcome, scene, "descent", adapted(scene, found), least=least)
 
 
 def tried(
@@ -83,18 +88,27 @@ def tried(
         return replace(outcome, notes=[*outcome.notes, note])
 
 
-def kept(outcome: Outcome, scene: Scene, name: str, found: Answer) -> Outcome:
+def kept(
+    outcome: Outcome, scene: Scene, name: str, found: Answer, *, least: float = -math.inf
+) -> Outcome:
     """Makes an answer the last one, unless it fits clearly worse, or is less likely: then it stays
-    beside, with a note."""
+    beside, with a note.
+
+    Arguments:
+        outcome: What there is.
+        scene: The observation.
+        name: Stage of the answer.
+        found: The answer.
+        least: Log-evidence of the answer before, its source prior found in the same way.
+    """
     last = outcome.last
     answers = {**outcome.answers, name: found}
     before, after = arc_chi2(scene, last), arc_chi2(scene, found)
-    # the evidence of a machine's own source is not known
-    lost = outcome.begun == "macro" and found.log_evidence < last.log_evidence
+    lost = found.log_evidence < least
     if after <= max(WORSE * before, 1.0) and not lost:
         return replace(outcome, answers=answers, stage=name, origin=outcome.begun)
     said = f"chi2 of the arcs {after:.2f}, before {before:.2f}"
     if lost:
-        said = f"log-evidence {found.log_evidence:.1f}, before {last.log_evidence:.1f}"
+        said = f"log-evidence {found.log_evidence:.1f}, before {least:.1f}"
     note = f"the answer is that before {name}, which fits worse: {said}"
     return replace(outcome, answers=answers, notes=[*outcome.notes, note])

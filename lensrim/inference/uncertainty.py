@@ -127,9 +127,9 @@ def uncertainty_of(
 
 def signal_over_noise(scene: Scene, result: Answer) -> float:
     """Returns the signal over noise of the brightest pixel of an answer's arcs, as of white noise
-    that tells as much."""
-    used = scene.frame.mask
-    return float((result.arcs[used] / scene.frame.sigma[used]).max()) / scene.growth
+    that tells as much as that which is fitted with."""
+    used, sigma = scene.frame.mask, scene.frame.sigma * scene.noise_scale * scene.growth
+    return float((result.arcs[used] / sigma[used]).max())
 
 
 def error_cards(uncertainty: Uncertainty, *, native: float) -> dict[str, tuple[Any, str]]:

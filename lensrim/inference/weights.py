@@ -80,31 +80,34 @@ class Adaptation:
         macro = outcome.answers["macro"]
         batch = batch_of(scene, macro, self.has_light)
         begun = Begun.of(self.machine, scene, batch, state)
-        arcs = begun.prepared["mask"] * (begun.prepared["arc"] > 0)
+        fitted = scene.arcs & scene.frame.mask
         # of the pixels' noise, in units of that of the fit, which is larger where it is correlated
-        unit = np.square(scene.pixel_sigma / scene.sigma)[scene.arcs & scene.frame.mask].mean()
-        expected = float(unit) * scene.expected(macro.effective, int(arcs.sum()))
+        unit = np.square(scene.pixel_sigma / scene.sigma)[fitted].mean()
+        expected = float(unit) * scene.expected(macro.effective, int(fitted.sum()))
         rim = adaptable(self.machine.rim)
+        arcs = begun.square.pad(fitted.astype(float), 0.0).to(device_of(rim))
         with torch.no_grad():
-            _, _, chi2 = run(rim, begun)
+            _, _, chi2 = run(rim, begun, arcs)
         if chi2 <= expected:
             note = (
                 f"weights: nothing was adapted, chi2 {chi2:.3f} of the arcs is what noise leaves"
             )
             return replace(outcome, notes=[*outcome.notes, note])
-        penalty = self._penalty(rim, batch, begun)
-        last = adapt(rim, begun, penalty, expected, steps=self.steps, rate=self.rate)
+        penalty = self._penalty(rim, batch, begun, arcs)
+        last = adapt(rim, begun, arcs, penalty, expected, steps=self.steps, rate=self.rate)
         deflector, known = begun.maps_of(last)
         grid = replace(outcome.last.source_grid, center=known.center)
         found = answer(scene, deflector, state, source_grid=grid, tune=ROUNDS)
         return kept(outcome, scene, "weights", adapted(scene, found))
 
-    def _penalty(self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun) -> ElasticPenalty:
+    def _penalty(
+        self, rim: RIM, batch: Mapping[str, Tensor], begun: Begun, arcs: Tensor
+    ) -> ElasticPenalty:
         """Measures the penalty on lenses like the machine's own answer.
 
         Their loss is the default one of trainings, whatever the machine's was: weights do not say.
         """
-        last, _, _ = run(rim, begun)
+        last, _, _ = run(rim, begun, arcs)
         near = Neighbourhood(load_vae(weights_of(LEARNT)), packaged_prior(), mass_spread=1.0)
         drawn = near.pairs(batch, begun.start, last, self.samples, seed=self.seed)
         device, loss = device_of(rim), partial(loss_of, config=self.machine.config)
@@ -117,8 +120,14 @@ def adaptable(rim: RIM) -> RIM:
     return copy.deepcopy(rim).requires_grad_(True)
 
 
-def run(rim: RIM, begun: Begun) -> tuple[dict[str, Tensor], Tensor, float]:
-    """Runs a machine on a scene: its last state, and χ² per pixel of the frame and of the arcs."""
+def run(rim: RIM, begun: Begun, arcs: Tensor) -> tuple[dict[str, Tensor], Tensor, float]:
+    """Runs a machine on a scene: its last state, and χ² per pixel of the frame and of the arcs.
+
+    Arguments:
+        rim: The machine.
+        begun: The scene.
+        arcs: 1 where a pixel that is used belongs to the arcs, with shape (1, 1, H, W).
+    """
     prepared = begun.prepared
     trajectory = rim(
         prepared["observation"],
@@ -130,13 +139,13 @@ def run(rim: RIM, begun: Begun) -> tuple[dict[str, Tensor], Tensor, float]:
     model = simulate(begun.simulator, last, setting_of(prepared))
     mask = prepared["mask"]
     square = ((prepared["image"] - model) / prepared["sigma"]).square() * mask
-    arcs = mask * (prepared["arc"] > 0)
     return last, square.sum() / mask.sum(), float((square * arcs).detach().sum() / arcs.sum())
 
 
 def adapt(
     rim: RIM,
     begun: Begun,
+    arcs: Tensor,
     penalty: ElasticPenalty,
     expected: float,
     *,
@@ -148,6 +157,7 @@ def adapt(
     Arguments:
         rim: The machine, whose weights change.
         begun: The scene.
+        arcs: Its arcs, as :func:`run` has them.
         penalty: What holds the weights.
         expected: χ² per pixel of the arcs at which the steps end.
         steps: Most steps.
@@ -159,7 +169,7 @@ def adapt(
     optimiser = torch.optim.Adam(rim.parameters(), lr=rate)
     best, lowest = None, float("inf")
     for step in range(steps + 1):
-        state, chi2, value = run(rim, begun)
+        state, chi2, value = run(rim, begun, arcs)
         if best is None or value < lowest:
             best, lowest = {name: each.detach() for name, each in state.items()}, value
         if lowest <= expected or step == steps:

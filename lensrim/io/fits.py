@@ -10,8 +10,10 @@ and is kept from the user. Pixels come out as double precision in the machine's 
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -77,7 +79,7 @@ class FitsFile:
                 self._list: Any = fits.open(self.handle, memmap=False, lazy_load_hdus=True)
                 self.hdus: list[Any] = list(self._headers())
                 self._check_length(size)
-                self.entries = [_entry(i, hdu) for i, hdu in enumerate(self.hdus)]
+                self.entries = _entries(self.hdus)
         except InputError:
             self.handle.close()
             raise
@@ -314,6 +316,17 @@ def split_reference(reference: str) -> tuple[str, str | None]:
     if match is None or is_file(here) or is_folder(here):
         return reference, None
     return match[1], match[2]
+
+
+def _entries(hdus: Iterable[Any]) -> list[Entry]:
+    """Describes the HDUs of a file."""
+    entries = [_entry(i, hdu) for i, hdu in enumerate(hdus)]
+    names = Counter(e.name for e in entries)
+    versions = Counter((e.name, e.version) for e in entries)
+    return [
+        replace(e, namesakes=names[e.name] > 1, twins=versions[e.name, e.version] > 1)
+        for e in entries
+    ]
 
 
 def _entry(index: int, hdu: Any) -> Entry:

@@ -1,9 +1,11 @@
 r"""Magnitude zeropoints: :math:`m = Z - 2.5 \log_{10} F`, with the flux :math:`F` in data units.
 
 In order: the user's, a keyword (MAGZERO and its relatives), the unit where it is a flux density
-or, with the pixel's area, a surface brightness (AB: 0 mag is 3631 Jy), PHOTFLAM with PHOTPLAM (AB)
-or with PHOTZPT (ST) for images in counts or electrons per second. A zeropoint is a convenience:
-without one nothing fails, only magnitudes are missing.
+or, times the area of a pixel, a surface brightness (AB: 0 mag is 3631 Jy), PHOTFLAM with PHOTPLAM
+(AB)
+or with PHOTZPT (ST) for images in counts or electrons per second. The area is that of the pixel
+scale: PIXAR_SR is that of the detector's pixels where an image was resampled without changing it.
+A zeropoint is a convenience: without one nothing fails, only magnitudes are missing.
 """
 
 import math
@@ -14,6 +16,7 @@ from astropy import units
 from lensrim.errors import InputError
 from lensrim.io.fits import quiet
 from lensrim.io.planes import Plane
+from lensrim.io.wcs import TOLERANCE
 
 KEYWORDS = ("MAGZERO", "MAGZPT", "MAG_ZERO", "ZEROPOINT", "ZEROPNT", "ZPT")
 AB_JY = 3630.7805  # 10**(8.9 / 2.5)
@@ -37,7 +40,8 @@ def zeropoint_of(
     flux = _jansky(data, scale)
     if flux is not None:
         value = 2.5 * math.log10(AB_JY / flux)
-        return value, f"zeropoint {value:.4f} mag (AB) from the unit {data.unit} of {data.short}"
+        note = f"zeropoint {value:.4f} mag (AB) from the unit {data.unit} of {data.short}"
+        return value, note + _other_area(data, scale)
     return _from_photflam(data)
 
 
@@ -58,10 +62,19 @@ def _jansky(data: Plane, scale: float) -> float | None:
     if unit.is_equivalent(units.Jy):
         return float(unit.to(units.Jy))
     if unit.is_equivalent(units.Jy / units.sr):
-        area = _number(data, "PIXAR_SR")
-        pixel = area[1] if area and area[1] > 0 else math.radians(scale / 3600) ** 2
-        return float(unit.to(units.Jy / units.sr)) * pixel
+        return float(unit.to(units.Jy / units.sr)) * math.radians(scale / 3600) ** 2
     return None
+
+
+def _other_area(data: Plane, scale: float) -> str:
+    """Says so where a header states another area of a pixel."""
+    area = _number(data, "PIXAR_SR")
+    if area is None or not area[1] > 0:
+        return ""
+    side = 3600 * math.degrees(math.sqrt(area[1]))
+    if abs(side / scale - 1) <= TOLERANCE:
+        return ""
+    return f", its pixels of {scale:.5g} arcsec; PIXAR_SR, of {side:.5g} arcsec, is not used"
 
 
 def _from_photflam(data: Plane) -> tuple[float | None, str | None]:

@@ -13,12 +13,15 @@ from lensrim.io.stream import one_line
 
 @dataclass(frozen=True)
 class Entry:
-    """One HDU as its header announces it: index, EXTNAME (upper case or ""), EXTVER, shape."""
+    """One HDU as its header announces it: index, EXTNAME (upper case or ""), EXTVER, shape; and
+    whether others of the file have its name, or its name and version."""
 
     index: int
     name: str
     version: int
     shape: tuple[int, ...]
+    namesakes: bool = False
+    twins: bool = False
 
     @property
     def is_image(self) -> bool:
@@ -27,7 +30,9 @@ class Entry:
         return len(axes) == 2 and min(axes) > 0 and all(n == 1 for n in planes)
 
     def __str__(self) -> str:
-        return self.name or str(self.index)
+        if not self.name or self.twins:
+            return str(self.index)
+        return f"{self.name},{self.version}" if self.namesakes else self.name
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from jaxtyping import Float64
 from lensrim.errors import InputError
 
 CENTERING = 0.5  # largest distance of the core from the middle of the stamp [pixel]
+OFF = 0.1  # distance from which it is worth a note
 
 LARGEST = 4_000_000
 """Pixels that a stamp may have: it is not cut, and rebinning takes ten times its memory."""

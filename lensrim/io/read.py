@@ -4,7 +4,7 @@ Every part is found (:mod:`lensrim.io.layout`), checked against the image, and b
 form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
 """
 
-from math import ceil
+from math import ceil, hypot
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.planes import Plane
-from lensrim.io.psf import normalized, rebinned
+from lensrim.io.psf import OFF, center_offset, normalized, rebinned
 from lensrim.io.wcs import Scale, celestial, choose_scale, of_cutout, stated
 from lensrim.io.window import Window
 from lensrim.option_types import check_options, check_path
@@ -177,6 +177,12 @@ def psf_of(
         notes.append(
             f"PSF: {plane.short} put on the image's pixels, {factor} times larger; effective"
         )
+    dx, dy = (round(d, 2) + 0.0 for d in center_offset(psf))
+    if hypot(dx, dy) > OFF:
+        notes.append(
+            f"PSF: the core of {plane.short} is off its middle by {dx:+.2f} in x and {dy:+.2f} in"
+            " y [pixel]: all positions are off by as much the other way"
+        )
     if any(p > n for p, n in zip(psf.shape, data.frame, strict=True)):
         sizes = [f"{a[0]} x {a[1]}" for a in (psf.shape, data.frame)]
         raise InputError(
@@ -192,6 +198,7 @@ def scale_of(
     """Returns the WCS (None if its scale is overridden), the pixel scale [arcsec], and notes."""
     factor, trust = int(options.psf_oversampling), options.trust_scale
     wcs, from_wcs, notes = celestial(data, trust=trust)
+    unread = [note.removeprefix(f"{data.short}: ") for note in notes if from_wcs is None]
 
     def statement(plane: Plane | None, factor: int = 1) -> list[Scale]:
         if plane is None:
@@ -203,7 +210,7 @@ def scale_of(
     giving = [*([from_wcs] if from_wcs else []), *statement(data), *statement(noise)]
     checking = [*statement(psf, factor), *statement(mask)]
     scale, chosen = choose_scale(
-        options.pixel_scale, giving, checking, trust=trust, label=data.label
+        options.pixel_scale, giving, checking, trust=trust, label=data.label, why=unread
     )
     notes += chosen
     if from_wcs is not None and abs(from_wcs.value / scale - 1) > 0.01:

@@ -30,6 +30,9 @@ KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL", "
 PLAUSIBLE = (1e-3, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
 OVERRIDE = "--pixel-scale and --trust-scale"
 
+ALIKE = 2e-3
+"""Relative difference of the squared sides of pixels up to which they are taken for the same."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -60,9 +63,11 @@ def celestial(data: Plane, *, trust: bool = False) -> tuple[WCS | None, Scale | 
             distorted = not _agree(full, plain, (0, 0), data.frame)
             wcs = full if distorted else plain
             matrix = of_cutout(wcs, data.corner, data.array.shape).wcs.cd
+            if PLAUSIBLE[0] < _side(matrix) < PLAUSIBLE[1]:
+                matrix = _there(wcs, matrix, *_middle(data.corner, data.array.shape))
     except Exception as error:  # wcslib and astropy refuse headers in a dozen ways
         return None, None, [f"{data.short}: WCS left out, it cannot be read ({one_line(error)})"]
-    spacing = 3600 * np.sqrt(abs(np.linalg.det(matrix)))
+    spacing = _side(matrix)
     if not PLAUSIBLE[0] < spacing < PLAUSIBLE[1]:
         return (
             None,
@@ -82,7 +87,22 @@ def celestial(data: Plane, *, trust: bool = False) -> tuple[WCS | None, Scale | 
         notes.append(f"{data.short}: WCS is distorted, taken as linear about the cut-out")
     if not placed(wcs, *_middle(data.corner, data.array.shape)):
         notes.append(f"{data.short}: WCS gives scale and orientation only (CRVAL 0, 0)")
-    return wcs, Scale(float(spacing), f"the WCS of {data.short}"), notes
+    return wcs, Scale(spacing, f"the WCS of {data.short}"), notes
+
+
+def _side(matrix: np.ndarray) -> float:
+    """Returns the mean side of a pixel [arcsec] of a CD matrix [deg]."""
+    return float(3600 * np.sqrt(abs(np.linalg.det(matrix))))
+
+
+def _there(wcs: WCS, stated: np.ndarray, column: float, row: float) -> np.ndarray:
+    """Returns the CD matrix of the tangent plane in a pixel, if its pixels are other ones than
+    those of the stated matrix, which is right in the projection's reference point alone."""
+    there = _linear(wcs, column, row).wcs.cd
+    # of the axes, which have turned, and of pixels that are not on the sky nothing is told
+    before, now = (matrix.T @ matrix for matrix in (stated, there))
+    other = np.abs(now - before).max() > ALIKE * np.abs(before).max()
+    return there if other else stated
 
 
 def on_the_sky(data: Plane) -> WCS | None:
@@ -238,6 +258,7 @@ def choose_scale(
     *,
     trust: bool,
     label: str,
+    why: Sequence[str] = (),
 ) -> tuple[float, list[str]]:
     """Returns the pixel scale [arcsec] and notes.
 
@@ -248,6 +269,7 @@ def choose_scale(
             image's.
         trust: Whether the user's value stands against contradictions.
         label: File and HDU of the image, for messages.
+        why: Why a WCS gives none, a line each.
 
     Raises:
         InputError: If there is no scale, or two that differ by more than 1 %.
@@ -256,10 +278,8 @@ def choose_scale(
     candidates = own + giving
     if not candidates:
         hint = "".join(f" ({s.source} says {s.value:g})" for s in checking)
-        raise InputError(
-            f"{label}: no pixel scale, neither a celestial WCS nor PIXSCALE: give --pixel-scale"
-            f" in arcsec{hint}"
-        )
+        found = "; ".join(why) or "neither a celestial WCS nor PIXSCALE"
+        raise InputError(f"{label}: no pixel scale, {found}: give --pixel-scale in arcsec{hint}")
     best, notes = candidates[0], []
     for other in candidates[1:] + checking:
         if abs(other.value / best.value - 1) <= TOLERANCE:

@@ -105,6 +105,22 @@ def test_info_tells_all_that_is_missing_at_once(
     assert "lacks" not in shown and "noise (sigma)" in shown and "ring.fits[3]" in shown
 
 
+def test_info_tells_hdus_of_one_name_apart(
+    ring: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """As in files of Hubble with two chips."""
+    with fits.open(ring) as hdus:
+        chips = [fits.PrimaryHDU()]
+        for chip in (1, 2):
+            for name in ("SCI", "ERR"):
+                chips.append(fits.ImageHDU(hdus[name].data, hdus[name].header, name, ver=chip))
+        fits.HDUList([*chips, hdus["PSF"]]).writeto(tmp_path / "two.fits")
+    shown = printed(capsys, "info", str(tmp_path / "two.fits"), "--data", "SCI,2")
+    roles = {n: what.strip() for n, what in re.findall(r"HDU (\d).* float32(.*)\n", shown)}
+    assert roles == {"1": "", "2": "", "3": "image", "4": "noise (sigma)", "5": "PSF"}
+    assert "two.fits[ERR,2] read as sigma" in shown
+
+
 def test_info_of_a_large_frame(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     y, x = np.mgrid[-4:5, -4:5]
     hdus = [

@@ -11,7 +11,7 @@ from lensrim.evaluation.mocks import make_mock
 from lensrim.grid import PixelGrid
 from lensrim.inference import framing
 from lensrim.inference.frame import Frame
-from lensrim.inference.framing import cut, frame_of, observe, structure_noise
+from lensrim.inference.framing import coarsen, cut, frame_of, observe, structure_noise
 from lensrim.io.observation import Observation
 
 GRID = PixelGrid((61, 60), 0.05)
@@ -130,3 +130,18 @@ def test_every_round_of_the_lens_light_is_announced():
     rounds = []
     observe(frame_of(MOCK.observation), lens_light=True, tick=lambda: rounds.append(1))
     assert 1 <= len(rounds) <= 4
+
+
+@pytest.mark.parametrize("shape", [(131, 130), (128, 133)])
+def test_larger_pixels_are_where_the_small_ones_were(shape: tuple[int, int]):
+    """An odd row that fills no block is cut off at one side, and moves the middle."""
+    seen = wide(shape, (51, 48))
+    scene = observe(frame_of(seen), lens_light=False)
+    coarse = coarsen(scene, seen)
+    assert coarse is not None and coarse.frame.grid.spacing > 1.9 * seen.pixel_scale
+
+    def middle(light: np.ndarray, grid: PixelGrid) -> list[float]:
+        return [float((c.numpy() * light).sum() / light.sum()) for c in grid.coordinates()]
+
+    places = [middle(each.arc_light, each.frame.grid) for each in (scene, coarse)]
+    np.testing.assert_allclose(*places, atol=0.1 * seen.pixel_scale)

@@ -23,6 +23,7 @@ from lensrim.inference.guess.look import SIDE, SLOPE, Look
 from lensrim.inference.guess.network import COUNT, FREEDOM, SPREADS, Guess, Guesser
 from lensrim.inference.guess.starts import TURNS, guesses_of, packaged_guesser
 from lensrim.inference.macro import mass_model
+from lensrim.inference.scene import Scene
 from lensrim.inference.search import FLATTEST
 from lensrim.inference.together import prior_of
 from lensrim.training.config import TrainConfig
@@ -222,3 +223,13 @@ def test_a_network_that_is_not_that_of_its_card_is_refused(tmp_path, monkeypatch
     with pytest.raises(InputError, match="must have the checksum of its card, 000000000000"):
         packaged_guesser()
     packaged_guesser.cache_clear()
+
+
+def test_a_frame_that_is_off_the_middle_moves_what_is_guessed(scene: Scene):
+    prior, (dx, dy) = prior_of(scene, False), (0.07, -0.04)
+    frame = replace(scene.frame, grid=replace(scene.frame.grid, center=(dx, dy)))
+    moved = replace(prior, center=(prior.center[0] + dx, prior.center[1] + dy))
+    here = guesses_of(scene, prior).starts(0, draws=1)
+    there = guesses_of(replace(scene, frame=frame), moved).starts(0, draws=1)
+    shift = torch.tensor([0, 0, 0, dx, dy, 0, 0, 0], dtype=torch.float64)
+    torch.testing.assert_close(there, here + shift, rtol=0, atol=1e-5)

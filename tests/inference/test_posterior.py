@@ -22,7 +22,13 @@ from lensrim.inference.search import STAGES, problem
 from lensrim.inference.source_modes import FINER, FULL
 from lensrim.inference.together import prior_of
 from lensrim.inference.traits import TRAITS
-from lensrim.inference.uncertainty import KEYWORDS, Uncertainty, error_cards, uncertainty_of
+from lensrim.inference.uncertainty import (
+    KEYWORDS,
+    Uncertainty,
+    error_cards,
+    signal_over_noise,
+    uncertainty_of,
+)
 from lensrim.lensing.einstein import effective_theta_E
 
 
@@ -55,6 +61,15 @@ def narrow(scene: Scene, result: Answer, tuned: MacroState, macro: Directions) -
 @pytest.fixture(scope="module")
 def wide(scene: Scene, result: Answer, tuned: MacroState, current: MacroProblem) -> Uncertainty:
     return uncertainty_of(scene, result, tuned, current.prior, GOOD, calibration=Calibration())
+
+
+def test_the_signal_over_noise_is_in_the_noise_that_is_fitted_with(scene: Scene, result: Answer):
+    """A noise map that is half of what the sky scatters by is no gain."""
+    plain = signal_over_noise(scene, result)
+    half = replace(scene.frame, sigma=scene.frame.sigma / 2)
+    measured = replace(scene, frame=half, noise_scale=2 * scene.noise_scale)
+    assert signal_over_noise(measured, result) == pytest.approx(plain)
+    assert signal_over_noise(replace(scene, growth=1.5), result) == pytest.approx(plain / 1.5)
 
 
 def test_the_macro_model_has_the_errors_of_the_search(

@@ -1,6 +1,6 @@
 """The descent: its gradient, what it finds, and when it changes nothing."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from lensrim.inference import fit as fitting
 from lensrim.inference import refinement
 from lensrim.inference.answer import Answer, adapted, answer, mass_maps_of
 from lensrim.inference.framing import frame_of, observe
-from lensrim.inference.learning import Outcome
+from lensrim.inference.learning import ROUNDS, Outcome
 from lensrim.inference.macro import MacroState
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.perturbation import MACRO, PerturbationPrior, Perturbations, packaged_prior
@@ -23,7 +23,7 @@ from lensrim.inference.refinement import Descent, kept, maps_of, tried
 from lensrim.inference.scene import Scene
 from lensrim.inference.search import STAGES, problem
 from lensrim.inference.together import prior_of
-from lensrim.inference.view import macro_maps
+from lensrim.inference.view import MassMaps, macro_maps
 from lensrim.metrics import misfit
 
 PRIOR = packaged_prior().without_rings()
@@ -174,11 +174,49 @@ def test_what_fits_worse_is_not_kept(case, first: Answer):
     outcome = kept(Outcome({"macro": first}), scene, "descent", worse)
     assert outcome.stage == "macro" and outcome.last is first
     assert "fits worse: chi2 of the arcs" in outcome.notes[0]
-    lost = replace(first, log_evidence=first.log_evidence - 1)
-    outcome = kept(Outcome({"macro": first}), scene, "descent", lost)
+    least = first.log_evidence
+    lost = replace(first, log_evidence=least - 1)
+    outcome = kept(Outcome({"macro": first}), scene, "descent", lost, least=least)
     assert outcome.stage == "macro" and "fits worse: log-evidence" in outcome.notes[0]
-    outcome = kept(Outcome({"macro": first}), scene, "descent", first)
+    outcome = kept(Outcome({"macro": first}), scene, "descent", lost)  # nothing to compare with
+    assert outcome.stage == "descent"
+    outcome = kept(Outcome({"macro": first}), scene, "descent", first, least=least)
     assert outcome.stage == "descent" and outcome.begun == "macro" and not outcome.notes
+
+
+@dataclass(frozen=True)
+class Elsewhere(Refined):
+    """A refined mass that is said to be another one."""
+
+    there: MassMaps
+
+    @property
+    def maps(self) -> MassMaps:
+        return self.there
+
+
+def test_a_source_prior_that_climbs_is_no_gain_of_the_mass(
+    case, first: Answer, refined: Refined, monkeypatch: pytest.MonkeyPatch
+):
+    _, scene, state = case
+    plain = maps_of(first)
+
+    def evidence(maps: MassMaps) -> float:
+        return answer(scene, maps, state, source_fov=2.0, tune=ROUNDS).log_evidence
+
+    def worse(by: float) -> MassMaps:
+        return MassMaps((1 + by) * plain.kappa, (1 + by) * plain.alpha)
+
+    right = evidence(plain)
+    tried_out = (worse(by) for by in (0.0002, 0.0005, 0.001, 0.002, 0.005))
+    maps = next(maps for maps in tried_out if evidence(maps) < right - 0.1)
+    # of a first answer whose prior has climbed nowhere it would be a gain
+    low = replace(first, log_evidence=right - 1000)
+    off = Elsewhere(refined.mass, state, 1.0, {1.0: 0.0}, maps)
+    monkeypatch.setattr(refinement, "refine", lambda *_, **__: off)
+    descent = Descent(prior_of(scene, False), STAGES[-1])
+    outcome = descent(Outcome({"macro": low}), scene, state)
+    assert outcome.stage == "macro" and "fits worse" in outcome.notes[-1]
 
 
 def test_what_cannot_be_computed_leaves_the_answer(case, first: Answer):

@@ -39,6 +39,15 @@ def test_surface_brightness_with_the_pixel_area(parts: dict, write: Callable, ke
     assert zeropoint(parts, write, BUNIT="MJy/sr", **keywords) == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_area_of_other_pixels_is_not_used(parts: dict, write: Callable):
+    """Webb's pipeline leaves PIXAR_SR as it was where it resamples to other pixels."""
+    parts["SCI"][1].update(BUNIT="MJy/sr", PIXAR_SR=(0.063 / 206264.806) ** 2)
+    read = read_observation(write(parts))
+    assert read.zeropoint == pytest.approx(26.9773, abs=1e-3)
+    (note,) = (note for note in read.notes if "zeropoint" in note)
+    assert note.endswith("its pixels of 0.05 arcsec; PIXAR_SR, of 0.063 arcsec, is not used")
+
+
 def test_hubble_keywords(parts: dict, write: Callable):
     # ACS F814W: the published AB zeropoint of this pair is 25.95.
     keywords = {"PHOTFLAM": 7.0723600e-20, "PHOTPLAM": 8045.0}

@@ -203,3 +203,11 @@ def test_sides_of_both_kinds_are_rebinned(parts: dict, write: Callable):
     observation = read_observation(write(parts), ReadOptions(psf_oversampling=4))
     np.testing.assert_allclose(center_offset(observation.psf), 0, atol=1e-12)
     assert variance(observation.psf) == pytest.approx(variance(observation.psf.T), rel=1e-3)
+
+
+def test_a_core_off_the_middle_is_told(parts: dict, write: Callable):
+    parts["PSF"] = (stamp(11, 1.2, x=0.3), {})
+    (note,) = (n for n in read_observation(write(parts)).notes if n.startswith("PSF"))
+    assert "obs.fits[PSF] is off its middle by +0.30 in x and +0.00 in y [pixel]" in note
+    parts["PSF"] = (stamp(11, 1.2, x=0.05), {})
+    assert not any("PSF" in n for n in read_observation(write(parts, "b.fits")).notes)

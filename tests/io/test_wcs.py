@@ -132,6 +132,28 @@ def test_an_unreadable_wcs_is_left_out(parts: dict, write: Callable):
     assert any("WCS left out, it cannot be read" in note for note in observation.notes)
 
 
+def test_why_a_wcs_gives_no_scale_is_told(parts: dict, write: Callable):
+    parts["SCI"][1]["CTYPE1"] = "RA---XYZ"
+    with pytest.raises(InputError, match="no pixel scale, WCS left out, it cannot be read"):
+        read_observation(write(parts))
+
+
+def test_the_scale_is_that_of_the_lens_not_of_the_reference_point(parts: dict, write: Callable):
+    header = parts["SCI"][1]
+    axes = {"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR", "CRVAL1": 150.1, "CRVAL2": 0.0}
+    plain = {"PC1_2": 0.0, "PC2_1": 0.0, "LATPOLE": 90.0, "CDELT1": 0.05 / 3600}
+    plain |= {"PC1_1": -1.0, "PC2_2": 1.0, "CDELT2": 0.05 / 3600}
+    header.update(axes | plain, CRPIX2=20.5 - 62 * 3600 / 0.05)
+    # a degree of right ascension is cos(62 deg) long there
+    with pytest.raises(InputError, match=r"square to 1 %, the WCS gives 0\.05 by 0\.02347 arcsec"):
+        read_observation(write(parts))
+    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRPIX2=20.5 - 5 * 3600 / 0.05)
+    read = read_observation(write(parts, "tan.fits"))
+    # a step on a tangent plane is an angle cos^2 as large along the radius, and cos across it
+    t = np.arctan(np.radians(5))
+    assert read.pixel_scale == pytest.approx(0.05 * np.cos(t) ** 1.5, rel=1e-5)
+
+
 def test_a_dummy_position_is_noted(parts: dict, write: Callable):
     parts["SCI"][1].update(CRVAL1=0.0, CRVAL2=0.0, CRPIX1=1.0, CRPIX2=1.0, LATPOLE=0.0)
     observation = read_observation(write(parts))

@@ -1,7 +1,7 @@
 """What the network tells the search of a scene: where to start, and where to be surprised."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -105,5 +105,6 @@ def guesses_of(scene: Scene, prior: MacroPrior) -> Guesses:
         torch.ones(TURNS),
     )
     peak = torch.full((TURNS,), float(scene.arc_light.max()))
-    maps = look.maps(image, sigma, mask, peak, spacing=frame.grid.spacing)
+    pixels = replace(look, center=look.center - torch.tensor(frame.grid.center))
+    maps = pixels.maps(image, sigma, mask, peak, spacing=frame.grid.spacing)
     return Guesses(look, packaged_guesser()(maps), prior)

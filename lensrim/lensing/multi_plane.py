@@ -29,6 +29,7 @@ from ..errors import InputError
 from .cosmology import ARCSEC, distance, find_cosmology
 from .jacobian import Jacobian, jacobian
 from .mass import Mass, Sum
+from .missing import replaced
 from .time_delay import DAYS_PER_MPC
 
 
@@ -146,7 +147,9 @@ class MultiPlane:
 
         Arguments:
             x, y: Positions of images [arcsec], with shape :math:`(*, H, W)` or :math:`(H, W)`.
+                NaN stands for no image, and gives NaN, which no gradient knows of.
         """
+        missing, x, y = replaced(x, y)
         positions = self.rays(x, y)
         total = torch.zeros_like(x)
         for i, scale in enumerate(self.time_scales):
@@ -154,4 +157,4 @@ class MultiPlane:
             path = ((x0 - x1) ** 2 + (y0 - y1) ** 2) / 2
             bent = self.factors[i + 1][i] * self.masses[i].potential(x0, y0)
             total = total + scale * (path - bent)
-        return total
+        return torch.where(missing, torch.nan, total)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .cosmology import ARCSEC, lens_scales
 from .mass import Mass
+from .missing import replaced
 
 DAYS_PER_MPC = 3.0856775814913674e22 / (299_792_458.0 * 86_400.0)
 """Time in which light travels one Mpc [days]."""
@@ -47,9 +48,12 @@ def fermat_potential(mass: Mass, x: Tensor, y: Tensor, beta_x: Tensor, beta_y: T
     Arguments:
         mass: Mass model, its parameters numbers or of shape :math:`(*)`.
         x, y: Positions :math:`\theta` in the image plane [arcsec], with shape :math:`(*, H, W)`.
+            NaN stands for no image, and gives NaN, which no gradient knows of.
         beta_x, beta_y: Position of the source [arcsec], of a shape that broadcasts with them.
     """
-    return ((x - beta_x) ** 2 + (y - beta_y) ** 2) / 2 - mass.potential(x, y)
+    missing, x, y = replaced(x, y)
+    potential = ((x - beta_x) ** 2 + (y - beta_y) ** 2) / 2 - mass.potential(x, y)
+    return torch.where(missing, torch.nan, potential)
 
 
 def arrival_time(
@@ -65,13 +69,16 @@ def arrival_time(
 
     Arguments:
         mass: Mass model, its parameters numbers or of shape :math:`(*)`.
-        x, y: Positions in the image plane [arcsec], with shape :math:`(*, H, W)`: images, or all
-            the pixels of a map.
+        x, y: Positions in the image plane [arcsec], with shape :math:`(*, H, W)`: images, NaN
+            where there is none, or all the pixels of a map.
         beta_x, beta_y: Position of the source [arcsec], of a shape that broadcasts with them.
         distance: Time-delay distance [Mpc], of :func:`time_delay_distance`; a tensor if it is to
             be inferred, of a shape that broadcasts with the positions.
     """
-    return (DAYS_PER_MPC * ARCSEC**2) * distance * fermat_potential(mass, x, y, beta_x, beta_y)
+    # beside the distance, too, a potential that is NaN would make its gradient NaN
+    missing, x, y = replaced(x, y)
+    times = (DAYS_PER_MPC * ARCSEC**2) * distance * fermat_potential(mass, x, y, beta_x, beta_y)
+    return torch.where(missing, torch.nan, times)
 
 
 def relative_delays(times: Tensor) -> Tensor:
@@ -85,5 +92,7 @@ def relative_delays(times: Tensor) -> Tensor:
         The delays [days], 0 for the first image, with shape :math:`(*, n)`.
     """
     missing = times.isnan()
+    if not missing.shape[-1]:  # no source has an image
+        return times
     first = torch.where(missing, torch.inf, times).amin(-1, keepdim=True)
     return torch.where(missing, torch.nan, times - first)

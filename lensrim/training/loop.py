@@ -218,7 +218,8 @@ class _Loop:
     def step(
         self, feeding: Generator[Batch, None, None], clock: Callable[[], float]
     ) -> tuple[float, float]:
-        """Makes one step, or skips it if its loss or gradient is not finite.
+        """Makes one step, or skips it if its loss or gradient is not finite: weights and buffers,
+        such as running means, then stay as they are.
 
         Returns:
             The loss and the learning rate.
@@ -229,6 +230,7 @@ class _Loop:
             options["lr"] = rate
         run.optimiser.zero_grad()
         share = config.parts // group.size
+        buffers = {name: each.clone() for name, each in run.model.named_buffers()}
         losses, numbers, waited = [], [], 0.0
         for part in range(share):
             begun = clock()
@@ -252,6 +254,10 @@ class _Loop:
                 run.average.update_parameters(run.model)
                 run.recent.append({"loss": loss, "gradient_norm": norm.item(), "metrics": []})
                 run.own.append(numbers)
+            else:
+                with torch.no_grad():
+                    for name, each in run.model.named_buffers():
+                        each.copy_(buffers[name])
             run.barren = 0 if finite else run.barren + 1
             run.skipped += not finite
             run.waited += waited

@@ -10,6 +10,7 @@ from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
 from lensrim.lensing.lens_equation import image_positions
 from lensrim.lensing.mass import EPL, SIE, Shear, Sum
+from lensrim.lensing.multi_plane import MultiPlane
 from lensrim.lensing.time_delay import (
     arrival_time,
     fermat_potential,
@@ -71,6 +72,38 @@ def test_missing_images_stay_missing():
     delays = relative_delays(torch.tensor([[3.0, 5.0, nan], [nan, 7.0, 6.0]]))
     expected = torch.tensor([[0.0, 2.0, nan], [nan, 1.0, 0.0]])
     torch.testing.assert_close(delays, expected, equal_nan=True)
+
+
+def test_no_source_may_have_an_image():
+    assert relative_delays(torch.empty(2, 0)).shape == (2, 0)
+
+
+def test_images_that_are_missing_leave_gradients_as_they_are():
+    """Of four images of one source and two of another, with shared parameters."""
+    beta = torch.tensor([[0.05, 0.8], [0.02, 0.1]], dtype=torch.float64)
+
+    def gradients(bx: Tensor, by: Tensor, plane: bool) -> Tensor:
+        theta, distance = (
+            torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (1.0, 2000.0)
+        )
+        mass = SIE(theta, 0.1, 0.05)
+        found = image_positions(mass, bx, by, GRID, by_arrival=True)
+        if plane:
+            times = MultiPlane([(0.5, mass)], 2.0).arrival_time(found.x, found.y) * distance
+        else:
+            times = arrival_time(
+                mass, found.x, found.y, bx[:, None], by[:, None], distance=distance
+            )
+        delays = relative_delays(times)
+        assert int(delays.isnan().sum()) == (2 if len(bx) == 2 else 0)
+        delays[~delays.isnan()].sum().backward()
+        assert theta.grad is not None and distance.grad is not None
+        return torch.stack([theta.grad, distance.grad])
+
+    for plane in (False, True):
+        together = gradients(*beta, plane)
+        alone = sum(gradients(*beta[:, i : i + 1], plane) for i in range(2))
+        torch.testing.assert_close(together, alone)
 
 
 def test_gradients_reach_mass_source_and_distance():

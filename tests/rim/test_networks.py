@@ -299,6 +299,23 @@ def test_a_network_need_not_return_vectors(kind: Any):
 
 
 @pytest.mark.parametrize("kind", [UNet, Hourglass])
+def test_a_network_need_not_return_maps(kind: Any):
+    """Numbers told from an image: each parameter is used, as processes that share it want."""
+    network = kind(2, **(MAPS | {"maps_out": 0}), widths=(4, 6), lift=4, embedding=5)
+    again = kind(**network.config)
+    assert again.state_dict().keys() == network.state_dict().keys()
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    maps, vectors = random(2, 3, 9, 7).float(), random(2, 2).float()
+    moved, told, hidden = network(maps, vectors, network.init_hidden(maps))
+    assert moved.shape == (2, 0, 9, 7) and told.shape == (2, 3)
+    (told.square().sum() + sum(h.square().sum() for h in hidden)).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+    assert not torch.equal(network(2 * maps, vectors, network.init_hidden(maps))[1], told)
+
+
+@pytest.mark.parametrize("kind", [UNet, Hourglass])
 def test_one_sample_may_shrink_to_one_pixel(kind: Any):
     network = kind(2, **MAPS, widths=(8, 8), lift=8, embedding=4).double()
     maps, vectors = Case(kind, (3, 4), {}).inputs(batch=1)

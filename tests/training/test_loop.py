@@ -1,6 +1,7 @@
 """The training loop: what a step does, and why it ends."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -454,3 +455,17 @@ def test_on_a_gpu(tmp_path: Path, clock: list[float]) -> None:
     for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert one.device.type == "cuda"
         torch.testing.assert_close(one, two)
+
+
+def test_a_step_that_is_skipped_leaves_running_means(tmp_path: Path) -> None:
+    """One batch that is not finite must not spoil all validations after it."""
+
+    def spoilt(step: int) -> dict[str, Any]:
+        batch = batches(step)
+        return {**batch, "x": batch["x"] * (math.nan if step == 3 else 1.0)}
+
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    history = fit(model, spoilt, loss_fn, CONFIG, folder=tmp_path, validation=VALIDATION)
+    assert history.lines[-1]["skipped"] + history.lines[1]["skipped"] == 1
+    assert all(line["validation_loss"] is not None for line in history.lines)
+    assert all(bool(each.isfinite().all()) for each in model.buffers())

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ...grid import PixelGrid
 from ..fourier import odd_fast_length
+from ..missing import replaced
 from ..psf import PSFKind, normalize_psf
 
 
@@ -35,7 +36,8 @@ class PointSource:
     r"""Creates the images of a point source, or of several.
 
     Arguments:
-        x, y: Positions on the sky [arcsec], with shape :math:`(*, n)`.
+        x, y: Positions on the sky [arcsec], with shape :math:`(*, n)`; NaN where there is no
+            point, whose flux then is not looked at.
         flux: Fluxes, the sum over all pixels [data units], with a shape that broadcasts to theirs.
             Lensed, an image has :math:`|\mu|` times the flux of the source.
     """
@@ -112,8 +114,9 @@ class PointPSF(nn.Module):
         Arguments:
             points: Positions and fluxes with shape :math:`(B, n)`, or :math:`(n)`.
         """
-        column, row = self.grid.to_index(points.x, points.y)
-        flux = points.flux
+        missing, x, y = replaced(points.x, points.y)
+        column, row = self.grid.to_index(x, y)
+        flux = torch.where(missing, 0.0, points.flux)
         for index, n, reach in ((row, self.grid.shape[0], 0), (column, self.grid.shape[1], 1)):
             outside = (index - (n - 1) / 2).abs() - n / 2
             # Farther out, the periodic transform would let them in at the other side.

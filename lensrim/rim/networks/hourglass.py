@@ -27,7 +27,8 @@ class Hourglass(nn.Module):
     Arguments:
         dims: Dimensions of the maps, 1 to 3. Any size works, odd ones too.
         maps_in, vectors_in: Channels of the maps and length of the vectors that it takes.
-        maps_out, vectors_out: The same of what it returns.
+        maps_out, vectors_out: The same of what it returns; without maps (0) it has no way back
+            up.
         widths: Channels of the levels, the first at half the size of the maps.
         lift: Channels at full size.
         embedding: Length of the embedded vectors.
@@ -70,10 +71,10 @@ class Hourglass(nn.Module):
         )
         self.memory = nn.ModuleList(parts.cell(dims, deepest, deepest) for _ in range(2))
         self.between = block(deepest, deepest, embedding)
-        self.up = nn.ModuleList(
-            block(narrow, wide, embedding) for wide, narrow in reversed([*pairwise(levels)])
-        )
-        self.last = zeroed(conv(dims, lift, maps_out))
+        # numbers alone are told from the deepest level: no map is made again
+        pairs = reversed([*pairwise(levels)] if maps_out else [])
+        self.up = nn.ModuleList(block(narrow, wide, embedding) for wide, narrow in pairs)
+        self.last = zeroed(conv(dims, lift, maps_out)) if maps_out else None
         self.vector_memory = nn.GRUCell(deepest + embedding, embedding)
         self.vector_last = zeroed(nn.Linear(embedding, vectors_out)) if vectors_out else None
 
@@ -103,8 +104,14 @@ class Hourglass(nn.Module):
         before = self.memory[0](x, before)
         x = after = self.memory[1](self.between(before, context), after)
         inner = self.vector_memory(torch.cat([x.flatten(2).mean(2), context], 1), inner)
+        told = inner[:, :0] if self.vector_last is None else self.vector_last(inner)
+        if self.last is None:
+            return maps[:, :0], told, (before, after, inner)
         for block, size in zip(self.up, reversed(sizes), strict=True):
             x = block(resize(x, size), context)
-        if self.vector_last is None:
-            return tied(self.last(x), inner), inner[:, :0], (before, after, inner)
-        return self.last(x), self.vector_last(inner), (before, after, inner)
+        moved = self.last(x)
+        return (
+            moved if self.vector_last is not None else tied(moved, inner),
+            told,
+            (before, after, inner),
+        )

@@ -26,7 +26,8 @@ class UNet(nn.Module):
     Arguments:
         dims: Dimensions of the maps, 1 to 3. Any size works, odd ones too.
         maps_in, vectors_in: Channels of the maps and length of the vectors that it takes.
-        maps_out, vectors_out: The same of what it returns.
+        maps_out, vectors_out: The same of what it returns; without maps (0) it has no way back
+            up.
         widths: Channels of the levels, the first at half the size of the maps.
         lift: Channels at full size.
         embedding: Length of the embedded vectors.
@@ -69,9 +70,11 @@ class UNet(nn.Module):
             block(i, w, embedding, stride=2) for i, w in zip(ins, widths, strict=True)
         )
         self.memory = nn.ModuleList(parts.cell(dims, w, w) for w in widths)
-        self.up = nn.ModuleList(block(w + deeper, w, embedding) for w, deeper in pairwise(widths))
-        self.merge = block(lift + widths[0], lift, embedding)
-        self.last = zeroed(conv(dims, lift, maps_out))
+        # numbers alone are told from the deepest level: no map is made again
+        pairs = [*pairwise(widths)] if maps_out else []
+        self.up = nn.ModuleList(block(w + deeper, w, embedding) for w, deeper in pairs)
+        self.merge = block(lift + widths[0], lift, embedding) if maps_out else None
+        self.last = zeroed(conv(dims, lift, maps_out)) if maps_out else None
         self.vector_memory = nn.GRUCell(widths[-1] + embedding, embedding)
         self.vector_last = zeroed(nn.Linear(embedding, vectors_out)) if vectors_out else None
 
@@ -102,12 +105,14 @@ class UNet(nn.Module):
             x = cell(block(x, context), h)
             kept.append(x)
         inner = self.vector_memory(torch.cat([x.flatten(2).mean(2), context], 1), inner)
+        told = inner[:, :0] if self.vector_last is None else self.vector_last(inner)
+        if self.last is None or self.merge is None:
+            return full[:, :0], told, (*kept, inner)
         for block, skip in zip(reversed(self.up), reversed(kept[:-1]), strict=True):
             x = block(torch.cat([skip, resize(x, skip.shape[2:])], 1), context)
         x = self.merge(torch.cat([full, resize(x, full.shape[2:])], 1), context)
-        if self.vector_last is None:
-            return tied(self.last(x), inner), inner[:, :0], (*kept, inner)
-        return self.last(x), self.vector_last(inner), (*kept, inner)
+        moved = self.last(x)
+        return moved if self.vector_last is not None else tied(moved, inner), told, (*kept, inner)
 
 
 def check_levels(kind: str, dims: int, widths: Sequence[int], lift: int, embedding: int) -> None:

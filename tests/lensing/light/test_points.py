@@ -118,6 +118,22 @@ def test_each_sample_has_its_own_points_and_psf():
         torch.testing.assert_close(sum(parts[1:], parts[0])[0], many[i])
 
 
+def test_an_image_that_is_not_there_is_not_seen():
+    """As :func:`image_positions` lists them: NaN, and NaN for its magnification."""
+    psf, nan = PointPSF(skewed(), GRID, dtype=torch.float64), math.nan
+    x, y, flux = (
+        torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        for values in ([[0.1, -0.2], [0.3, nan]], [[0.0, 0.1], [0.2, nan]], [[1.0, 2.0], [3, nan]])
+    )
+    image = psf(PointSource(x, y, flux))
+    alone = psf(PointSource(*(each[1:, :1] for each in (x, y, flux))))
+    torch.testing.assert_close(image[1:], alone)
+    image.square().sum().backward()
+    for each in (x, y, flux):
+        assert each.grad is not None and bool(each.grad.isfinite().all())
+        assert each.grad[1, 1] == 0
+
+
 def test_gradients_in_position_and_flux():
     psf = PointPSF(skewed(), PixelGrid((6, 7), 0.1), psf_subsample=2, dtype=torch.float64)
     x, y, flux = (vector(*v).requires_grad_() for v in ((0.0, 0.12), (0.1, -0.07), (1.0, 2.0)))

@@ -110,8 +110,6 @@ class Hourglass(nn.Module):
         for block, size in zip(self.up, reversed(sizes), strict=True):
             x = block(resize(x, size), context)
         moved = self.last(x)
-        return (
-            moved if self.vector_last is not None else tied(moved, inner),
-            told,
-            (before, after, inner),
-        )
+        if self.vector_last is None:
+            moved = tied(moved, inner)
+        return moved, told, (before, after, inner)

@@ -112,7 +112,9 @@ class UNet(nn.Module):
             x = block(torch.cat([skip, resize(x, skip.shape[2:])], 1), context)
         x = self.merge(torch.cat([full, resize(x, full.shape[2:])], 1), context)
         moved = self.last(x)
-        return moved if self.vector_last is not None else tied(moved, inner), told, (*kept, inner)
+        if self.vector_last is None:
+            moved = tied(moved, inner)
+        return moved, told, (*kept, inner)
 
 
 def check_levels(kind: str, dims: int, widths: Sequence[int], lift: int, embedding: int) -> None:

@@ -57,7 +57,8 @@ CORE = "core of the lens: "
 """How the line begins that tells of what is not judged."""
 
 ROUGH = 2.0
-"""χ² of the lens galaxy's core, in the stated noise, above which the user is told of it."""
+"""χ² of the lens galaxy's core, in the stated noise or the sky's, if that is larger, above which
+the user is told of it."""
 
 
 def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
@@ -70,6 +71,7 @@ def core_lines(scene: Scene, result: Answer, theta_E: float) -> tuple[str, ...]:
     """
     core = scene.arcs & scene.frame.mask & ~judged(scene, result, theta_E)
     chi2 = float((residual_of(scene, result)[core] ** 2).mean()) if core.any() else 0.0
+    chi2 /= max(scene.noise_scale, 1.0) ** 2
     if chi2 < ROUGH:
         return ()
     return (

@@ -70,7 +70,7 @@ class Descent:
         own = replace(refined.state, p=refined.state.p[:, :MACRO])
         side = last.source_grid.fov[0]
         found = answer(scene, refined.maps, own, source_fov=side, tune=ROUNDS)
-        least = -math.inf  # the evidence of a machine's own source is not known
+        least = -math.inf  # a machine's mass was not chosen by its evidence
         if plain:  # a source prior that climbs has more evidence with any mass
             before = answer(scene, maps_of(last), state, source_fov=side, tune=ROUNDS)
             least = before.log_evidence

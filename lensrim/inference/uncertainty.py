@@ -127,7 +127,8 @@ def uncertainty_of(
 
 def signal_over_noise(scene: Scene, result: Answer) -> float:
     """Returns the signal over noise of the brightest pixel of an answer's arcs, as of white noise
-    that tells as much as that which is fitted with."""
+    that tells as much as that of the sky which is fitted with, without the lens galaxy's
+    structure."""
     used, sigma = scene.frame.mask, scene.frame.sigma * scene.noise_scale * scene.growth
     return float((result.arcs[used] / sigma[used]).max())
 

@@ -2,9 +2,9 @@ r"""Magnitude zeropoints: :math:`m = Z - 2.5 \log_{10} F`, with the flux :math:`
 
 In order: the user's, a keyword (MAGZERO and its relatives), the unit where it is a flux density
 or, times the area of a pixel, a surface brightness (AB: 0 mag is 3631 Jy), PHOTFLAM with PHOTPLAM
-(AB)
-or with PHOTZPT (ST) for images in counts or electrons per second. The area is that of the pixel
-scale: PIXAR_SR is that of the detector's pixels where an image was resampled without changing it.
+(AB) or with PHOTZPT (ST) for images in counts or electrons per second. The area is that of the
+pixel scale: PIXAR_SR is that of the detector's pixels where an image was resampled and its header
+was not changed.
 A zeropoint is a convenience: without one nothing fails, only magnitudes are missing.
 """
 
@@ -37,11 +37,11 @@ def zeropoint_of(
     found = _number(data, *KEYWORDS)
     if found is not None:
         return found[1], f"zeropoint {found[1]:g} mag from {found[0]} of {data.short}"
-    flux = _jansky(data, scale)
+    flux, remark = _jansky(data, scale)
     if flux is not None:
         value = 2.5 * math.log10(AB_JY / flux)
         note = f"zeropoint {value:.4f} mag (AB) from the unit {data.unit} of {data.short}"
-        return value, note + _other_area(data, scale)
+        return value, note + remark
     return _from_photflam(data)
 
 
@@ -53,17 +53,19 @@ def _number(data: Plane, *names: str) -> tuple[str, float] | None:
         return None
 
 
-def _jansky(data: Plane, scale: float) -> float | None:
-    """Returns the flux density [Jy] of a pixel with value 1, or None for other units."""
+def _jansky(data: Plane, scale: float) -> tuple[float | None, str]:
+    """Returns the flux density [Jy] of a pixel with value 1, or None for other units, and what is
+    to be said of it."""
     if data.unit is None:
-        return None
+        return None, ""
     with quiet():
         unit: Any = units.Unit(data.unit, parse_strict="silent")  # pyright: ignore[reportCallIssue]
     if unit.is_equivalent(units.Jy):
-        return float(unit.to(units.Jy))
+        return float(unit.to(units.Jy)), ""
     if unit.is_equivalent(units.Jy / units.sr):
-        return float(unit.to(units.Jy / units.sr)) * math.radians(scale / 3600) ** 2
-    return None
+        flux = float(unit.to(units.Jy / units.sr)) * math.radians(scale / 3600) ** 2
+        return flux, _other_area(data, scale)
+    return None, ""
 
 
 def _other_area(data: Plane, scale: float) -> str:

@@ -1,7 +1,8 @@
 r"""World coordinates and the pixel scale.
 
-The pixel scale is :math:`\sqrt{|\det CD|}`; pixels must be square to 1 %. Everything that states a
-scale (WCS, keywords, the user) must agree to 1 %. A cut-out and a binning by :math:`b` change
+The pixel scale is :math:`\sqrt{|\det CD|}` of the tangent plane in the middle of what is read;
+pixels must be square to 1 %. Everything that states a scale (WCS, keywords, the user) must agree
+to 1 %. A cut-out and a binning by :math:`b` change
 
 .. math:: \mathrm{CRPIX} \to \mathrm{CRPIX} - \mathrm{corner} \, , \quad
           \mathrm{CRPIX} \to \frac{\mathrm{CRPIX} - 1/2}{b} + \frac12 \, , \quad
@@ -30,7 +31,7 @@ KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL", "
 PLAUSIBLE = (1e-3, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
 OVERRIDE = "--pixel-scale and --trust-scale"
 
-ALIKE = 2e-3
+ALIKE = 2e-4
 """Relative difference of the squared sides of pixels up to which they are taken for the same."""
 
 
@@ -98,8 +99,10 @@ def _side(matrix: np.ndarray) -> float:
 def _there(wcs: WCS, stated: np.ndarray, column: float, row: float) -> np.ndarray:
     """Returns the CD matrix of the tangent plane in a pixel, if its pixels are other ones than
     those of the stated matrix, which is right in the projection's reference point alone."""
+    if not np.isfinite(wcs.all_pix2world(column, row, 0)).all():  # not on the sky
+        return stated
     there = _linear(wcs, column, row).wcs.cd
-    # of the axes, which have turned, and of pixels that are not on the sky nothing is told
+    # of the axes, which have turned, nothing is told
     before, now = (matrix.T @ matrix for matrix in (stated, there))
     other = np.abs(now - before).max() > ALIKE * np.abs(before).max()
     return there if other else stated

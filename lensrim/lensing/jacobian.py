@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .missing import replaced
+
 
 @runtime_checkable
 class Deflector(Protocol):
@@ -100,12 +102,14 @@ def magnification(mass: Deflector, x: Tensor, y: Tensor) -> Tensor:
 
     Arguments:
         mass: Mass model, its parameters numbers or of shape :math:`(*)`.
-        x, y: Coordinates [arcsec], with shape :math:`(*, H, W)` or :math:`(H, W)`.
+        x, y: Coordinates [arcsec], with shape :math:`(*, H, W)` or :math:`(H, W)`. NaN stands for
+            no image, and gives NaN, which no gradient knows of.
 
     References:
         Schneider, Ehlers & Falco 1992, Gravitational Lenses, chapter 5.
     """
-    return 1 / inverse_magnification(mass, x, y)
+    missing, x, y = replaced(x, y)
+    return torch.where(missing, torch.nan, 1 / inverse_magnification(mass, x, y))
 
 
 def determinant(d: Jacobian) -> Tensor:

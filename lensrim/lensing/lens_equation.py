@@ -32,12 +32,14 @@ NEWTON_STEPS = 6
 
 
 class Images(NamedTuple):
-    r"""Images of S sources, at most n of one; what one source has fewer is NaN.
+    r"""Images of S sources, at most n of one.
 
     Attributes:
-        x, y: Positions :math:`\theta` [arcsec], with shape :math:`(S, n)`.
+        x, y: Positions :math:`\theta` [arcsec], with shape :math:`(S, n)`; NaN where a source has
+            fewer.
         magnification: Signed magnification :math:`\mu`, positive at minima and maxima of the
-            arrival time, negative at saddle points, with shape :math:`(S, n)`.
+            arrival time, negative at saddle points, 0 where there is no image, with shape
+            :math:`(S, n)`.
         count: Number of images, with shape :math:`(S)`.
         ring: Whether a source has a curve of images (an Einstein ring); none of its images is
             listed. With shape :math:`(S)`.
@@ -192,10 +194,11 @@ def _padded(source: Tensor, rank: Tensor, values: tuple, ring: Tensor, like: Ten
     order = order[source[order].argsort(stable=True)]
     source = source[order]
     column, width = _columns(source, n)
+    # a flux that is NaN times another would make the gradient of that NaN
     x, y, mu = (
-        torch.full((n, width), torch.nan)
+        torch.full((n, width), absent)
         .to(like)
         .index_put((source, column), v[order].to(like.dtype))
-        for v in values
+        for v, absent in zip(values, (torch.nan, torch.nan, 0.0), strict=True)
     )
     return Images(x, y, mu, torch.bincount(source, minlength=n), ring)

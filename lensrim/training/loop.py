@@ -35,7 +35,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..errors import InputError
@@ -219,7 +219,7 @@ class _Loop:
         self, feeding: Generator[Batch, None, None], clock: Callable[[], float]
     ) -> tuple[float, float]:
         """Makes one step, or skips it if its loss or gradient is not finite: weights and buffers,
-        such as running means, then stay as they are.
+        such as running means, then stay as they are. So do buffers if it is interrupted.
 
         Returns:
             The loss and the learning rate.
@@ -232,18 +232,22 @@ class _Loop:
         share = config.parts // group.size
         buffers = {name: each.clone() for name, each in run.model.named_buffers()}
         losses, numbers, waited = [], [], 0.0
-        for part in range(share):
-            begun = clock()
-            batch = next(feeding)
-            waited += clock() - begun
-            # Of the part alone: whoever makes it, and after whatever interruption.
-            at = run.step * config.parts + group.rank + group.size * part
-            torch.manual_seed(config.seed_at(at))
-            with group.adding(self.network, last=part == share - 1):
-                loss, metrics = measured(self.loss_fn, self.network, batch)
-                (loss / share).backward()
-            losses.append(loss.item())
-            numbers.append(metrics)
+        try:
+            for part in range(share):
+                begun = clock()
+                batch = next(feeding)
+                waited += clock() - begun
+                # Of the part alone: whoever makes it, and after whatever interruption.
+                at = run.step * config.parts + group.rank + group.size * part
+                torch.manual_seed(config.seed_at(at))
+                with group.adding(self.network, last=part == share - 1):
+                    loss, metrics = measured(self.loss_fn, self.network, batch)
+                    (loss / share).backward()
+                losses.append(loss.item())
+                numbers.append(metrics)
+        except BaseException:  # this step will be made again
+            _restore(run.model, buffers)
+            raise
         group.check_used(run.model)
         norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
         loss = group.mean(sum(losses) / share)
@@ -255,9 +259,7 @@ class _Loop:
                 run.recent.append({"loss": loss, "gradient_norm": norm.item(), "metrics": []})
                 run.own.append(numbers)
             else:
-                with torch.no_grad():
-                    for name, each in run.model.named_buffers():
-                        each.copy_(buffers[name])
+                _restore(run.model, buffers)
             run.barren = 0 if finite else run.barren + 1
             run.skipped += not finite
             run.waited += waited
@@ -308,3 +310,10 @@ class _Loop:
         """Writes the checkpoint."""
         self.pool()
         self.folder.save(self.run)
+
+
+@torch.no_grad()
+def _restore(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Puts the buffers of a model back."""
+    for name, each in model.named_buffers():
+        each.copy_(buffers[name])

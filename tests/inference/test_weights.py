@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lensrim.errors import InputError
+from lensrim.inference import weights
 from lensrim.inference.answer import Answer, answer, mass_maps_of
 from lensrim.inference.apply import Begun, batch_of
 from lensrim.inference.ewc import ElasticPenalty
@@ -44,9 +45,9 @@ def arcs(scene: Scene) -> torch.Tensor:
 
 
 def penalty_of(rim: RIM, strength: float) -> ElasticPenalty:
-    weights = dict(rim.named_parameters())
-    ones = {name: torch.ones_like(each) for name, each in weights.items()}
-    return ElasticPenalty(ones, weights, strength)
+    named = dict(rim.named_parameters())
+    ones = {name: torch.ones_like(each) for name, each in named.items()}
+    return ElasticPenalty(ones, named, strength)
 
 
 def test_steps_lower_the_misfit_and_a_strong_penalty_holds_the_weights(
@@ -87,7 +88,12 @@ def test_steps_end_where_the_misfit_is_what_noise_leaves(
 
 
 def test_an_adaptation_is_an_answer_beside_the_others(
-    scene: Scene, state: MacroState, macro: Answer, machine: Machine
+    scene: Scene,
+    state: MacroState,
+    macro: Answer,
+    machine: Machine,
+    arcs: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     before = {name: each.clone() for name, each in machine.rim.state_dict().items()}
     learnt = learn(machine, scene, state, macro, has_light=False)
@@ -96,7 +102,15 @@ def test_an_adaptation_is_an_answer_beside_the_others(
     calm = replace(scene, frame=replace(scene.frame, sigma=1.5 * scene.frame.sigma))
     enough = adaptation(learnt, calm, state)
     assert enough.stage == "final" and "is what noise leaves" in enough.notes[-1]
+    judged = []
+
+    def noted(rim: RIM, begun: Begun, arcs: torch.Tensor):
+        judged.append(arcs)
+        return run(rim, begun, arcs)
+
+    monkeypatch.setattr(weights, "run", noted)
     outcome = adaptation(learnt, scene, state)
+    assert judged and all(torch.equal(each, arcs) for each in judged)
     assert list(outcome.answers) == ["macro", "rim", "rim_inversion", "final", "weights"]
     assert outcome.stage == "weights" and outcome.begun == "final"
     assert outcome.last.source_grid.shape == learnt.last.source_grid.shape

@@ -46,6 +46,8 @@ def test_the_area_of_other_pixels_is_not_used(parts: dict, write: Callable):
     assert read.zeropoint == pytest.approx(26.9773, abs=1e-3)
     (note,) = (note for note in read.notes if "zeropoint" in note)
     assert note.endswith("its pixels of 0.05 arcsec; PIXAR_SR, of 0.063 arcsec, is not used")
+    parts["SCI"][1]["BUNIT"] = "nJy"  # in which there is no area
+    assert not any("PIXAR_SR" in note for note in read_observation(write(parts, "f.fits")).notes)
 
 
 def test_hubble_keywords(parts: dict, write: Callable):

@@ -233,3 +233,10 @@ def test_declination_may_come_first(parts: dict, write: Callable):
     parts["SCI"][1].update(CD1_1=1e-5, CD1_2=0.0, CD2_1=0.0, CD2_2=1e-5, CRPIX1=5.0, CRPIX2=9.0)
     wcs = read_observation(write(parts)).wcs
     assert wcs.wcs_pix2world(6.0, 9.0, 1)[0] == pytest.approx(20.00001, abs=1e-9)
+
+
+def test_a_middle_that_is_not_on_the_sky_leaves_the_scale_of_the_header(
+    parts: dict, write: Callable
+):
+    parts["SCI"][1].update(CTYPE1="RA---SIN", CTYPE2="DEC--SIN", CRPIX2=20.5 - 70 * 3600 / 0.05)
+    assert read_observation(write(parts)).pixel_scale == pytest.approx(0.05)

@@ -466,6 +466,6 @@ def test_a_step_that_is_skipped_leaves_running_means(tmp_path: Path) -> None:
 
     model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
     history = fit(model, spoilt, loss_fn, CONFIG, folder=tmp_path, validation=VALIDATION)
-    assert history.lines[-1]["skipped"] + history.lines[1]["skipped"] == 1
+    assert sum(line["skipped"] for line in history.lines) == 1
     assert all(line["validation_loss"] is not None for line in history.lines)
     assert all(bool(each.isfinite().all()) for each in model.buffers())

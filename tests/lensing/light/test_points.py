@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lensrim.grid import PixelGrid
+from lensrim.lensing.lens_equation import image_positions
 from lensrim.lensing.light import PointPSF, PointSource
+from lensrim.lensing.mass import SIE
 from lensrim.lensing.psf import gaussian_psf
 
 GRID = PixelGrid((25, 30), 0.1, (0.3, -0.2))
@@ -119,7 +121,7 @@ def test_each_sample_has_its_own_points_and_psf():
 
 
 def test_an_image_that_is_not_there_is_not_seen():
-    """As :func:`image_positions` lists them: NaN, and NaN for its magnification."""
+    """As :func:`image_positions` lists them, or with a flux that is NaN."""
     psf, nan = PointPSF(skewed(), GRID, dtype=torch.float64), math.nan
     x, y, flux = (
         torch.tensor(values, dtype=torch.float64, requires_grad=True)
@@ -132,6 +134,12 @@ def test_an_image_that_is_not_there_is_not_seen():
     for each in (x, y, flux):
         assert each.grad is not None and bool(each.grad.isfinite().all())
         assert each.grad[1, 1] == 0
+    behind = (vector(0.05, 0.8), vector(0.02, 0.1))
+    found = image_positions(SIE(1.0, 0.1, 0.05), *behind, PixelGrid((40, 40), 0.1))
+    assert found.count.tolist() == [4, 2] and bool((found.magnification[1, 2:] == 0).all())
+    bright = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)  # of both sources
+    psf(PointSource(found.x, found.y, found.magnification.abs() * bright)).sum().backward()
+    assert bright.grad is not None and bool(bright.grad.isfinite())
 
 
 def test_gradients_in_position_and_flux():

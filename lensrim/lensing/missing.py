@@ -19,4 +19,4 @@ def replaced(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Where they are missing, and the positions, each with shape (*).
     """
     missing = x.isnan() | y.isnan()
-    return missing, *(torch.where(missing, 0.0, each) for each in (x, y))
+    return missing, torch.where(missing, 0.0, x), torch.where(missing, 0.0, y)

@@ -264,7 +264,8 @@ def coarsen(scene: Scene, observation: Observation) -> Scene | None:
     # the growth over a PSF, which the scene has, is the same on any pixels
     white = replace(observation.with_mask(scene.frame.mask), noise_growth=())
     binned = white.binned(b)
-    (h, w), (top, left) = binned.shape, ((n % b) // 2 for n in observation.shape)
+    (h, w), (x0, y0), (x1, y1) = binned.shape, observation.corner, binned.corner
+    left, top = (x1 - x0) // observation.bin, (y1 - y0) // observation.bin
     # where an odd number of rows fills no block, more are cut off at one side
     middle = observation.grid.from_index(left + (b * w - 1) / 2, top + (b * h - 1) / 2)
     frame = frame_of(binned)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -15,10 +15,11 @@ from symptoms import GOOD
 from lensrim import __version__
 from lensrim.errors import InputError
 from lensrim.evaluation.calibrate.__main__ import run
-from lensrim.evaluation.calibrate.fitting import Deviations, fit
+from lensrim.evaluation.calibrate.deviations import Deviations
+from lensrim.evaluation.calibrate.fitting import fit
 from lensrim.evaluation.calibrate.judging import curves, format_lines, halved, judge, of_kinds
 from lensrim.evaluation.calibrate.options import CalibrateOptions
-from lensrim.evaluation.calibrate.rows import measured, read_rows, run_of
+from lensrim.evaluation.calibrate.rows import Row, measured, read_rows, run_of
 from lensrim.evaluation.calibrate.sheets import sheet_width
 from lensrim.inference.calibration import Scale
 from lensrim.inference.mass_sheet import SLOPE, SLOPE_WIDTH, TAILS, expected_sheet
@@ -168,6 +169,21 @@ def test_what_is_stated_covers_whatever_the_errors_are_like():
     for name in ("theta_E", "slope", "kappa", "source"):
         own = Deviations.of(rows, [name], found.scales["kappa"])
         assert own.covered(found.scales[name], 1.0) == pytest.approx(0.6827, abs=0.005), name
+
+
+def test_what_a_fit_lacks_of_lenses_it_has_not_seen_is_given(monkeypatch: pytest.MonkeyPatch):
+    """Those to four fifths of the lenses state errors half as large as one to all does."""
+    rows, factors = rows_of(300, scale=1.0, dof=30.0), []
+    for share in (1.0, 0.5):
+
+        def scales_at(
+            seen: Sequence[Row], dof: float, *, share: float = share
+        ) -> tuple[dict[str, Scale], float]:
+            return {"slope": Scale((1.0 if len(seen) == len(rows) else share,) * 4)}, dof
+
+        monkeypatch.setattr("lensrim.evaluation.calibrate.fitting.scales_at", scales_at)
+        factors.append(np.array(fit(rows).scales["slope"].factors))
+    np.testing.assert_allclose(factors[1], 2 * factors[0])
 
 
 def test_lenses_are_judged_by_a_fit_to_others():

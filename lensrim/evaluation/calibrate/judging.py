@@ -10,9 +10,9 @@ import numpy as np
 from ... import metrics
 from ...inference.calibration import KINDS, Calibration, Scale
 from ...plotting.coverage import Curve
-from ..standard import DESIGNS
 from ..stated import LEVELS, SCALARS
-from .fitting import Deviations, fit
+from .deviations import Deviations
+from .fitting import fit, folds
 from .rows import Row, traits_of_row
 
 
@@ -29,17 +29,8 @@ class Half:
 
 
 def halved(rows: Sequence[Row]) -> tuple[Half, Half]:
-    """Fits each half of the lenses, and gives it the other's fit.
-
-    Numbers decide what mocks are like, so that even ones and odd ones differ: of those that are
-    alike every other one is taken. Mocks of one number have mostly one mass, whatever their
-    galaxies, and are of one half; galaxies of a recipe are few, and both halves have the same.
-    """
-    numbers = sorted({row["index"] for row in rows}, key=lambda n: (n % DESIGNS, n))
-    first, second = (
-        [row for row in rows if row["index"] in chosen]
-        for chosen in (set(numbers[::2]), set(numbers[1::2]))
-    )
+    """Fits each half of the lenses (:func:`~.fitting.folds`), and gives it the other's fit."""
+    first, second = folds(rows, 2)
     return Half(first, fit(second)), Half(second, fit(first))
 
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
+from .errors import InputError
+
 Options = TypeVar("Options")
 
 
@@ -72,3 +74,25 @@ def _unbroken(text: str | Callable[[], str | None] | None) -> str | None:
         return None
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def part_of(shard: str) -> tuple[int, int]:
+    """Reads ``--shard``.
+
+    Raises:
+        InputError: If it is not i/n with i from 1 to n.
+    """
+    part, _, parts = shard.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise InputError(f"--shard: must be i/n with i from 1 to n, such as 2/4, found {shard!r}")
+    return int(part), int(parts)
+
+
+def shared_out(first: int, n: int, shard: str) -> list[int]:
+    """Returns those of ``n`` numbers from ``first`` on that are a shard's: every so-many-th.
+
+    Raises:
+        InputError: If the shard is not i/n with i from 1 to n.
+    """
+    part, parts = part_of(shard)
+    return list(range(first + part - 1, first + n, parts))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from .._command_line import parsed
+from .._command_line import parsed, part_of
 from ..errors import InputError, printable
 from ..inference.devices import check_cuda
 from ..inference.machine import load_machine
@@ -23,7 +23,7 @@ from ..survey.rows import rows_of
 from ..survey.sheet import write_sheet
 from ..survey.work import Outcome
 from ..survey.workers import Cluster, Crew, Workers
-from .dataset import dask_client, part_of
+from .dataset import dask_client
 
 LOOKED_AT = 100
 """Different options of lenses, at most, that are looked at before the work."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from .._command_line import parsed
+from .._command_line import parsed, part_of
 from .._weights import replacing
 from ..datasets.presets import PLACES
 from ..datasets.shards.census import census
@@ -108,18 +108,6 @@ class Dataset:
 def parse(args: Sequence[str]) -> Dataset:
     """Parses the words after ``lensrim dataset``."""
     return parsed(Dataset, prog="lensrim dataset", args=args)
-
-
-def part_of(shard: str) -> tuple[int, int]:
-    """Reads ``i/n``.
-
-    Raises:
-        InputError: If it is not i/n with i from 1 to n.
-    """
-    part, _, parts = shard.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise InputError(f"--shard: must be i/n with i from 1 to n, such as 2/4, found {shard!r}")
-    return int(part), int(parts)
 
 
 def run(options: Dataset) -> None:

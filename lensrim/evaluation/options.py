@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from .._command_line import shared_out
 from ..errors import InputError
 from ..inference.fit import SearchName
 from ..inference.learning import StageName
@@ -114,9 +115,4 @@ class EvaluateOptions:
         Raises:
             InputError: If ``shard`` is not ``i/n`` with i from 1 to n.
         """
-        part, _, parts = self.shard.partition("/")
-        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-            raise InputError(
-                f"--shard must be i/n with i from 1 to n, such as 2/4, got {self.shard!r}"
-            )
-        return list(range(self.seed + int(part) - 1, self.seed + self.count, int(parts)))
+        return shared_out(self.seed, self.count, self.shard)

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import __version__
-from .._command_line import parsed
+from .._command_line import parsed, shared_out
 from ..grid import PixelGrid
 from ..inference.macro import mass_model
 from ..inference.options import ReconstructOptions
@@ -272,9 +272,8 @@ def run(options: PriorOptions) -> PerturbationPrior:
     """Measures what is left to measure, fits, and writes the prior."""
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = range(options.first, options.first + options.n)
-    part, parts = map(int, options.shard.split("/"))
-    paths = {i: folder / f"{options.of}-{i:05d}.npz" for i in numbers[part - 1 :: parts]}
+    numbers = shared_out(options.first, options.n, options.shard)
+    paths = {i: folder / f"{options.of}-{i:05d}.npz" for i in numbers}
     todo = [i for i, path in paths.items() if not path.exists()]
     with progress("mocks", total=len(todo)) as bar:
         for number in todo:

@@ -80,10 +80,10 @@ def cut(
     notes = []
     h, w = observation.shape
     scale = observation.pixel_scale
-    (x0, y0), b = observation.corner, observation.bin
     if center is not None:
-        given, begin = center, f" from ({x0}, {y0})" if (x0, y0) != (0, 0) else ""
-        center = ((center[0] - x0 - (b - 1) / 2) / b, (center[1] - y0 - (b - 1) / 2) / b)
+        (x0, y0), given = observation.corner, center
+        begin = f" from ({x0}, {y0})" if (x0, y0) != (0, 0) else ""
+        center = observation.from_file(*given)
         if not (0 <= center[0] < w and 0 <= center[1] < h):
             raise InputError(
                 f"--center: must lie in the frame of {w} x {h} pixels{begin}, found {given[0]:g} "
@@ -148,7 +148,9 @@ def _extent(
         np.clip(2 * 1.6 * outer, 24 * observation.pixel_scale, side * observation.pixel_scale)
     )
     if locate:
-        column, row = observation.grid.to_index(cx, cy)
+        # by way of the file: rows that fill no block may be more at one side than at the other
+        place = coarse.to_file(*coarse.grid.to_index(cx, cy))
+        column, row = observation.from_file(*place)
         middle = (float(round(column)), float(round(row)))
     return size, middle
 

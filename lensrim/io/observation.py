@@ -158,6 +158,14 @@ class Observation:
         )
         return x, y
 
+    def from_file(self, x: float, y: float) -> tuple[float, float]:
+        """Returns the indices (column, row) in the frame of a place in the file: :meth:`to_file`
+        the other way."""
+        column, row = (
+            (i + 0.5 - c) / self.bin - 0.5 for c, i in zip(self.corner, (x, y), strict=True)
+        )
+        return column, row
+
     def with_mask(self, mask: np.ndarray) -> "Observation":
         """Returns the observation with the pixels that are False in ``mask`` ignored too.
 

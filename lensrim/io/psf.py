@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from lensrim.errors import InputError
+from lensrim.io.planes import Plane
 
 CENTERING = 0.5  # largest distance of the core from the middle of the stamp [pixel]
 OFF = 0.1  # distance from which it is worth a note
@@ -124,6 +125,44 @@ def center_offset(stamp: Float64[np.ndarray, "n m"]) -> tuple[float, float]:
     weight = np.maximum(stamp, 0) ** 2
     y, x = (np.arange(n) - (n - 1) / 2 for n in stamp.shape)
     return float(weight.sum(0) @ x / weight.sum()), float(weight.sum(1) @ y / weight.sum())
+
+
+def on_image_pixels(
+    plane: Plane, factor: int, *, kind: str
+) -> tuple[Float64[np.ndarray, "n m"], list[str]]:
+    """Takes a stamp from a file: :func:`normalized`, and :func:`rebinned` where it is finer.
+
+    Arguments:
+        plane: The stamp.
+        factor: Number of its pixels along a pixel of the image.
+        kind: Whether the response of the stamp's own pixel is in it (``"effective"``) or not
+            (``"optical"``). Of a finer one the result is effective.
+
+    Returns:
+        The PSF on the image's pixels, and notes of what was done, and of a core off the middle.
+
+    Raises:
+        InputError: As :func:`normalized`.
+    """
+    psf, notes = normalized(plane.array, where=plane.label, oversampling=factor), []
+    if psf.shape != plane.array.shape:
+        sizes = [f"{n} x {m}" for n, m in (plane.array.shape, psf.shape)]
+        notes.append(f"PSF: {plane.short} cut from {sizes[0]} to {sizes[1]}: its star is central")
+    total = float(plane.array.sum())
+    if abs(total - 1) > 0.01:
+        notes.append(f"PSF: {plane.short} has the sum {total:.4g}, divided by it")
+    if factor > 1:
+        psf = rebinned(psf, factor, kind=kind)
+        notes.append(
+            f"PSF: {plane.short} put on the image's pixels, {factor} times larger; effective"
+        )
+    dx, dy = (round(d, 2) + 0.0 for d in center_offset(psf))
+    if np.hypot(dx, dy) > OFF:
+        notes.append(
+            f"PSF: the core of {plane.short} is off its middle by {dx:+.2f} in x and {dy:+.2f} in"
+            " y [pixel]: all positions are off by as much the other way"
+        )
+    return psf, notes
 
 
 def rebinned(

@@ -4,7 +4,7 @@ Every part is found (:mod:`lensrim.io.layout`), checked against the image, and b
 form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
 """
 
-from math import ceil, hypot
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from lensrim.io.observation import Observation
 from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.planes import Plane
-from lensrim.io.psf import OFF, center_offset, normalized, rebinned
+from lensrim.io.psf import on_image_pixels
 from lensrim.io.wcs import Scale, celestial, choose_scale, of_cutout, stated
 from lensrim.io.window import Window
 from lensrim.option_types import check_options, check_path
@@ -158,31 +158,14 @@ def psf_of(
             f"{data.path}: no PSF, the file holds {layout.main.contents}: give --psf (HDU, file"
             f" or file[HDU]){layout.beside('psf')}"
         )
-    factor, notes = int(options.psf_oversampling), []
+    factor = int(options.psf_oversampling)
     if factor > min(plane.array.shape):
         raise InputError(
             f"--psf-oversampling: must not exceed the stamp's side, found {factor} for"
             f" {plane.array.shape[0]} x {plane.array.shape[1]} in {plane.label}: give the number"
             " of its pixels along a pixel of the image"
         )
-    psf = normalized(plane.array, where=plane.label, oversampling=factor)
-    if psf.shape != plane.array.shape:
-        sizes = [f"{n} x {m}" for n, m in (plane.array.shape, psf.shape)]
-        notes.append(f"PSF: {plane.short} cut from {sizes[0]} to {sizes[1]}: its star is central")
-    total = float(plane.array.sum())
-    if abs(total - 1) > 0.01:
-        notes.append(f"PSF: {plane.short} has the sum {total:.4g}, divided by it")
-    if factor > 1:
-        psf = rebinned(psf, factor, kind=options.psf_kind)
-        notes.append(
-            f"PSF: {plane.short} put on the image's pixels, {factor} times larger; effective"
-        )
-    dx, dy = (round(d, 2) + 0.0 for d in center_offset(psf))
-    if hypot(dx, dy) > OFF:
-        notes.append(
-            f"PSF: the core of {plane.short} is off its middle by {dx:+.2f} in x and {dy:+.2f} in"
-            " y [pixel]: all positions are off by as much the other way"
-        )
+    psf, notes = on_image_pixels(plane, factor, kind=options.psf_kind)
     if any(p > n for p, n in zip(psf.shape, data.frame, strict=True)):
         sizes = [f"{a[0]} x {a[1]}" for a in (psf.shape, data.frame)]
         raise InputError(

@@ -227,7 +227,9 @@ def test_bright_pixels_are_covered_as_the_others_are():
 def test_shards_are_all_mocks():
     found = [CalibrateOptions(n=7, first=3, shard=f"{i}/3").indices() for i in (1, 2, 3)]
     assert sorted(index for shard in found for index in shard) == list(range(3, 10))
-    with pytest.raises(InputError, match="--shard: must be i/n with i from 1 to n, found 4/3"):
+    with pytest.raises(
+        InputError, match=r"--shard: must be i/n with i from 1 to n, .* found '4/3'"
+    ):
         CalibrateOptions(shard="4/3").indices()
     with pytest.raises(InputError, match="--n, --first: must be 1 or more and 0 or more"):
         CalibrateOptions(n=0).indices()

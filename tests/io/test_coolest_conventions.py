@@ -219,6 +219,21 @@ def test_a_finer_psf_is_put_on_the_pixels_of_the_image(template: Path):
     assert float(seen.psf.sum(0) @ offset**2) == pytest.approx(variance, rel=0.01)
 
 
+def test_a_psf_whose_core_is_off_its_middle_is_told(template: Path):
+    """It moves all positions, as that of an observation in FITS does."""
+    before = read_coolest(template).observation
+    assert before is not None and not any("PSF" in note for note in before.notes)
+    path = template.parent / "lens_psf.fits"
+    stamp = fits.getdata(path)
+    moved = 0.7 * stamp + 0.3 * np.roll(stamp, 1, axis=1)
+    fits.writeto(path, moved, overwrite=True)
+    seen = read_coolest(template).observation
+    assert seen is not None
+    (note,) = [note for note in seen.notes if "PSF" in note]
+    told = "the core of lens_psf.fits[0] is off its middle by +0.29 in x and +0.00 in y"
+    assert told in note
+
+
 def test_a_frame_on_the_sky_of_another_scale_is_left_out(template: Path):
     image = template.parent / "lens_image.fits"
     data = fits.getdata(image)

@@ -169,6 +169,16 @@ def test_a_block_is_used_if_half_its_pixels_are():
     assert coarse.sigma[0, 0] == pytest.approx(2 / np.sqrt(2))
 
 
+@pytest.mark.parametrize("b", [1, 2, 3])
+def test_a_place_of_the_frame_is_one_of_the_file_and_back(b: int):
+    whole = make()
+    frame = whole.cutout((20.0, 15.0), (20, 22)).binned(b)
+    x, y = frame.to_file(3.25, 1.5)
+    np.testing.assert_allclose(sky(frame, 3.25, 1.5), sky(whole, x, y), rtol=0, atol=1e-10)
+    assert frame.from_file(x, y) == pytest.approx((3.25, 1.5))
+    assert whole.from_file(x, y) == pytest.approx((x, y))
+
+
 def test_binning_puts_the_pixel_box_into_an_optical_psf():
     coarse = make(psf_kind="optical").binned(2)
     assert coarse.psf_kind == "effective"

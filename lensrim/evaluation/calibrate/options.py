@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..._command_line import shared_out
 from ...errors import InputError
 from ...inference.learning import StageName
 from ..standard import Split
@@ -47,13 +48,8 @@ class CalibrateOptions:
         Raises:
             InputError: If ``shard`` is not ``i/n`` with i from 1 to n, or a number is negative.
         """
-        part, _, parts = self.shard.partition("/")
-        if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-            raise InputError(
-                f"--shard: must be i/n with i from 1 to n, found {self.shard}; give such as 2/4"
-            )
         if self.n < 1 or self.first < 0:
             raise InputError(
                 f"--n, --first: must be 1 or more and 0 or more, found {self.n}, {self.first}"
             )
-        return list(range(self.first + int(part) - 1, self.first + self.n, int(parts)))
+        return shared_out(self.first, self.n, self.shard)

@@ -18,7 +18,7 @@ from lensrim.io.masks import used_pixels
 from lensrim.io.noise import sigma_from_exposure
 from lensrim.io.observation import Observation
 from lensrim.io.planes import Plane
-from lensrim.io.psf import normalized, rebinned
+from lensrim.io.psf import on_image_pixels
 from lensrim.io.wcs import TOLERANCE, celestial
 from lensrim.lensing.psf import gaussian_psf
 
@@ -170,7 +170,7 @@ def _observation(
     sigma, noise_kind = _sigma(node["noise"], data, files)
     mask = _mask(root.get("likelihoods"), data, files)
     used, sigma, notes = used_pixels(data, sigma, mask, None)
-    psf, psf_kind = _psf(root["instrument"]["psf"], files, side, kind)
+    psf, psf_kind, psf_notes = _psf(root["instrument"]["psf"], files, side, kind)
     wcs, scale, wcs_notes = celestial(data)
     if scale is not None and abs(scale.value / side - 1) > TOLERANCE:
         wcs, wcs_notes = None, [f"{data.short}: WCS left out, its scale is not the template's"]
@@ -186,7 +186,7 @@ def _observation(
         unit=data.unit,
         zeropoint=zeropoint.number() if zeropoint else None,
         name=root.file.stem,
-        notes=(*wcs_notes, *notes),
+        notes=(*wcs_notes, *psf_notes, *notes),
         files=(root.file, *files.paths),
         options=(f"observation = {root.file}",),
     )
@@ -234,34 +234,36 @@ def _mask(node: Node | None, data: Plane, files: Files) -> np.ndarray | None:
     return None
 
 
-def _psf(node: Node, files: Files, side: float, kind: str) -> tuple[np.ndarray, str]:
-    """Returns the PSF on the image's pixels, and whether the response of these is in it."""
+def _psf(node: Node, files: Files, side: float, kind: str) -> tuple[np.ndarray, str, list[str]]:
+    """Returns the PSF on the image's pixels, whether the response of these is in it, and notes."""
     stated = node.get("type")
     match stated.text() if stated else None:
         case None:
-            return NO_PSF, kind
+            return NO_PSF, kind, []
         case "GaussianPSF":
             # in pixels; to 5 sigma, and at least to the neighbours
             fwhm = _positive(node["fwhm"])
             if fwhm > WIDEST:
                 node["fwhm"].refuse(f"must be {WIDEST} pixels or less", "correct it")
             stamp = gaussian_psf(fwhm * side, side, 2 * ceil(2.2 * fwhm) + 1)
-            return stamp.numpy(), kind
+            return stamp.numpy(), kind, []
         case "PixelatedPSF":
             plane, grid = read_pixels(node["pixels"], files)
-            return _stamp(plane, grid, side, kind)
+            factor = _finer(plane, grid, side)
+            psf, notes = on_image_pixels(plane, factor, kind=kind)
+            return psf, kind if factor == 1 else "effective", notes
     node["type"].refuse("must be GaussianPSF or PixelatedPSF", "make a stamp of it")
 
 
-def _stamp(plane: Plane, grid: PixelGrid, side: float, kind: str) -> tuple[np.ndarray, str]:
+def _finer(plane: Plane, grid: PixelGrid, side: float) -> int:
+    """Returns how many pixels of a PSF go into one of the image."""
     factor = round(side / grid.spacing)
     if factor < 1 or abs(factor * grid.spacing / side - 1) > 1e-3:
         raise InputError(
             f"{plane.label}: a pixel of the PSF must go a whole number of times into one of the"
             f" image, {side:g} arcsec, found {grid.spacing:g}: correct its field of view"
         )
-    stamp = normalized(plane.array, where=plane.label, oversampling=factor)
-    return (stamp, kind) if factor == 1 else (rebinned(stamp, factor, kind=kind), "effective")
+    return factor
 
 
 def _cosmology(node: Node | None) -> Any:

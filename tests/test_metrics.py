@@ -316,6 +316,17 @@ def test_calibration_says_who_is_too_sure() -> None:
     assert heavy.covered[1] > right.covered[1] + 0.01
 
 
+def test_calibration_takes_arrays_of_any_one_shape() -> None:
+    rng = np.random.default_rng(6)
+    arrays = [rng.normal(size=400), np.zeros(400), np.ones(400), rng.uniform(2, 9, 400)]
+    expected = metrics.calibration(*arrays)
+    for shape in ((20, 20), (400, 1)):
+        assert metrics.calibration(*(a.reshape(shape) for a in arrays)) == expected
+    one = metrics.calibration(arrays[0].reshape(20, 20), 0.0, 1.0, 5.0)
+    assert one.n == 400
+    assert one.covered == metrics.calibration(*arrays[:3], np.full(400, 5.0)).covered
+
+
 def test_regression_tells_shrinkage() -> None:
     rng = np.random.default_rng(4)
     truth = rng.normal(2.08, 0.16, 4000)

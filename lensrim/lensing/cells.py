@@ -27,6 +27,8 @@ MAX_CELLS = 1 << 12
 """More cells in doubt than these are a curve of images, an Einstein ring."""
 CHUNK = 1 << 14
 """Cells whose deflections are held in memory at once."""
+PAIRS = 1 << 20
+"""Pairs of a source and a cell that are compared at once."""
 ONE_TO_ONE = 0.25
 """Largest relative change of the Jacobian over a cell from which Newton's method starts."""
 
@@ -85,9 +87,12 @@ def search(mass: Deflector, beta: Tensor, grid: PixelGrid) -> tuple[Cells, Tenso
     side = torch.full_like(x, grid.spacing)
     # The cells of the grid are shared by all sources; those that follow belong to one each.
     linear = _examine(mass, x, y, side)
-    source, index = _may_hold(linear, side, beta[0, :, None], beta[1, :, None]).nonzero(
-        as_tuple=True
-    )
+    pairs, per = [], max(1, PAIRS // len(side))
+    for first in range(0, max(n, 1), per):
+        some = beta[:, first : first + per, None]
+        held = _may_hold(linear, side, some[0], some[1]).nonzero()
+        pairs.append(held + held.new_tensor([first, 0]))
+    source, index = torch.cat(pairs).unbind(1)
     cells, linear = Cells(source, x[index], y[index], side[index], side[index]), linear.at(index)
     found = []
     while True:

@@ -30,6 +30,8 @@ from .shapes import check_pixels, check_shape
 Samples = Literal["averages", "points"]
 MARGIN = 3
 """Pixels around the map on which the deflection is computed too."""
+CHUNK = 1 << 22
+"""Pairs of a position and a pixel that are summed at once."""
 # Regularised lattice sums over Z^2 without 0, from the Epstein zeta function 4 zeta(s/2)
 # beta(s/2): -sum ln|n| and -sum |n|^2 ln|n|.
 _LOG_SUM = -0.5 * math.log(2 * math.pi) - math.log(
@@ -86,13 +88,22 @@ def direct_deflection(
     Returns:
         The components of :math:`\alpha` [arcsec], with shape :math:`(B, P)`.
     """
-    gx, gy = grid.coordinates(device=kappa.device, dtype=kappa.dtype)
-    dx, dy = x[..., None] - gx.flatten(), y[..., None] - gy.flatten()
-    r2 = dx**2 + dy**2
-    at_pixel = r2 < (1e-3 * grid.spacing) ** 2
-    weight = torch.where(at_pixel, 0.0, 1 / torch.where(at_pixel, 1.0, r2))
-    weight = weight * (kappa.flatten(1)[:, None] * grid.spacing**2 / math.pi)
-    return (dx * weight).sum(-1), (dy * weight).sum(-1)
+    gx, gy = (c.flatten() for c in grid.coordinates(device=kappa.device, dtype=kappa.dtype))
+    mass = kappa.flatten(1)[:, None] * grid.spacing**2 / math.pi
+
+    def some(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        dx, dy = x[..., None] - gx, y[..., None] - gy
+        r2 = dx**2 + dy**2
+        at_pixel = r2 < (1e-3 * grid.spacing) ** 2
+        weight = torch.where(at_pixel, 0.0, 1 / torch.where(at_pixel, 1.0, r2)) * mass
+        return (dx * weight).sum(-1), (dy * weight).sum(-1)
+
+    per = max(1, CHUNK // mass.numel())
+    if torch.compiler.is_compiling() or x.shape[-1] <= per:
+        return some(x, y)
+    parts = [some(*each) for each in zip(x.split(per, -1), y.split(per, -1), strict=True)]
+    ax, ay = (torch.cat(each, -1) for each in zip(*parts, strict=True))
+    return ax, ay
 
 
 class KappaToAlpha(nn.Module):
@@ -210,7 +221,7 @@ class KappaToAlpha(nn.Module):
 
         Returns:
             The components, each with shape :math:`(B, 1, *)`. Positions outside of the map get
-            the value at its margin if it is said that there are none.
+            the value at its margin if it is said that there are none, NaN positions NaN.
 
         References:
             Keys 1981, IEEE Trans. Acoust. Speech Signal Process. 29, 1153.
@@ -221,6 +232,7 @@ class KappaToAlpha(nn.Module):
         # Two pixels from the map, where this ends, the corrected kernel is the plain one.
         h, w = (n + 2 * MARGIN for n in self.grid.shape)
         inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
+        inside = inside | column.isnan() | row.isnan()  # nowhere, as where there is no image
         alpha = _bicubic(
             self.maps(self._checked(kappa), margin=True),
             column.clamp(1, w - 2),
@@ -327,7 +339,8 @@ def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:
 def _bicubic(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
     """Interpolates maps (B, C, H, W) at fractional indices (B, P), to (B, C, P)."""
     h, w = maps.shape[-2:]
-    i, j = (c.detach().floor().clamp(1, n - 3) for c, n in ((row, h), (column, w)))
+    # no index comes of what is no number; its weights are none either
+    i, j = (c.detach().nan_to_num().floor().clamp(1, n - 3) for c, n in ((row, h), (column, w)))
     wy, wx = _keys(row - i), _keys(column - j)
     base = (i * w + j).long()
     flat = maps.flatten(2)

@@ -30,8 +30,13 @@ def _measured(stamp: bytes, shape: tuple[int, ...]) -> float:
 
     pixels = np.frombuffer(stamp).reshape(shape)
     row, column = np.unravel_index(np.argmax(pixels), shape)
-    reach = 2 + math.sqrt(np.count_nonzero(pixels > pixels.max() / 2))
-    fine = np.linspace(-reach, reach, 201)
+    above = pixels > pixels.max() / 2
+    labels = np.zeros(shape, dtype=np.intp)
+    ndimage.label(above, structure=np.ones((3, 3)), output=labels)
+    core = np.argwhere(above & (labels == labels[row, column])) - (row, column)
+    least = 2 + math.sqrt(np.count_nonzero(above))
+    reach = max(least, 2.0 + np.abs(core).max(initial=0))  # narrow ellipses have far ends
+    fine = np.linspace(-reach, reach, 2 * math.ceil(100 * reach / least) + 1)
     index = np.meshgrid(row + fine, column + fine, indexing="ij")
     near = ndimage.map_coordinates(pixels, index, order=5)
     area = np.count_nonzero(near > near.max() / 2) * (fine[1] - fine[0]) ** 2

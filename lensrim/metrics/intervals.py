@@ -210,7 +210,7 @@ def calibration(
     Raises:
         ValueError: If a ``dof`` is 1 or less.
     """
-    truth, mean, std = (np.asarray(a, dtype=np.float64).ravel() for a in (truth, mean, std))
+    truth, mean, std, dof = (a.ravel() for a in _alike(truth, mean, std, dof))
     first, second = (coverage(truth, mean, std, level=level, dof=dof) for level in LEVELS)
     return Calibration(
         n=truth.size,

@@ -116,6 +116,31 @@ def test_far_outside_the_map_acts_as_a_point():
     torch.testing.assert_close(direct, expected, rtol=1e-4, atol=0)
 
 
+def test_where_there_is_no_image_there_is_no_deflection():
+    """Images of a source are padded with NaN."""
+    grid = PixelGrid((21, 20), H)
+    kappa = gaussian(grid, 2 * H)
+    for far in (0.1, 9.0):  # inside, and outside, where pixels are summed
+        x = torch.tensor([0.1, math.nan, far]).double().requires_grad_()
+        y = torch.tensor([-0.2, math.nan, 0.3]).double()
+        alpha = stacked(operator(grid).at(kappa, x, y))
+        assert alpha.isnan().all(0).tolist() == [False, True, False]
+        (gradient,) = torch.autograd.grad(alpha[:, [0, 2]].sum(), x)
+        assert gradient[[0, 2]].isfinite().all()
+    only = stacked(operator(grid).at(kappa, x[:2], y[:2], outside=False))
+    torch.testing.assert_close(only[:, 0], alpha[:, 0])
+
+
+def test_pixels_are_summed_a_part_of_the_positions_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    grid = PixelGrid((21, 20), H, (0.4, -0.2))
+    kappa = torch.cat([gaussian(grid, 2 * H), gaussian(grid, 3 * H, (0.1, 0.1))])
+    x, y = torch.linspace(-4, 4, 19).double(), torch.linspace(3, -2, 19).double()
+    whole = direct_deflection(kappa, grid, x, y)
+    monkeypatch.setattr("lensrim.lensing.convergence.CHUNK", 4 * kappa.numel())
+    for x_, y_ in ((x, y), (x.expand(2, -1), y.expand(2, -1))):
+        torch.testing.assert_close(direct_deflection(kappa, grid, x_, y_), whole)
+
+
 def test_potential_is_the_integral_and_alpha_its_gradient():
     from scipy.special import exp1
 

@@ -289,6 +289,14 @@ def test_only_the_field_is_searched_and_no_image_is_no_error():
     assert none.x.shape == (0, 0)
 
 
+def test_many_sources_are_compared_with_cells_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    mass, (bx, by) = SMOOTH["SIE and shear"], sources(23, 0.5)
+    whole = image_positions(mass, bx, by, GRID)
+    monkeypatch.setattr("lensrim.lensing.cells.PAIRS", 4 * math.prod(GRID.shape))
+    parts = image_positions(mass, bx, by, GRID)
+    torch.testing.assert_close(parts, whole, equal_nan=True)
+
+
 def test_images_take_the_type_of_the_sources():
     mass = SMOOTH["SIE and shear"]
     beta = [b.float() for b in sources(5, 0.5)]

@@ -171,6 +171,21 @@ def test_the_width_of_a_stamp_whose_peak_lies_between_pixels(profile, fwhm: floa
     assert measure_fwhm(fine[2::4, 2::4]) == pytest.approx(fwhm, rel=rel)
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.5, math.pi / 4])
+@pytest.mark.parametrize(
+    ("long", "short", "rel"), [(20.0, 4.0, 2e-3), (40.0, 3.0, 0.01), (20.0, 2.0, 0.04)]
+)
+def test_all_of_a_narrow_ellipse_is_measured(long: float, short: float, rel: float, angle: float):
+    """A trailed star."""
+    y, x = torch.meshgrid(*[torch.arange(-50.0, 51)] * 2, indexing="ij")
+    u, v = (
+        math.cos(angle) * x + math.sin(angle) * y,
+        math.cos(angle) * y - math.sin(angle) * x,
+    )
+    stamp = torch.exp(-4 * math.log(2) * ((u / long) ** 2 + (v / short) ** 2))
+    assert measure_fwhm(stamp) == pytest.approx(math.sqrt(long * short), rel=rel)
+
+
 def test_the_width_of_an_ellipse_is_the_mean_of_its_axes():
     x = torch.arange(-20.0, 21.0)
     ellipse = torch.exp(-4 * math.log(2) * ((x / 4) ** 2 + (x[:, None] / 9) ** 2))

@@ -144,9 +144,10 @@ class TruncatedFunctions:
         c_arc = _remainder(1, 1 / u, self.nfw.arc * root, (u >= 1 / NEAR).to(u.dtype))
         v = -t2 / R**2
         c_log = _remainder(1, v, -self.log * R / self.tau, (v.abs() <= NEAR).to(v.dtype))
-        half = (t2 + 1) ** 2 * (2 * root + R) / (u * root * R * (root + R) ** 2)
-        far = ((t2**2 - 1) / R**2 + (t2 + 1 + 2 * c_arc - (t2 + 1) * c_arc / u) / u) / u
-        far = far - math.pi / 2 * half - (t2 - 1) * t2 * c_log / R**4
+        # by ratios: powers of a wide truncation are beyond single precision
+        half = ((t2 + 1) / (root + R)) ** 2 * ((2 * root + R) / R) / (u * root)
+        far = (t2 - 1) * ((t2 + 1) / R**2) + (t2 + 1 + 2 * c_arc - (t2 + 1) * c_arc / u) / u
+        far = far / u - math.pi / 2 * half + (t2 - 1) / R**2 * v * c_log
         return _choose(self.far, far, near)
 
     def mean(self) -> Tensor:

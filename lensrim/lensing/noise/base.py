@@ -94,6 +94,30 @@ def check_pixels(model: Tensor, image: Tensor) -> None:
         )
 
 
+def check_noise(noise: torch.Size, model: Tensor) -> None:
+    """Checks that what is known of the noise is of the images, or of one for all.
+
+    One of the shape (B, H, W) would pair each of B images with all.
+
+    Arguments:
+        noise: Shape of it.
+        model: Images, with shape :math:`(B, 1, H, W)`.
+
+    Raises:
+        ValueError: If it does not broadcast to the shape of the images.
+    """
+    try:
+        fits = torch.broadcast_shapes(noise, model.shape) == model.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"noise and mask must have the shape of the images, {tuple(model.shape)}, or one that "
+            f"broadcasts to it, got {tuple(noise)}; give them as (B, 1, H, W), and repeat the "
+            "model where one has many of them"
+        )
+
+
 def checked(name: str, values: Tensor, used: Tensor) -> Tensor:
     """Returns values with 1 on ignored pixels.
 

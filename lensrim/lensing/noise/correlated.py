@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Noise, check_pixels
+from .base import Noise, check_noise, check_pixels
 
 
 class CorrelatedNoise(Noise):
@@ -65,6 +65,7 @@ class CorrelatedNoise(Noise):
         self.complete = mask is None or bool(self.mask.all())
         half = power[..., : self.shape[1] // 2 + 1]
         self._white, self._color = half.rsqrt(), half.sqrt()
+        self._pixels = torch.broadcast_shapes(power.shape, self.mask.shape)
         self._log = power.log().mean((-2, -1))
         self._diagonal = (1 / power).mean((-2, -1), keepdim=True)
 
@@ -77,7 +78,7 @@ class CorrelatedNoise(Noise):
             ValueError: If the images do not have the shape of the power spectrum.
         """
         check_pixels(model, image)
-        self._check(image)
+        self._check(model)
         difference = torch.where(self.mask, torch.where(self.mask, image, 0.0) - model, 0.0)
         if not self.complete:
             difference = difference + _Fill.apply(difference, self)
@@ -85,6 +86,7 @@ class CorrelatedNoise(Noise):
 
     def normalization(self, model: Tensor) -> Tensor:
         r"""Computes :math:`\frac{1}{2} \log |2 \pi C|`, with a mask to leading order only."""
+        self._check(model)
         each = 0.5 * (self._log + math.log(2 * math.pi)).reshape(-1)
         return each * self.pixels(model.shape)
 
@@ -94,6 +96,7 @@ class CorrelatedNoise(Noise):
         It is the inverse variance of a pixel of which all others are known: the information in a
         structure of one pixel. Smooth ones have less of it than their sum.
         """
+        self._check(model)
         return torch.where(self.mask, self._diagonal, 0.0).expand(model.shape)
 
     def sample(self, model: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -114,12 +117,13 @@ class CorrelatedNoise(Noise):
         solved = self._solve(torch.where(self.mask, 0.0, values))
         return torch.where(self.mask, -self._inverse(solved), 0.0)
 
-    def _check(self, image: Tensor) -> None:
-        if tuple(image.shape[-2:]) != self.shape:
+    def _check(self, model: Tensor) -> None:
+        if tuple(model.shape[-2:]) != self.shape:
             raise ValueError(
                 f"images must have the shape {self.shape} of the power spectrum, "
-                f"got {tuple(image.shape[-2:])}"
+                f"got {tuple(model.shape[-2:])}"
             )
+        check_noise(self._pixels, model)
 
     def _solve(self, b: Tensor) -> Tensor:
         """Solves for the ignored pixels by conjugate gradients, in a fixed number of them."""
@@ -183,7 +187,8 @@ def power_spectrum(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
         shape: Shape :math:`(H, W)` of the images, at least that of the stamp.
 
     Returns:
-        The power, with shape :math:`(*, H, W)`.
+        The power, with shape :math:`(*, H, W)`; of one per sample :class:`CorrelatedNoise` wants
+        :math:`(B, 1, H, W)`.
 
     Raises:
         ValueError: If the stamp has an even side or does not fit, or belongs to no noise: some of
@@ -195,13 +200,15 @@ def power_spectrum(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
             f"covariance must have odd sides and fit into {shape}, got {(h, w)}; cut or pad it"
         )
     stamp = torch.nn.functional.pad(covariance, (0, shape[1] - w, 0, shape[0] - h))
-    power = torch.fft.fft2(stamp.roll((-(h // 2), -(w // 2)), (-2, -1))).real
+    # in doubles: rounding is relative to the highest power, and noise has a thousandth of it, and
+    # less, at the frequencies that tell the most
+    power = torch.fft.fft2(stamp.double().roll((-(h // 2), -(w // 2)), (-2, -1))).real
     if not bool((power > 0).all()):
         raise ValueError(
             f"covariance must have positive power at all frequencies, got {power.min().item():.3g}"
             "; do not cut it where it is far from zero, or add white noise"
         )
-    return power
+    return power.to(covariance.dtype)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Noise, check_pixels, checked, used_pixels
+from .base import Noise, check_noise, check_pixels, checked, used_pixels
 
 
 class GaussianNoise(Noise):
@@ -63,21 +63,25 @@ class GaussianNoise(Noise):
             image: Observed images :math:`y`, with shape :math:`(B, 1, H, W)`.
 
         Raises:
-            ValueError: If the images have other pixels than the model's.
+            ValueError: If the images, or the noise, have other pixels than the model's.
         """
         check_pixels(model, image)
+        check_noise(self.sigma.shape, model)
         return (torch.where(self.mask, image, 0.0) - model) * self._inverse
 
     def normalization(self, model: Tensor) -> Tensor:
         r"""Computes :math:`\sum_p \log \sqrt{2 \pi} \sigma_p`, with shape :math:`(B)`."""
+        check_noise(self.sigma.shape, model)
         return self._norm.expand(model.shape).flatten(1).sum(1)
 
     def precision(self, model: Tensor) -> Tensor:
         r"""Returns :math:`1 / \sigma^2`, zero on ignored pixels, with shape ``(B, 1, H, W)``."""
+        check_noise(self.sigma.shape, model)
         return self._inverse.square().expand(model.shape)
 
     def sample(self, model: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Adds noise to images; on ignored pixels its standard deviation is 1."""
+        check_noise(self.sigma.shape, model)
         noise = torch.randn(
             model.shape, generator=generator, dtype=model.dtype, device=model.device
         )

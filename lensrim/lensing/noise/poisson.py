@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Noise, check_pixels, checked, used_pixels
+from .base import Noise, check_noise, check_pixels, checked, used_pixels
 
 
 class PoissonNoise(Noise):
@@ -52,14 +52,19 @@ class PoissonNoise(Noise):
         )
 
     def variance(self, model: Tensor) -> Tensor:
-        r"""Computes :math:`\sigma^2(F)`, with shape :math:`(B, 1, H, W)`; finite everywhere."""
+        r"""Computes :math:`\sigma^2(F)`, with shape :math:`(B, 1, H, W)`; finite everywhere.
+
+        Raises:
+            ValueError: If the noise has other pixels than the model's.
+        """
+        check_noise(self.background.shape, model)
         return self.background.square() + model.clamp(min=0) * self._per_count
 
     def residual(self, model: Tensor, image: Tensor) -> Tensor:
         r"""Computes :math:`r = (y - F) / \sigma(F)` on used pixels, zero on the others.
 
         Raises:
-            ValueError: If the images have other pixels than the model's.
+            ValueError: If the images, or the noise, have other pixels than the model's.
         """
         check_pixels(model, image)
         difference = torch.where(self.mask, torch.where(self.mask, image, 0.0) - model, 0.0)

@@ -103,6 +103,13 @@ def test_a_halo_truncated_far_out_is_not_truncated():
         torch.testing.assert_close(cut[name], whole[name], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("truncation", [1e8, 1e9, 1e15])
+def test_no_truncation_is_a_number_in_single_precision(truncation: float):
+    x, y = (c.float() for c in along([0.5, 1.0, 3.0, 50.0]))
+    cut = TNFW(0.1, 1.0, truncation).convergence(x, y)
+    torch.testing.assert_close(cut, NFW(0.1, 1.0).convergence(x, y), rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("tau", [0.1, 1.0, 30.0])
 def test_far_away_a_halo_is_a_point_of_its_mass(tau: float):
     halo = TNFW(0.3, 0.5, 0.5 * tau)

@@ -97,6 +97,16 @@ def test_no_noise_has_such_a_spectrum():
         power_spectrum(torch.ones(3, 3), SHAPE)
 
 
+@pytest.mark.parametrize("white", [1e-3, 1e-5, 1e-6])
+def test_spectra_of_high_contrast_are_the_same_in_single_precision(white: float):
+    y, x = torch.meshgrid(*[torch.arange(-9.0, 10)] * 2, indexing="ij")
+    covariance = torch.exp(-(x**2 + y**2) / 4) + white * ((x == 0) & (y == 0))
+    single, double = (power_spectrum(c, (128, 128)) for c in (covariance, covariance.double()))
+    CorrelatedNoise(single)  # is the same at k and -k
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single, double.float(), rtol=1e-5, atol=0)
+
+
 def test_images_of_another_shape_are_refused():
     noise = CorrelatedNoise(torch.ones(SHAPE))
     with pytest.raises(ValueError, match=r"shape \(11, 12\) of the power spectrum"):

@@ -237,3 +237,41 @@ def test_the_score_of_a_simulator_takes_any_noise(case: Case):
 def test_a_mask_beside_a_noise_model_is_refused():
     with pytest.raises(ValueError, match="its own mask, got another beside a GaussianNoise"):
         score(SIM, MODEL, GaussianNoise(SIGMA), MASK)
+
+
+SQUARE = (3, 1, 8, 8)
+FLAT = 0.5 + uniform(3, 8, 8)
+"""Of three samples, but without their channel: it would broadcast to all pairs of them."""
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        GaussianNoise(FLAT),
+        GaussianNoise(torch.ones(SQUARE), FLAT > 0.6),
+        PoissonNoise(FLAT, torch.tensor(2.0)),
+        PoissonNoise(torch.ones(SQUARE), torch.tensor(2.0), FLAT > 0.6),
+        CorrelatedNoise(power_spectrum(COVARIANCE.expand(3, 3, 3), (8, 8))),
+        CorrelatedNoise(torch.ones(8, 8), FLAT > 0.6),
+    ],
+)
+def test_maps_without_a_channel_are_refused(noise: Noise):
+    model = uniform(*SQUARE, seed=1)
+    calls: list[Callable[[], Tensor]] = [
+        lambda: noise.residual(model, model),
+        lambda: noise.log_prob(model, model),
+        lambda: noise.normalization(model),
+        lambda: noise.precision(model),
+        lambda: noise.sample(model),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match=r"noise and mask must have the shape .* \(3, 1, 8, 8\)"
+        ):
+            call()
+
+
+def test_one_model_of_many_noises_is_refused():
+    noise, model = PoissonNoise(torch.ones(SQUARE), torch.tensor(2.0)), torch.ones(1, 1, 8, 8)
+    with pytest.raises(ValueError, match="repeat the model"):
+        noise.log_prob(model, model)

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 
 from lensrim.grid import PixelGrid
 from lensrim.io.product import Product
-from lensrim.plotting import contact_sheet, plot_coverage, plot_history, plot_product
+from lensrim.plotting import (
+    contact_sheet,
+    plot_coverage,
+    plot_history,
+    plot_product,
+    survey_sheet,
+)
 from lensrim.plotting.coverage import Curve
 from lensrim.plotting.marks import arcsinh_norm, round_ticks
 from lensrim.plotting.thumbnails import PANELS, thumbnails
@@ -188,6 +194,15 @@ def test_a_bare_product_renders() -> None:
     assert "N" not in texts(figure).splitlines()
 
 
+def test_a_source_that_is_nowhere_bright_renders() -> None:
+    product = make_product()
+    source = -np.abs(product.source_maps["SOURCE"]) - 0.1
+    maps = {"SOURCE": source, "SOURCE_STD": np.ones_like(source)}
+    figure = plot_product(replace(product, source_maps=maps))
+    figure.set_dpi(30)
+    figure.canvas.draw()
+
+
 def test_the_figure_belongs_to_no_window() -> None:
     assert plot_product(make_product()).canvas.manager is None
 
@@ -227,6 +242,18 @@ def test_a_contact_sheet_has_a_place_for_each() -> None:
     assert len({round(box.y0, 3) for box in boxes}) == 3
     assert all(0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1 for box in boxes)
     figure.canvas.draw()
+
+
+def test_names_of_files_are_no_formulas() -> None:
+    names, picture = ["A$12_$B", r"a$\frac$"], np.zeros((4, 24, 3))
+    lines = [history_line(step) for step in range(1, 4)]
+    for figure in (
+        contact_sheet([np.eye(3)] * 2, names, heading=names[0]),
+        survey_sheet([picture] * 2, names, ["good", "failed"]),
+        plot_history(lines, title=names[0]),
+    ):
+        figure.set_dpi(30)
+        figure.canvas.draw()
 
 
 @pytest.mark.parametrize("titles", [[], ["one", "two"]])

@@ -69,6 +69,8 @@ def run(options: Compare) -> None:
     Raises:
         InputError: If a file cannot be used, or one that is to be written exists.
     """
+    import matplotlib
+
     from ..evaluation.compared import compared, lines_of, picture
     from ..evaluation.truth_file import read_truth
     from ..io.product_reading import read_product
@@ -91,7 +93,12 @@ def run(options: Compare) -> None:
     if options.figure is not None:
         drawn = picture(found)
         bare = dict.fromkeys(FIGURES[options.figure.suffix])
-        writers[options.figure] = lambda file: drawn.savefig(file, metadata=bare)
+
+        def draw(file: Path) -> None:
+            with matplotlib.rc_context({"svg.hashsalt": "lensrim"}):  # else names are random
+                drawn.savefig(file, metadata=bare)
+
+        writers[options.figure] = draw
     print("\n".join(lines_of(found)))
     for path, write in writers.items():  # they may be in two folders
         write_together({path: write})

@@ -139,7 +139,9 @@ def zsh(known: Mapping[str, Command]) -> str:
         "        _files",
         "    fi",
         "}",
-        "compdef _lensrim lensrim",
+        # as a file of $fpath it is called for what is to be completed; else it is read by source
+        'if [ "$funcstack[1]" = "_lensrim" ]; then _lensrim "$@"; '
+        "else compdef _lensrim lensrim; fi",
     ]
     return "\n".join(lines)
 

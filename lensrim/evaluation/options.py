@@ -54,8 +54,6 @@ class EvaluateOptions:
         shard: Which part of the mocks this process does, ``i/n`` with i from 1 to n.
         quiet: Whether to print nothing but the summary.
 
-    Raises:
-        InputError: If a number is out of range, or two options contradict each other.
     """
 
     suite: Literal["first-light", "standard"] = "first-light"
@@ -76,7 +74,12 @@ class EvaluateOptions:
     shard: str = "1/1"
     quiet: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Checks them: before, a command line is to be read whole.
+
+        Raises:
+            InputError: If a number is out of range, or two options contradict each other.
+        """
         if self.n is not None and self.quick:
             raise InputError(f"--quick: stands in place of --n {self.n}; give one of them")
         if self.count < 1 or self.seed < 0:

@@ -188,10 +188,15 @@ def _prepare(options: EvaluateOptions) -> Path:
     # Folders of before there were refinements do not say that there was none, those of before a
     # network guessed not that all of the prior was searched, older ones not that noise was white.
     old = {"refine": "none", "search": "full", "noise_length": 0.0}
-    if path.exists() and (found := old | json.loads(path.read_text())) != settings:
+    found = old | json.loads(path.read_text()) if path.exists() else settings
+    other = [key for key in settings | found if found.get(key) != settings.get(key)]
+    if other:
+        there, asked = (
+            ", ".join(f"{key} {each.get(key)}" for key in other) for each in (found, settings)
+        )
         raise InputError(
-            f"{path}: an output folder holds results of one kind of mocks, found {found},"
-            f" asked for {settings}; choose another --output"
+            f"{path}: an output folder holds results of one kind of mocks, found {there},"
+            f" asked for {asked}; choose another --output"
         )
     path.write_text(json.dumps(settings, indent=1) + "\n")
     return folder
@@ -226,11 +231,12 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
         The rows of all mocks that the output folder holds.
 
     Raises:
-        InputError: If a folder cannot be used.
+        InputError: If an option is impossible, or a folder cannot be used.
     """
+    options.check()
     method = _whole_chain(options) if reconstruct is None else reconstruct
-    folder = _prepare(options)
     suite = SUITES[options.suite](options)
+    folder = _prepare(options)  # once nothing else is wrong: it is of these mocks from then on
     part = options.shard.replace("/", "of")
     results = folder / f"results-{part}.jsonl"
     outside = [REFERENCES[name] for name in options.reference]

@@ -41,14 +41,14 @@ def pack(
         training: Its folder.
         name: Name of the machine.
         output: Folder for the files.
-        overwrite: Whether a machine of that name in the folder is replaced.
+        overwrite: Whether files of that name in the folder are replaced.
 
     Returns:
         The card: a table for ``cards.toml``.
 
     Raises:
-        InputError: If the training has no best weights yet, a file cannot be used, or there is
-            such a machine.
+        InputError: If the training has no best weights yet, a file cannot be used, or a
+            file of such a name is there.
     """
     training, output = Path(training), Path(output)
     if not (training / BEST).is_file():
@@ -70,17 +70,19 @@ def pack(
     # A training says them itself, unless it was made by an earlier version.
     valid = header.get("valid") or valid_of(described.data)
     lenses = header.get("lenses") or said_of(described.data)
-    weights = output / f"{name}.safetensors"
-    if weights.exists() and not overwrite:
-        raise InputError(f"{weights}: exists; choose another --name or --output, or --overwrite")
+    weights, copied, curve = (output / f"{name}{e}" for e in (".safetensors", ".toml", ".csv"))
+    own = Path(recipe).resolve() == copied.resolve()
+    for path in (weights, curve, *([] if own else [copied])):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists; choose another --name or --output, or --overwrite")
     output.mkdir(parents=True, exist_ok=True)
     said = {**header, "valid": valid}
     sha = write_weights(weights, tensors, said, half=True)
-    if Path(recipe).resolve() != (output / f"{name}.toml").resolve():
-        with replacing(output / f"{name}.toml") as file:
+    if not own:
+        with replacing(copied) as file:
             file.write(moved(Path(recipe), output).encode())
     lines = [json.loads(line) for line in (training / HISTORY).read_text().splitlines()]
-    write_curve(output / f"{name}.csv", lines)
+    write_curve(curve, lines)
     best = next((line for line in lines if line["step"] == header["step"]), lines[-1])
     data = [
         lenses,

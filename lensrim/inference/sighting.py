@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..errors import InputError
 from ..io.observation import Observation
 from .framing import cut, frame_of, observe
 from .neighbours import describe_neighbours
@@ -37,7 +38,13 @@ def scene_of(
         lens_light=light,
         tick=tick,
     )
-    frame = frame_of(fitted)
+    frame, scale = frame_of(fitted), fitted.pixel_scale
+    asked, most = options.source_fov, max(fitted.shape) * scale
+    if asked is not None and not scale <= asked <= most:
+        raise InputError(
+            f"--source-fov: must be between {scale:.3g}, a pixel, and {most:.3g} arcsec, the side "
+            f"of the fitted frame, found {asked:g}"
+        )
     # a Gaussian has the sum of squares of a block 1.5 FWHM wide
     known = fitted.growth(max(1, round(1.5 * frame.fwhm / frame.grid.spacing)))
     scene = observe(frame, lens_light=light, growth=known, tick=tick)

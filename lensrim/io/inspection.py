@@ -145,7 +145,7 @@ def product_numbers(path: Path) -> list[tuple[str, Any, str]] | None:
         file = files.open(path)
         names = {entry.name for entry in file.entries}
         header = file.hdus[0].header
-        if not {"DATA", "SOURCE", "KAPPA"} <= names or "THETAE" not in header:
+        if not {"DATA", "SOURCE", "KAPPA"} <= names or "QUALITY" not in header:
             return None
         structure = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "DATASUM", "COMMENT", "HISTORY", ""}
         return [

@@ -55,10 +55,18 @@ def contact_sheet(
             norm = arcsinh_norm(image, 2 * noise, low=-2 * noise)
             palette = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
             ax.imshow(np.ma.masked_invalid(image), origin="lower", norm=norm, cmap=palette)
-            ax.set_title(title, fontsize=7, pad=2, linespacing=1.1)
+            ax.set_title(title, fontsize=7, pad=2, linespacing=1.1, parse_math=False)
             ax.set_axis_off()
         if heading:
-            figure.text(0.5, 1 - 0.22 / height, heading, ha="center", va="center", fontsize=11)
+            figure.text(
+                0.5,
+                1 - 0.22 / height,
+                heading,
+                ha="center",
+                va="center",
+                fontsize=11,
+                parse_math=False,
+            )
     return figure
 
 

@@ -169,7 +169,8 @@ def kappa_sheet(maps: Sequence[KappaMap], *, heading: str = "") -> Figure:
                 circle = Circle((0, 0), one.theta_E, fill=False, color="#7fd0ff", lw=0.8)
                 ax.add_patch(circle)
             radius = "none" if one.theta_E is None else f"{one.theta_E:.2f}″"
-            ax.set_title(f"{one.halo}  θ$_E$ {radius}", fontsize=7, pad=2)
+            name = one.halo.replace("$", r"\$")
+            ax.set_title(f"{name}  θ$_E$ {radius}", fontsize=7, pad=2)
         bar = figure.colorbar(image, ax=axes, shrink=0.6, label="κ")
         bar.ax.yaxis.set_major_formatter(ScalarFormatter())
         bar.ax.yaxis.set_minor_formatter(NullFormatter())

@@ -90,7 +90,8 @@ def _panels(product: Product, used: ndarray) -> list[Panel]:
     peak = max(float(np.nanmax(source)), np.finfo(float).tiny)
     # linear below the errors of what is bright: structure that may be noise is not to stand out
     std = product.source_maps.get("SOURCE_STD")
-    unsure = 0.0 if std is None else 2 * float(np.nanmedian(std[source >= 0.1 * peak]))
+    bright = source >= 0.1 * peak  # nowhere, if it is negative everywhere
+    unsure = 2 * float(np.nanmedian(std[bright])) if std is not None and bright.any() else 0.0
     linear = float(np.clip(unsure / peak, 0.1, 1.0)) * peak
     source_norm = arcsinh_norm(source, linear, low=-0.03 * peak, high=peak)
     bottom, top = kappa_limits(kappa)

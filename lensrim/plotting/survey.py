@@ -53,7 +53,8 @@ def survey_sheet(
             axes = figure.add_axes((x, y, width / size[0], height / size[1]))
             axes.imshow(picture)
             color = QUALITY_COLORS.get(quality, "0.4")
-            axes.set_title(title, fontsize=8.5, loc="left", color=color, pad=2, linespacing=1.2)
+            text = {"fontsize": 8.5, "pad": 2, "linespacing": 1.2, "parse_math": False}
+            axes.set_title(title, loc="left", color=color, **text)
             axes.set_axis_off()
         for column in range(columns):
             for k, panel in enumerate(PANELS):

@@ -35,7 +35,7 @@ def plot_history(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figu
             above.plot([step], [loss], "o", color=VALIDATED, label=f"best: {loss:.4g}")
         above.set_ylabel("loss")
         above.set_ylim(*_limits([*losses["loss"], *losses["validation_loss"]], len(steps)))
-        above.set_title(title, loc="left")
+        above.set_title(title, loc="left", parse_math=False)
         norms = _values(lines, "gradient_norm")
         _draw(below, steps, norms, TRAINED, "gradient")
         if any(norm > 0 for norm in norms):

@@ -139,22 +139,34 @@ def test_info_of_a_large_frame(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert "with --zeropoint: magnitudes" in shown
 
 
-def test_info_of_a_product(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def small_product(**numbers: tuple[object, str]) -> Product:
     maps, grid = np.ones((5, 5)), PixelGrid((5, 5), 0.1)
-    product = Product(
+    return Product(
         name="lens",
-        header={"THETAE": (1.25, "circle of mean kappa 1"), "QUALITY": ("good", "by chi2")},
+        header=numbers,
         image_maps={"DATA": maps, "MASK": maps, "KAPPA": maps},
         source_maps={"SOURCE": maps},
         psf=np.ones((3, 3)) / 9,
         image_grid=grid,
         source_grid=grid,
     )
-    write_product(product, tmp_path)
+
+
+def test_info_of_a_product(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    meaning, said = "circle of mean kappa 1", ("good", "by chi2")
+    write_product(small_product(THETAE=(1.25, meaning), QUALITY=said), tmp_path)
     shown = printed(capsys, "info", str(tmp_path / "lens_lensrim.fits"))
     assert "lens_lensrim.fits: a product of lensrim\n" in shown
     assert re.search(r"THETAE +1.25 +circle of mean kappa 1\n", shown)
     assert re.search(r"QUALITY +good +by chi2\n", shown)
+
+
+def test_info_of_a_product_without_a_ring(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    failed = {"QUALITY": ("failed", "by chi2"), "QREASONS": ("NORING", "why")}
+    write_product(small_product(THETAE=(np.nan, "no circle"), **failed), tmp_path)
+    shown = printed(capsys, "info", str(tmp_path / "lens_lensrim.fits"))
+    assert "lens_lensrim.fits: a product of lensrim\n" in shown
+    assert "NORING" in shown
 
 
 def test_info_of_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -238,6 +250,14 @@ def test_completion_knows_every_command_and_option(
     if executable := shutil.which(shell):
         flag = "--no-execute" if shell == "fish" else "-n"
         subprocess.run([executable, flag], input=script, text=True, check=True)
+
+
+def test_zsh_completes_at_the_first_call_of_the_file(known: dict[str, completion.Command]) -> None:
+    """Of a file of $fpath the shell makes a function of its name, and calls that."""
+    last = completion.zsh(known).splitlines()[-1]
+    assert last.startswith(
+        'if [ "$funcstack[1]" = "_lensrim" ]; then _lensrim "$@"; else compdef '
+    )
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

@@ -114,6 +114,18 @@ def test_a_training_is_packed(trained: tuple[Path, Path], tmp_path: Path, capsys
     assert main([*words, "--overwrite"]) == 0
 
 
+@pytest.mark.parametrize("ending", ["toml", "csv"])
+def test_no_file_of_the_name_is_replaced_unasked(
+    ending: str, trained: tuple[Path, Path], tmp_path: Path, capsys
+):
+    (own := tmp_path / f"small.{ending}").write_text("my own work")
+    words = ["pack", *map(str, trained), "--name", "small", "--output", str(tmp_path)]
+    assert main(words) == 2
+    assert f"small.{ending}: exists; choose another --name" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == [own.name]
+    assert own.read_text() == "my own work"
+
+
 def test_a_packed_recipe_finds_what_it_found(tmp_path: Path):
     for name in ("stamps", "learnt", "macro"):
         (tmp_path / name).mkdir()

@@ -150,8 +150,8 @@ def test_both_scales_can_be_trained(tmp_path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: AblationOptions("x", only=("nothing",)), "--only: must be of chosen"),
-        (lambda: AblationOptions("x", seeds=()), "--seeds: must be one or more"),
+        (lambda: AblationOptions("x", only=("nothing",)).check(), "--only: must be of chosen"),
+        (lambda: AblationOptions("x", seeds=()).check(), "--seeds: must be one or more"),
         (lambda: LensConfig(encodings=("raw",)), "encodings: must be of normalized"),
         (lambda: LensConfig(aux=("model", "model")), "aux: must not name one twice"),
         (lambda: LensConfig(start="zero"), "start: must be of macro, plain"),

@@ -334,6 +334,12 @@ def test_the_command_prints_and_writes(
     assert "does not replace what exists unasked" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert outputs[0].read_bytes() == before
+    for ending in (".svg", ".pdf"):  # equal calls give equal files
+        twice = [tmp_path / f"{k}{ending}" for k in range(2)]
+        for file in twice:
+            assert main(["compare", product, str(truth), "--figure", str(file)]) == 0
+        assert twice[0].read_bytes() == twice[1].read_bytes()
+    capsys.readouterr()
     assert main(["compare", product, str(truth), "-o", "made.txt"]) == 2
     assert "--output: must end in .json" in capsys.readouterr().err
     assert main(["compare", str(truth), str(truth)]) == 2

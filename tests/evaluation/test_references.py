@@ -174,14 +174,14 @@ def test_methods_are_named_in_the_help_and_others_refused(
     said = capsys.readouterr().out.split("--reference")[1].split("--n ")[0]
     assert all(name in said for name in REFERENCES)
     with pytest.raises(InputError, match="--reference: must be of adam, lbfgs, lenstronomy"):
-        EvaluateOptions(reference=("adam", "nobody"))
+        EvaluateOptions(reference=("adam", "nobody")).check()
 
 
 def test_a_method_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(references.PACKAGES, "lenstronomy", "no_such_package")
     with pytest.raises(InputError, match="--reference lenstronomy: needs the package no_such"):
-        EvaluateOptions(reference=("lenstronomy",))
-    EvaluateOptions(reference=("adam",))
+        EvaluateOptions(reference=("lenstronomy",)).check()
+    EvaluateOptions(reference=("adam",)).check()
 
 
 MODELS: dict[str, Callable[[bool], Components]] = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from truthful import SIDE, Answer, Method, Stage, perfect, small
 
+from lensrim.cli import main
 from lensrim.errors import InputError
 from lensrim.evaluation import comparison, suites
 from lensrim.evaluation.comparison import (
@@ -321,6 +322,32 @@ def test_a_folder_is_of_one_refinement(tmp_path: Path) -> None:
         run(options(tmp_path, n=1, refine="descent"), Method())
 
 
+def test_a_folder_that_is_mistyped_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="stmaps: galaxies must be a folder"):
+        run(options(tmp_path / "out", n=1, galaxies=str(tmp_path / "stmaps")), Method())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("_small")
+def test_what_differs_is_said(tmp_path: Path) -> None:
+    run(options(tmp_path, n=1), Method())
+    message = "of mocks, found refine none, asked for refine descent; choose another --output"
+    with pytest.raises(InputError, match=message):
+        run(options(tmp_path, n=1, refine="descent"), Method())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--n", "0"], "--n must be 1"), (["--shard", "3"], "--shard: must be i/n")],
+)
+def test_numbers_that_cannot_be_are_told_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 @pytest.mark.usefixtures("_small")
 def test_a_folder_is_of_one_noise(tmp_path: Path) -> None:
     run(options(tmp_path, n=1), Method())
@@ -362,7 +389,7 @@ def test_the_chain_refines_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3"])
 def test_bad_shards(shard: str) -> None:
     with pytest.raises(InputError, match="--shard"):
-        EvaluateOptions(shard=shard)
+        EvaluateOptions(shard=shard).check()
 
 
 @pytest.mark.parametrize(
@@ -379,7 +406,7 @@ def test_bad_shards(shard: str) -> None:
 )
 def test_options_that_contradict(wrong: dict, match: str) -> None:
     with pytest.raises(InputError, match=match):
-        EvaluateOptions(**wrong)
+        EvaluateOptions(**wrong).check()
 
 
 def test_the_number_of_mocks_is_that_of_the_suite() -> None:

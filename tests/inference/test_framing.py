@@ -12,6 +12,8 @@ from lensrim.grid import PixelGrid
 from lensrim.inference import framing
 from lensrim.inference.frame import Frame
 from lensrim.inference.framing import coarsen, cut, frame_of, observe, structure_noise
+from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.sighting import scene_of
 from lensrim.io.observation import Observation
 
 GRID = PixelGrid((61, 60), 0.05)
@@ -116,6 +118,16 @@ def test_what_is_cut_and_said(monkeypatch, options, asked, shape, corner):
     assert len(said) == (shape != observation.shape)
     if said:
         assert f"cut out to {shape[0] * observation.pixel_scale:.2f} arcsec about pixel" in said[0]
+
+
+@pytest.mark.parametrize("side", [1e-9, 200.0])
+def test_a_source_map_of_another_unit_is_refused(side: float):
+    """Before the work, and not after it; pixels, or milliarcseconds, are taken for arcsec."""
+    options = ReconstructOptions(source_fov=side, lens_light="none")
+    pixel = MOCK.observation.pixel_scale
+    message = f"--source-fov: must be between {pixel:.3g}, a pixel, and {32 * pixel:.3g} arcsec"
+    with pytest.raises(InputError, match=message):
+        scene_of(MOCK.observation, options)
 
 
 @pytest.mark.parametrize(("lens_light", "advice"), [(True, "none if the"), (False, "auto if the")])

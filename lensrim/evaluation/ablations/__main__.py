@@ -46,7 +46,12 @@ class AblationOptions:
     max_minutes: float | None = None
     """Minutes after which to stop; call the command again to go on."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Checks them: before, a command line is to be read whole.
+
+        Raises:
+            InputError: If there is no such variant, or no seed.
+        """
         if unknown := sorted(set(self.only) - set(VARIANTS)):
             raise InputError(f"--only: must be of {', '.join(VARIANTS)}, found {unknown[0]!r}")
         if not self.seeds:
@@ -99,8 +104,10 @@ def run(options: AblationOptions, say: Callable[[str], None] = print) -> list[di
         The rows of those whose training is at its end, and of others in the folder.
 
     Raises:
-        InputError: If a folder cannot be used, or holds trainings of another recipe.
+        InputError: If an option is impossible, or a folder cannot be used, or holds trainings of
+            another recipe.
     """
+    options.check()
     begun, base, folder = perf_counter(), options.recipe(), Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,6 +12,7 @@ import tyro
 
 from .._command_line import parsed, part_of
 from .._weights import replacing
+from ..datasets.galaxies.learnt import LEARNT
 from ..datasets.presets import PLACES
 from ..datasets.shards.census import census
 from ..datasets.shards.reading import Header, Shards
@@ -125,7 +126,11 @@ def run(options: Dataset) -> None:
     population = chosen(options.population, options.shape, folders)
     # A worker may run in another folder.
     given = {name: getattr(population, name) for name in PLACES}
-    places = {n: str(Path(folder).resolve()) for n, folder in given.items() if folder is not None}
+    places = {
+        n: name if name == LEARNT else str(Path(name).resolve())
+        for n, name in given.items()
+        if name is not None
+    }
     samples = Samples(replace(population, **places), options.seed, which)
     plan = Plan(options.count, options.per_shard, options.seed, samples.recipe())
     headers = plan.headers(part)

@@ -14,6 +14,7 @@ import tyro
 from .. import __version__
 from .._command_line import parsed
 from .._weights import replacing
+from ..datasets.fits_files import fits_files
 from ..datasets.galaxies.cosmos import GalSimCatalogue, catalogues
 from ..datasets.galaxies.folder import GalaxyFolder, write_galaxy
 from ..datasets.galaxies.opening import Collection
@@ -252,22 +253,28 @@ def _free(folder: Path, options: Galaxies) -> None:
 
 
 def _remove(report: Path, output: Path | None) -> None:
-    """Removes the sheets and the cleaned stamps of the run whose table is in the report.
+    """Removes the table and the sheets of the run before, and all cleaned stamps of the output.
 
     What that run kept and the next one rejects would else stay among the galaxies of the next.
     """
-    from astropy.io import fits
-    from astropy.table import Table
-
+    for path in fits_files(output, below=True) if output else ():
+        if _is_cleaned(path):
+            path.unlink()
     if not (report / TABLE).is_file():
         return
-    for name in Table.read(report / TABLE, format="ascii.ecsv")["name"] if output else ():
-        path = Path(f"{output}/{name}.fits")
-        if path.is_file() and fits.getheader(path).get("CLEANED") is True:
-            path.unlink()
     for sheet in report.glob("galaxies-[0-9][0-9].png"):
         sheet.unlink()
     (report / TABLE).unlink()
+
+
+def _is_cleaned(path: Path) -> bool:
+    """Whether a file is a stamp that was cleaned; what cannot be read is none."""
+    from astropy.io import fits
+
+    try:
+        return fits.getheader(path).get("CLEANED") is True
+    except (OSError, TypeError, ValueError):
+        return False
 
 
 def _row(each: Judged) -> dict[str, Any]:

@@ -193,6 +193,13 @@ def run(options: Haloes) -> None:
     if options.workers < 1:
         raise InputError(f"--workers: must be 1 or more, found {options.workers}")
     source = source_of(options)
+    if options.figure and not options.overwrite:
+        for path in _names_of_pictures(source, options.output):
+            if path.exists():
+                raise InputError(
+                    f"{path}: a picture is not replaced unasked, found an existing file; choose "
+                    "another --output or give --overwrite"
+                )
     same, elsewhere = [], []
     if options.same is not None:
         same = read_pairs(options.same)
@@ -253,20 +260,27 @@ def summary(bank: HaloBank) -> str:
     return "\n".join(lines)
 
 
+def _names_of_pictures(source: SimulatedHaloes | ModelHaloes, path: Path) -> list[Path]:
+    """The files of :func:`_pictures`."""
+    others = [path.with_name(f"{path.stem}_population.png")]
+    return [path.with_suffix(".png"), *(others if isinstance(source, ModelHaloes) else [])]
+
+
 def _pictures(bank: HaloBank, source: SimulatedHaloes | ModelHaloes, path: Path) -> list[Path]:
     """Writes the contact sheet; of the halo model, also how it compares with real lenses."""
     from ..plotting.halo_population import halo_population, kappa_sheet
 
     maps = [shown(bank.load(name)) for name in evenly(list(bank.rows), SHEET)]
     heading = f"{len(bank)} projections of {len(set(bank.halos.values()))} haloes"
-    figures = {path.with_suffix(".png"): kappa_sheet(maps, heading=heading)}
+    figures = [kappa_sheet(maps, heading=heading)]
     if isinstance(source, ModelHaloes):
         halos = [source.draw(name) for name in evenly(list(bank.rows), MOST)]
-        figures[path.with_name(f"{path.stem}_population.png")] = halo_population(halos)
-    for file, figure in figures.items():
+        figures.append(halo_population(halos))
+    files = _names_of_pictures(source, path)
+    for file, figure in zip(files, figures, strict=True):
         with replacing(file) as stream:
             figure.savefig(stream, format="png", metadata={"Software": None})
-    return list(figures)
+    return files
 
 
 def evenly(names: Sequence[str], most: int) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .fits_files import fits_files
 
 Map = NDArray[np.float64]
 
@@ -94,17 +95,20 @@ def read_noise_fields(folder: str | Path) -> list[Map]:
     from astropy.io import fits
 
     fields = []
-    for path in sorted(Path(folder).glob("*")):
-        if not path.name.endswith((".fits", ".fits.gz")):
-            continue
+    for path in fits_files(folder):
         try:
             with fits.open(path, memmap=False) as hdus:
                 images = [getattr(hdu, "data", None) for hdu in hdus]
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:  # one that is cut off, too
             raise InputError(f"{path}: an image of noise must be a FITS file: {error}") from error
         planes = [np.asarray(i, dtype=np.float64) for i in images if i is not None and i.ndim == 2]
         if not planes:
             raise InputError(f"{path}: an image of noise must be two-dimensional, found none")
+        if bad := int((~np.isfinite(planes[0])).sum()):
+            raise InputError(
+                f"{path}: an image of noise must be finite, found {bad} pixels that are not; leave"
+                " this file out of the folder, or cut them off"
+            )
         field = planes[0] - np.median(planes[0])
         scatter = 1.4826 * np.median(np.abs(field))
         if not (np.isfinite(scatter) and scatter > 0):

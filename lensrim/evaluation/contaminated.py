@@ -17,9 +17,9 @@ from ..datasets.pairs.contamination import (
     ContaminationBatch,
     cosmic_rays,
     given_psfs,
-    sersic_density,
     usable,
 )
+from ..datasets.pairs.sersic import sersic_density
 from ..datasets.psfs.kinds import native_psf
 from ..datasets.systems import SersicLight
 from ..grid import PixelGrid

@@ -1,5 +1,6 @@
 """Settings from the tables of a file, as TOML and JSON hold them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
@@ -16,6 +17,10 @@ KINDS = {
     str: "text, in quotes",
 }
 """What a value must be for a field of each type."""
+
+
+INFINITE = {"inf": math.inf, "-inf": -math.inf}
+"""Numbers that JSON does not have, by the words that stand for them."""
 
 
 def from_table(kind: type[T], values: Any, *, table: str = "") -> T:
@@ -62,6 +67,8 @@ def _taken(hint: Any, value: Any, name: str, table: str) -> Any:
     if is_dataclass(hint):
         return value if isinstance(value, hint) else from_table(hint, value, table=table)  # pyright: ignore
     origin, inner = get_origin(hint), get_args(hint)
+    if hint is float and isinstance(value, str):
+        value = INFINITE.get(value, value)
     if origin is tuple:
         long = isinstance(value, list | tuple) and (inner[1] is ... or len(value) == len(inner))
         if not long or not all(_alike(inner[0], each) for each in value):

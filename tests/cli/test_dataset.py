@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 
 from lensrim.cli import dataset as command
 from lensrim.cli import main
 from lensrim.cli.dataset import parse
 from lensrim.datasets.shards.reading import DamagedShard, Shards
+from lensrim.datasets.shards.writing import Plan, write_shards
+from lensrim.inference.batches import stored_prior
 
 FIVE = ("general", "--shape", "24", "24", "--count", "5", "--per-shard", "2", "--seed", "3")
 
@@ -130,6 +134,42 @@ def test_damage_in_another_part_is_named_and_skipped(five: Path, tmp_path: Path)
     assert (tmp_path / "census.txt").read_text().startswith("3 samples in ")
     with pytest.raises(DamagedShard, match=r"shard-00001\.h5: the shard is damaged"):
         Shards.open(tmp_path, strict=True).column("snr")
+
+
+def test_a_word_for_galaxies_is_no_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--count", "1", "--galaxies", "learnt", "--output", "new", "--quiet")
+    assert dataset("general", "--shape", "24", "24", *words) == 0
+    assert Shards.open(tmp_path / "new").recipe["population"]["galaxies"].startswith("learnt ")
+
+
+def test_an_instrument_without_sky_is_written_down(tmp_path: Path) -> None:
+    (tmp_path / "dark.toml").write_text('preset = "euclid"\n[instrument]\nsky = inf\n')
+    words = (str(tmp_path / "dark.toml"), "--count", "1", "--quiet")
+    assert dataset(*words, "--output", str(tmp_path / "new")) == 0
+    assert (
+        Shards.open(tmp_path / "new").recipe["population"]["system"]["instrument"]["sky"] == "inf"
+    )
+    instrument = stored_prior(str(tmp_path / "new")).system.instrument  # as a training reads it
+    assert instrument is not None and instrument.sky == math.inf
+
+
+def test_a_sample_is_made_on_one_thread(tmp_path: Path) -> None:
+    """As in the processes of a pool, so that files are the same."""
+    seen = []
+
+    def make(index: int) -> dict[str, np.ndarray]:
+        seen.append(torch.get_num_threads())
+        return {"index": np.int64(index)}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        write_shards(tmp_path, make, Plan(2, 1, 0, {}))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
 
 
 def test_workers_elsewhere_are_told_where_all_is(tmp_path: Path, monkeypatch) -> None:

@@ -100,6 +100,19 @@ def test_only_galaxies_of_a_former_run_are_removed(stamps: Path, tmp_path: Path)
     assert (out / "point.fits").read_bytes() == own and (out / "point.fits.gz").exists()
 
 
+def test_what_was_kept_before_is_not_left_by_a_run_with_another_report(
+    stamps: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["galaxies", str(stamps), "--output", str(out), "--quiet"]
+    assert main([*words, "--keep", "--report", str(tmp_path / "a")]) == 0
+    kept = {str(path.relative_to(out)) for path in out.rglob("*.fits")}
+    assert main([*words, "--report", str(tmp_path / "b"), "--overwrite"]) == 0
+    table = Table.read(tmp_path / "b" / "galaxies.ecsv", format="ascii.ecsv")
+    good = {f"{row['name']}.fits" for row in table if row["verdict"] in ("good", "fair")}
+    assert {str(path.relative_to(out)) for path in out.rglob("*.fits")} == good < kept
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_hot_pixel_is_bad_and_no_reason_to_stop(tmp_path: Path, capsys, size: int) -> None:
     (tmp_path / "stamps").mkdir()

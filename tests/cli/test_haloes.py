@@ -41,6 +41,16 @@ def test_the_halo_model_is_the_default(model: Path) -> None:
         assert (model.parent / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["new.png", "new_population.png"])
+def test_a_picture_is_not_replaced_unasked(name: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    words = ("--count", "2", "-o", str(tmp_path / "new.safetensors"), "--figure", "--quiet")
+    assert haloes(*words) == 2
+    assert f"{name}: a picture is not replaced unasked" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
 def test_cutouts_become_lenses_and_what_is_none_is_told(tmp_path: Path, capsys) -> None:
     toys = ToyHaloes(particles=1500)
     (tmp_path / "cutouts").mkdir()

@@ -16,9 +16,9 @@ from lensrim.datasets.pairs.contamination import (
     given_psfs,
     light_errors,
     neighbour_light,
-    sersic_density,
     usable,
 )
+from lensrim.datasets.pairs.sersic import sersic_density
 from lensrim.datasets.psfs.changes import PsfChange
 from lensrim.datasets.psfs.kinds import Psf, fine_psf, native_psf
 from lensrim.errors import InputError

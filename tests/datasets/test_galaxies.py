@@ -224,6 +224,23 @@ def test_headers_tell_scale_and_width(tmp_path: Path) -> None:
         assert (told.load(name).pixel_scale, told.load(name).psf_fwhm) == (scale, width)
 
 
+def test_a_name_may_hold_the_ending(tmp_path: Path) -> None:
+    for name in ("drz.fits_0.fits", "drz.fits_1.fits.gz", "c.fits_all/a.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        fits.writeto(tmp_path / name, stamp(0))
+    assert GalaxyFolder(tmp_path).names == ("c.fits_all/a", "drz.fits_0", "drz.fits_1")
+    fits.writeto(tmp_path / "drz.fits_1.fits", stamp(0))
+    with pytest.raises(InputError, match=r"galaxies must have names of their own, found .*fits_1"):
+        GalaxyFolder(tmp_path)
+
+
+def test_a_name_may_have_letters_that_fits_has_not(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "raw.fits", stamp(3))
+    made = galaxy_of("galaxié", GalaxyFolder(tmp_path).stamp("raw"), THOROUGH)
+    write_galaxy(tmp_path / "galaxié.fits", made, provenance={})
+    assert fits.getheader(tmp_path / "galaxié.fits")["OBJECT"] == r"galaxi\xe9"
+
+
 def test_a_cleaned_stamp_is_taken_as_it_is(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "raw.fits", stamp(3))
     made = galaxy_of("raw", GalaxyFolder(tmp_path).stamp("raw"), THOROUGH)

@@ -274,6 +274,23 @@ def test_radii_that_no_lens_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         draw_halo(np.random.default_rng(8), HaloPrior(theta_E=(30.0, 31.0)))
 
 
+@pytest.mark.parametrize(("z_lens", "z_source"), [(0.4, None), (0.5, None), (None, 0.3)])
+def test_one_redshift_may_be_given(z_lens: float | None, z_source: float | None) -> None:
+    """What is drawn beside it is on the right side of it."""
+    prior = replace(SMOOTH, theta_E=(0.2, 3.0))
+    for seed in range(4):
+        options = {"z_lens": z_lens, "z_source": z_source, "cosmology": "Planck18"}
+        scales = draw_host(np.random.default_rng(seed), prior, **options).scales
+        assert scales.z_lens < scales.z_source
+        assert z_lens in (None, scales.z_lens) and z_source in (None, scales.z_source)
+
+
+def test_a_lens_behind_all_sources_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lensrim.datasets.halo_model.host.TRIES", 20)
+    with pytest.raises(InputError, match="all that were drawn had the source in front"):
+        draw_halo(np.random.default_rng(8), z_lens=12.0)
+
+
 def test_redshifts_out_of_order_are_refused() -> None:
     with pytest.raises(InputError, match="0 < z_lens < z_source"):
         draw_halo(np.random.default_rng(9), z_lens=0.9, z_source=0.5)

@@ -226,6 +226,7 @@ def test_dark_matter_is_the_default_kind(tmp_path: Path) -> None:
         ({"units": ("kpc/h", "solMass")}, "the unit 'kpc/h' cannot be turned into kpc: give prop"),
         ({"units": ("kpc", "kg m")}, "the unit 'kg m' cannot be turned into solMass"),
         ({"header": {}}, "the header has no REDSHIFT: give redshift="),
+        ({"header": {"REDSHIFT": "0.5 (67)"}}, r"REDSHIFT must be a number, found '0.5 \(67\)'"),
         ({"names": "xyw"}, "the columns x, y, z and mass, found x, y, w, mass"),
         ({"type": ("I", np.full(400, 3))}, "type must be one of gas, .*, found '3'"),
     ],
@@ -234,6 +235,23 @@ def test_bad_tables(tmp_path: Path, options: dict, message: str) -> None:
     write_table(tmp_path / "t.fits", **options)
     with pytest.raises(InputError, match=message):
         read_particle_table(tmp_path / "t.fits")
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0])
+def test_masses_that_are_none(tmp_path: Path, share: float) -> None:
+    write_table(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        hdus[1].data["Mass"] *= share
+    with pytest.raises(InputError, match="mass must be 0 or more, and not 0 everywhere, found"):
+        read_particle_table(tmp_path / "t.fits")
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_a_table_that_is_cut_off(tmp_path: Path) -> None:
+    write_table(path := tmp_path / "t.fits")
+    path.write_bytes(path.read_bytes()[:9_000])
+    with pytest.raises(InputError, match="particles must be a FITS table"):
+        read_particle_table(path)
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:

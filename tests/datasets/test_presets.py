@@ -165,6 +165,7 @@ def test_real_noise_is_in_mocks_and_pairs(sky: Path) -> None:
         (np.zeros((20, 20)), "must be finite and vary, found a scatter of 0.0"),
         (np.zeros(20), "must be two-dimensional, found none"),
         (b"no", "an image of noise must be a FITS file"),
+        (np.where(np.eye(20) > 0, np.inf, 1.0), "must be finite, found 20 pixels that are not"),
     ],
 )
 def test_what_is_no_noise_is_refused(content, match: str, tmp_path: Path) -> None:
@@ -175,6 +176,23 @@ def test_what_is_no_noise_is_refused(content, match: str, tmp_path: Path) -> Non
         fits.PrimaryHDU(content).writeto(path)
     with pytest.raises(InputError, match=match):
         read_noise_fields(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_a_file_of_noise_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sky.fits"
+    fits.PrimaryHDU(np.ones((200, 200))).writeto(path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(InputError, match="an image of noise must be a FITS file"):
+        read_noise_fields(tmp_path)
+
+
+def test_psfs_may_have_the_ending_in_their_names(tmp_path: Path) -> None:
+    y, x = np.mgrid[-20:21, -20:21]
+    for k in range(2):
+        star = np.exp(-(x**2 + y**2) / (2 * (2 + k) ** 2))
+        fits.PrimaryHDU(star).writeto(tmp_path / f"drz.fits_{k}.fits")
+    assert set(read_psf_stamps(tmp_path)) == {"drz.fits_0[0]", "drz.fits_1[0]"}
 
 
 RECIPE = """

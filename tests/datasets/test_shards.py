@@ -416,7 +416,7 @@ def test_stored_pairs_are_batches_of_pairs(pairs: Shards) -> None:
 
 
 def test_other_shards_are_no_training_pairs(reference: Path) -> None:
-    with pytest.raises(InputError, match="must hold training pairs of format 3"):
+    with pytest.raises(InputError, match="must hold training pairs of format 4"):
         StoredPairs(2, Shards.open(reference))
 
 

@@ -124,6 +124,19 @@ def test_knots_are_no_neighbours() -> None:
     assert clean(cut, THOROUGH).neighbours == 0
 
 
+def test_the_sky_of_a_stamp_that_is_half_off_the_detector_is_taken_away() -> None:
+    """What has no data is no sky that was cut away."""
+    seen = sky(disc(5), 0.02) + 0.5
+    whole = clean(seen)
+    seen[:, :45] = np.nan
+    found = clean(seen)
+    assert found.noise == pytest.approx(0.02, rel=0.15)
+    assert half_light_radius(found.image) == pytest.approx(half_light_radius(whole.image), rel=0.1)
+    assert found.flux == pytest.approx(whole.flux, rel=0.1)
+    with pytest.raises(ValueError, match="no object stands above"):
+        clean(np.full((21, 21), np.nan))
+
+
 def test_a_hot_pixel_in_the_corner_changes_nothing() -> None:
     seen = sky(disc(5), 0.02)
     hot = seen.copy()

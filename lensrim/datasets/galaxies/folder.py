@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._weights import replacing
 from ...errors import InputError
+from ..fits_files import fits_files, without_ending
 from .remembered import Remembered
 from .stamps import Cleaning, Galaxy, Stamp, galaxy_of, half_light_radius
 
@@ -51,8 +52,15 @@ class GalaxyFolder:
             raise InputError(
                 f"{self.root}: galaxies must be a folder of FITS stamps; no such folder"
             )
-        found = [p for p in sorted(self.root.rglob("*")) if p.name.endswith((".fits", ".fits.gz"))]
-        paths = {str(p.relative_to(self.root)).split(".fits")[0]: p for p in found}
+        paths: dict[str, Path] = {}
+        for path in fits_files(self.root, below=True):
+            name = without_ending(path.relative_to(self.root))
+            if name in paths:
+                raise InputError(
+                    f"{path}: galaxies must have names of their own, found {paths[name]}, too; "
+                    "rename one, or leave it out"
+                )
+            paths[name] = path
         kept = paths if names is None else [name for name in names if name in paths]
         self._paths = {name: paths[name] for name in kept}
         self._pixel_scale = pixel_scale
@@ -149,6 +157,11 @@ def _written(name: str, stamp: Stamp, header: Any) -> Galaxy:
     return Galaxy(name, stamp.image, scale, radius, width, flux, noise or 0.0, snr)
 
 
+def _ascii(name: str) -> str:
+    """Writes what FITS has no letters for by their numbers."""
+    return name.encode("ascii", "backslashreplace").decode()
+
+
 def write_galaxy(path: Path, galaxy: Galaxy, *, provenance: Mapping[str, str | float]) -> None:
     """Writes a galaxy as a stamp that :class:`GalaxyFolder` takes as it is.
 
@@ -162,7 +175,7 @@ def write_galaxy(path: Path, galaxy: Galaxy, *, provenance: Mapping[str, str | f
     hdu = fits.PrimaryHDU(galaxy.image.astype(np.float32))
     cards: dict[str, tuple[Any, str]] = {
         "CLEANED": (True, "galaxy on zeros, relative to its peak"),
-        "OBJECT": (galaxy.name, "name of the stamp"),
+        "OBJECT": (_ascii(galaxy.name), "name of the stamp"),
         "PIXSCALE": (galaxy.pixel_scale, "[arcsec] side of a pixel"),
         "HLR": (galaxy.half_light_radius, "[arcsec] half-light radius"),
         "PSFFWHM": (galaxy.psf_fwhm, "[arcsec] width of the PSF in the image"),

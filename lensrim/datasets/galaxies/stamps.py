@@ -159,13 +159,13 @@ def grain(image: Map, inside: Mask) -> float:
     return 1.4826 * float(np.median(np.abs(rough[faint])))
 
 
-def _background(image: Map) -> tuple[float, float]:
-    """Level and noise of the sky: clipped median and scatter of what is not blank.
+def _background(known: Map) -> tuple[float, float]:
+    """Level and noise of the sky: clipped median and scatter of what is known and not zero, (n).
 
     A stamp that was cut out on zeros has neither.
     """
-    values = image[image != 0]
-    if values.size < 0.7 * image.size:
+    values = known[known != 0]
+    if values.size < 0.7 * known.size or not values.size:
         return 0.0, 0.0
     level = noise = 0.0
     for _ in range(10):
@@ -188,8 +188,9 @@ def clean(image: Map, cleaning: Cleaning = Cleaning(), *, noise: float | None = 
     """
     from scipy import ndimage
 
-    image = np.where(np.isfinite(image), image, 0.0)
-    level, measured = _background(image)
+    known = np.isfinite(image)
+    level, measured = _background(image[known])
+    image = np.where(known, image, 0.0)
     if noise is None or not measured:  # what was cut out on zeros has no sky to clean
         noise = measured
     blank = image == 0

@@ -140,21 +140,24 @@ def draw_host(
         cosmology: One of astropy's cosmologies, or the name of one.
 
     Raises:
-        InputError: If none of :data:`TRIES` is.
+        InputError: If none of :data:`TRIES` is, or a given source is not behind the lens.
     """
     (low, high), model = prior.theta_E, find_cosmology(cosmology)
+    last = "all that were drawn had the source in front of the lens"
     for _ in range(TRIES):
         drawn = rng.uniform(*prior.z_lens), rng.uniform(*prior.z_source)
         pair = zip(drawn, (z_lens, z_source), strict=True)
         near, far = (float(d if given is None else given) for d, given in pair)
+        if near >= far and None in (z_lens, z_source):
+            continue
         host = _draw(rng, prior, lens_scales(near, far, cosmology=model), model)
         chance = (host.theta_E / high) ** 2 if prior.cross_section else 1.0
         if low <= host.theta_E <= high and rng.uniform() < chance:
             return host
+        last = f"the last one {host.theta_E:.3g}, at redshift {near:.3g}, the source at {far:.3g}"
     raise InputError(
         f"theta_E: none of {TRIES} haloes had an Einstein radius of {low:g} to {high:g} arcsec "
-        f"(the last one {host.theta_E:.3g}, at redshift {near:.3g} before a source at {far:.3g}); "
-        "widen the range, or change log_halo_mass or the redshifts"
+        f"({last}); widen the range, or change log_halo_mass or the redshifts"
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ..fits_files import without_ending
 from .particles import KINDS, Array, Particles, densest_point
 
 NEEDED = {"x": "kpc", "y": "kpc", "z": "kpc", "mass": "solMass"}
@@ -64,11 +65,18 @@ def read_particle_table(
             kind = _kinds(path, table.data[names["type"]]) if "type" in names else None
             header: Any = {**dict(every[0].header), **dict(table.header)}
             length = table.columns[names["x"]].unit or "kpc"
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # one that is cut off, too
         raise InputError(f"{path}: particles must be a FITS table: {error}") from error
     redshift = header.get("REDSHIFT") if redshift is None else redshift
     if redshift is None:
         raise InputError(f"{path}: the header has no REDSHIFT: give redshift=...")
+    try:
+        redshift = float(redshift)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{path}: REDSHIFT must be a number, found {redshift!r}: correct it, or give "
+            "redshift=..."
+        ) from None
     if not len(mass):
         raise InputError(f"{path}: the table is empty: give one with particles")
     position = np.stack([x, y, z], axis=1)
@@ -79,6 +87,11 @@ def read_particle_table(
                 f"{path}: {name} must be finite, found {np.count_nonzero(~np.isfinite(values))} "
                 "values that are not; leave these particles out"
             )
+    if not (mass.min() >= 0 and mass.max() > 0):
+        raise InputError(
+            f"{path}: mass must be 0 or more, and not 0 everywhere, found {mass.min():g} to "
+            f"{mass.max():g}; correct the table"
+        )
     if center is None:
         middle = densest_point(position, mass)
     else:
@@ -87,8 +100,8 @@ def read_particle_table(
         position=position - middle,
         mass=mass,
         kind=np.full(len(mass), KINDS["dark matter"], np.int8) if kind is None else kind,
-        halo=halo or str(header.get("HALO") or Path(path).name.split(".fits")[0]),
-        redshift=float(redshift),
+        halo=halo or str(header.get("HALO") or without_ending(Path(path).name)),
+        redshift=redshift,
         reach=reach,
         provenance=Path(path).name,
     )
@@ -106,7 +119,7 @@ def read_halo_name(path: str | Path) -> str | None:
         with fits.open(path) as hdus:
             every: list[Any] = list(hdus)
             names = [str(hdu.header["HALO"]) for hdu in every if hdu.header.get("HALO")]
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: particles must be a FITS table: {error}") from error
     return names[-1] if names else None
 

@@ -9,7 +9,6 @@ and are set to zero.
 :class:`lensrim.datasets.pairs.pairs.Pairs`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
@@ -20,12 +19,10 @@ from torch.nn import functional as F
 from ...grid import PixelGrid
 from ..contamination import Contamination, LightErrors, Neighbour, Strip, Track
 from ..psfs.changes import PsfChange, change_psfs
+from .sersic import galaxy, point
 
 FADED = 0.5
 """Light of a neighbour, in standard deviations of the noise, down to which it is masked."""
-
-SOFT = 0.45
-"""Radius by which galaxies are softened [pixel]."""
 
 
 @dataclass(frozen=True)
@@ -88,34 +85,10 @@ def _filled(rows: Sequence[Sequence[object]], empty: object) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
-def sersic_density(radius: Tensor, n: Tensor) -> Tensor:
-    r"""Returns the brightness at the effective radius of a Sersic profile of flux 1 [pixel^-2].
-
-    .. math:: \frac{b^{2n} e^{-b}}{2 \pi n R_e^2 \Gamma(2n)} \, , \qquad b = 2n - 1/3 \, .
-    """
-    b = 2 * n - 1 / 3
-    log = 2 * n * b.log() - b - torch.lgamma(2 * n)
-    return log.exp() / (2 * math.pi * n * radius.square())
-
-
-def sersic_within(distance: Tensor, radius: Tensor, n: Tensor) -> Tensor:
-    r"""Returns the share of the flux of a Sersic profile within a distance, of the same unit.
-
-    .. math:: P\left( 2n, \, b \, (r / R_e)^{1/n} \right) \, , \qquad b = 2n - 1/3 \, ,
-
-    with the regularised incomplete gamma function :math:`P`.
-    """
-    return torch.special.gammainc(2 * n, (2 * n - 1 / 3) * (distance / radius) ** (1 / n))
-
-
 def neighbour_light(
     batch: ContaminationBatch, grid: PixelGrid, psf: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Draws the neighbours before the PSF.
-
-    Galaxies are sampled at the pixels' centres, softened so that none falls between them. This
-    loses the flux within ``SOFT`` of the centre: what of it rises above the brightness there
-    becomes a point, and what is left is scaled to the rest.
+    """Draws the neighbours before the PSF: stars, and galaxies (:func:`~.sersic.galaxy`).
 
     Arguments:
         batch: The contaminants.
@@ -127,19 +100,12 @@ def neighbour_light(
     """
     numbers = batch.neighbours[..., None, None]
     x, y, brightness, radius, n, q, phi, masked, side = numbers.unbind(2)
-    dx, dy = (c - o for c, o in zip(grid.coordinates(device=psf.device), (x, y), strict=True))
-    star = _cubic(dx) * _cubic(dy)
-    major, minor = dx * phi.cos() + dy * phi.sin(), dy * phi.cos() - dx * phi.sin()
-    size = radius.clamp(min=0.1)
-    b, soft = 2 * n - 1 / 3, torch.full_like(size, SOFT)
-    r = (q * major**2 + minor**2 / q + soft**2).sqrt() / size
-    galaxy, top = (torch.exp(-b * (c ** (1 / n) - 1)) for c in (r, soft / size))
-    density = sersic_density(size, n)
-    lost = sersic_within(soft, size, n)
-    cusp = (lost - math.pi * soft**2 * density * top).clamp(min=0)
-    galaxy = density * galaxy * ((1 - cusp) / (1 - lost).clamp(min=0.01)) + cusp * star
+    columns, rows = grid.coordinates(device=psf.device)
+    columns, rows, dx, dy = columns[0], rows[:, :1], columns - x, rows - y
+    shape = {"n": n, "q": q, "cos": phi.cos(), "sin": phi.sin()}
+    wide = galaxy(columns, rows, (x, y), radius=radius.clamp(min=0.1), **shape)
     flux = brightness / psf.amax((-2, -1))[:, None, None, None]
-    light = flux * torch.where(radius > 0, galaxy, star)
+    light = flux * torch.where(radius > 0, wide, point(dx, dy))
     towards = dx * side.cos() + dy * side.sin() > 0
     hidden = light * ((masked == 1) | ((masked == 0.5) & towards))
     return light.sum(1, keepdim=True), hidden.sum(1, keepdim=True)
@@ -244,14 +210,6 @@ def usable(
 def given_psfs(batch: ContaminationBatch, psf: Tensor) -> Tensor:
     """Returns the PSFs that a fit is given in place of the true ones (B, P, P)."""
     return change_psfs(psf, batch.psf)
-
-
-def _cubic(offset: Tensor) -> Tensor:
-    """Weights by which a point's light is shared along an axis (Keys 1981): hardly blurred."""
-    d = offset.abs()
-    inner = (1.5 * d - 2.5) * d**2 + 1
-    outer = ((-0.5 * d + 2.5) * d - 4) * d + 2
-    return torch.where(d < 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
 
 
 def _grown(mask: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..noise import unit_noise
 from ..systems import System
 from .drawn import Stream
+from .sersic import galaxy
 from .systems import Map
 
 
@@ -106,14 +107,11 @@ def light_numbers(systems: Sequence[System]) -> dict[str, Tensor]:
 
 
 def lens_light(numbers: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:
-    """Computes the light of the lens galaxies before the PSF, of any scale: (B, 1, H, W)."""
+    """Computes the light of the lens galaxies before the PSF, of flux 1: (B, 1, H, W)."""
     table = numbers["light"]
     x, y = axes(shape, table)
     radius, n, q, cos, sin, cx, cy, _ = table[..., None, None].unbind(1)
-    dx, dy = x - cx, y - cy
-    r2 = q * (dx * cos + dy * sin).square() + (dy * cos - dx * sin).square() / q
-    r = (r2 + 0.2).sqrt() / radius
-    return torch.exp(-(2 * n - 1 / 3) * (r ** (1 / n) - 1))[:, None]
+    return galaxy(x, y, (cx, cy), radius=radius, n=n, q=q, cos=cos, sin=sin)[:, None]
 
 
 def noise_numbers(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...lensing.psf import measure_fwhm
+from ..fits_files import fits_files, without_ending
 from .changes import PsfChange, change_psfs
 from .pupils import Pupil, pupil_stamps
 
@@ -64,9 +65,7 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
     from astropy.io import fits
 
     stamps = {}
-    for path in sorted(
-        p for p in Path(folder).glob("*") if p.name.endswith((".fits", ".fits.gz"))
-    ):
+    for path in fits_files(folder):
         try:
             data = np.asarray(fits.getdata(path), dtype=np.float64)
         except (OSError, TypeError, ValueError, IndexError) as error:
@@ -90,7 +89,7 @@ def read_psf_stamps(folder: str | Path, *, min_fwhm: float = 3.0) -> dict[str, t
             row, column = np.unravel_index(np.argmax(stamp), stamp.shape)
             padded = np.pad(np.clip(stamp, 0, None), half)
             cut = padded[row : row + 2 * half + 1, column : column + 2 * half + 1]
-            stamps[f"{path.name.split('.fits')[0]}[{i}]"] = (cut / cut.sum(), width)
+            stamps[f"{without_ending(path.name)}[{i}]"] = (cut / cut.sum(), width)
     if not stamps:
         raise InputError(
             f"{folder}: expected FITS stamps of PSFs with a FWHM of {min_fwhm} pixels or more,"

@@ -7,6 +7,7 @@ which image, noise and source were divided [data unit]) and ``snr``.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -18,6 +19,7 @@ import torch
 
 from ..._weights import sha256_of
 from ...errors import InputError
+from ..fits_files import fits_files
 from ..galaxies.learnt import is_learnt, weights_of
 from ..galaxies.opening import open_galaxies
 from ..haloes.bank import HaloBank, projections_of
@@ -35,7 +37,7 @@ DESCRIPTION = ("galaxy", "companion", "halo", "psf_name", "pixel_scale", "peak",
 SETS = ("train", "validation", "test")
 """The sets into which a population is split."""
 
-FORMAT = 3
+FORMAT = 4
 """Number of the way in which samples are made; another one makes data sets of old useless."""
 
 
@@ -111,19 +113,19 @@ def _digest(folder: str) -> str:
 def _files_digest(folder: Path) -> str:
     """Computes the SHA-256 of the names and digests of the FITS files below a folder."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.name.endswith((".fits", ".fits.gz")):
-            total.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
+    for path in fits_files(folder, below=True):
+        total.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
     return total.hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    """Makes lists of tuples, as a round trip through JSON would."""
+    """Makes lists of tuples, as a round trip through JSON would, and words of what is infinite,
+    which JSON cannot hold."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [_plain(part) for part in value]
-    return value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @lru_cache(maxsize=2)

@@ -11,8 +11,9 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,25 @@ def _write_one(folder: Path, make: Make, header: Header, overwrite: bool) -> tup
     if not overwrite and _is_there(path, header):
         return header, False
     clear_leftovers(path)
-    data = _packed([make(header.first + k) for k in range(header.count)], header)
+    # as in a process of a pool: sums in parts differ in their last digits
+    with one_thread():
+        data = _packed([make(header.first + k) for k in range(header.count)], header)
     with replacing(path) as file:
         file.write(data)
     return header, True
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread of torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _is_there(path: Path, header: Header) -> bool:

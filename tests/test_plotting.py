@@ -18,6 +18,7 @@ from lensrim.plotting import (
     survey_sheet,
 )
 from lensrim.plotting.coverage import Curve
+from lensrim.plotting.galaxies import galaxy_sheet
 from lensrim.plotting.marks import arcsinh_norm, round_ticks
 from lensrim.plotting.thumbnails import PANELS, thumbnails
 
@@ -251,6 +252,7 @@ def test_names_of_files_are_no_formulas() -> None:
         contact_sheet([np.eye(3)] * 2, names, heading=names[0]),
         survey_sheet([picture] * 2, names, ["good", "failed"]),
         plot_history(lines, title=names[0]),
+        galaxy_sheet([(np.eye(9), np.eye(9))] * 2, names, verdicts=["good"] * 2, noises=[0.1] * 2),
     ):
         figure.set_dpi(30)
         figure.canvas.draw()

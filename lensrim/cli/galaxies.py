@@ -228,16 +228,24 @@ def _evenly(names: Sequence[str], most: int) -> set[str]:
 
 
 def _apart(options: Galaxies) -> None:
-    """Refuses to write galaxies among the stamps: each would be there twice, in two sets."""
+    """Refuses to write galaxies among the stamps, where each would be there twice, in two sets,
+    and stamps among the galaxies, which a run that is begun again removes."""
     if not options.folder.exists():
         return  # which is told where it is read
     stamps = options.folder if options.folder.is_dir() else options.folder.parent
-    if options.output is None or not options.output.resolve().is_relative_to(stamps.resolve()):
+    if options.output is None:
         return
-    raise InputError(
-        f"--output: must be outside of {stamps}, found {options.output}; its galaxies would be "
-        "read as further stamps, or replace them"
-    )
+    here, there = options.output.resolve(), stamps.resolve()
+    if here.is_relative_to(there):
+        raise InputError(
+            f"--output: must be outside of {stamps}, found {options.output}; its galaxies would "
+            "be read as further stamps, or replace them"
+        )
+    if there.is_relative_to(here):
+        raise InputError(
+            f"--output: must not be a folder that holds the stamps, {stamps}, found "
+            f"{options.output}; give one of its own"
+        )
 
 
 def _free(folder: Path, options: Galaxies) -> None:
@@ -253,14 +261,28 @@ def _free(folder: Path, options: Galaxies) -> None:
 
 
 def _remove(report: Path, output: Path | None) -> None:
-    """Removes the table and the sheets of the run before, and all cleaned stamps of the output.
+    """Removes the sheets and the cleaned stamps of the run whose table is in the report.
 
     What that run kept and the next one rejects would else stay among the galaxies of the next.
+
+    Raises:
+        InputError: If the output holds cleaned stamps that are not of that run.
     """
-    for path in fits_files(output, below=True) if output else ():
-        if _is_cleaned(path):
-            path.unlink()
-    if not (report / TABLE).is_file():
+    from astropy.table import Table
+
+    known = (report / TABLE).is_file()
+    names = Table.read(report / TABLE, format="ascii.ecsv")["name"] if known else ()
+    listed = {Path(f"{output}/{name}.fits") for name in names}
+    cleaned = [p for p in fits_files(output, below=True) if _is_cleaned(p)] if output else []
+    if others := [path for path in cleaned if path not in listed]:
+        raise InputError(
+            f"{output}: must hold no galaxies but those of the run whose table is in {report}, "
+            f"found {len(others)} others, such as {others[0]}; they would be taken for this "
+            "run's: give the --report of that run, or another --output, or remove them"
+        )
+    for path in cleaned:
+        path.unlink()
+    if not known:
         return
     for sheet in report.glob("galaxies-[0-9][0-9].png"):
         sheet.unlink()

@@ -27,7 +27,7 @@ class PackOptions:
     """Folder for the files."""
 
     overwrite: bool = False
-    """Whether a machine of that name in the folder is replaced."""
+    """Whether files of that name in the folder are replaced."""
 
 
 def parse(args: Sequence[str]) -> PackOptions:

@@ -53,7 +53,6 @@ class EvaluateOptions:
         output: Folder for the results. Mocks that it already holds are not repeated.
         shard: Which part of the mocks this process does, ``i/n`` with i from 1 to n.
         quiet: Whether to print nothing but the summary.
-
     """
 
     suite: Literal["first-light", "standard"] = "first-light"

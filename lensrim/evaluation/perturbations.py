@@ -41,6 +41,7 @@ from torch import Tensor
 
 from .. import __version__
 from .._command_line import parsed, shared_out
+from ..errors import status_of
 from ..grid import PixelGrid
 from ..inference.macro import mass_model
 from ..inference.options import ReconstructOptions
@@ -270,9 +271,8 @@ class PriorOptions:
 
 def run(options: PriorOptions) -> PerturbationPrior:
     """Measures what is left to measure, fits, and writes the prior."""
-    folder = Path(options.output)
+    numbers, folder = shared_out(options.first, options.n, options.shard), Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = shared_out(options.first, options.n, options.shard)
     paths = {i: folder / f"{options.of}-{i:05d}.npz" for i in numbers}
     todo = [i for i, path in paths.items() if not path.exists()]
     with progress("mocks", total=len(todo)) as bar:
@@ -309,4 +309,4 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

@@ -25,7 +25,7 @@ from ..training.table import from_table
 from .data_config import DataConfig
 from .learnt import Batch, turned, with_start
 
-STOCK_FORMAT = 7
+STOCK_FORMAT = 8
 """Number of the way in which batches are made: a change of it makes every stock worthless."""
 
 

@@ -45,8 +45,10 @@ def refusal_of(observation: Observation, center: tuple[float, float] | None = No
     h, w = observation.shape
     if min(h, w) < SMALLEST:
         return f"the frame must have {SMALLEST} pixels or more along each side"
-    x0, y0 = observation.corner
-    if center is None or (0 <= center[0] - x0 < w and 0 <= center[1] - y0 < h):
+    if center is None:
+        return ""
+    column, row = observation.from_file(*center)
+    if 0 <= column < w and 0 <= row < h:
         return ""
     return f"--center must lie in the frame of {w} x {h} pixels, found {center[0]:g} {center[1]:g}"
 

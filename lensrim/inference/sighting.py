@@ -40,7 +40,8 @@ def scene_of(
     )
     frame, scale = frame_of(fitted), fitted.pixel_scale
     asked, most = options.source_fov, max(fitted.shape) * scale
-    if asked is not None and not scale <= asked <= most:
+    # within what the message rounds
+    if asked is not None and not 0.99 * scale <= asked <= 1.01 * most:
         raise InputError(
             f"--source-fov: must be between {scale:.3g}, a pixel, and {most:.3g} arcsec, the side "
             f"of the fitted frame, found {asked:g}"

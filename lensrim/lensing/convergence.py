@@ -228,11 +228,13 @@ class KappaToAlpha(nn.Module):
         """
         batch, positions = kappa.shape[0], x.shape if x.ndim < 3 else x.shape[2:]
         x, y = (c.expand(batch, 1, *positions).reshape(batch, -1) for c in (x, y))
+        # where there is no image: NaN must not meet any pixel, or all gradients are
+        nowhere = x.isnan() | y.isnan()
+        x, y = (torch.where(nowhere, c, p) for c, p in zip(self.grid.center, (x, y), strict=True))
         column, row = (c + MARGIN for c in self.grid.to_index(x, y))
         # Two pixels from the map, where this ends, the corrected kernel is the plain one.
         h, w = (n + 2 * MARGIN for n in self.grid.shape)
         inside = (column >= 1) & (column <= w - 2) & (row >= 1) & (row <= h - 2)
-        inside = inside | column.isnan() | row.isnan()  # nowhere, as where there is no image
         alpha = _bicubic(
             self.maps(self._checked(kappa), margin=True),
             column.clamp(1, w - 2),
@@ -243,7 +245,7 @@ class KappaToAlpha(nn.Module):
         if outside:
             direct = direct_deflection(kappa, self.grid, x, y)
             alpha = torch.where(inside[:, None], alpha, torch.stack(direct, 1))
-        alpha = alpha.reshape(batch, 2, *positions)
+        alpha = torch.where(nowhere[:, None], math.nan, alpha).reshape(batch, 2, *positions)
         return alpha[:, :1], alpha[:, 1:]
 
     def jacobian(self, kappa: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -339,8 +341,7 @@ def _difference(values: Tensor, dim: int, grid: PixelGrid) -> Tensor:
 def _bicubic(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
     """Interpolates maps (B, C, H, W) at fractional indices (B, P), to (B, C, P)."""
     h, w = maps.shape[-2:]
-    # no index comes of what is no number; its weights are none either
-    i, j = (c.detach().nan_to_num().floor().clamp(1, n - 3) for c, n in ((row, h), (column, w)))
+    i, j = (c.detach().floor().clamp(1, n - 3) for c, n in ((row, h), (column, w)))
     wy, wx = _keys(row - i), _keys(column - j)
     base = (i * w + j).long()
     flat = maps.flatten(2)

@@ -69,6 +69,7 @@ def galaxy_sheet(
                 va="bottom",
                 fontsize=6,
                 linespacing=1.1,
+                parse_math=False,
                 color=COLOURS.get(verdicts[k], "0.1"),
             )
     return figure

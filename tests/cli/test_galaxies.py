@@ -100,17 +100,32 @@ def test_only_galaxies_of_a_former_run_are_removed(stamps: Path, tmp_path: Path)
     assert (out / "point.fits").read_bytes() == own and (out / "point.fits.gz").exists()
 
 
-def test_what_was_kept_before_is_not_left_by_a_run_with_another_report(
-    stamps: Path, tmp_path: Path
+def test_what_another_run_kept_is_neither_taken_nor_removed(
+    stamps: Path, tmp_path: Path, capsys
 ) -> None:
     out = tmp_path / "out"
     words = ["galaxies", str(stamps), "--output", str(out), "--quiet"]
-    assert main([*words, "--keep", "--report", str(tmp_path / "a")]) == 0
-    kept = {str(path.relative_to(out)) for path in out.rglob("*.fits")}
-    assert main([*words, "--report", str(tmp_path / "b"), "--overwrite"]) == 0
-    table = Table.read(tmp_path / "b" / "galaxies.ecsv", format="ascii.ecsv")
-    good = {f"{row['name']}.fits" for row in table if row["verdict"] in ("good", "fair")}
-    assert {str(path.relative_to(out)) for path in out.rglob("*.fits")} == good < kept
+    first = [*words, "--report", str(tmp_path / "a")]
+    assert main([*first, "--keep"]) == 0
+    kept = {path: path.read_bytes() for path in out.rglob("*.fits")}
+    assert main([*words, "--report", str(tmp_path / "b"), "--overwrite"]) == 2
+    assert f"{out}: must hold no galaxies but those of the run" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*.fits")} == kept
+    assert main([*first, "--overwrite"]) == 0
+    table = Table.read(tmp_path / "a" / "galaxies.ecsv", format="ascii.ecsv")
+    good = {out / f"{row['name']}.fits" for row in table if row["verdict"] in ("good", "fair")}
+    assert set(out.rglob("*.fits")) == good < set(kept)
+
+
+def test_stamps_below_the_output_are_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "clean" / "f1").mkdir(parents=True)
+    write(tmp_path / "clean" / "f1" / "fine.fits", sigma=4)
+    words = ["galaxies", str(tmp_path / "clean" / "f1"), "--overwrite", "--quiet"]
+    assert (
+        main([*words, "--output", str(tmp_path / "clean"), "--report", str(tmp_path / "r")]) == 2
+    )
+    assert "--output: must not be a folder that holds the stamps" in capsys.readouterr().err
+    assert (tmp_path / "clean" / "f1" / "fine.fits").exists()
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -233,8 +233,9 @@ def test_dark_matter_is_the_default_kind(tmp_path: Path) -> None:
 )
 def test_bad_tables(tmp_path: Path, options: dict, message: str) -> None:
     write_table(tmp_path / "t.fits", **options)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as told:
         read_particle_table(tmp_path / "t.fits")
+    assert str(told.value).count("t.fits") == 1
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0])

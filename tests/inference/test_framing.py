@@ -128,6 +128,8 @@ def test_a_source_map_of_another_unit_is_refused(side: float):
     message = f"--source-fov: must be between {pixel:.3g}, a pixel, and {32 * pixel:.3g} arcsec"
     with pytest.raises(InputError, match=message):
         scene_of(MOCK.observation, options)
+    for bound in (f"{pixel:.3g}", f"{32 * pixel:.3g}"):  # what is told is taken
+        scene_of(MOCK.observation, replace(options, source_fov=float(bound)))
 
 
 @pytest.mark.parametrize(("lens_light", "advice"), [(True, "none if the"), (False, "auto if the")])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lensrim.errors import InputError
 from lensrim.grid import PixelGrid
+from lensrim.lensing import cells
 from lensrim.lensing.caustics import trace_caustics
 from lensrim.lensing.jacobian import Deflector
 from lensrim.lensing.lens_equation import Images, image_positions
@@ -291,9 +293,17 @@ def test_only_the_field_is_searched_and_no_image_is_no_error():
 
 def test_many_sources_are_compared_with_cells_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch):
     mass, (bx, by) = SMOOTH["SIE and shear"], sources(23, 0.5)
-    whole = image_positions(mass, bx, by, GRID)
-    monkeypatch.setattr("lensrim.lensing.cells.PAIRS", 4 * math.prod(GRID.shape))
+    whole, asked, judge = image_positions(mass, bx, by, GRID), [], cells._may_hold
+
+    def counted(*given: Any) -> Tensor:
+        asked.append(given[2].shape)
+        return judge(*given)
+
+    monkeypatch.setattr(cells, "PAIRS", 4 * math.prod(GRID.shape))
+    monkeypatch.setattr(cells, "_may_hold", counted)
     parts = image_positions(mass, bx, by, GRID)
+    # 23 sources, 4 at a time; then each of what is left of the cells has its own
+    assert [tuple(shape) for shape in asked[:6]] == [(4, 1)] * 5 + [(3, 1)]
     torch.testing.assert_close(parts, whole, equal_nan=True)
 
 

@@ -65,6 +65,8 @@ def read_particle_table(
             kind = _kinds(path, table.data[names["type"]]) if "type" in names else None
             header: Any = {**dict(every[0].header), **dict(table.header)}
             length = table.columns[names["x"]].unit or "kpc"
+    except InputError:
+        raise
     except (OSError, TypeError, ValueError) as error:  # one that is cut off, too
         raise InputError(f"{path}: particles must be a FITS table: {error}") from error
     redshift = header.get("REDSHIFT") if redshift is None else redshift

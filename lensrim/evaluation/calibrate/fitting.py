@@ -104,7 +104,8 @@ def folds(rows: Sequence[Row], k: int) -> list[list[Row]]:
     galaxies, and are of one set; galaxies of a recipe are few, and all sets have the same.
     """
     numbers = sorted({row["index"] for row in rows}, key=lambda n: (n % DESIGNS, n))
-    return [[row for row in rows if row["index"] in set(numbers[i::k])] for i in range(k)]
+    parts = [set(numbers[i::k]) for i in range(k)]
+    return [[row for row in rows if row["index"] in part] for part in parts]
 
 
 def widened(scale: Scale, by: Scale) -> Scale:
@@ -192,14 +193,15 @@ def fit(rows: Sequence[Row], card: Mapping[str, Any] | None = None) -> Calibrati
     dof, every = likeliest(rows), folds(rows, FOLDS)
     others = [[row for part in every if part is not own for row in part] for own in every]
     fitted = [scales_at(each, dof)[0] for each in others]
-    scales, changes, unseen = {}, {}, []
+    scales, changes, stated = {}, {}, []
     for kind, scale in scales_at(rows, dof)[0].items():
         parts = []
         for part, by in zip(every, fitted, strict=True):
             mass = widened(by.get("kappa", Scale()), changes.get("kappa", Scale()))
             own = Deviations.of(part, NAMES[kind], mass)
             parts.append(own.stated(by.get(kind, scale)))
-        unseen.append(Deviations.joined(parts))
-        changes[kind] = covering(unseen[-1])
+        unseen = Deviations.joined(parts)
+        changes[kind] = covering(unseen)
         scales[kind] = widened(scale, changes[kind])
-    return Calibration(scales, common_tails(unseen), dict(card or {}))
+        stated.append(unseen.stated(changes[kind]))
+    return Calibration(scales, common_tails(stated), dict(card or {}))

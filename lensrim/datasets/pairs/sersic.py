@@ -66,27 +66,31 @@ def galaxy(
     """
     b, density = 2 * n - 1 / 3, sersic_density(radius, n)
 
-    def softened(dx: Tensor, dy: Tensor, soft: float) -> Tensor:
+    def squared(dx: Tensor, dy: Tensor) -> Tensor:
         major, minor = dx * cos + dy * sin, dy * cos - dx * sin
-        r = (q * major**2 + minor**2 / q + soft**2).sqrt() / radius
-        return density * torch.exp(-b * (r ** (1 / n) - 1))
+        return q * major**2 + minor**2 / q
+
+    def softened(r2: Tensor, soft: float) -> Tensor:
+        r = (r2 + soft**2).sqrt() / radius
+        return density * torch.exp(b - b * r ** (1 / n))
 
     fine = ((torch.arange(FINE * WIDE).to(x) + 0.5) / FINE - WIDE / 2)[:, None]
-    offsets, shares = [], []
+    offsets, shares, points = [], [], []
     for axis, middle in zip((x, y), center, strict=True):
-        first = axis.flatten()[0]
-        places = first + (middle - first).round() + fine  # (*, F, 1)
-        shares.append(_cubic(places - axis.flatten()) / FINE)
+        axis = axis.flatten()
+        places = axis[0] + (middle - axis[0]).round() + fine  # (*, F, 1)
+        shared = _cubic(torch.cat([places, middle], -2) - axis)
+        shares.append(shared[..., :-1, :])
+        points.append(shared[..., -1:, :])
         offsets.append(places - middle)
-    dx, dy = offsets[0].mT, offsets[1]
-    lacks = softened(dx, dy, SOFT / FINE) - softened(dx, dy, SOFT)
+    near = squared(offsets[0].mT, offsets[1])
+    lacks = (softened(near, SOFT / FINE) - softened(near, SOFT)) / FINE**2
     within = sersic_within(torch.full_like(radius, SOFT / FINE), radius, n)
-    dx, dy = x - center[0], y - center[1]
-    return softened(dx, dy, SOFT) + shares[1].mT @ lacks @ shares[0] + within * point(dx, dy)
+    point_like = within * points[1].mT * points[0]
+    wide = softened(squared(x - center[0], y - center[1]), SOFT)
+    return wide + shares[1].mT @ lacks @ shares[0] + point_like
 
 
 def _cubic(offset: Tensor) -> Tensor:
-    d = offset.abs()
-    inner = (1.5 * d - 2.5) * d**2 + 1
-    outer = ((-0.5 * d + 2.5) * d - 4) * d + 2
-    return torch.where(d < 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
+    near, far = ((reach - offset.abs()).clamp(min=0) for reach in (1, 2))
+    return far**2 * (far - 1) / 2 + near**2 * (1 - 2 * near)

@@ -210,7 +210,7 @@ def _packed(samples: Sequence[Mapping[str, Any]], header: Header) -> bytes:
     """Makes the bytes of a shard."""
     h5py = hdf5()
     columns = dict(sorted(_columns(samples).items()))
-    memory = io.BytesIO()
+    memory, made = io.BytesIO(), []
     with h5py.File(memory, "w") as file:
         for name, values in columns.items():
             strings = values.dtype.kind == "O"
@@ -225,7 +225,9 @@ def _packed(samples: Sequence[Mapping[str, Any]], header: Header) -> bytes:
                 # gzip has a checksum of its own
                 options |= {"chunks": chunk, "shuffle": True}
                 options |= {"compression": "gzip", "compression_opts": 1}
-            file.create_dataset(name, data=values, **options)
+            # All are closed with the file: where one is closed decides where HDF5 puts what
+            # follows, and another thread may hold on to it, as the profiler of Dask does.
+            made.append(file.create_dataset(name, data=values, **options))
         for key in ("number", "first", "count", "seed", "recipe"):
             file.attrs[key] = getattr(header, key)
         file.attrs["schema"] = SCHEMA

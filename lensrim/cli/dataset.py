@@ -12,7 +12,7 @@ import tyro
 
 from .._command_line import parsed, part_of
 from .._weights import replacing
-from ..datasets.galaxies.learnt import LEARNT
+from ..datasets.galaxies.learnt import beside
 from ..datasets.presets import PLACES
 from ..datasets.shards.census import census
 from ..datasets.shards.reading import Header, Shards
@@ -126,11 +126,7 @@ def run(options: Dataset) -> None:
     population = chosen(options.population, options.shape, folders)
     # A worker may run in another folder.
     given = {name: getattr(population, name) for name in PLACES}
-    places = {
-        n: name if name == LEARNT else str(Path(name).resolve())
-        for n, name in given.items()
-        if name is not None
-    }
+    places = {n: beside(str(place), Path.cwd()) for n, place in given.items() if place is not None}
     samples = Samples(replace(population, **places), options.seed, which)
     plan = Plan(options.count, options.per_shard, options.seed, samples.recipe())
     headers = plan.headers(part)

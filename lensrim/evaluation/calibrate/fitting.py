@@ -74,9 +74,20 @@ def scales_at(rows: Sequence[Row], dof: float) -> tuple[dict[str, Scale], float]
     Returns:
         The scale of each kind of which there are errors, and the sum of their losses.
     """
+    return _scales_of(rows, _held(rows), dof)
+
+
+def _held(rows: Sequence[Row]) -> dict[str, Deviations]:
+    """The errors of all kinds but of the source, which depend on the convergence's scale."""
+    return {k: Deviations.of(rows, names) for k, names in NAMES.items() if k != "source"}
+
+
+def _scales_of(
+    rows: Sequence[Row], held: Mapping[str, Deviations], dof: float
+) -> tuple[dict[str, Scale], float]:
     scales, total = {}, 0.0
     for kind, names in NAMES.items():
-        own = Deviations.of(rows, names, scales.get("kappa", Scale()))
+        own = held.get(kind) or Deviations.of(rows, names, scales.get("kappa", Scale()))
         if own.z.size:
             scales[kind], loss = fit_scale(own, dof)
             total += loss
@@ -87,8 +98,9 @@ def likeliest(rows: Sequence[Row]) -> float:
     """Finds the degrees of freedom of all kinds together that are likeliest."""
     from scipy.optimize import minimize_scalar
 
+    held = _held(rows)
     best: Any = minimize_scalar(
-        lambda log_dof: scales_at(rows, math.exp(log_dof))[1],
+        lambda log_dof: _scales_of(rows, held, math.exp(log_dof))[1],
         bounds=tuple(map(math.log, DOFS)),
         method="bounded",
         options={"xatol": 0.02},

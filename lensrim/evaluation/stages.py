@@ -73,16 +73,24 @@ def _is_refused(row: Row) -> bool:
 def compare_groups(
     rows: Sequence[Row], groups: Groups = STAGE_GROUPS
 ) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
-    """Computes median and 90th percentile of every error, by group, stage and error."""
+    """Computes median and 90th percentile of every error, by group, stage and error.
+
+    A stage that a mock lacks counts as infinitely wrong there. Outside methods, which may be run
+    on a part of the mocks, are compared where all of a group have them.
+    """
     found: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
     for group, belongs in groups.items():
         members = [row for row in rows if row.get("stages") and belongs(row)]
         if not members:
             continue
-        names = [n for n in members[0]["stages"] if all(n in row["stages"] for row in members)]
+        every = [set(row["stages"]) for row in members]
+        outside = {name for row in members for name in row.get("references", ())}
+        outside -= set.intersection(*every)
+        most = max(members, key=lambda row: len(row["stages"]))["stages"]
+        names = [name for name in most if name not in outside]
         found[group] = {
             name: {
-                key: _percentiles([row["stages"][name].get(key) for row in members])
+                key: _percentiles([row["stages"].get(name, {}).get(key) for row in members])
                 for key in KEYS
             }
             for name in names
@@ -128,14 +136,18 @@ def format_stages(rows: Sequence[Row], groups: Groups = STAGE_GROUPS) -> str:
         ).rstrip()
         for line in lines
     ]
-    refused = sum(_is_refused(row) for row in rows)
+    missing = ""
+    if any("rim" in (row.get("stages") or {}) for row in rows):
+        refused = sum(_is_refused(row) for row in rows)
+        missing = f" Beyond its ranges, so not in the table, the machine was on {refused} mocks."
+    if failed := sum(not row.get("stages") for row in rows):
+        missing += f" {failed} mocks failed and are not in the table."
     text.append(
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "
         f"better. answer: the macro-model's where the machine fits worse. true_mass: the "
         f"inversion, given the true deflection. R50, R90, flux: of the source against the truth, "
         f"with their sign. excess: chi2nu - (1 - p_eff / N), for white noise. structured: rms "
-        f"log10 kappa about the ellipsoid > {STRUCTURED}. Beyond its ranges, so not in the table, "
-        f"the machine was on {refused} mocks."
+        f"log10 kappa about the ellipsoid > {STRUCTURED}.{missing}"
     )
     return "\n".join(text)
 
@@ -155,7 +167,8 @@ def _changes(members: Sequence[Row], name: str, base: str, stages: Mapping) -> l
             continue
         change = stages[name][key][0] / max(stages[base][key][0], 1e-12) - 1
         own, other = (
-            _numbers([row["stages"][stage].get(key) for row in members]) for stage in (name, base)
+            _numbers([row["stages"].get(stage, {}).get(key) for row in members])
+            for stage in (name, base)
         )
         better = np.mean(own < other)
         line += [f"{change:+.0%}", f"{better:.0%}"]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from .._weights import clear_leftovers, replacing
 from ..errors import InputError
 from ..inference.guess.starts import packaged_guesser
 from ..inference.machine import load_machine
@@ -84,7 +85,8 @@ def evaluate_one(
         what the product says of the slope, the shear and its own quality, the ``stages`` of
         :func:`compare_stages` and what is ``stated`` of errors (:func:`stated_errors`).
     """
-    start, row = _Clock(), _facts(mock, seed)
+    row = _facts(mock, seed)
+    start = _Clock()
     try:
         result = reconstruct(mock.observation, row["lens_light"])
         product = result.product
@@ -163,8 +165,12 @@ def _save_maps(path: Path, mock: Mock, product: Product) -> None:
     np.savez_compressed(path, **singles)
 
 
-def _prepare(options: EvaluateOptions) -> Path:
+def _prepare(options: EvaluateOptions, digest: str) -> Path:
     """Makes the output folder, or checks that what is there belongs to the same mocks.
+
+    Arguments:
+        options: What to run.
+        digest: Checksum of what the mocks are made of: a recipe may be changed in its place.
 
     Raises:
         InputError: If the folder holds results of other mocks.
@@ -183,12 +189,12 @@ def _prepare(options: EvaluateOptions) -> Path:
         settings["parameters"] += sum(p.numel() for p in packaged_guesser().parameters())
     settings |= {"version": __version__, "side": SIDE}
     settings |= {"refine": options.refine, "search": options.search}
-    settings |= {"noise_length": options.noise_length}
+    settings |= {"noise_length": options.noise_length, "made_of": digest}
     path = folder / "settings.json"
     # Folders of before there were refinements do not say that there was none, those of before a
     # network guessed not that all of the prior was searched, older ones not that noise was white.
     old = {"refine": "none", "search": "full", "noise_length": 0.0}
-    found = old | json.loads(path.read_text()) if path.exists() else settings
+    found = old | _read_settings(path) if path.exists() else settings
     other = [key for key in settings | found if found.get(key) != settings.get(key)]
     if other:
         there, asked = (
@@ -198,8 +204,21 @@ def _prepare(options: EvaluateOptions) -> Path:
             f"{path}: an output folder holds results of one kind of mocks, found {there},"
             f" asked for {asked}; choose another --output"
         )
-    path.write_text(json.dumps(settings, indent=1) + "\n")
+    if not path.exists():  # another shard may read it meanwhile
+        clear_leftovers(path)
+        with replacing(path) as file:
+            file.write((json.dumps(settings, indent=1) + "\n").encode())
     return folder
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: must say what the results in its folder are of, as JSON, found {error}; "
+            "choose another --output"
+        ) from error
 
 
 def _whole_chain(options: EvaluateOptions) -> Reconstruct:
@@ -236,7 +255,7 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
     options.check()
     method = _whole_chain(options) if reconstruct is None else reconstruct
     suite = SUITES[options.suite](options)
-    folder = _prepare(options)  # once nothing else is wrong: it is of these mocks from then on
+    folder = _prepare(options, suite.digest)  # once nothing else is wrong: it is of these mocks from then on
     part = options.shard.replace("/", "of")
     results = folder / f"results-{part}.jsonl"
     outside = [REFERENCES[name] for name in options.reference]

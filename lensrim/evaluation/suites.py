@@ -1,5 +1,8 @@
 """What the suites are made of: a mock for each seed, and what is known of it besides its truth."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,6 +25,11 @@ class MockSuite(Protocol):
 
     def facts(self, seed: int) -> dict[str, Any]:
         """Returns what a row says of the mock of a seed besides what is in it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Checksum of what its mocks are made of, wherever that lies."""
         ...
 
 
@@ -54,6 +62,11 @@ class FirstLight:
     def facts(self, seed: int) -> dict[str, Any]:
         """Returns nothing."""
         return {}
+
+    @property
+    def digest(self) -> str:
+        """Checksum of what its mocks are made of, wherever that lies."""
+        return _digest(self._parts)
 
 
 class Standard:
@@ -89,6 +102,11 @@ class Standard:
         learnt = {} if self.own_galaxies else {"learnt": design.learnt}
         return {"setting": design.setting} | learnt
 
+    @property
+    def digest(self) -> str:
+        """Checksum of what its mocks are made of, wherever that lies."""
+        return _digest(self._parts)
+
 
 def _galaxies_and_psfs(options: EvaluateOptions) -> dict[str, Any]:
     """Reads galaxies, the names of those to draw from, and PSFs; None where there are none."""
@@ -98,6 +116,18 @@ def _galaxies_and_psfs(options: EvaluateOptions) -> dict[str, Any]:
     galaxies = open_galaxies(options.galaxies) if options.galaxies else None
     psfs = read_psf_stamps(options.psfs) if options.psfs else None
     return {"galaxies": galaxies, "names": None, "psfs": psfs}
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    """Checksum of the names of galaxies, PSFs and haloes, and of the other numbers."""
+    galaxies = parts["galaxies"]
+    told = {
+        "galaxies": None if galaxies is None else list(parts["names"] or galaxies.names),
+        "psfs": None if parts["psfs"] is None else sorted(parts["psfs"]),
+        "projections": parts.get("projections"),
+        "prior": repr(parts.get("prior")),
+    }
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 SUITES = {"first-light": FirstLight, "standard": Standard}

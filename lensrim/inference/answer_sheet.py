@@ -81,25 +81,41 @@ def with_sheet(scene: Scene, result: Answer, sheet: InternalSheet, p: Tensor) ->
         sheet: The sheet.
         p: Parameters of the macro-model, about whose centre the source shrinks, with shape (8).
     """
-    grid, scale, maps = scene.frame.grid, sheet.scale, maps_of(result)
-    theta = _from_center(p, grid)
-    kappa, alpha = 1 - scale * (1 - maps.kappa), theta - scale * (theta - maps.alpha)
+    grid = scene.frame.grid
+    mass = sheeted(maps_of(result), sheet.scale, p, grid)
     arc = torch.from_numpy(scene.arc_light / scene.arc_light.sum())[None, None]
     operator = KappaToAlpha(grid, dtype=torch.float64)
-    gamma, _ = shear_of_map(alpha[None], kappa[None, None], arc, operator)
-    source, center = result.source_grid, p[3:5].tolist()
-    x, y = (c + scale * (s - c) for c, s in zip(center, source.center, strict=True))
+    gamma, _ = shear_of_map(mass.alpha[None], mass.kappa[None, None], arc, operator)
     strength, length, size, core = result.source_prior
     return replace(
         result,
-        kappa=kappa.numpy(),
-        alpha_x=alpha[0].numpy(),
-        alpha_y=alpha[1].numpy(),
+        kappa=mass.kappa.numpy(),
+        alpha_x=mass.alpha[0].numpy(),
+        alpha_y=mass.alpha[1].numpy(),
         gamma=(float(gamma[0, 0]), float(gamma[0, 1])),
-        source_grid=replace(source, spacing=scale * source.spacing, center=(x, y)),
+        source_grid=shrunk(result.source_grid, sheet.scale, p),
         source_prior=(strength, length, size - sheet.t, core),
         sheet=sheet,
     )
+
+
+def sheeted(maps: MassMaps, scale: float, p: Tensor, grid: PixelGrid) -> MassMaps:
+    """Adds a sheet to the maps of a mass.
+
+    Arguments:
+        maps: The maps, without a sheet.
+        scale: What :math:`1 - \\kappa` is multiplied by.
+        p: Parameters of the macro-model, about whose centre the source shrinks, with shape (8).
+        grid: The pixels.
+    """
+    theta = _from_center(p, grid)
+    return MassMaps(1 - scale * (1 - maps.kappa), theta - scale * (theta - maps.alpha))
+
+
+def shrunk(source: PixelGrid, scale: float, p: Tensor) -> PixelGrid:
+    """Returns the pixels of a source with a sheet, whose values stay: see :func:`sheeted`."""
+    x, y = (c + scale * (s - c) for c, s in zip(p[3:5].tolist(), source.center, strict=True))
+    return replace(source, spacing=scale * source.spacing, center=(x, y))
 
 
 def bare_kappa(result: Answer) -> Tensor:

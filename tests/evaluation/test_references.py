@@ -28,10 +28,12 @@ from lensrim.evaluation.references.parametric import Parametric
 from lensrim.evaluation.references.start import Beginning, begin_with_macro
 from lensrim.evaluation.suite import evaluate_reference
 from lensrim.inference.answer import answer, mass_maps_of
+from lensrim.inference.answer_sheet import with_sheet
 from lensrim.inference.apply import Begun
 from lensrim.inference.framing import frame_of, observe
 from lensrim.inference.learnt import setting_of, start_state
 from lensrim.inference.macro import MacroState
+from lensrim.inference.mass_sheet import InternalSheet
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.scene import Scene
 from lensrim.io.observation import Observation
@@ -108,6 +110,23 @@ def test_maps_of_the_start_are_those_of_the_macro_model() -> None:
     )
     assert start < 1.1 * found
     assert np.mean(((maps.model - macro.arcs) / sigma)[truth.arc_mask] ** 2) < found
+
+
+def test_a_descent_has_the_mass_sheet_of_the_chain() -> None:
+    """Without a step it is the macro-model's answer, whose errors of the mass are its own."""
+    bare, p = beginning(), beginning().state.p[0, :8]
+    macro = with_sheet(bare.scene, bare.macro, InternalSheet(t=0.08), p)
+    settled = replace(bare, macro=macro)
+    method = replace(DESCENTS[0], evaluations=0, begin=lambda *_: settled)
+    maps = method(small(SEED).observation, False).maps
+    assert np.abs(maps.kappa - macro.kappa).max() < 1e-4 * macro.kappa.max()
+    assert np.abs(maps.kappa - bare.macro.kappa).max() > 0.01
+    np.testing.assert_allclose(maps.alpha, [macro.alpha_x, macro.alpha_y], atol=1e-3)
+    plain = maps_of_state(begun(), start_state(begun().prepared)).source_grid
+    assert maps.source_grid.spacing == pytest.approx(np.exp(-0.08) * plain.spacing)
+    middle = p[3:5].tolist()
+    moved = np.subtract(maps.source_grid.center, middle) / np.subtract(plain.center, middle)
+    np.testing.assert_allclose(moved, np.exp(-0.08))
 
 
 @EVERY

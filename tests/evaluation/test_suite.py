@@ -26,7 +26,7 @@ from lensrim.evaluation.mass import ellipsoid_kappa, slope_of_map, structure
 from lensrim.evaluation.mocks import Mock, make_mock
 from lensrim.evaluation.report import COLUMNS, format_table, summarise
 from lensrim.evaluation.rows import read_rows, with_references
-from lensrim.evaluation.stages import KEYS, complete, format_stages
+from lensrim.evaluation.stages import KEYS, compare_groups, complete, format_stages
 from lensrim.evaluation.suite import EvaluateOptions, evaluate_one, run
 from lensrim.io.observation import Observation
 from lensrim.metrics import source_errors
@@ -234,6 +234,25 @@ def test_what_a_machine_did_not_do_leaves_the_comparison_whole() -> None:
     assert "all (1)" in text and "rim" in text and "outside" in text and "was on 2 mocks" in text
     assert [each["seed"] for each in complete(rows[1:])] == [3]
     assert complete(rows[1:3]) == []
+    assert "1 mocks failed and are not in the table" in format_stages([*rows, {"seed": 9}])
+    # without a machine none was beyond its ranges
+    descended = [row(k, "macro", "descent", "answer") for k in range(3)]
+    text = format_stages(descended)
+    assert "descent" in text and "ranges" not in text and "failed" not in text
+    # an outside method that was run on a part of the mocks cannot be compared on all
+    text = format_stages(with_references(descended, [others[:2]]))
+    assert "descent" in text and "outside" not in text
+
+
+def test_a_stage_that_one_mock_lacks_stays_in_the_comparison() -> None:
+    stages = dict.fromkeys(("macro", "rim", "answer", "true_mass"), dict.fromkeys(KEYS, 0.1))
+    facts = {"lens_light": False, "snr": 30.0, "structure": 0.0}
+    rows = [facts | {"seed": seed, "stages": dict(stages)} for seed in range(3)]
+    del rows[1]["stages"]["true_mass"]
+    found = compare_groups(rows)["all"]
+    assert list(found) == list(stages)
+    assert found["true_mass"]["misfit"] == (0.1, np.inf)
+    assert "true_mass" in format_stages(rows)
 
 
 def test_errors_are_those_that_were_made() -> None:
@@ -384,6 +403,26 @@ def test_the_chain_refines_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match="--refine weights: needs a machine"):
         run(options(tmp_path / "other", n=1, refine="weights"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_folder_is_of_what_its_recipe_said(tmp_path: Path) -> None:
+    """A recipe that is moved makes the same mocks, one that is changed in its place others."""
+    recipe, out = tmp_path / "mine.toml", tmp_path / "out"
+    recipe.write_text("[data]\nhalo_share = 0.2\n")
+    run(options(out, n=1, recipe=str(recipe)), Method())
+    assert len(run(options(out, n=2, recipe=str(recipe)), Method())) == 2
+    recipe.write_text("[data]\nhalo_share = 0.9\n")
+    with pytest.raises(InputError, match="found made_of [0-9a-f]+, asked for made_of [0-9a-f]+"):
+        run(options(out, n=3, recipe=str(recipe)), Method())
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_settings_that_were_cut_off_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(InputError, match=r"settings\.json: must say .* choose another --output"):
+        run(options(tmp_path, n=1), Method())
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3"])

@@ -7,7 +7,8 @@ The source's pixels, those of :math:`\log_{10} \kappa`, and the shear climb the 
 from :math:`z = 0`, without a prior: where it is stopped is what holds it. :math:`x_0` is the start
 of a machine, the macro-model's answer, and the units :math:`\Delta` are the ``step`` of the
 machine's fields, the typical errors of :math:`x_0`; so both begin alike and see the same forward
-model. Lens light and sky stay as the macro-model has them.
+model. Lens light and sky stay as the macro-model has them, and what is found has the mass sheet
+that all answers of the chain have.
 """
 
 import time
@@ -156,7 +157,8 @@ class PixelDescent:
         beginning = self.begin(observation, lens_light)
         clock, cpu = time.perf_counter(), time.process_time()
         begun = beginning.begun(lens_light)
-        maps = maps_of_state(begun, descend(begun, self.optimizer, self.evaluations))
+        state = descend(begun, self.optimizer, self.evaluations)
+        maps = beginning.settled(maps_of_state(begun, state))
         timing = {
             "seconds": time.perf_counter() - clock,
             "cpu": time.process_time() - cpu,

@@ -1,19 +1,23 @@
 """Where a descent starts: at the macro-model's answer, in the units of a machine."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from ...inference.answer import Answer
+from ...inference.answer_sheet import sheeted, shrunk
 from ...inference.apply import Begun, Square, batch_of, start_of
 from ...inference.learnt import prepare, simulator_of
 from ...inference.macro import MacroState
 from ...inference.options import ReconstructOptions
 from ...inference.reconstruct import reconstruct
 from ...inference.scene import Scene
+from ...inference.view import MassMaps
 from ...io.observation import Observation
+from ..maps import Maps
 from ..mocks import light_option
 
 
@@ -49,6 +53,18 @@ class Beginning:
         start = start_of(batch, self.state, grid.spacing, square)
         prepared = prepare(batch, start)
         return Begun(square, grid.spacing, start, prepared, simulator_of(prepared))
+
+    def settled(self, maps: Maps) -> Maps:
+        """Gives maps that a descent has found the mass sheet that the chain's answers have."""
+        scale, p = self.macro.sheet.scale, self.state.p[0, :8].cpu()
+        mass = MassMaps(torch.from_numpy(maps.kappa), torch.from_numpy(np.stack(maps.alpha)))
+        mass = sheeted(mass, scale, p, self.scene.frame.grid)
+        return replace(
+            maps,
+            kappa=mass.kappa.numpy(),
+            alpha=(mass.alpha[0].numpy(), mass.alpha[1].numpy()),
+            source_grid=shrunk(maps.source_grid, scale, p),
+        )
 
 
 @lru_cache(maxsize=1)  # several methods begin with the same observation, one after the other

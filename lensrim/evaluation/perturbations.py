@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ from torch import Tensor
 
 from .. import __version__
 from .._command_line import parsed, shared_out
-from ..errors import status_of
+from .._weights import replacing
+from ..errors import InputError, status_of
 from ..grid import PixelGrid
 from ..inference.macro import mass_model
 from ..inference.options import ReconstructOptions
@@ -49,7 +51,7 @@ from ..inference.perturbation import PerturbationPrior, along_axes, write_prior
 from ..inference.reconstruct import reconstruct
 from ..lensing.mass import pixel_average
 from ..progress import progress
-from ..zoo import DEFAULT
+from ..zoo import DEFAULT, cards
 from .mocks import Mock, light_option
 from .standard import standard_mock
 
@@ -269,24 +271,40 @@ class PriorOptions:
     shard: str = "1/1"
 
 
+REFUSED = Measured(np.zeros((0, 0)), np.zeros(0), float("nan"))
+"""In the place of what was measured where the machine was not used."""
+
+
 def run(options: PriorOptions) -> PerturbationPrior:
-    """Measures what is left to measure, fits, and writes the prior."""
-    numbers, folder = shared_out(options.first, options.n, options.shard), Path(options.output)
+    """Measures what is left to measure, fits, and writes the prior.
+
+    Raises:
+        InputError: If the folder holds what another version or machine has left, or nothing was
+            measured.
+    """
+    folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {i: folder / f"{options.of}-{i:05d}.npz" for i in numbers}
-    todo = [i for i, path in paths.items() if not path.exists()]
+    paths = {
+        i: folder / f"{options.of}-{i:05d}.npz"
+        for i in range(options.first, options.first + options.n)
+    }
+    own = shared_out(options.first, options.n, options.shard)
+    todo = [i for i in own if not paths[i].exists()]
     with progress("mocks", total=len(todo)) as bar:
         for number in todo:
-            lens = KINDS[options.of](standard_mock(number, split="validation"))
+            lens = KINDS[options.of](standard_mock(number, split="validation")) or REFUSED
+            with replacing(paths[number]) as file:
+                np.savez(
+                    file, gram=lens.gram, moment=lens.moment, rms=lens.rms, by=_by(options.of)
+                )
             bar.update()
-            if lens is None:
-                continue
-            path = paths[number]
-            with (cut := path.with_suffix(".part")).open("wb") as file:
-                np.savez(file, gram=lens.gram, moment=lens.moment, rms=lens.rms)
-            cut.rename(path)
-    held = [np.load(path) for path in sorted(folder.glob(f"{options.of}-?????.npz"))]
-    lenses = [Measured(each["gram"], each["moment"], float(each["rms"])) for each in held]
+    held = [_read(path, _by(options.of)) for path in paths.values() if path.exists()]
+    lenses = [each for each in held if each.moment.size]
+    if not lenses:
+        raise InputError(
+            f"{folder}: must hold mocks that were measured, found none of {options.n} from number "
+            f"{options.first}; give other --first and --n"
+        )
     prior = fit(lenses)
     rms = [lens.rms for lens in lenses]
     card = {
@@ -301,6 +319,30 @@ def run(options: PriorOptions) -> PerturbationPrior:
     (folder / NAMES[options.of]).write_text(write_prior(prior, card))
     print(json.dumps(card, indent=1))
     return prior
+
+
+def _by(of: str) -> str:
+    """Says what measures: answers depend on the version and the machine, masses do not."""
+    return f"{__version__} {cards()[DEFAULT].sha256[:16]}" if of == "answers" else "mass"
+
+
+def _read(path: Path, by: str) -> Measured:
+    """Reads what was measured of a mock.
+
+    Raises:
+        InputError: If it was measured by another version or machine, or the file is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as held:
+            found = str(held["by"])
+            lens = Measured(held["gram"], held["moment"], float(held["rms"]))
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise InputError(
+            f"{path}: must hold what was measured here, found another file; remove it"
+        ) from error
+    if found != by:
+        raise InputError(f"{path}: must be measured by {by}, found {found}; take another --output")
+    return lens
 
 
 def main(args: Sequence[str] | None = None) -> None:

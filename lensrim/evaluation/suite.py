@@ -255,7 +255,8 @@ def run(options: EvaluateOptions, reconstruct: Reconstruct | None = None) -> lis
     options.check()
     method = _whole_chain(options) if reconstruct is None else reconstruct
     suite = SUITES[options.suite](options)
-    folder = _prepare(options, suite.digest)  # once nothing else is wrong: it is of these mocks from then on
+    # once nothing else is wrong: the folder is of these mocks from then on
+    folder = _prepare(options, suite.digest)
     part = options.shard.replace("/", "of")
     results = folder / f"results-{part}.jsonl"
     outside = [REFERENCES[name] for name in options.reference]

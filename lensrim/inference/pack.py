@@ -60,11 +60,9 @@ def pack(
         raise InputError(f"name: must be of letters, digits, - and _, found {name!r}; change it")
     described = read_recipe(recipe)
     tensors, header = read_weights(training / BEST)
-    wanted = json.loads(json.dumps(described.identity()))
-    differ = [key for key, value in wanted.items() if header.get(key) != value]
-    if differ:
+    if (differing := described.differing(header)) is not None:
         raise InputError(
-            f"{recipe}: must be the recipe of {training / BEST}, found another {differ[0]}; give "
+            f"{recipe}: must be the recipe of {training / BEST}, found another {differing}; give "
             "the one that it was trained with"
         )
     # A training says them itself, unless it was made by an earlier version.

@@ -68,7 +68,7 @@ from typing import Any
 from .._toml import recipe_of
 from ..errors import InputError
 from ..rim.unroll import Unroll
-from ..training.config import TrainConfig
+from ..training.config import MAY_CHANGE, TrainConfig
 from ..training.table import from_table
 from .batches import Batches
 from .data_config import FOLDERS, DataConfig, check_numbers
@@ -176,6 +176,26 @@ class Recipe:
             said["loss"] = asdict(self.loss)
         # What gives other gradients; not said where it is as it was before there was a choice.
         return said | ({"unroll": how} if any(how.values()) else {})
+
+    def differing(self, header: Mapping[str, Any]) -> str | None:
+        """Finds what the weights of a training say of its recipe that is otherwise here.
+
+        Arguments:
+            header: That of the file of weights.
+
+        Returns:
+            The first such part of the recipe; None where it is the same, but for what may change
+            while a training goes on (:data:`~lensrim.training.config.MAY_CHANGE`).
+        """
+        wanted = json.loads(json.dumps(self.identity()))
+        for name, value in wanted.items():
+            if header.get(name) != value:
+                return name
+        config = self.train.to_dict()
+        for name, value in header.get("config", {}).items():
+            if name in config and name not in MAY_CHANGE and config[name] != value:
+                return f"train.{name}"
+        return None
 
     def described(self) -> dict[str, Any]:
         """Returns all of the recipe, as JSON can hold it and :meth:`from_dict` takes it.

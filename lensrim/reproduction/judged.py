@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .. import __version__
 from .._weight_files import sha256_of
 from .._weights import replacing
 from ..training.checkpoint import refusing_damaged
@@ -20,7 +21,8 @@ def kept(
 
     Arguments:
         path: The file; its folder is made.
-        sign: What it was made of: with another sign it is made anew.
+        sign: What it was made of: with another sign it is made anew, and by another version of the
+            package, whose others may answer otherwise.
         make: Makes it: tensors, numbers and text, in dictionaries and lists to any depth.
 
     Raises:
@@ -67,13 +69,17 @@ def _read(path: Path, sign: Mapping[str, Any]) -> dict[str, Any] | None:
         "remove it to make it anew"
     ):
         content = torch.load(path, map_location="cpu", weights_only=True)
-        return content["found"] if content["sign"] == dict(sign) else None
+        return content["found"] if content["sign"] == _signed(sign) else None
+
+
+def _signed(sign: Mapping[str, Any]) -> dict[str, Any]:
+    return {**sign, "version": __version__}
 
 
 def _write(path: Path, sign: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        torch.save({"sign": dict(sign), "found": found}, file)
+        torch.save({"sign": _signed(sign), "found": found}, file)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..evaluation.percentiles import percentile
 from ..training.distributed import Group
 
 Scale = Literal["small", "full"]
@@ -49,6 +50,14 @@ class Setting:
             self.report(text)
 
 
+def median(values: Tensor) -> float:
+    """Returns the median of values (B), in the middle of the two of an even number.
+
+    That of torch is the lower one, which of 24 errors is 3 to 10 per cent too small.
+    """
+    return percentile(values.double().numpy(), 50)
+
+
 @dataclass(frozen=True)
 class Number:
     """Holds a measured mean or median.
@@ -70,7 +79,7 @@ class Number:
     def median(cls, values: Tensor) -> "Number":
         """Takes the median of values (B), with the error of that of a normal distribution."""
         low, high = torch.quantile(values.double(), values.new_tensor([0.16, 0.84]).double())
-        return cls(float(values.median()), 1.25 * float(high - low) / 2 / len(values) ** 0.5)
+        return cls(median(values), 1.25 * float(high - low) / 2 / len(values) ** 0.5)
 
     def __str__(self) -> str:
         if self.error is None:

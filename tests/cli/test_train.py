@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,6 +113,39 @@ def test_a_training_is_packed(trained: tuple[Path, Path], tmp_path: Path, capsys
     assert main(words) == 2
     assert "small.safetensors: exists; choose another --name" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [("batch_size = 7", "train.batch_size"), ("learning_rate = 0.5", "train.learning_rate")],
+)
+def test_a_training_is_packed_with_its_own_recipe(
+    now: str, said: str, trained: tuple[Path, Path], tmp_path: Path, capsys
+):
+    """The card and the recipe beside the weights would be of another training."""
+    other, name = tmp_path / "other.toml", now.split(" ")[0]
+    text = re.sub(rf"(?m)^{name} = .*$\n?", "", RECIPE, count=1)
+    other.write_text(text.replace("[train]\n", f"[train]\n{now}\n"))
+    words = ["pack", str(other), str(trained[1]), "--name", "small", "--output", str(tmp_path)]
+    assert main(words) == 2
+    assert f"best.safetensors, found another {said}; give the one" in capsys.readouterr().err
+    assert not (tmp_path / "small.toml").exists()
+
+
+def test_a_training_goes_on_with_its_own_galaxies(tmp_path: Path, capsys):
+    """With other pairs some galaxies of the validation were trained on before."""
+    recipe = tmp_path / "recipe.toml"
+    pairs = tmp_path / "pairs.json"
+    same = '[data.duplicates]\nfile = "pairs.json"\nfolders = { a = "a/", b = "b/" }\n'
+    recipe.write_text(RECIPE + same)
+    pairs.write_text(json.dumps({"pairs": [{"a": "a/1", "b": "b/1"}]}))
+    words = ["train", str(recipe), "--output", str(tmp_path / "run"), "--quiet"]
+    words += ["--device", "cpu", "--max-minutes", "0"]
+    assert main(words) == 0 and main(words) == 0
+    pairs.write_text(json.dumps({"pairs": [{"a": "a/1", "b": "b/2"}]}))
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "duplicates" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", ["toml", "csv"])

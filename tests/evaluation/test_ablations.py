@@ -8,7 +8,7 @@ import torch
 
 from lensrim.errors import InputError
 from lensrim.evaluation.ablations.__main__ import AblationOptions, run
-from lensrim.evaluation.ablations.table import SHOWN
+from lensrim.evaluation.ablations.table import SHOWN, others
 from lensrim.evaluation.ablations.variants import CHOSEN, SCALES, VARIANTS, Scale, varied
 from lensrim.inference.data_config import DataConfig
 from lensrim.inference.learnt import score_of, shown, simulator_of, start_state
@@ -139,6 +139,11 @@ def test_trainings_end_in_the_table_and_are_not_made_twice(tmp_path, monkeypatch
         assert set(found) == {(CHOSEN, 0), (CHOSEN, 1), ("one-step", 0)}
         assert found[CHOSEN, 0] == rows[0]
         assert "nan" in said[-1]
+        # those of other galaxies are none of this table's
+        base = some.recipe()
+        assert len(others(tmp_path, base, ())) == 3
+        real = replace(base, data=replace(base.data, galaxies="stamps"))
+        assert others(tmp_path, real, ()) == []
 
 
 def test_both_scales_can_be_trained(tmp_path):

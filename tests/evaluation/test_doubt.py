@@ -128,6 +128,21 @@ def test_cases_are_read_as_they_were_written(tmp_path: Path):
     assert len(todo) == 4 * len(KINDS) + 4 - 4
 
 
+def test_cases_of_an_observation_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was ended while the second was made would count as done with the first."""
+
+    def ended(kind: str, number: int):
+        yield drawn(1)[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "cases_of", ended)
+    with pytest.raises(KeyboardInterrupt):
+        command.run(command.Cases(n=1, output=tmp_path))
+    assert read_cases(tmp_path / "cases.jsonl") == []
+
+
 def test_the_command_fits_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

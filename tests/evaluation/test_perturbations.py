@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lensrim.errors import InputError
 from lensrim.evaluation import perturbations
 from lensrim.evaluation.perturbations import (
     Measured,
@@ -98,6 +99,10 @@ def test_a_measurement_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(perturbations, "standard_mock", fail)
     run(options)
+    monkeypatch.setattr(perturbations, "KINDS", {"masses": lambda _: None})
+    monkeypatch.setattr(perturbations, "standard_mock", lambda *_, **__: None)
+    with pytest.raises(InputError, match=r"must hold mocks .* none of 1 from number 0; give"):
+        run(PriorOptions(output=str(tmp_path / "other"), first=0, n=1))
 
 
 def test_what_answers_lack_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -110,10 +115,22 @@ def test_what_answers_lack_is_kept_apart(tmp_path: Path, monkeypatch: pytest.Mon
     run(PriorOptions(of="answers", output=str(tmp_path), first=0, n=2))
     names = {path.name for path in tmp_path.iterdir()}
     assert {"masses-00000.npz", "masses-00001.npz", "answers-00001.npz"} <= names
-    assert "answers-00000.npz" not in names
     card = json.loads((tmp_path / "perturbations_of_answers.json").read_text())
     assert card["mocks"] == "1 from number 0"
     assert card["command"].endswith("--of answers --first 0 --n 2")
+    # one that was refused is not tried again, and others in the folder are not asked for
+    monkeypatch.setattr(perturbations, "standard_mock", None)
+    run(PriorOptions(of="answers", output=str(tmp_path), first=0, n=2))
+    run(PriorOptions(of="masses", output=str(tmp_path), first=1, n=1))
+    card = json.loads((tmp_path / "perturbations.json").read_text())
+    assert card["mocks"] == "1 from number 1"
+    monkeypatch.setattr(perturbations, "__version__", "another")
+    run(PriorOptions(of="masses", output=str(tmp_path), first=1, n=1))
+    with pytest.raises(InputError, match=r"answers-00000.npz: must be measured by another .*"):
+        run(PriorOptions(of="answers", output=str(tmp_path), first=0, n=2))
+    (tmp_path / "masses-00001.npz").write_bytes(b"PK\3\4 cut")
+    with pytest.raises(InputError, match=r"masses-00001.npz: must hold what was measured here"):
+        run(PriorOptions(of="masses", output=str(tmp_path), first=1, n=1))
 
 
 @pytest.mark.parametrize("of", ["masses", "answers"])

@@ -413,7 +413,7 @@ def test_a_folder_is_of_what_its_recipe_said(tmp_path: Path) -> None:
     run(options(out, n=1, recipe=str(recipe)), Method())
     assert len(run(options(out, n=2, recipe=str(recipe)), Method())) == 2
     recipe.write_text("[data]\nhalo_share = 0.9\n")
-    with pytest.raises(InputError, match="found made_of [0-9a-f]+, asked for made_of [0-9a-f]+"):
+    with pytest.raises(InputError, match=r"found made_of [0-9a-f]+, asked for made_of [0-9a-f]+"):
         run(options(out, n=3, recipe=str(recipe)), Method())
 
 

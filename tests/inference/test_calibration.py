@@ -114,6 +114,9 @@ def test_the_packaged_one_is_that_of_the_packaged_prior_score_and_machine():
     base = "python -m lensrim.evaluation.calibrate"
     assert card["command"] == f"{base} --n 40; {base} --n 20 --recipe RECIPE"
     assert "40 standard validation mocks and 20 validation mocks of a rec" in card["about"]
+    later = [{**row, "index": row["index"] + 100} for row in rows if row["kind"] == "standard"]
+    command = card_of(later, run_of(CalibrateOptions()))["command"]
+    assert command == f"{base} --n 40 --first 100"
     macro = card_of(rows[:1], run_of(CalibrateOptions(stage="macro")))
     assert (macro["machine"], macro["stages"]) == ("none", ["macro"])
     assert macro["command"] == f"{base} --n 1 --recipe RECIPE --stage macro"

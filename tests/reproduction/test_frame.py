@@ -80,6 +80,7 @@ def test_numbers_are_means_and_medians_with_errors():
     assert mean.value == pytest.approx(3, abs=0.04) and mean.error == pytest.approx(0.01, rel=0.1)
     assert median.value == pytest.approx(3, abs=0.05)
     assert median.error == pytest.approx(0.0125, rel=0.1)
+    assert Number.median(torch.tensor([1.0, 10.0, 3.0, 2.0])).value == 2.5
     assert str(Number(28.912, 0.123)) == "28.91 ± 0.12" and str(Number(2.0)) == "2"
 
 
@@ -108,7 +109,9 @@ def test_what_is_written(tmp_path: Path):
     assert "- data" in text and "m 2.0" in text
 
 
-def test_what_was_judged_is_kept_until_it_is_of_something_else(tmp_path: Path):
+def test_what_was_judged_is_kept_until_it_is_of_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     made: list[int] = []
 
     def make() -> dict:
@@ -122,6 +125,9 @@ def test_what_was_judged_is_kept_until_it_is_of_something_else(tmp_path: Path):
     torch.testing.assert_close(again["errors"], first["errors"])
     kept(path, {"weights": "2"}, make)
     assert len(made) == 2
+    monkeypatch.setattr("lensrim.reproduction.judged.__version__", "another")
+    kept(path, {"weights": "2"}, make)
+    assert len(made) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing that was kept", None])

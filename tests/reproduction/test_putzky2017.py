@@ -1,7 +1,7 @@
 """putzky2017: those who do without a machine are right, and the machines see what they should."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -137,10 +137,41 @@ def test_all_is_judged_on_a_device(make):
         torch.testing.assert_close(there["shown"][name], images, rtol=1e-3, atol=1e-3)
 
 
+def test_settings_are_chosen_on_images_of_the_training(monkeypatch: pytest.MonkeyPatch):
+    """On those that are judged they would be those of the best that can be had."""
+
+    @dataclass(frozen=True)
+    class Level:
+        value: float
+
+        def draw(self, batch: int, size: int, rng: torch.Generator) -> torch.Tensor:
+            return torch.full((batch, 1, size, size), self.value)
+
+        @property
+        def digest(self) -> str:
+            return str(self.value)
+
+    seen = []
+    monkeypatch.setattr(
+        "lensrim.reproduction.putzky2017.judging.add_iterative",
+        lambda found, trial, rival, ends, choice, draws: seen.append((choice, draws)),
+    )
+    trial = Trial("any", whole, 1.0, 25.0, 10, Level(0.25), Level(0.75))
+    judge(trial, {}, [Rival("any", "", {"": descend}, 3)], size=SIZE, unseen=3, seed=0)
+    ((choice, draws),) = seen
+    assert float(choice["truth"].mean()) == 0.75 and float(draws["truth"].mean()) == 0.25
+    assert {t.chosen_on.digest for t in trials(8, Level(0.25), Level(0.75))} == {"0.75"}
+
+
+def test_what_is_drawn_from_has_a_checksum():
+    one, other = (Photographs([torch.full((9, 9), value)]) for value in (0.5, 0.25))
+    assert one.digest == Photographs([torch.full((9, 9), 0.5)]).digest != other.digest
+
+
 def test_there_is_a_problem_of_each_kind():
-    names = [test.name for test in trials(8, Leaves())]
-    assert len({test.label for test in trials(8, Leaves())}) == len(names) == 9
-    assert sum(test.is_denoising for test in trials(8, Leaves())) == 3
+    names = [test.name for test in trials(8, Leaves(), Leaves())]
+    assert len({test.label for test in trials(8, Leaves(), Leaves())}) == len(names) == 9
+    assert sum(test.is_denoising for test in trials(8, Leaves(), Leaves())) == 3
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from ..._weights import read_header
 from ...inference.lens_config import build
 from ...inference.recipe import Recipe
+from ...training.names import EMA
 from .variants import CHOSEN, VARIANTS, varied
 
 SHOWN = ("misfit", "source", "kappa", "gauge")
@@ -18,7 +20,10 @@ the gauge's error. Medians over a validation batch, averaged over the batches.""
 
 
 def others(folder: Path, base: Recipe, done: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Makes the lines of those trainings in a folder that were done by other calls."""
+    """Makes the lines of those trainings in a folder that were done by other calls.
+
+    Those of another recipe, such as of other galaxies, are left out.
+    """
     rows = []
     for path in sorted(folder.glob("*-*/history.jsonl")):
         name, _, seed = path.parent.name.rpartition("-")
@@ -29,7 +34,9 @@ def others(folder: Path, base: Recipe, done: Collection[tuple[str, int]]) -> lis
             lines = [json.loads(line) for line in path.read_text().splitlines()]
         except json.JSONDecodeError:  # another process is about to write it
             continue
-        if lines and lines[-1]["step"] == recipe.train.steps:
+        if not lines or lines[-1]["step"] != recipe.train.steps:
+            continue
+        if recipe.differing(read_header(path.parent / EMA)) is None:
             model = build(recipe.model)
             count = sum(p.numel() for p in model.parameters())
             rows.append(row_of(name, int(seed), recipe, lines, count))

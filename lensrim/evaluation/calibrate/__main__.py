@@ -39,6 +39,8 @@ def card_of(rows: Sequence[Row], run: Mapping[str, str]) -> dict[str, Any]:
     """
     counts = Counter(kind for kind, _ in {(row["kind"], row["index"]) for row in rows})
     told = {kind: KINDS_OF_MOCKS[kind] for kind in KINDS_OF_MOCKS if kind in counts}
+    first = {kind: min(row["index"] for row in rows if row["kind"] == kind) for kind in told}
+    begun = {kind: f" --first {number}" if number else "" for kind, number in first.items()}
     stage = "" if run["last stage"] == "final" else f" --stage {run['last stage']}"
     base = "python -m lensrim.evaluation.calibrate --n"
     return {
@@ -46,7 +48,7 @@ def card_of(rows: Sequence[Row], run: Mapping[str, str]) -> dict[str, Any]:
         + " and ".join(f"{counts[kind]} {name}" for kind, (name, _) in told.items()),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": "; ".join(
-            f"{base} {counts[kind]}{how}{stage}" for kind, (_, how) in told.items()
+            f"{base} {counts[kind]}{begun[kind]}{how}{stage}" for kind, (_, how) in told.items()
         ),
         "stages": sorted({row["stage"] for row in rows}),
         "machine": run["machine"],

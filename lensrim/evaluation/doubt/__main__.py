@@ -49,7 +49,8 @@ def run(options: Cases | Fit) -> None:
         todo = left(read_cases(path), options.n)
         with progress("cases", total=len(todo)) as bar:
             for kind, number in todo:
-                for case in cases_of(kind, number):
+                # all of an observation at once: what has one case counts as done
+                for case in list(cases_of(kind, number)):
                     write_case(path, case)
                 bar.update()
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..percentiles import percentile
 from .judging import MACHINE, Found, Row
 from .problem import Draws
 
@@ -20,7 +21,7 @@ def summary(error: Tensor) -> dict[str, float]:
     """Computes median, mean and the standard error of the mean."""
     count = len(error) ** 0.5
     return {
-        "median": float(error.median()),
+        "median": percentile(error.double().numpy(), 50),
         "mean": float(error.mean()),
         "standard_error": float(error.std()) / count,
     }

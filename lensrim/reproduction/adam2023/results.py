@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..paper import NOT_FOUND, Line, Number
+from ..paper import NOT_FOUND, Line, Number, median
 from .figures import GOOD
 from .judging import MACRO, TUNED
 
@@ -55,6 +55,7 @@ def table_lines(found: Mapping[str, Any]) -> list[Line]:
             partial(median_of, key="kappa dex"),
             True,
         ),
+        line("share with a theta_E, of which the next two lines are", NOT_FOUND, found_share),
         line("scatter of theta_E [arcsec]", f"about 0.04, {CODE}", theta_scatter),
         line("slope, found less true, median", f"2.15 - 2.35, {CODE}", slope_bias),
         line("radius of half the light, found over true, median", "1, 10 to 20 %", half_light),
@@ -84,6 +85,13 @@ def good_share(measures: Mapping[str, Tensor]) -> Number:
     return Number(share, (share * (1 - share) / count) ** 0.5)
 
 
+def found_share(measures: Mapping[str, Tensor]) -> Number:
+    """Computes the share of lenses in whose convergence a circle has a mean of 1."""
+    known = torch.isfinite(measures["theta_E"]).double()
+    share = float(known.mean())
+    return Number(share, (share * (1 - share) / len(known)) ** 0.5)
+
+
 def theta_scatter(measures: Mapping[str, Tensor]) -> Number:
     """Computes half of the interval of errors of θ_E that holds 68 per cent of the lenses."""
     off = finite(measures["theta_E"] - measures["true theta_E"])
@@ -107,7 +115,7 @@ def measure_rows(found: Mapping[str, Any]) -> list[dict[str, object]]:
         {
             "machine": name,
             "measure": key,
-            "median": float(finite(value).median()),
+            "median": median(finite(value)),
             "mean": float(finite(value).mean()),
             "lenses": int(torch.isfinite(value).sum()),
         }
@@ -125,21 +133,18 @@ def added_rows(
     for name in ("published", *ADDED):
         own = found["measures"][name]
 
-        def median(values: Tensor) -> float:
-            return float(finite(values).median())
-
         rows.append(
             {
                 "machine": name,
                 "added": ADDED.get(name, "the published design, narrower"),
                 "parameters": sizes[name],
                 "minutes": minutes[name],
-                "chi2": median(own["chi2"]),
-                "chi2_arc": median(own["chi2 arc"]),
-                "D": median(own["D"]),
-                "source": median(own["relative L2"]),
-                "kappa_dex": median(own["kappa dex"]),
-                "theta_E_error": median((own["theta_E"] - own["true theta_E"]).abs()),
+                "chi2": median(finite(own["chi2"])),
+                "chi2_arc": median(finite(own["chi2 arc"])),
+                "D": median(finite(own["D"])),
+                "source": median(finite(own["relative L2"])),
+                "kappa_dex": median(finite(own["kappa dex"])),
+                "theta_E_error": median(finite((own["theta_E"] - own["true theta_E"]).abs())),
                 "no_theta_E": int((~torch.isfinite(own["theta_E"])).sum()),
             }
         )

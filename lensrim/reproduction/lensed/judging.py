@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...rim import RIM
+from ..paper import median
 from .inversion import pixels
 from .lenses import NAMES
 from .machines import CALLS, Design, Ours
@@ -201,7 +202,7 @@ def rows_of(errors: Mapping[str, Any], first: str) -> list[dict[str, object]]:
             first: label,
             "method": name,
             "measure": measure,
-            "median": float(value.median()),
+            "median": median(value),
             "mean": float(value.mean()),
             "standard_error": float(value.std()) / len(value) ** 0.5,
             "lenses": len(value),

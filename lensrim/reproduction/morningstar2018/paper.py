@@ -18,7 +18,7 @@ from ..lensed.machines import Design, Ours, Published
 from ..lensed.reader import reading_loss
 from ..lensed.recipe import FULL, Recipe, Unseen, trainee
 from ..lensed.scene import Scene
-from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
+from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting, median
 from ..training import Batch, Trainee, train
 from .coverage import Array
 from .figures import reading_figure, skies_figure, sources_figure
@@ -218,7 +218,7 @@ def result(
 ) -> Result:
     """Makes the table and the figures of what was judged."""
     lens_rows = [
-        {"read off": kind, "number": number, "median": float(value.median())}
+        {"read off": kind, "number": number, "median": median(value)}
         for kind, numbers in found["lens errors"].items()
         for number, value in numbers.items()
     ]
@@ -282,7 +282,7 @@ def lines(found: Mapping[str, Any]) -> list[Line]:
 
 def line(quantity: str, paper: str, values: Mapping[str, Tensor], rivals: tuple[str, ...]) -> Line:
     """Makes a line; the rival is the one that is best in it."""
-    best = min(rivals, key=lambda name: float(values[name].median()))
+    best = min(rivals, key=lambda name: median(values[name]))
     return Line(
         quantity,
         paper,
@@ -295,12 +295,12 @@ def line(quantity: str, paper: str, values: Mapping[str, Tensor], rivals: tuple[
 
 def ratios(errors: Mapping[str, Tensor]) -> Line:
     """Makes the line of errors of the Einstein radius over those of steps up the evidence."""
-    least = float(errors[REFINED].median())
+    least = median(errors[REFINED])
 
     def ratio(kind: str) -> Number:
-        return Number(float(errors[kind].median()) / least)
+        return Number(median(errors[kind]) / least)
 
-    best = min((DIRTY, CLEAN), key=lambda kind: float(errors[kind].median()))
+    best = min((DIRTY, CLEAN), key=lambda kind: median(errors[kind]))
     return Line(
         "error of theta_E over that of the evidence's best",
         "less than 2, over maximum likelihood in the uv plane (abstract)",

@@ -16,7 +16,7 @@ from ..lensed.lenses import galaxies_of
 from ..lensed.machines import Design, Ours, Published
 from ..lensed.reader import Reader, reading_loss
 from ..lensed.recipe import FULL, Recipe, Unseen, trainee
-from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting
+from ..paper import NOT_FOUND, Line, Number, Result, Scale, Setting, median
 from ..training import Batch, Trainee, train
 from .figures import sources_figure, spread_figure
 from .judging import judge
@@ -175,7 +175,7 @@ def result(
     ]
     rows = rows_of(found["errors"], "lens")
     lens_rows = [
-        {"lens": label, "number": number, "median": float(value.median())}
+        {"lens": label, "number": number, "median": median(value)}
         for label, numbers in found["lens errors"].items()
         if label != "known"
         for number, value in numbers.items()
@@ -198,7 +198,7 @@ def line(methods: Mapping[str, Any], measure: str, quantity: str) -> Line:
     """Makes a line of the table; the best of the others is the one with the best sources."""
 
     def error(name: str) -> float:
-        return float(methods[name]["relative L2"].median())
+        return median(methods[name]["relative L2"])
 
     best = min((MODES, PIXELS), key=error)
     return Line(

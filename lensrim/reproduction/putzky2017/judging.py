@@ -1,7 +1,7 @@
 """Judges all machines and their rivals on one problem: the same images, the same noise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -84,7 +84,8 @@ def judge(
         setting, with the PSNR of each image; and ``shown``, a few images.
     """
     draws = to_device(trial.draw(unseen, size, generator(seed, UNSEEN)), device)
-    choice = trial.draw(min(CHOSEN_ON, unseen), size, generator(seed, CHOICE))
+    known = replace(trial, pictures=trial.chosen_on)
+    choice = known.draw(min(CHOSEN_ON, unseen), size, generator(seed, CHOICE))
     choice = to_device(choice, device)
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[Tensor]] = {}

@@ -207,7 +207,7 @@ class Putzky2017:
                 rim, minutes[told.name] = train(told, setting)
                 assert isinstance(rim, RIM)
                 machines[kind][told.name] = Machine(design, rim)
-        problems = trials(recipe.published.steps, test_on)
+        problems = trials(recipe.published.steps, test_on, train_on)
         problems = problems[:1] + problems[-4:-2] if setting.quick else problems
         others = rivals(train_on, recipe.size, setting.seed)
         names = [name for own in machines.values() for name in own]
@@ -220,6 +220,7 @@ class Putzky2017:
             return kept(
                 setting.folder / "judged" / f"{trial.label}.pt",
                 {"unseen": recipe.unseen, "seed": setting.seed, "quick": setting.quick}
+                | {"test": test_on.digest, "train": train_on.digest}
                 | {name: weights[name] for name in used},
                 partial(
                     judge,

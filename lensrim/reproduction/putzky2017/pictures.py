@@ -1,5 +1,6 @@
 """Where images come from: dead leaves, the user's photographs, and one that matplotlib brings."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class Pictures(Protocol):
         """Draws images with values in [0, 1], with shape (B, 1, N, N)."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """Checksum of what is drawn from."""
+        ...
+
 
 @dataclass(frozen=True)
 class Leaves:
@@ -30,6 +36,10 @@ class Leaves:
 
     def draw(self, batch: int, size: int, rng: torch.Generator) -> Tensor:
         return dead_leaves(batch, size, rng)
+
+    @property
+    def digest(self) -> str:
+        return "dead leaves"
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,13 @@ class Photographs:
             y, x = (int(torch.randint(n - size + 1, (), generator=rng)) for n in image.shape)
             patches.append(image[y : y + size, x : x + size])
         return torch.stack(patches)[:, None]
+
+    @property
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        for image in self.images:
+            found.update(str(tuple(image.shape)).encode() + image.numpy().tobytes())
+        return found.hexdigest()
 
 
 def read_grey(path: Path) -> Tensor:

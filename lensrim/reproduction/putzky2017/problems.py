@@ -86,6 +86,7 @@ class Trial:
         noise: The noise, in units of a step of eight bits.
         steps: Calls of the score that the rivals are compared at, beside their end.
         pictures: Its images.
+        chosen_on: Images that the settings of the rivals are chosen on.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Trial:
     noise: float = 1.0
     steps: int = 10
     pictures: Pictures = field(default_factory=Leaves)
+    chosen_on: Pictures = field(default_factory=Leaves)
 
     @property
     def is_denoising(self) -> bool:
@@ -122,11 +124,11 @@ def twice(share: float, size: int, rng: torch.Generator) -> Operator:
     return Coarse(2)
 
 
-def trials(steps: int, pictures: Pictures) -> list[Trial]:
+def trials(steps: int, pictures: Pictures, chosen_on: Pictures) -> list[Trial]:
     """Returns the problems: projections to four tenths, three noises, holes, and coarse pixels."""
 
     def trial(name: str, make: Maker, share: float = 1.0, noise: float = 1.0) -> Trial:
-        return Trial(name, make, share, noise, steps, pictures)
+        return Trial(name, make, share, noise, steps, pictures, chosen_on)
 
     return [
         *(trial(f"{name} projection to 0.4", make, 0.4) for name, make in PROJECTIONS.items()),

@@ -13,7 +13,7 @@ from ..inference.plan import is_cut, plan_of, refusal_of
 from ..io.inspection import Inspection, inspect, product_numbers
 from ..io.options import ReadOptions
 from ..io.window import Window
-from ..zoo.description import beyond, describe_file, is_weights
+from ..zoo.description import describe_file, is_weights, suits
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def _of_observation(found: Inspection, center: tuple[float, float] | None) -> It
         return
     yield f"  lensrim reconstruct {'without options' if center is None else 'with this --center'}:"
     cut = is_cut(found.observation, center)
-    for line in (*plan_of(found.observation, center), *beyond(found.observation, cut=cut)):
+    for line in (*plan_of(found.observation, center), *suits(found.observation, cut=cut)):
         yield f"    - {line}"

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..rim.core import RIM
 from ..rim.saving import mismatch
 from ..training.table import from_table
+from ..zoo.ranges import beyond
 from .lens_config import LensConfig, build
 
 SIDE = 64
@@ -23,16 +24,6 @@ VALID = {"side": (48.0, 96.0), "theta_E": (6.0, 22.0), "fwhm": (1.3, 4.1), "snr"
 Side of the frame, Einstein radius and width of the PSF in pixels, and brightest pixel of the arcs
 over the typical noise: those measured on the recipes' population, whose S/N of 10 to 200 is told
 in the noise of the brightest pixel itself."""
-
-NAMES = {
-    "side": "side of the frame [pixel]",
-    "theta_E": "Einstein radius [pixel]",
-    "fwhm": "FWHM of the PSF [pixel]",
-    "snr": "signal over noise of the arcs' brightest pixel",
-}
-
-SLACK = 0.05
-"""Share by which a range is stretched: what is measured on an image has an error."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +46,7 @@ class Machine:
 
     def beyond(self, measured: Mapping[str, float]) -> list[str]:
         """Says which measured quantities are outside the ranges: a phrase for each."""
-        found = []
-        for key, (low, high) in self.valid.items():
-            value = measured[key]
-            if not low * (1 - SLACK) <= value <= high * (1 + SLACK):
-                found.append(f"{NAMES[key]} is {value:.3g}, beyond {low:g} to {high:g}")
-        return found
+        return beyond(self.valid, measured)
 
 
 def load_machine(model: str | os.PathLike[str] = zoo.DEFAULT) -> Machine:

@@ -131,7 +131,8 @@ def _pieces(
             given = (noise[0], psf[0], mask[0])
             tried(lambda: scale_of(data, *given, options))
         elif psf is None or noise is None:  # tell of a missing scale, too
-            tried(lambda: scale_of(data, None, data, None, options))
+            stamp = None if psf is None else psf[0]
+            tried(lambda: scale_of(data, None, stamp, None, options))
     return tuple(_parts(files, roles)), known
 
 

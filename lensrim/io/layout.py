@@ -7,19 +7,20 @@ comes first. Two answers to one question are an error that lists them.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from lensrim.errors import InputError
 from lensrim.io.fits import Files, FitsFile, listed, split_reference
 from lensrim.io.noise import kind_of
 from lensrim.io.planes import Entry, Plane
-from lensrim.io.stream import is_file, is_folder
+from lensrim.io.stream import SUFFIX, is_file, is_folder
 from lensrim.io.window import Window
 
-SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
-"""How the name of a FITS file ends."""
 _OTHER_PARTS = re.compile(r"(^|_)(PSF|MASK|DQ|EXPTIME|CTX|CON|FLAG|SEG|SEGMAP)$")
+_FLAGS = re.compile(r"(^|_)(FLAGS?|BPM|BADPIX|BADPIXELS?|QUALITY|DQ|DQ_?MASK|MASK)$")
 _NAMES = {
     "noise": ("ERR", "RMS", "SIGMA", "NOISE_MAP", "VAR", "VARIANCE", "IVAR", "INVVAR", "INV_VAR"),
     "weight": ("WHT", "WEIGHT"),
@@ -28,6 +29,13 @@ _NAMES = {
     "dq": ("DQ",),
     "exposure": ("EXPTIME",),
 }
+_SELDOM = {
+    "noise": (
+        *("VAR_MAP", "VARMAP", "VARIANCE_MAP", "IVAR_MAP", "INV_VARIANCE", "INVVARIANCE"),
+        *("INVERSE_VAR", "INVERSE_VARIANCE"),
+    )
+}
+"""Names that count where none of the others is there."""
 
 
 def stem(path: Path) -> str:
@@ -60,6 +68,21 @@ class Layout:
         """Files of the folder that seem to be masks; used only if named, as 1 may mean either."""
         names = [p.name for p in _fits_files(self.folder)] if self.folder else []
         return [name for name in names if "mask" in name.lower()]
+
+    def unread_flags(self, read: Sequence[Plane]) -> list[str]:
+        """Notes of HDUs of the image's shape that look like flags or masks, and are not read.
+
+        Arguments:
+            read: What is read of the observation.
+        """
+        labels = {plane.label for plane in read}
+        return [
+            f"{self.main.path.name}[{entry}]: seen, used only with --dq or --mask"
+            for entry in self.main.entries
+            if _FLAGS.search(entry.name)
+            and entry.shape == self.image.shape
+            and f"{self.main.path}[{entry}]" not in labels
+        ]
 
     def beside(self, name: str) -> str:
         """Returns a hint for messages if a part lies beside the image's file."""
@@ -167,9 +190,9 @@ class Layout:
         """Returns the HDU named like the image for this role, and for this kind of noise."""
         images = [e for e in file.entries if e.is_image and e != image]
         prefixes = [f"{image.name}_", f"{image.name.rpartition('_')[0]}_", ""]
-        for prefix in dict.fromkeys(p for p in prefixes if p != "_"):
-            known = [n for n in _NAMES[role] if kind is None or kind_of(n) == kind]
-            names = [prefix + name for name in known]
+        prefixes = list(dict.fromkeys(p for p in prefixes if p != "_"))
+        for known, prefix in product((_NAMES[role], _SELDOM.get(role, ())), prefixes):
+            names = [prefix + n for n in known if kind is None or kind_of(n) == kind]
             found = [e for e in images if e.name in names]
             if len(found) > 1:
                 same = [e for e in found if e.version == image.version]
@@ -308,7 +331,7 @@ def _only(file: FitsFile, role: str) -> Entry:
     images = [e for e in file.entries if e.is_image]
     if len(images) == 1:
         return images[0]
-    wanted = _NAMES[role] + (_NAMES["weight"] if role == "noise" else ())
+    wanted = _NAMES[role] + ((*_SELDOM[role], *_NAMES["weight"]) if role == "noise" else ())
     named = [e for e in images if e.name in wanted]
     if len(named) == 1:
         return named[0]

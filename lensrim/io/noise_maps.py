@@ -67,7 +67,7 @@ def _noise_from_pieces(
     forced = options.noise_kind == "background+exposure"
     asked = forced or options.background is not None or options.exposure is not None
     wanted = asked or background is not None
-    exposure, source = _exposure(layout, options) if wanted else (None, "")
+    exposure, source = _exposure(layout, data, options) if wanted else (None, "")
     if background is None or exposure is None:
         if not asked:
             weight = layout.part("weight", None)
@@ -127,7 +127,7 @@ _KEYWORD = re.compile(r"(?!COMMENT|HISTORY)[A-Z][A-Z0-9_-]{0,7}")
 
 
 def _exposure(
-    layout: Layout, options: ReadOptions
+    layout: Layout, data: Plane, options: ReadOptions
 ) -> tuple[Float64[np.ndarray, "h w"] | float | None, str]:
     """Returns the exposure time [s], a map or a number, and where it is from."""
     text = (options.exposure or "").strip()
@@ -139,19 +139,19 @@ def _exposure(
             raise InputError(f"--exposure: the time must be positive, found {text}")
         return seconds, "--exposure"
     name = "EXPTIME"
-    is_keyword = bool(_KEYWORD.fullmatch(text)) and layout.data.keyword(text) is not None
+    is_keyword = bool(_KEYWORD.fullmatch(text)) and data.keyword(text) is not None
     if is_keyword and not layout.is_there("exposure", text):
         name = text
     else:
-        plane = same_shape(layout.part("exposure", options.exposure), layout.data)
+        plane = same_shape(layout.part("exposure", options.exposure), data)
         if plane is not None:
             return plane.array, plane.short
-    keyword = layout.data.number(name)
+    keyword = data.number(name)
     if keyword and keyword[1] <= 0:
         raise InputError(
-            f"{layout.data.label}: {name} must be positive, found {keyword[1]:g}: give --exposure"
+            f"{data.label}: {name} must be positive, found {keyword[1]:g}: give --exposure"
         )
-    return (keyword[1], f"{name} of {layout.data.short}") if keyword else (None, "")
+    return (keyword[1], f"{name} of {data.short}") if keyword else (None, "")
 
 
 def _number(text: str) -> float | None:

@@ -4,6 +4,7 @@ Every part is found (:mod:`lensrim.io.layout`), checked against the image, and b
 form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
 """
 
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def read_observation(
                 seen = f" (such as {layout.masks[0]})" if layout.masks else ""
                 raise InputError(f"--mask-sense: no mask is read: give it by --mask{seen}")
             region_file, drawn, drawn_notes = drawn_of(layout, data, options)
-            _, flagged, flag_notes = flags_of(layout, data, options)
+            dq_plane, flagged, flag_notes = flags_of(layout, data, options)
+            read = (data, *(p for p in (noise, psf_plane, mask_plane, dq_plane) if p is not None))
+            flag_notes = [*flag_notes, *layout.unread_flags(read)]
             wcs, scale, scale_notes = scale_of(data, noise, psf_plane, mask_plane, options)
         # the files are closed first: what they hold in memory is free for what follows
         used, sigma, bad_notes = used_pixels(data, sigma, mask, flagged, drawn)
@@ -176,9 +179,11 @@ def psf_of(
 
 
 def scale_of(
-    data: Plane, noise: Plane | None, psf: Plane, mask: Plane | None, options: ReadOptions
+    data: Plane, noise: Plane | None, psf: Plane | None, mask: Plane | None, options: ReadOptions
 ) -> tuple[WCS | None, float, list[str]]:
     """Returns the WCS (None if its scale is overridden), the pixel scale [arcsec], and notes."""
+    if psf is not None and psf.path == data.path:  # what its file says is of the image's pixels
+        psf = replace(psf, primary=psf.header)
     factor, trust = int(options.psf_oversampling), options.trust_scale
     wcs, from_wcs, notes = celestial(data, trust=trust)
     unread = [note.removeprefix(f"{data.short}: ") for note in notes if from_wcs is None]
@@ -186,7 +191,7 @@ def scale_of(
     def statement(plane: Plane | None, factor: int = 1) -> list[Scale]:
         if plane is None:
             return []
-        found, note = stated(plane, factor=factor, trust=trust)
+        found, note = stated(plane, factor=factor, trust=trust, known=from_wcs is not None)
         notes.extend([note] if note else [])
         return [found] if found else []
 

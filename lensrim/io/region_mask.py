@@ -8,10 +8,12 @@ sky, with all the distortion that the header tells of.
 import math
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import units
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from jaxtyping import Bool
@@ -118,7 +120,7 @@ def _on_pixels(region: Any, wcs: WCS | None, data: Plane, path: Path) -> Any:
         )
     try:
         with quiet():
-            found = region.to_pixel(wcs) if on_sky else region
+            found = _turned(region.to_pixel(wcs), region, wcs) if on_sky else region
             area = float(found.area)
             if area == 0 and not hasattr(found, "vertices"):
                 return None
@@ -134,6 +136,24 @@ def _on_pixels(region: Any, wcs: WCS | None, data: Plane, path: Path) -> Any:
             f" ({one_line(error)}): check its coordinates"
         ) from None
     return found
+
+
+def _turned(found: Any, drawn: Any, wcs: Any) -> Any:
+    """Turns a shape with an angle as the sky has it where that is mirrored (East to the right).
+
+    Before its version 0.12 the library turns it the other way round: by a - n + 90 degrees, and
+    not n + 90 - a, with the angle a on the sky and n the direction of North.
+    """
+    if not hasattr(found, "angle") or _version() >= (0, 12):
+        return found
+    if np.linalg.det(wcs.celestial.pixel_scale_matrix) < 0:
+        return found
+    return found.copy(angle=found.angle + 180 * units.deg - 2 * drawn.angle)
+
+
+def _version() -> tuple[int, ...]:
+    """Version of the library of regions, major and minor."""
+    return tuple(int(part) for part in version("regions").split(".")[:2])
 
 
 def _reach(region: Any, data: Plane) -> tuple[slice, slice]:

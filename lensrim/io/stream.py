@@ -6,11 +6,15 @@ Only regular files are opened: a pipe cannot be read twice, and would be waited 
 
 import gzip
 import io
+import re
 import stat
 import zlib
 from pathlib import Path
 
 from lensrim.errors import InputError
+
+SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
+"""How the name of a FITS file ends."""
 
 UNPACKED = 2**29
 """Bytes to which the gzip files of an observation may unpack; they are held in memory."""

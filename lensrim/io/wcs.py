@@ -27,7 +27,8 @@ from lensrim.io.planes import Plane
 from lensrim.io.stream import one_line
 
 TOLERANCE = 0.01
-KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL", "SCALE")
+KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL")
+GENERAL = "SCALE"  # which may be of anything: believed only where nothing else gives the scale
 PLAUSIBLE = (1e-3, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
 OVERRIDE = "--pixel-scale and --trust-scale"
 
@@ -222,7 +223,7 @@ def _plain(wcs: WCS) -> WCS:
 
 
 def stated(
-    plane: Plane, *, factor: int = 1, trust: bool = False
+    plane: Plane, *, factor: int = 1, trust: bool = False, known: bool = False
 ) -> tuple[Scale | None, str | None]:
     """Returns the scale that a keyword states, times ``factor``, and a note.
 
@@ -230,12 +231,13 @@ def stated(
         plane: The image whose headers are searched for ``KEYWORDS``.
         factor: Oversampling of the image.
         trust: Whether the user's value stands, and a keyword that makes no sense is ignored.
+        known: Whether a WCS gives the scale; then ``GENERAL`` is not looked at.
 
     Raises:
         InputError: If the keyword does not hold a plausible number.
     """
     try:
-        found = plane.number(*KEYWORDS)
+        found = plane.number(*KEYWORDS, *(() if known else (GENERAL,)))
         if found is None:
             return None, None
         keyword, value = found

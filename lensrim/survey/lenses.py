@@ -21,8 +21,9 @@ from .. import __version__
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import split_reference
-from ..io.layout import SUFFIX, stem
+from ..io.layout import stem
 from ..io.options import NAMING, ReadOptions
+from ..io.stream import SUFFIX
 from .listing import is_table, read_listing
 
 FORBIDDEN = frozenset('/\\:*?"<>|')

@@ -26,9 +26,8 @@ from astropy.table import Table
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import Files, one_line, quiet, split_reference
-from ..io.layout import SUFFIX
 from ..io.options import NAMING, ReadOptions
-from ..io.stream import is_file, open_stream
+from ..io.stream import SUFFIX, is_file, open_stream
 from ..option_types import kinds_of, shown
 from ..zoo import DEFAULT
 

@@ -1,6 +1,7 @@
 """Cards and files of weights in words, without torch and without a tensor being read."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,17 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .._weight_files import opened, sha256_of
 from ..errors import InputError
 from . import DEFAULT, Card, cards
+from .ranges import NAMES, beyond
 
 if TYPE_CHECKING:
     from ..io.observation import Observation
-
-NAMES = {
-    "side": "side of the frame [pixel]",
-    "theta_E": "Einstein radius [pixel]",
-    "fwhm": "FWHM of the PSF [pixel]",
-    "snr": "signal over noise of the arcs' brightest pixel",
-}
-"""The quantities of the ranges."""
 
 ACCURACY = {
     "misfit": "noise-free misfit D on the arcs, in units of the noise's square",
@@ -120,7 +114,7 @@ def read_structure(path: Path) -> tuple[dict[str, tuple[list[int], str]], dict[s
     return tensors, header
 
 
-def beyond(observation: "Observation", *, cut: bool) -> Iterator[str]:
+def suits(observation: "Observation", *, cut: bool) -> Iterator[str]:
     """Says whether the packaged machine takes an observation, as far as can be told unfitted.
 
     Arguments:
@@ -135,16 +129,15 @@ def beyond(observation: "Observation", *, cut: bool) -> Iterator[str]:
     found = {"fwhm": fwhm_of(observation.psf)}
     if not cut:
         found = {"side": float(max(observation.shape)), **found}
-    outside = [
-        f"{NAMES[key]} is {value:.3g}, beyond {_range(card.valid.get(key))}"
-        for key, value in found.items()
-        if key in card.valid and not card.valid[key][0] <= value <= card.valid[key][1]
-    ]
-    if outside:
+    outside = beyond(card.valid, found)
+    wide = cut and found["fwhm"] > card.valid.get("fwhm", (0.0, math.inf))[1]
+    if outside and not wide:
         said = "; ".join(outside)
         yield f"the machine {card.name} (--stage final) is not for this frame: {said}"
     else:
         what = f"a cut-out of {_range(card.valid.get('side'))} pixels" if cut else "such a frame"
+        if outside:  # large frames are binned, by how much only a fit tells
+            what += f", so far as binning helps ({'; '.join(outside)})"
         yield f"the machine {card.name} takes {what}, if it is asked for (--stage final)"
 
 

@@ -1,13 +1,18 @@
 """Noise kinds: recognised by name, forced by the user, never guessed."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from lensrim.errors import InputError
 from lensrim.io import ReadOptions, read_observation
+from lensrim.io.fits import FitsFile
 from lensrim.io.noise import kind_of
+from lensrim.io.planes import Entry, Plane
+from lensrim.io.window import Window
 
 NAMES = {
     "sigma": ["ERR", "RMS", "SIGMA", "NOISE_MAP", "VIS_RMS", "noise_map", "lens-rms"],
@@ -54,6 +59,42 @@ def test_weights_are_used_once_stated(parts: dict, write: Callable):
         read_observation(path, ReadOptions(noise="WHT"))
     for options in (ReadOptions(noise_kind="weight"), ReadOptions("SCI", "WHT", "weight")):
         np.testing.assert_allclose(read_observation(path, options).sigma, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "power"), [("VAR_MAP", 2), ("INV_VARIANCE", -2), ("SCI_INVERSE_VARIANCE", -2)]
+)
+def test_seldom_names_count_where_there_is_no_other(
+    parts: dict, write: Callable, name: str, power: int
+):
+    parts[name] = (np.full((31, 37), 0.2) ** power, {})
+    np.testing.assert_allclose(read_observation(write(parts)).sigma, 0.1)  # that of ERR
+    del parts["ERR"]
+    np.testing.assert_allclose(read_observation(write(parts, "other.fits")).sigma, 0.2)
+
+
+@pytest.mark.parametrize("name", ["ERR.FITS", "rms.fts", "noise_map.fit.gz", "VAR.fits"])
+def test_the_kind_is_that_of_the_name_of_a_file_of_any_ending(
+    parts: dict, write: Callable, tmp_path: Path, name: str
+):
+    sigma = parts.pop("ERR")[0]
+    path = write(parts)
+    fits.PrimaryHDU(sigma**2 if "VAR" in name else sigma).writeto(tmp_path / name)
+    np.testing.assert_allclose(read_observation(path, ReadOptions(noise=name)).sigma, 0.1)
+
+
+def test_the_image_is_read_once(parts: dict, write: Callable, monkeypatch: pytest.MonkeyPatch):
+    del parts["ERR"]
+    asked, plane = [], FitsFile.plane
+
+    def counted(self: FitsFile, entry: Entry, window: Window | None = None) -> Plane:
+        asked.append(entry.name)
+        return plane(self, entry, window)
+
+    monkeypatch.setattr(FitsFile, "plane", counted)
+    parts["SCI"][1]["EXPTIME"] = 800.0
+    read_observation(write(parts), ReadOptions(background=0.1))
+    assert asked == ["SCI", "PSF"]
 
 
 def test_an_error_map_is_preferred_to_weights(parts: dict, write: Callable):

@@ -218,6 +218,19 @@ def test_an_oversampled_psf_is_put_on_the_image_pixels(parts: dict, write: Calla
         read(write(parts, "forgotten.fits"))
 
 
+@pytest.mark.parametrize("name", ["FLAG", "FLAGS", "BPM", "SCI_BADPIX", "QUALITY", "DQ_MASK"])
+def test_what_looks_like_flags_and_is_not_read_is_told(parts: dict, write: Callable, name: str):
+    flags = np.zeros((31, 37), dtype=np.int16)
+    flags[3:5] = 4
+    parts[name] = (flags, {})
+    parts["OTHER"] = (np.zeros((3, 3)), {})
+    note = f"obs.fits[{name}]: seen, used only with --dq or --mask"
+    assert note in read(write(parts, "obs.fits")).notes
+    used = read(write(parts, "used.fits"), dq=name)
+    assert (~used.mask).sum() == 2 * 37
+    assert not any("seen, used only" in line for line in used.notes)
+
+
 def test_psf_kind_is_passed_on(parts: dict, write: Callable):
     assert read(write(parts), psf_kind="optical").psf_kind == "optical"
 

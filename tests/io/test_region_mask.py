@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.wcs import WCS
 
 from lensrim.errors import InputError
 from lensrim.io import ReadOptions, read_observation
 from lensrim.io.inspection import inspect
 from lensrim.io.read import read_about
+from lensrim.io.region_mask import _version
 from lensrim.io.window import Window
 
 SHAPE = (31, 37)
@@ -60,6 +63,38 @@ def test_regions_on_the_sky_are_put_on_the_image(parts: dict, write: Callable, f
     lon, lat = place.spherical.lon.deg, place.spherical.lat.deg
     observation = read(path, f'{frame}\ncircle({lon:.9f},{lat:.9f},0.205")\n')
     np.testing.assert_array_equal(observation.mask, np.hypot(X - 12, Y - 8) >= 4.1)
+
+
+@pytest.mark.parametrize("shape", ['ellipse({},0.5",0.2",50)', 'box({},1",0.3",50)'])
+@pytest.mark.parametrize("old", [False, True], ids=["as it is", "before 0.12"])
+def test_shapes_with_an_angle_are_mirrored_with_the_sky(
+    parts: dict, write: Callable, monkeypatch: pytest.MonkeyPatch, shape: str, old: bool
+):
+    """They hold the same places on the sky whether East is to the left or to the right."""
+    middle = parts["SCI"][1]["CRPIX1"]
+    drawn = "icrs; " + shape.format("150.1,2.2") + "\n"
+    left = read(write(parts, "left.fits"), drawn).mask
+    header = fits.Header(parts["SCI"][1])
+    wcs = WCS(header)
+    flipped = wcs.deepcopy()
+    flipped.wcs.pc = wcs.wcs.pc @ np.diag([-1.0, 1.0])
+    parts["SCI"] = (parts["SCI"][0], {"BUNIT": "electron/s", **flipped.to_header()})
+    if old and _version() >= (0, 12):
+        regions = pytest.importorskip("regions")
+        kind = regions.EllipseSkyRegion if "ellipse" in shape else regions.RectangleSkyRegion
+        new = kind.to_pixel
+
+        def before(self, wcs):
+            found = new(self, wcs)
+            return found.copy(angle=2 * self.angle - 180 * units.deg + found.angle)
+
+        monkeypatch.setattr(kind, "to_pixel", before)
+        monkeypatch.setattr("lensrim.io.region_mask._version", lambda: (0, 11))
+    right = read(write(parts, "right.fits"), drawn).mask
+    own = [(x, y) for y, x in np.argwhere(~left)]
+    mirrored = {(round(2 * (middle - 1)) - x, y) for x, y in own}
+    assert {(x, y) for y, x in np.argwhere(~right)} == mirrored
+    assert len(own) > 20
 
 
 def test_regions_are_of_the_file_where_a_part_of_it_is_read(

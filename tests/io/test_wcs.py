@@ -33,6 +33,27 @@ def test_the_scale_is_read_from_the_primary_header(parts: dict, write: Callable)
     assert read_observation(write(parts, primary={"PIXSCALE": 0.07})).pixel_scale == 0.07
 
 
+def test_the_scale_of_the_primary_header_is_that_of_the_image(parts: dict, write: Callable):
+    """And not of finer pixels that the PSF in the same file has."""
+    strip(parts["SCI"][1])
+    path = write(parts, primary={"PIXSCALE": 0.05})
+    assert read_observation(path, ReadOptions(psf_oversampling=3)).pixel_scale == 0.05
+    parts["PSF"][1]["PIXSCALE"] = 0.05
+    wrong = write(parts, "wrong.fits", primary={"PIXSCALE": 0.05})
+    with pytest.raises(InputError, match=r"PSF\] times the oversampling 3 0.15"):
+        read_observation(wrong, ReadOptions(psf_oversampling=3))
+
+
+@pytest.mark.parametrize("value", ["LINEAR", 0.65, 1.0])
+def test_what_may_be_a_scale_of_anything_is_nothing_against_a_wcs(
+    parts: dict, write: Callable, value: object
+):
+    parts["SCI"][1]["SCALE"] = parts["PSF"][1]["SCALE"] = value
+    observation = read_observation(write(parts))
+    assert observation.pixel_scale == pytest.approx(0.05)
+    assert not any("SCALE" in line for line in observation.notes)
+
+
 def test_no_scale(parts: dict, write: Callable):
     strip(parts["SCI"][1])
     parts["PSF"][1]["PIXSCALE"] = 0.07
@@ -90,7 +111,7 @@ def test_impossible_scales(parts: dict, write: Callable, options: dict, message:
     [
         ("PIXSCALE", -0.1, "must be a pixel scale in arcsec, found -0.1"),
         ("PIXSCALE", 1.39e-5, r"must be a pixel scale in arcsec, found 1.39e-05"),
-        ("SCALE", "LINEAR", "must be a finite number, found 'LINEAR'"),
+        ("PIXSCALE", "LINEAR", "must be a finite number, found 'LINEAR'"),
     ],
 )
 def test_senseless_keywords(

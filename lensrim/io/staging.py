@@ -143,19 +143,37 @@ def clear_staging(folder: Path, *, since: float) -> None:
 
 
 def _rename(staging: Path, new: list[Path], old: set[Path]) -> None:
-    """Moves files from ``staging`` to their places, and what was there before out of the way."""
+    """Moves files from ``staging`` to their places, and what was there before out of the way.
+
+    A new file takes the place of an old one at once: whoever is killed here has lost neither.
+    """
     attic = staging / "replaced"
     attic.mkdir()
-    moved: list[tuple[Path, Path]] = []
+    moved: list[tuple[Path, Path | None]] = []
     try:
-        for file in old:
-            if file.exists():
-                os.replace(file, attic / file.name)
-                moved.append((file, attic / file.name))
         for file in new:
+            moved.append((file, _kept(file, attic)))
             os.replace(staging / file.name, file)
-            moved.append((staging / file.name, file))
+        for file in old - set(new):
+            if file.exists():
+                moved.append((file, attic / file.name))
+                os.replace(file, attic / file.name)
     except BaseException:
-        for origin, place in reversed(moved):
-            os.replace(place, origin)
+        for file, before in reversed(moved):
+            if before is None:
+                file.unlink(missing_ok=True)
+            elif before.exists():
+                os.replace(before, file)
         raise
+
+
+def _kept(file: Path, attic: Path) -> Path | None:
+    """Keeps a file that is about to be replaced, where there is one; returns where it is kept."""
+    if not file.exists():
+        return None
+    kept = attic / file.name
+    try:
+        os.link(file, kept, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # some file systems have no second names
+        os.replace(file, kept)
+    return kept

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .layout import Layout
 from .preconditioning import Preconditioner
 from .starts import Start
 
@@ -29,6 +30,21 @@ def check_network(network: Any) -> None:
         f"the network must be a Network of lensrim.rim, with {', '.join(NEEDED)}, got {found}; "
         "wrap it as notebooks/rim.md does"
     )
+
+
+def check_use(dims: int, layout: Layout) -> None:
+    """Checks that something comes of what a network sees.
+
+    Raises:
+        ValueError: If no field is its to move.
+    """
+    sizes = layout.sizes(dims)
+    if sizes["maps_out"] + sizes["vectors_out"] == 0:
+        raise ValueError(
+            "every network must have fields to move, or nothing comes of what it sees: that of "
+            f"{dims} dimensions has no map, and vectors are moved by that of {layout.mover}; "
+            "leave one of them out, or make another map of what it sees, such as by an encoder"
+        )
 
 
 def check_encodings(precondition: Any) -> None:

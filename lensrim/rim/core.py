@@ -20,7 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_encodings, check_network, check_output, check_start, like_state
+from .checks import (
+    check_encodings,
+    check_network,
+    check_output,
+    check_start,
+    check_use,
+    like_state,
+)
 from .fields import Aux, Field, Fields, ScoreFn, State, check_state
 from .layout import Channels, Layout, Shown, check_shapes, clock, sizes
 from .networks import Hidden, Network
@@ -58,7 +65,8 @@ class RIM(nn.Module):
         unroll: How the steps are computed where a call does not say it.
 
     Raises:
-        ValueError: If the network has other sizes, or there are no steps.
+        ValueError: If the network has other sizes, a network has no field to move, or there are
+            no steps.
     """
 
     def __init__(
@@ -82,7 +90,9 @@ class RIM(nn.Module):
         several = isinstance(network, Mapping)
         for each in network.values() if several else [network]:
             check_network(each)
-        check_encodings(precondition)
+        own = [field.precondition for field in fields.values() if field.precondition is not None]
+        for encodings in (precondition, *own):
+            check_encodings(encodings)
         check_start(start)
         self.network = (
             nn.ModuleDict({str(d): n for d, n in network.items()}) if several else network
@@ -99,6 +109,7 @@ class RIM(nn.Module):
             self.fields, tuple(networks), encodings, observation, self.aux, conditioning
         )
         for dims, each in networks.items():
+            check_use(dims, self.layout)
             wanted = {"dims": dims, **self.layout.sizes(dims)}
             found = {name: getattr(each, name) for name in wanted}
             if found != wanted:
@@ -227,6 +238,11 @@ class RIM(nn.Module):
             ValueError: If the observation, the start or the conditioning is not of the machine's
                 form.
         """
+        if not isinstance(observation, Tensor):
+            raise ValueError(
+                f"the observation must be a tensor, got a {type(observation).__name__}; give "
+                "torch.as_tensor(...)"
+            )
         unroll = self.unroll if unroll is None else unroll
         way = self.start if start is None else start
         check_start(way)

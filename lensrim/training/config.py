@@ -5,7 +5,7 @@ The learning rate is a function of the step alone, so that a resumed training co
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,10 @@ class TrainConfig:
 
     def __post_init__(self):
         check_types(self, words=False)
+        for each in fields(self):  # those of numpy are none that JSON could hold
+            if isinstance(value := getattr(self, each.name), np.generic):
+                object.__setattr__(self, each.name, value.item())
+        object.__setattr__(self, "betas", tuple(map(float, self.betas)))
         inf = math.inf
         for name, values, low, high in (
             ("steps", [self.steps], 1, inf),

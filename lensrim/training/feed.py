@@ -132,5 +132,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return {name: to_device(part, device) for name, part in batch.items()}
     if isinstance(batch, list | tuple):
         moved = [to_device(part, device) for part in batch]
+        if hasattr(batch, "_fields"):  # a named tuple
+            return type(batch)(*moved)
         return moved if isinstance(batch, list) else tuple(moved)
     return batch

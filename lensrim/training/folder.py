@@ -6,10 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .._weights import replacing, write_weights
+from .._weights import clear_leftovers, replacing, write_weights
 from ..errors import InputError
 from .checkpoint import Run, stored
-from .names import EMA, HISTORY, LAST
+from .names import BEST, EMA, HISTORY, LAST
+
+
+def as_json(name: str, said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns what is said of a training as JSON holds it.
+
+    Arguments:
+        name: What it is called.
+        said: What is said; None for nothing.
+
+    Raises:
+        InputError: If JSON cannot hold it: NaN, infinity, and what is no text, number, list or
+            mapping.
+    """
+    try:
+        return json.loads(json.dumps(dict(said or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: must be what JSON can hold, found other ({error}); leave it out"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,8 @@ class Folder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for name in (LAST, EMA, BEST, HISTORY):
+                clear_leftovers(self.path / name)
         except OSError as error:
             raise InputError(
                 f"{self.path}: must be a folder for the training, found {error.strerror}; choose "

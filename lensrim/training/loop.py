@@ -25,7 +25,6 @@ their average and the optimiser stay in float32; bfloat16 has the range of float
 gradient is lost below it and none is scaled.
 """
 
-import json
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -44,7 +43,7 @@ from .checkpoint import Reason, Run, begin, surroundings
 from .config import TrainConfig
 from .distributed import Group
 from .feed import Batch, feed
-from .folder import Folder
+from .folder import Folder, as_json
 from .history import History, in_words, line_of
 from .loss import Loss, measured, validate
 from .names import BEST, LAST
@@ -104,8 +103,9 @@ def fit(
 
     Raises:
         InputError: If the folder cannot be used, holds a training that cannot be resumed, the
-            parts of a step cannot be dealt out to the group, the loss is not of its form, or
-            several processes train a model of which it does not use all.
+            parts of a step cannot be dealt out to the group, the loss is not of its form, the
+            header or the notes are not what JSON can hold, or several processes train a model of
+            which it does not use all.
         RuntimeError: If 20 steps in a row have a loss or gradient that is not finite.
         KeyboardInterrupt: After a checkpoint, if a key or a signal asked for it.
     """
@@ -121,13 +121,13 @@ def fit(
     device = next(model.parameters()).device if device is None else torch.device(device)
     with surroundings(config, device):
         run = begin(model.to(device), config)
-        run.header = json.loads(json.dumps(dict(header or {})))
+        run.header = as_json("header", header)
         if last is not None:
             run.load(folder / LAST, last)
         stopped = run.stopped()
         if stopped and not run.line_due:
             return History(run.lines, run.step, run.best, stopped)
-        files = Folder(folder, group.leads, {**dict(notes or {}), **run.header})
+        files = Folder(folder, group.leads, {**as_json("notes", notes), **run.header})
         files.begin(run)
         network = group.wrap(model)
         loop = _Loop(run, group, network, loss_fn, validation, files, report, record)

@@ -284,6 +284,35 @@ def test_nothing_remains_of_a_failure(
     assert {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["second names", "none"])
+def test_no_moment_is_without_a_product(
+    product: Product,
+    figure: Figure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    links: bool,
+) -> None:
+    """Who is killed while a product is replaced has the old or the new one of each file."""
+    files = write_product(product, tmp_path, figure=figure)
+    true_replace, seen = os.replace, []
+
+    def watched(origin: Path, place: Path) -> None:
+        seen.append(all(file.is_file() for file in files))
+        true_replace(origin, place)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("lensrim.io.staging.os.replace", watched)
+    if not links:
+        monkeypatch.setattr("lensrim.io.staging.os.link", refused)
+    again = replace(product, name=product.name)
+    assert write_product(again, tmp_path, figure=figure, overwrite=True) == files
+    assert all(file.is_file() for file in files)
+    assert all(seen) == links and len(seen) >= len(files)
+    assert not list(tmp_path.glob(".lensrim-*"))
+
+
 def test_output_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -1,5 +1,6 @@
 """Mistakes of who brings networks, starts and scores are told, and nothing broadcasts."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from lensrim.errors import InputError
 from lensrim.rim import (
+    MLP,
     RIM,
     Adam,
     ApproximateInverse,
@@ -57,6 +59,34 @@ class Own(nn.Module):
 
 def nothing(vectors: Tensor) -> Tensor:
     return vectors.new_zeros(len(vectors), 0)
+
+
+def test_an_observation_is_a_tensor():
+    rim = RIM(UNet(2, **SIZES, widths=(4,)), FIELDS, steps=1)
+    with pytest.raises(ValueError, match=r"must be a tensor, got a ndarray; give torch.as_tensor"):
+        rim.predict(Y.numpy(), score(Y))
+
+
+@pytest.mark.parametrize("given", [Adam(), (Adam,), "raw"])
+def test_encodings_of_a_field_are_checked_as_those_of_all(given: Any):
+    fields = {"x": Field(1, precondition=given)}
+    with pytest.raises(ValueError, match="precondition must be a sequence of encodings"):
+        RIM(UNet(2, **SIZES, widths=(4,)), fields)
+
+
+def test_every_network_has_something_to_move():
+    """One that has not sees the observation, and nobody hears of it."""
+    fields = {"v": Field(3, dims=0)}
+
+    def machine(fields: dict[str, Field], dims: list[int]) -> RIM:
+        found = sizes_by_dims(fields, dims, encodings=1)
+        made = {0: partial(MLP, widths=(4,)), 2: partial(UNet, 2, widths=(4,))}
+        return RIM({d: made[d](**each) for d, each in found.items()}, fields)
+
+    with pytest.raises(ValueError, match=r"that of 2 dimensions has no map, .* by that of 0"):
+        machine(fields, [0, 2])
+    assert set(machine(fields, [2]).networks) == {2}
+    assert set(machine({**fields, **FIELDS}, [0, 2]).networks) == {0, 2}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lensrim.errors import InputError
@@ -30,6 +31,16 @@ def test_learning_rate_of_short_trainings(steps: int, warmup: int) -> None:
     config = replace(CONFIG, steps=steps, warmup=warmup)
     assert all(0 < config.rate_at(step) <= 0.4 for step in range(steps))
     assert config.rate_at(warmup) == 0.4
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_numbers_of_numpy_are_numbers() -> None:
+    seed, betas = np.random.default_rng(0).integers(9), (np.float32(0.5), 0.99)
+    given: Any = {"steps": np.int64(20), "learning_rate": np.float32(1e-3)}
+    found = TrainConfig(warmup=5, seed=seed, betas=betas, **given)
+    said = json.loads(json.dumps(found.to_dict()))
+    assert (said["steps"], said["learning_rate"]) == (20, pytest.approx(1e-3))
+    assert TrainConfig.from_dict(said) == found
 
 
 def test_decay() -> None:

@@ -6,6 +6,7 @@ import signal
 from contextlib import closing
 from functools import partial
 from operator import getitem
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -104,6 +105,15 @@ def test_moved_to_any_depth() -> None:
     assert moved["b"]["c"][1][0].device.type == "meta"
     assert moved["b"]["c"][1][1] == "name" and moved["n"] == 3 and moved["none"] is None
     assert to_device(batch, CPU)["a"] is tensor
+
+
+def test_a_named_tuple_stays_one() -> None:
+    class Pair(NamedTuple):
+        x: Tensor
+        y: Tensor
+
+    moved = to_device(Pair(torch.ones(1), torch.zeros(1)), torch.device("meta"))
+    assert isinstance(moved, Pair) and moved.x.is_meta and moved.y.is_meta
 
 
 def test_every_second_number() -> None:

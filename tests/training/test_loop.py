@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import platform
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -366,6 +368,25 @@ def test_headers(tmp_path: Path) -> None:
         said = read_weights(folder / f"{name}.safetensors")[1]
         assert said["network"] == {"width": 8}
         assert TrainConfig.from_dict(said["config"]) == CONFIG
+
+
+@pytest.mark.parametrize("name", ["header", "notes"])
+@pytest.mark.parametrize("said", [{"a": math.nan}, {"a": torch.ones(1)}])
+def test_what_json_cannot_hold_is_told(tmp_path: Path, name: str, said: dict) -> None:
+    with pytest.raises(InputError, match=f"^{name}: must be what JSON can hold, found other"):
+        fit(a_model(), batches, loss_fn, CONFIG, folder=tmp_path, **{name: said})
+
+
+def test_what_was_left_half_written_goes(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = ("last.pt", "ema.safetensors", "best.safetensors", "history.jsonl")
+    left = [tmp_path / f".{n}.{platform.node()}.{dead.pid}.0123" for n in names]
+    other = tmp_path / f".{names[0]}.{platform.node()}.{os.getpid()}.0123"  # of one that lives
+    for path in (*left, other):
+        path.write_bytes(b"half")
+    fit(a_model(), batches, loss_fn, CONFIG, folder=tmp_path)
+    assert not any(path.exists() for path in left) and other.exists()
 
 
 def test_notes_may_change(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ..lensing.psf import measure_fwhm
 from .frame import Array, Frame
 from .lens_light import STRUCTURE, LensLightFitter
 from .neighbours import part_neighbours
-from .plan import LARGEST, bin_of
+from .plan import LARGEST, NARROW, SMALLEST, bin_of
 from .regions import positive_regions, significance
 from .scene import Scene
 from .sky import no_light, noise_scale
@@ -30,6 +30,9 @@ COARSE = 60
 
 RING = 40
 """Pixels in each ring in which the structure of the lens galaxy is measured."""
+
+RANGE = (1e-30, 1e30)
+"""Median noise that can be fitted with: sums of squares are taken in single precision."""
 
 FEWEST = 100
 """Pixels that a fit needs."""
@@ -80,6 +83,18 @@ def cut(
     notes = []
     h, w = observation.shape
     scale = observation.pixel_scale
+    if min(h, w) < SMALLEST:
+        raise InputError(
+            f"the frame must have {SMALLEST} pixels or more along each side, found {w} x {h}: "
+            "give a larger part of the image"
+        )
+    noise = float(np.median(observation.sigma[observation.mask]))
+    if not RANGE[0] <= noise <= RANGE[1]:
+        raise InputError(
+            f"noise: must be between {RANGE[0]:g} and {RANGE[1]:g} of the data's unit, which is "
+            f"what single precision holds with room to spare, found {noise:.3g}: multiply image "
+            "and noise by a power of ten"
+        )
     if center is not None:
         (x0, y0), given = observation.corner, center
         begin = f" from ({x0}, {y0})" if (x0, y0) != (0, 0) else ""
@@ -89,23 +104,22 @@ def cut(
                 f"--center: must lie in the frame of {w} x {h} pixels{begin}, found {given[0]:g} "
                 f"{given[1]:g}: give the pixel indices x y, counted from 0"
             )
-    if size is not None and not 12 * scale <= size <= 2 * max(h, w) * scale:
+    if size is not None and not SMALLEST * scale <= size <= 2 * max(h, w) * scale:
         raise InputError(
-            f"--size: must be between {12 * scale:.3g} and {2 * max(h, w) * scale:.3g} arcsec "
-            f"for this "
-            f"frame, found {size:g}"
+            f"--size: must be between {SMALLEST * scale:.3g} and {2 * max(h, w) * scale:.3g} "
+            f"arcsec for this frame, found {size:g}"
         )
-    if bin is not None and not 1 <= bin <= min(h, w) // 12:
+    if bin is not None and not 1 <= bin <= min(h, w) // SMALLEST:
         raise InputError(
-            f"--bin: must be between 1 and {min(h, w) // 12} for this frame, found {bin}"
+            f"--bin: must be between 1 and {min(h, w) // SMALLEST} for this frame, found {bin}"
         )
     middle = center or ((w - 1) / 2, (h - 1) / 2)
-    side = LARGEST if size is None else max(12, round(size / scale))
+    side = LARGEST if size is None else max(SMALLEST, round(size / scale))
     # without lens light the lens is taken to be in the middle: nothing else to look for
     seek = size is None or (center is None and lens_light)
     if seek and (center is not None or max(h, w) > side):
         found, middle = _extent(observation, middle, center is None, lens_light, tick)
-        side = side if size is not None else max(12, round(found / scale))
+        side = side if size is not None else max(SMALLEST, round(found / scale))
     if center is not None or max(h, w) > side:
         side = min(side, max(h, w))
         column, row = observation.to_file(*middle)
@@ -115,11 +129,16 @@ def cut(
         bin = bin_of(max(observation.shape), measure_fwhm(observation.psf))
         if bin > 1:
             notes.append(f"binned {bin} x {bin}")
-    if min(observation.shape) // bin < 12:
+    width = measure_fwhm(observation.psf) / bin
+    if bin > 1 and width < NARROW:
+        finer = f"--bin {bin - 1} is finer, and takes longer"
+        notes.append(f"the PSF is {width:.2f} binned pixels wide, and bright arcs suffer: {finer}")
+    if min(observation.shape) // bin < SMALLEST:
         h, w = observation.shape
         raise InputError(
-            f"--size, --bin: the fitted frame must have 12 pixels or more along each side, found "
-            f"{w} x {h} before binning {bin} x {bin}: give a larger --size or a smaller --bin"
+            f"--size, --bin: the fitted frame must have {SMALLEST} pixels or more along each side,"
+            f" found {w} x {h} before binning {bin} x {bin}: give a larger --size or a smaller"
+            " --bin"
         )
     return (observation.binned(bin) if bin > 1 else observation), notes
 
@@ -131,13 +150,34 @@ def _extent(
     lens_light: bool,
     tick: Callable[[], None],
 ) -> tuple[float, tuple[float, float]]:
-    """Finds side [arcsec] and middle of a square that holds the arcs, on a coarse frame."""
+    """Finds side [arcsec] and middle of a square that holds the arcs, on a coarse frame.
+
+    In a frame so large that a lens is lost between averages of its pixels, it is looked for in
+    half of it about the middle, and in half of that, down to what is fitted as it is.
+
+    Raises:
+        InputError: If there are no arcs.
+    """
     h, w = observation.shape
     side = min(h, w)
-    square = observation.cutout(middle, (side, side)) if (h != w or not locate) else observation
-    b = max(1, int(np.ceil(side / LARGEST)))
-    coarse = square.binned(b) if b > 1 else square
-    scene = observe(frame_of(coarse), lens_light=lens_light, tick=tick)
+    while True:
+        whole = h == w == side and locate
+        square = observation if whole else observation.cutout(middle, (side, side))
+        b = max(1, int(np.ceil(side / LARGEST)))
+        coarse = square.binned(b) if b > 1 else square
+        try:
+            scene = observe(frame_of(coarse), lens_light=lens_light, tick=tick)
+            break
+        except InputError as error:
+            if b == 1 and side == min(h, w):
+                raise
+            if b == 1:
+                column, row = observation.to_file(*middle)
+                raise InputError(
+                    f"{error} (looked for about pixel ({column:.0f}, {row:.0f}), in {w} x {h} "
+                    f"pixels down to {side} x {side}: --center says where the lens is)"
+                ) from error
+            side = max(side // 2, LARGEST)
     x, y = (c.numpy() for c in coarse.grid.coordinates(dtype=torch.float64))
     cx, cy = scene.light.center
     radius = np.hypot(x - cx, y - cy)[scene.arc_light > 0]

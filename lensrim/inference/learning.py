@@ -18,15 +18,18 @@ from itertools import pairwise
 from time import perf_counter
 from typing import Literal
 
+import torch
+
 from ..errors import InputError
 from ..grid import PixelGrid
+from ..io.stream import one_line
 from .answer import MOST, Answer, adapted, answer, arc_chi2, preferred, with_source
 from .apply import apply, batch_of, measured
 from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
-from .view import Known
+from .view import Known, are_finite
 
 StageName = Literal["macro", "rim", "final"]
 
@@ -100,8 +103,9 @@ def learn(
         tick: Called after each of ``PARTS``.
 
     Returns:
-        The answers; the macro-model's is the answer where the machine is not valid, or where the
-        arcs' χ² is larger by ``WORSE``.
+        The answers; the macro-model's is the answer where the machine is not valid, where it has
+        no finite answer, or no source given its mass, or where the arcs' χ² is larger by
+        ``WORSE``.
 
     Raises:
         InputError: If ``strict`` and the machine cannot be used.
@@ -114,18 +118,25 @@ def learn(
     deflector, known = apply(machine, scene, batch, state)
     ends.append(perf_counter())
     tick()
+    if not are_finite(deflector, known):
+        return _refused(found, "gives no finite answer here", machine, strict)
     grids = [_own(known, source_fov)]
     if until == "final":
         grids += _other(grids[0], macro.source_grid)
-    solved = [answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids]
-    inverted = preferred(*solved)
-    ends.append(perf_counter())
-    tick()
+    try:
+        solved = [answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids]
+        inverted = preferred(*solved)
+        ends.append(perf_counter())
+        tick()
+        last = adapted(scene, inverted) if until == "final" else inverted
+    except torch.linalg.LinAlgError as error:
+        said = f"has a mass with which no source can be solved for ({one_line(error)})"
+        return _refused(found, said, machine, strict)
     # the machine's source has nothing to put on a larger map, or finer pixels
     found["rim"] = with_source(scene, deflector, solved[0], known)
     found["rim_inversion"] = inverted
     if until == "final":
-        found["final"] = adapted(scene, inverted)
+        found["final"] = last
         ends.append(perf_counter())
     tick()
     plain, learnt = arc_chi2(scene, macro), arc_chi2(scene, found[until])

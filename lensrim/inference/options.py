@@ -135,11 +135,16 @@ class ReconstructOptions:
             raise InputError(f"--source-fov: must be positive, found {self.source_fov}")
 
     def check_model(self) -> None:
-        """Checks that a machine is used, if one is named.
+        """Checks that a machine is used, if one is named or insisted on.
 
         Raises:
             InputError: If none is.
         """
+        if self.stage == "macro" and self.strict:
+            raise InputError(
+                "--strict: is for --stage rim or final, found --stage macro, which uses no "
+                "machine; give --stage final, or no --strict"
+            )
         if self.stage == "macro" and self.model != DEFAULT:
             raise InputError(
                 f"--model: is for --stage rim or final, found {self.model!r} and --stage "

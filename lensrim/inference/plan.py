@@ -19,6 +19,10 @@ SMALLEST = 12
 NARROWEST = 1.2
 """FWHM [pixels] below which binning may not bring a PSF of its own accord."""
 
+NARROW = 1.6
+"""FWHM [pixels] below which a PSF is between its samples what no spline tells to 2 per cent:
+bright arcs are then fitted less well than they could be on finer pixels."""
+
 
 def bin_of(side: int, width: float) -> int:
     """Returns the number of pixels that are averaged along each side.

@@ -40,7 +40,7 @@ from .report import build_product
 from .scene import Scene
 from .sighting import scene_of
 from .together import prior_of
-from .view import Known, MassMaps, View
+from .view import Known, MassMaps, View, are_finite
 
 STAGE = "rim"
 """The stage of such answers."""
@@ -259,7 +259,12 @@ def finish(
     Returns:
         The product, without its seconds, and why the chain should do the lens instead, a line
         each: none for a good answer.
+
+    Raises:
+        RuntimeError: If the machine has no finite answer.
     """
+    if not are_finite(found.maps, found.known):
+        raise RuntimeError("the machine gives no finite answer")
     scene, grid, state = seen.scene, seen.scene.frame.grid, found.state
     batch = {name: torch.from_numpy(value) for name, value in seen.batch.items()}
     reasons = machine.beyond(measured(batch, state.p, seen.spacing))

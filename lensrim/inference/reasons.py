@@ -41,8 +41,8 @@ REASONS = (
     ),
     Reason(
         "BOUND",
-        "the Einstein radius is at an end of the range that was searched: the PSF's width, or 0.45"
-        " of the frame's side (--size)",
+        "the Einstein radius is at an end of the range that was searched: 2.5 pixels or the PSF's"
+        " width, or 0.45 of the frame's shorter side (--size)",
         lambda s: s.edge < 0.02,
         "failed",
     ),

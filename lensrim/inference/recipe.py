@@ -188,8 +188,8 @@ class Recipe:
             while a training goes on (:data:`~lensrim.training.config.MAY_CHANGE`).
         """
         wanted = json.loads(json.dumps(self.identity()))
-        for name, value in wanted.items():
-            if header.get(name) != value:
+        for name in (*wanted, "loss", "unroll"):  # which are not said where nothing is changed
+            if header.get(name) != wanted.get(name):
                 return name
         config = self.train.to_dict()
         for name, value in header.get("config", {}).items():

@@ -166,6 +166,7 @@ def reconstruct(
     if WAYS[options.search].draws is not None:
         packaged_guesser()
     tried_first: dict[str, float] = {}
+    settings = [f"{k} = {v}" for k, v in asdict(options).items() if v is not None]
     if options.search == "quick" and machine is not None:
         if not isinstance(observation, Observation):
             observation = read_about(Path(observation), center=options.center, size=options.size)
@@ -225,7 +226,6 @@ def reconstruct(
         answers = settled(scene, outcome.answers, macro, best.sheet, state.p[0].cpu())
         outcome = replace(outcome, answers=answers)
         notes = [*notes, *outcome.notes]
-        settings = (f"{k} = {v}" for k, v in asdict(options).items() if v is not None)
         with stages("report"):
             product = build_product(
                 fitted,

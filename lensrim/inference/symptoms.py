@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import correlate1d
 
 from .answer import Answer, left_over
 from .frame import Array
@@ -239,20 +239,34 @@ def peak_of(
     """
     if not arcs.any():
         return 0.0, (0, 0)
-    width = fwhm / 2.355
-
-    def smoothed(mask: Mask) -> Array:
-        weight = mask.astype(float)
-        # of a sum of white noise with a Gaussian's weights, the variance has the weights' squares
-        variance = gaussian_filter(weight, width / math.sqrt(2)) / (4 * math.pi * width**2)
-        return gaussian_filter(residual * weight, width) / np.sqrt(variance.clip(1e-12))
-
     unit = 1.0
     if blank.sum() > SKY:
-        unit = max(1.0, 1.48 * float(np.median(np.abs(smoothed(blank)[blank]))))
-    height = np.where(arcs, np.abs(smoothed(arcs)), 0.0)
+        unit = max(1.0, 1.48 * float(np.median(np.abs(smoothed(residual, blank, fwhm)[blank]))))
+    height = np.where(arcs, np.abs(smoothed(residual, arcs, fwhm)), 0.0)
     row, column = np.unravel_index(height.argmax(), height.shape)
     return float(height[row, column]) / unit, (int(row), int(column))
+
+
+def smoothed(residual: Array, mask: Mask, fwhm: float) -> Array:
+    """Smooths the pixels of a mask by a Gaussian, in units of what white noise scatters there.
+
+    Arguments:
+        residual: Residual in units of the noise, with shape (H, W).
+        mask: The pixels.
+        fwhm: Width of the smoothing [pixel].
+    """
+    width = fwhm / 2.355
+    reach = math.ceil(4 * width)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+
+    def summed(values: Array, kernel: Array) -> Array:
+        for axis in (0, 1):  # nothing is beyond the frame
+            values = correlate1d(values, kernel, axis=axis, mode="constant")
+        return values
+
+    # of a sum of white noise, the variance has the weights' squares
+    variance = summed(mask.astype(float), kernel**2)
+    return summed(residual * mask, kernel) / np.sqrt(variance.clip(1e-12))
 
 
 def shape_of(result: Answer) -> tuple[float, float]:

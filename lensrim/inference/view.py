@@ -56,6 +56,12 @@ class Known:
     center: tuple[float, float]
 
 
+def are_finite(mass: MassMaps, known: Known) -> bool:
+    """Whether an answer of a machine is one: a machine that diverged gives NaN."""
+    maps = (mass.kappa, mass.alpha, known.source, torch.tensor([known.fov, *known.center]))
+    return all(bool(each.isfinite().all()) for each in maps)
+
+
 @dataclass(frozen=True)
 class FixedRays(MacroProblem):
     """Creates a macro-model's problem whose deflection is given: only the source prior is tuned.

@@ -1,5 +1,6 @@
 """What is done before the fit: the cut-out, and the structure of the lens galaxy."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from lensrim.inference import framing
 from lensrim.inference.frame import Frame
 from lensrim.inference.framing import coarsen, cut, frame_of, observe, structure_noise
 from lensrim.inference.options import ReconstructOptions
+from lensrim.inference.scene import Scene
 from lensrim.inference.sighting import scene_of
 from lensrim.io.observation import Observation
 
@@ -118,6 +120,56 @@ def test_what_is_cut_and_said(monkeypatch, options, asked, shape, corner):
     assert len(said) == (shape != observation.shape)
     if said:
         assert f"cut out to {shape[0] * observation.pixel_scale:.2f} arcsec about pixel" in said[0]
+
+
+def test_a_lens_in_a_mosaic_is_looked_for_in_less_and_less_of_it(monkeypatch):
+    """Averages of so many pixels may show no arcs."""
+    observation, seen = wide((800, 800), (384, 384)), []
+
+    def blurred(frame: Frame, **options) -> Scene:
+        seen.append(round(frame.grid.spacing / observation.pixel_scale))
+        if seen[-1] > 2:
+            raise InputError("no arcs found")
+        return observe(frame, **options)
+
+    monkeypatch.setattr(framing, "observe", blurred)
+    fitted, notes = cut_to(observation)
+    assert seen == [8, 4, 2]
+    assert max(fitted.shape) <= 100
+    x, y = (c + (n - 1) / 2 for c, n in zip(fitted.corner, fitted.shape[::-1], strict=True))
+    assert np.hypot(x - 399.5, y - 399.5) < 12
+    assert notes[0].startswith("cut out to")
+    noise = np.random.default_rng(2).standard_normal(observation.shape)
+    empty = replace(observation, image=observation.sigma * noise)
+    place = r"looked for about pixel .400, 400., in 800 x 800 pixels down to 100 x 100"
+    with pytest.raises(InputError, match=f"no arcs found.*{place}"):
+        cut_to(empty)
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1e-33, False), (1e33, False), (1e-25, True)])
+def test_noise_that_single_precision_cannot_hold_is_told(factor: float, right: bool):
+    mock = MOCK.observation
+    small = replace(mock, image=mock.image * factor, sigma=mock.sigma * factor)
+    if right:
+        cut_to(small)
+        return
+    with pytest.raises(InputError, match=r"^noise: must be between 1e-30 and 1e.30 of the data's"):
+        cut_to(small)
+
+
+def test_a_frame_that_is_too_small_is_told_as_such():
+    mock = MOCK.observation.cutout((15.5, 15.5), (11, 32))
+    for options in ({}, {"bin": 1}):
+        with pytest.raises(InputError, match=r"^the frame must have 12 pixels .* found 32 x 11"):
+            cut_to(mock, **options)
+
+
+def test_an_undersampled_psf_of_large_pixels_is_told():
+    for bin, narrow in ((1, False), (2, True)):
+        _, notes = cut_to(MOCK.observation, bin=bin)
+        said = [note for note in notes if f"--bin {bin - 1} is finer" in note]
+        assert len(said) == narrow
+    assert re.match(r"the PSF is 1\.\d\d binned pixels wide", said[0])
 
 
 @pytest.mark.parametrize("side", [1e-9, 200.0])

@@ -1,6 +1,7 @@
 """A machine in the chain: put on, refused, and answered for."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lensrim.errors import InputError
 from lensrim.evaluation.comparison import compare_stages
 from lensrim.evaluation.mocks import Mock
 from lensrim.inference import fit as fitting
+from lensrim.inference import learning
 from lensrim.inference.answer import Answer, answer, arc_chi2, mass_maps_of
 from lensrim.inference.apply import Square, apply, batch_of, measured
 from lensrim.inference.framing import frame_of, observe
@@ -190,6 +192,31 @@ def test_a_machine_that_fits_worse_is_not_used(
     assert outcome.stage == "macro"
     assert "rim" in outcome.answers  # what it found stays in the report
     assert "fits the arcs worse" in outcome.notes[0]
+
+
+@pytest.mark.parametrize("bias", [math.nan, 1e6])
+def test_a_machine_without_an_answer_is_not_used(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine, bias: float
+):
+    """What was found without it stays the answer."""
+    broken = replace(machine, rim=moving(bias))
+    outcome = learn(broken, scene, state, macro, has_light=False)
+    assert outcome.last is macro and set(outcome.answers) == {"macro"}
+    assert outcome.notes[0].endswith("model small gives no finite answer here")
+    with pytest.raises(InputError, match=r"--strict: model small gives no finite answer here; gi"):
+        learn(broken, scene, state, macro, has_light=False, strict=True)
+
+
+def test_a_mass_that_leaves_no_source_is_not_used(
+    scene: Scene, state: MacroState, macro: Answer, machine: Machine, monkeypatch
+):
+    def failing(*_: object, **__: object) -> Answer:
+        raise torch.linalg.LinAlgError("not positive-definite")
+
+    monkeypatch.setattr(learning, "adapted", failing)
+    outcome = learn(machine, scene, state, macro, has_light=False)
+    assert outcome.last is macro and set(outcome.answers) == {"macro"}
+    assert "no source can be solved for (not positive-definite)" in outcome.notes[0]
 
 
 def moving(bias: float) -> RIM:

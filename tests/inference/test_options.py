@@ -42,6 +42,12 @@ def test_numbers_are_whole(name: str, value: object):
         options_with(name, value).check()
 
 
+def test_what_insists_on_a_machine_needs_one():
+    with pytest.raises(InputError, match=r"--strict: is for --stage rim or final, found"):
+        ReconstructOptions(strict=True).check()
+    ReconstructOptions(strict=True, stage="final").check()
+
+
 def test_samples_need_errors():
     with pytest.raises(InputError, match="--samples: needs errors, found --samples 3 and"):
         ReconstructOptions(samples=3, errors=False).check()

@@ -1,5 +1,6 @@
 """Quick answers: as good as their own judgement says, and alike in any batch."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +137,9 @@ def test_what_has_no_good_answer_is_searched_for(
     narrow = replace(machine, valid={**machine.valid, "side": (96.0, 128.0)})
     _, reasons = finish(seen[0], found[0], narrow, OPTIONS)
     assert reasons == ("side of the frame [pixel] is 64, beyond 96 to 128",)
+
+    with pytest.raises(RuntimeError, match="gives no finite answer"):
+        finish(seen[0], replace(found[0], center=(math.nan, 0.0)), machine, OPTIONS)
 
     class Searched(Exception):
         pass

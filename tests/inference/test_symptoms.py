@@ -22,6 +22,7 @@ from lensrim.inference.symptoms import (
     peak_of,
     rival_of,
     shape_of,
+    smoothed,
     symptoms_of,
 )
 from lensrim.inference.together import prior_of
@@ -165,6 +166,16 @@ def test_a_peak_stands_out_of_noise():
     assert place == np.unravel_index(lump.argmax(), lump.shape)
     assert peak_of(noise + 8 * lump, ~blank, blank, 2.355)[0] > 10
     assert peak_of(noise, np.zeros_like(ALL), blank, 2.355)[0] == 0
+
+
+@pytest.mark.parametrize("fwhm", [1.0, 1.3, 2.0, 3.0])
+def test_a_smoothed_residual_is_in_units_of_its_noise(fwhm: float):
+    """Of narrow PSFs, too, and where the frame ends or the mask is full of holes."""
+    rng = np.random.default_rng(1)
+    mask = rng.random((12, 12)) < 0.8
+    mask[:4] = True
+    drawn = [smoothed(rng.standard_normal((12, 12)), mask, fwhm)[mask] for _ in range(2000)]
+    np.testing.assert_allclose(np.std(drawn, axis=0), 1.0, atol=0.08)
 
 
 def test_the_images_of_a_weaker_lens_are_single(scene: Scene, state: MacroState):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .io.options import ReadOptions
     from .io.read import read_observation
 
-__version__ = "0.7.2"
+__version__ = "0.8.0"
 __all__ = [
     "reconstruct",
     "Reconstruction",

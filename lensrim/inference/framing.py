@@ -88,7 +88,8 @@ def cut(
             f"the frame must have {SMALLEST} pixels or more along each side, found {w} x {h}: "
             "give a larger part of the image"
         )
-    noise = float(np.median(observation.sigma[observation.mask]))
+    used = observation.sigma[observation.mask]
+    noise = float(np.median(used)) if used.size else 1.0  # too few pixels are told below
     if not RANGE[0] <= noise <= RANGE[1]:
         raise InputError(
             f"noise: must be between {RANGE[0]:g} and {RANGE[1]:g} of the data's unit, which is "

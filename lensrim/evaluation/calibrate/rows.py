@@ -199,7 +199,7 @@ def run_of(options: CalibrateOptions) -> dict[str, str]:
         "machine": machine,
     }
     if options.recipe is not None:
-        data = json.dumps(asdict(read_recipe(options.recipe).data), default=str)
+        data = json.dumps(read_recipe(options.recipe).described()["data"])
         run["recipe"] = hashlib.sha256(data.encode()).hexdigest()[:16]
     return run
 

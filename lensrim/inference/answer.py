@@ -19,22 +19,21 @@ import torch
 from torch import Tensor
 
 from ..grid import PixelGrid
-from .envelope import Envelope, climbed, weight_of
+from .envelope import Envelope, weight_of
 from .frame import Array
-from .inversion import Design, ImageData, Solution, assemble, solve
 from .macro import MacroState
 from .mass_sheet import InternalSheet
 from .scene import Scene, image_data
 from .source_modes import FINER, FULL, MODES, SourceModes
+from .source_system import SourceSystem, preferred, whitened
 from .start import extent
 from .view import Known, MassMaps, View, macro_maps, resample
 
-COARSE, CLEAR, MOST = 0.35, 2.0, 260
-"""Side of a source map's pixels, in those of the image, from which pixels of half of it are tried;
-by how much their log-evidence must be higher; and how many pixels a side there may be at most, of
-which the modes take 2 GB. Of 48 validation mocks seven have such a map, and on three of them,
-whose sources have wide wings and a cusp that the larger pixels miss, the source error falls by 6
-to 57 %."""
+COARSE, MOST = 0.35, 260
+"""Side of a source map's pixels, in those of the image, from which pixels of half of it are tried,
+and how many pixels a side there may be at most, of which the modes take 2 GB. Of 48 validation
+mocks seven have such a map, and on three of them, whose sources have wide wings and a cusp that
+the larger pixels miss, the source error falls by 6 to 57 %."""
 
 RISE = 3.0
 """Rise of the arcs' χ² at which a prior that follows the light is not kept [its standard
@@ -122,96 +121,30 @@ def answer(
     host = torch.device("cpu")
     scene, state = replace(scene, device=host), state.to(host)
     if source_grid is not None:
-        view = View.on(scene, deflector, source_grid)
-        return _solved(scene, deflector, state, view, tune)
+        found = _solved(scene, state, View.on(scene, deflector, source_grid), tune)
+        return _told(scene, deflector, found)
     view = View.of(scene, deflector, source_fov or _side(scene, state))
-    found = _solved(scene, deflector, state, view, tune)
+    found = _solved(scene, state, view, tune)
     if source_fov is None:
         whole = view.grid.fov[0]
-        share = float(extent(torch.from_numpy(found.source)[None, None]))
+        share = float(extent(found.source[None, None]))
         view = View.of(scene, deflector, min(whole, share * whole + scene.frame.fwhm), view.center)
-        other = _solved(scene, deflector, state, view, tune)
-        found = preferred(found, other)
+        found = preferred(found, _solved(scene, state, view, tune))
     n, spacing = found.source_grid.shape[0], found.source_grid.spacing
-    if spacing < COARSE * scene.frame.grid.spacing or 2 * n > most:
-        return found
-    grid = replace(found.source_grid, shape=(2 * n, 2 * n), spacing=spacing / 2)
-    finer = _solved(scene, deflector, state, View.on(scene, deflector, grid), tune)
-    return preferred(found, finer)
+    if spacing >= COARSE * scene.frame.grid.spacing and 2 * n <= most:
+        grid = replace(found.source_grid, shape=(2 * n, 2 * n), spacing=spacing / 2)
+        finer = _solved(scene, state, View.on(scene, deflector, grid), tune)
+        found = preferred(found, finer)
+    return _told(scene, deflector, found)
 
 
-def preferred(found: Answer, *others: Answer) -> Answer:
-    """Chooses an answer by its evidence, which finer pixels must raise by ``CLEAR``."""
-    for other in others:
-        clear = CLEAR if other.source_grid.shape[0] > found.source_grid.shape[0] else 0.0
-        if other.log_evidence > found.log_evidence + clear:
-            found = other
-    return found
-
-
-@dataclass(frozen=True)
-class SourceSystem:
-    """Holds the linear-Gaussian problem of a source on pixels, and its posterior.
-
-    Arguments:
-        view: The source plane, and how it is seen.
-        image: The image.
-        basis: The source's modes on its pixels, with shape (K, n, n).
-        seen: Their images, PSF-convolved, with shape (K, H, W).
-        design: The normal equations.
-        solution: The posterior.
-        hyper: The source prior that was used, with shape (1, 4).
-        modes: The source's modes.
-    """
-
-    view: View
-    image: ImageData
-    basis: Tensor
-    seen: Tensor
-    design: Design
-    solution: Solution
-    hyper: Tensor
-    modes: SourceModes
-
-    @classmethod
-    def of(
-        cls,
-        scene: Scene,
-        hyper: Tensor,
-        view: View,
-        count: int = MODES,
-        envelope: Envelope | None = None,
-    ) -> "SourceSystem":
-        """Draws and images every mode up to an order, and solves under a source prior (1, 4), or
-        with the strength and length of an envelope."""
-        modes, image = SourceModes(count), image_data(scene, subsample=view.simulator.subsample)
-        core, size = hyper[:, 2:].exp().flip(1).unbind(1)
-        with torch.no_grad():
-            basis = modes.on_pixels(view.grid, 1 / size, core)[0]
-            if envelope is not None:
-                basis = basis * torch.from_numpy(envelope.weight)
-                own = hyper.new_tensor([[envelope.strength, envelope.length]])
-                hyper = torch.cat([own, hyper[:, 2:]], 1)
-            seen = view.see(basis)
-            system = assemble(image, image.weighted(seen.reshape(1, len(seen), -1)))
-            solution = solve(system, modes, hyper)
-        return cls(view, image, basis, seen, system, solution, hyper, modes)
-
-    def climbed(self) -> "SourceSystem":
-        """Lets strength and length of the source prior climb the evidence."""
-        with torch.no_grad():
-            hyper = climbed(self.design, self.modes, self.hyper)
-            return replace(self, solution=solve(self.design, self.modes, hyper), hyper=hyper)
-
-
-def _solved(scene: Scene, deflector: MassMaps, state: MacroState, view: View, tune: int) -> Answer:
+def _solved(scene: Scene, state: MacroState, view: View, tune: int) -> SourceSystem:
     """Solves on one source plane."""
     if tune:
         with torch.no_grad():
             image = image_data(scene, subsample=view.simulator.subsample)
             state = view.tuned(scene, image, state, tune)
-    system = SourceSystem.of(scene, state.hyper, view)
-    return _told(scene, deflector, system, tuple(system.hyper[0].tolist()))
+    return SourceSystem.of(scene, state.hyper, view)
 
 
 def adapted(scene: Scene, result: Answer) -> Answer:
@@ -262,9 +195,21 @@ def arc_chi2(scene: Scene, result: Answer) -> float:
 
 
 def _told(
-    scene: Scene, deflector: MassMaps, system: SourceSystem, prior: tuple[float, ...]
+    scene: Scene,
+    deflector: MassMaps,
+    system: SourceSystem,
+    prior: tuple[float, ...] | None = None,
 ) -> Answer:
-    """Puts what was solved for into maps."""
+    """Puts what was solved for into maps.
+
+    The source's errors take as long as all else of it: of what is not kept they are not found.
+
+    Arguments:
+        scene: The observation.
+        deflector: What bends the rays.
+        system: What was solved.
+        prior: The source prior that the answer is said to have; that of the system by default.
+    """
     view, solution, k = system.view, system.solution, len(system.basis)
     z = solution.mean[0, :k]
     lens_light, sky = scene.lights(solution.mean[0, k:].numpy())
@@ -274,15 +219,15 @@ def _told(
         alpha_x=alpha_x.numpy(),
         alpha_y=alpha_y.numpy(),
         gamma=(float(view.gamma[0]), float(view.gamma[1])),
-        source=torch.einsum("k,kij->ij", z, system.basis).numpy(),
+        source=system.source.numpy(),
         source_std=whitened(solution, system.basis).square().sum(0).sqrt().numpy(),
-        source_grid=replace(view.grid, center=view.center),
+        source_grid=system.source_grid,
         arcs=torch.einsum("k,kij->ij", z, system.seen).numpy(),
         lens_light=lens_light,
         sky=sky,
-        log_evidence=float(solution.log_evidence[0]),
+        log_evidence=system.log_evidence,
         effective=float(solution.effective[0]),
-        source_prior=prior,
+        source_prior=tuple(system.hyper[0].tolist()) if prior is None else prior,
         modes=system.modes.count,
     )
 
@@ -304,15 +249,3 @@ def _side(scene: Scene, state: MacroState) -> float:
     """Side of a source map that misses nothing [arcsec]: 0.4 of the image's or the whole disc."""
     size, fov = float(state.hyper[0, 2].exp()), scene.frame.grid.fov
     return max(0.4 * max(fov), min(size, 0.8 * min(fov)))
-
-
-def whitened(solution: Solution, basis: Tensor) -> Tensor:
-    """Returns the whitened modes (K + Q, n, n) of a source with basis (K, n, n).
-
-    The squares of what a standard normal vector makes of them average to the source's variance.
-    """
-    k, total = len(basis), solution.scale.shape[1]
-    modes = basis.reshape(k, -1) * solution.scale[0, :k, None]
-    padded = torch.cat([modes, modes.new_zeros(total - k, modes.shape[1])])
-    half = torch.linalg.solve_triangular(solution.factor[0], padded, upper=False)
-    return half.reshape(total, *basis.shape[1:])

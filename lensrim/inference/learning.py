@@ -23,12 +23,13 @@ import torch
 from ..errors import InputError
 from ..grid import PixelGrid
 from ..io.stream import one_line
-from .answer import MOST, Answer, adapted, answer, arc_chi2, preferred, with_source
+from .answer import MOST, Answer, adapted, answer, arc_chi2, with_source
 from .apply import apply, batch_of, measured
 from .machine import Machine
 from .macro import MacroState
 from .refine import Refined
 from .scene import Scene
+from .source_system import preferred
 from .view import Known, are_finite
 
 StageName = Literal["macro", "rim", "final"]

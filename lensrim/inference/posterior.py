@@ -38,13 +38,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .answer import Answer, SourceSystem, maps_of, whitened
+from .answer import Answer, maps_of
 from .directions import Directions
 from .frame import Array
 from .macro import GAMMA
 from .mass_sheet import InternalSheet
 from .numbers import DETECTED, Number, of_parameters, of_the_map, of_the_source
 from .scene import Scene
+from .source_system import SourceSystem, whitened
 from .view import View, traced_mean
 
 SHIFT = 0.3

@@ -62,7 +62,7 @@ def test_the_pixels_of_a_large_source_map_are_halved_if_the_evidence_asks_for_it
     assert error(fine) < 0.7 * error(coarse)
     # what is solved for after it is on the same pixels
     assert adapted(scene, fine).source_grid == fine.source_grid
-    monkeypatch.setattr("lensrim.inference.answer.CLEAR", 1e9)
+    monkeypatch.setattr("lensrim.inference.source_system.CLEAR", 1e9)
     kept = answer(scene, truth, state, source_fov=4.0, tune=8)
     np.testing.assert_array_equal(kept.source, coarse.source)
 

@@ -118,7 +118,7 @@ def test_the_finer_pixels_of_a_macro_models_source_are_tried(
     scene: Scene, state: MacroState, macro: Answer, machine: Machine, monkeypatch
 ):
     monkeypatch.setattr("lensrim.inference.answer.COARSE", 0.0)
-    monkeypatch.setattr("lensrim.inference.answer.CLEAR", -1e9)
+    monkeypatch.setattr("lensrim.inference.source_system.CLEAR", -1e9)
     fine = answer(scene, mass_maps_of(scene, state), state, tune=8)
     n = macro.source.shape[0]
     assert fine.source.shape == (2 * n, 2 * n)

@@ -10,7 +10,7 @@ import torch
 from symptoms import GOOD
 
 from lensrim.errors import InputError
-from lensrim.inference.answer import Answer, SourceSystem, adapted, answer, maps_of, mass_maps_of
+from lensrim.inference.answer import Answer, adapted, answer, maps_of, mass_maps_of
 from lensrim.inference.answer_sheet import (
     bare_kappa,
     settled,
@@ -34,6 +34,7 @@ from lensrim.inference.mass_sheet import (
 )
 from lensrim.inference.options import ReconstructOptions
 from lensrim.inference.scene import Scene
+from lensrim.inference.source_system import SourceSystem
 from lensrim.inference.together import prior_of
 from lensrim.inference.uncertainty import Uncertainty, uncertainty_of
 from lensrim.inference.view import Known, View, macro_maps, resample

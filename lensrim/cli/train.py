@@ -21,9 +21,7 @@ from torch import nn
 from .. import __version__
 from .._command_line import parsed
 from .._weights import replacing, sha256_of
-from ..datasets.galaxies.learnt import is_learnt
 from ..datasets.shards.reading import Shards
-from ..datasets.splits import pairs_digest
 from ..errors import InputError
 from ..inference.devices import check_cuda
 from ..inference.lens_config import build
@@ -134,14 +132,9 @@ def train(
     model, folder = build(recipe.model, recipe.unroll), Path(options.output)
     notes = {"recipe": recipe.described(), "version": __version__}
     notes |= {"valid": valid_of(recipe.data), "lenses": said_of(recipe.data)}
-    header = recipe.identity()
+    header = {**recipe.identity(), **recipe.population()}
     if recipe.data.shards is not None:
         header["shards"] = Shards.open(recipe.data.shards).digest
-    # What decides which galaxies are in which set; not said where it is nothing.
-    if (pairs := pairs_digest(recipe.data.pairs())) is not None:
-        header["duplicates"] = pairs
-    if recipe.data.galaxies is not None and is_learnt(recipe.data.galaxies):
-        header["learnt"] = True
     if recipe.start is not None and Path(recipe.start).is_file():
         notes["start"] = sha256_of(recipe.start)
     if recipe.start is not None and group.from_first(lambda: not (folder / LAST).exists()):

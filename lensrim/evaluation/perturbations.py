@@ -289,6 +289,9 @@ def run(options: PriorOptions) -> PerturbationPrior:
         for i in range(options.first, options.first + options.n)
     }
     own = shared_out(options.first, options.n, options.shard)
+    for path in paths.values():  # what cannot be used is told before the work
+        if path.exists():
+            _read(path, _by(options.of))
     todo = [i for i in own if not paths[i].exists()]
     with progress("mocks", total=len(todo)) as bar:
         for number in todo:

@@ -86,8 +86,9 @@ def compare_groups(
         every = [set(row["stages"]) for row in members]
         outside = {name for row in members for name in row.get("references", ())}
         outside -= set.intersection(*every)
-        most = max(members, key=lambda row: len(row["stages"]))["stages"]
-        names = [name for name in most if name not in outside]
+        longest = sorted(members, key=lambda row: -len(row["stages"]))
+        stages = dict.fromkeys(name for row in longest for name in row["stages"])
+        names = [name for name in stages if name not in outside]
         found[group] = {
             name: {
                 key: _percentiles([row["stages"].get(name, {}).get(key) for row in members])
@@ -140,7 +141,7 @@ def format_stages(rows: Sequence[Row], groups: Groups = STAGE_GROUPS) -> str:
     if any("rim" in (row.get("stages") or {}) for row in rows):
         refused = sum(_is_refused(row) for row in rows)
         missing = f" Beyond its ranges, so not in the table, the machine was on {refused} mocks."
-    if failed := sum(not row.get("stages") for row in rows):
+    if failed := sum(row.get("status", "ok") != "ok" for row in rows):
         missing += f" {failed} mocks failed and are not in the table."
     text.append(
         f"\nstages on the same mocks (medians); below: change, and share of mocks on which it is "

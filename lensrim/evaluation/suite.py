@@ -195,7 +195,9 @@ def _prepare(options: EvaluateOptions, digest: str) -> Path:
     # network guessed not that all of the prior was searched, older ones not that noise was white.
     old = {"refine": "none", "search": "full", "noise_length": 0.0}
     found = old | _read_settings(path) if path.exists() else settings
-    other = [key for key in settings | found if found.get(key) != settings.get(key)]
+    # Where galaxies, PSFs and recipes lie is told, but not what mocks are made of.
+    compared = [key for key in settings | found if key not in ("galaxies", "psfs", "recipe")]
+    other = [key for key in compared if found.get(key) != settings.get(key)]
     if other:
         there, asked = (
             ", ".join(f"{key} {each.get(key)}" for key in other) for each in (found, settings)

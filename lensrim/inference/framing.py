@@ -19,7 +19,7 @@ from ..lensing.psf import measure_fwhm
 from .frame import Array, Frame
 from .lens_light import STRUCTURE, LensLightFitter
 from .neighbours import part_neighbours
-from .plan import LARGEST, NARROW, SMALLEST, bin_of
+from .plan import LARGEST, NARROW, SMALLEST, bin_of, refusal_of
 from .regions import positive_regions, significance
 from .scene import Scene
 from .sky import no_light, noise_scale
@@ -30,9 +30,6 @@ COARSE = 60
 
 RING = 40
 """Pixels in each ring in which the structure of the lens galaxy is measured."""
-
-RANGE = (1e-30, 1e30)
-"""Median noise that can be fitted with: sums of squares are taken in single precision."""
 
 FEWEST = 100
 """Pixels that a fit needs."""
@@ -78,33 +75,15 @@ def cut(
         The observation to fit, and what was decided, a line each.
 
     Raises:
-        InputError: If an option does not fit the frame.
+        InputError: If an option does not fit the frame, it cannot be fitted (:func:`refusal_of`),
+            or no arcs are found.
     """
     notes = []
     h, w = observation.shape
     scale = observation.pixel_scale
-    if min(h, w) < SMALLEST:
-        raise InputError(
-            f"the frame must have {SMALLEST} pixels or more along each side, found {w} x {h}: "
-            "give a larger part of the image"
-        )
-    used = observation.sigma[observation.mask]
-    noise = float(np.median(used)) if used.size else 1.0  # too few pixels are told below
-    if not RANGE[0] <= noise <= RANGE[1]:
-        raise InputError(
-            f"noise: must be between {RANGE[0]:g} and {RANGE[1]:g} of the data's unit, which is "
-            f"what single precision holds with room to spare, found {noise:.3g}: multiply image "
-            "and noise by a power of ten"
-        )
-    if center is not None:
-        (x0, y0), given = observation.corner, center
-        begin = f" from ({x0}, {y0})" if (x0, y0) != (0, 0) else ""
-        center = observation.from_file(*given)
-        if not (0 <= center[0] < w and 0 <= center[1] < h):
-            raise InputError(
-                f"--center: must lie in the frame of {w} x {h} pixels{begin}, found {given[0]:g} "
-                f"{given[1]:g}: give the pixel indices x y, counted from 0"
-            )
+    if refusal := refusal_of(observation, center):
+        raise InputError(refusal)
+    center = None if center is None else observation.from_file(*center)
     if size is not None and not SMALLEST * scale <= size <= 2 * max(h, w) * scale:
         raise InputError(
             f"--size: must be between {SMALLEST * scale:.3g} and {2 * max(h, w) * scale:.3g} "
@@ -130,10 +109,6 @@ def cut(
         bin = bin_of(max(observation.shape), measure_fwhm(observation.psf))
         if bin > 1:
             notes.append(f"binned {bin} x {bin}")
-    width = measure_fwhm(observation.psf) / bin
-    if bin > 1 and width < NARROW:
-        finer = f"--bin {bin - 1} is finer, and takes longer"
-        notes.append(f"the PSF is {width:.2f} binned pixels wide, and bright arcs suffer: {finer}")
     if min(observation.shape) // bin < SMALLEST:
         h, w = observation.shape
         raise InputError(
@@ -141,7 +116,13 @@ def cut(
             f" found {w} x {h} before binning {bin} x {bin}: give a larger --size or a smaller"
             " --bin"
         )
-    return (observation.binned(bin) if bin > 1 else observation), notes
+    if bin == 1:
+        return observation, notes
+    binned = observation.binned(bin)
+    if (width := measure_fwhm(binned.psf)) < NARROW:
+        finer = f"--bin {bin - 1} is finer, and takes longer"
+        notes.append(f"the PSF is {width:.2f} binned pixels wide, and bright arcs suffer: {finer}")
+    return binned, notes
 
 
 def _extent(
@@ -174,9 +155,10 @@ def _extent(
                 raise
             if b == 1:
                 column, row = observation.to_file(*middle)
+                hint = ": --center says where the lens is" if locate else ""
                 raise InputError(
                     f"{error} (looked for about pixel ({column:.0f}, {row:.0f}), in {w} x {h} "
-                    f"pixels down to {side} x {side}: --center says where the lens is)"
+                    f"pixels down to {side} x {side}{hint})"
                 ) from error
             side = max(side // 2, LARGEST)
     x, y = (c.numpy() for c in coarse.grid.coordinates(dtype=torch.float64))

@@ -116,21 +116,21 @@ def learn(
     if beyond:
         return _refused(found, f"is not valid here: the {'; the '.join(beyond)}", machine, strict)
     ends = [perf_counter()]
-    deflector, known = apply(machine, scene, batch, state)
-    ends.append(perf_counter())
-    tick()
-    if not are_finite(deflector, known):
-        return _refused(found, "gives no finite answer here", machine, strict)
-    grids = [_own(known, source_fov)]
-    if until == "final":
-        grids += _other(grids[0], macro.source_grid)
     try:
+        deflector, known = apply(machine, scene, batch, state)
+        ends.append(perf_counter())
+        tick()
+        if not are_finite(deflector, known):
+            return _refused(found, "gives no finite answer here", machine, strict)
+        grids = [_own(known, source_fov)]
+        if until == "final":
+            grids += _other(grids[0], macro.source_grid)
         solved = [answer(scene, deflector, state, source_grid=grid, tune=ROUNDS) for grid in grids]
         inverted = preferred(*solved)
         ends.append(perf_counter())
         tick()
         last = adapted(scene, inverted) if until == "final" else inverted
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[reportPrivateImportUsage]
         said = f"has a mass with which no source can be solved for ({one_line(error)})"
         return _refused(found, said, machine, strict)
     # the machine's source has nothing to put on a larger map, or finer pixels

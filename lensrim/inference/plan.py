@@ -4,6 +4,8 @@ It knows sizes and widths alone, needs no torch, and looks for no lens: where th
 the cut-out depends on the arcs, which only the reconstruction finds.
 """
 
+import numpy as np
+
 from ..io.observation import Observation
 from ..lensing.fwhm import fwhm_of
 
@@ -44,17 +46,42 @@ def is_cut(observation: Observation, center: tuple[float, float] | None = None) 
     return center is not None or max(observation.shape) > LARGEST
 
 
+RANGE = (1e-30, 1e30)
+"""Median noise that can be fitted with: sums of squares are taken in single precision."""
+
+
 def refusal_of(observation: Observation, center: tuple[float, float] | None = None) -> str:
-    """Says why nothing could be done, as :func:`plan_of` would; empty if something could."""
+    """Says why nothing can be done with an observation; empty if something can.
+
+    Arguments:
+        observation: As it was read.
+        center: What ``--center`` says [pixel indices x, y in the file's image, from 0].
+    """
     h, w = observation.shape
     if min(h, w) < SMALLEST:
-        return f"the frame must have {SMALLEST} pixels or more along each side"
+        return (
+            f"the frame must have {SMALLEST} pixels or more along each side, found {w} x {h}: "
+            "give a larger part of the image"
+        )
+    used = observation.sigma[observation.mask]
+    noise = float(np.median(used)) if used.size else 1.0  # too few pixels are told by the fit
+    if not RANGE[0] <= noise <= RANGE[1]:
+        return (
+            f"noise: must be between {RANGE[0]:g} and {RANGE[1]:g} of the data's unit, which "
+            f"single precision holds with room to spare, found {noise:.3g}: multiply image and "
+            "noise by a power of ten"
+        )
     if center is None:
         return ""
     column, row = observation.from_file(*center)
     if 0 <= column < w and 0 <= row < h:
         return ""
-    return f"--center must lie in the frame of {w} x {h} pixels, found {center[0]:g} {center[1]:g}"
+    (x, y), place = observation.corner, f"{center[0]:g} {center[1]:g}"
+    begin = f" from ({x}, {y})" if (x, y) != (0, 0) else ""
+    return (
+        f"--center: must lie in the frame of {w} x {h} pixels{begin}, found {place}: give the "
+        "pixel indices x y, counted from 0"
+    )
 
 
 def plan_of(observation: Observation, center: tuple[float, float] | None = None) -> list[str]:

@@ -129,7 +129,10 @@ class Fitted:
         q, columns, residual = len(self.precision), self.columns, self.residual
         change = self.pixels.take(self.drawn.tangent(self.amplitudes[:-1]))
         pulled = self.drawn.pull(self.pixels.spread(residual))
-        weights = torch.cat([self.amplitudes[:-1], self.amplitudes.new_ones(1)])  # da/du
+        # da/du; the sky's in units of the noise, whatever those of the data: what is small beside
+        # the rest is left out below
+        sky = 1 / columns[:, -1:].abs().max(0).values
+        weights = torch.cat([self.amplitudes[:-1], sky])
         moved = columns * weights
         hessian, pushed = moved.T @ moved, -moved.T @ change
         hessian[:q, :q] += torch.from_numpy(self.precision)

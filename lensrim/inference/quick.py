@@ -75,6 +75,10 @@ class Seen:
         return self.scene.frame.grid.spacing
 
 
+class NoAnswer(RuntimeError):
+    """A machine's numbers are none."""
+
+
 @dataclass(frozen=True)
 class Found:
     """Holds what was found of a lens, on its frame, as arrays that other processes are sent.
@@ -261,10 +265,10 @@ def finish(
         each: none for a good answer.
 
     Raises:
-        RuntimeError: If the machine has no finite answer.
+        NoAnswer: If the machine has none.
     """
     if not are_finite(found.maps, found.known):
-        raise RuntimeError("the machine gives no finite answer")
+        raise NoAnswer("the machine gives no finite answer")
     scene, grid, state = seen.scene, seen.scene.frame.grid, found.state
     batch = {name: torch.from_numpy(value) for name, value in seen.batch.items()}
     reasons = machine.beyond(measured(batch, state.p, seen.spacing))

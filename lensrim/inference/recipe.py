@@ -61,11 +61,15 @@ fifths for training, before anything else is done with them; so are haloes.
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .._toml import recipe_of
+from .._weight_files import sha256_of
+from ..datasets.galaxies.learnt import is_learnt, weights_of
+from ..datasets.splits import pairs_digest
 from ..errors import InputError
 from ..rim.unroll import Unroll
 from ..training.config import MAY_CHANGE, TrainConfig
@@ -177,6 +181,20 @@ class Recipe:
         # What gives other gradients; not said where it is as it was before there was a choice.
         return said | ({"unroll": how} if any(how.values()) else {})
 
+    def population(self) -> dict[str, str]:
+        """Returns what decides which galaxies are in which set, beside their names: checksums of
+        the pairs that are one, and of a generator. Nothing where there are none.
+
+        Raises:
+            InputError: If a file cannot be read.
+        """
+        said, galaxies = {}, self.data.galaxies
+        if (pairs := pairs_digest(self.data.pairs())) is not None:
+            said["duplicates"] = pairs
+        if galaxies is not None and is_learnt(galaxies):
+            said["generator"] = sha256_of(weights_of(galaxies))
+        return said
+
     def differing(self, header: Mapping[str, Any]) -> str | None:
         """Finds what the weights of a training say of its recipe that is otherwise here.
 
@@ -191,6 +209,11 @@ class Recipe:
         for name in (*wanted, "loss", "unroll"):  # which are not said where nothing is changed
             if header.get(name) != wanted.get(name):
                 return name
+        with suppress(InputError):  # what the training was made of may be on another machine
+            wanted = self.population()
+            for name in ("duplicates", "generator"):  # trainings before 0.8 do not say them
+                if name in header and header[name] != wanted.get(name):
+                    return name
         config = self.train.to_dict()
         for name, value in header.get("config", {}).items():
             if name in config and name not in MAY_CHANGE and config[name] != value:

@@ -75,13 +75,15 @@ class Layout:
         Arguments:
             read: What is read of the observation.
         """
-        labels = {plane.label for plane in read}
+        names = {plane.name for plane in read if plane.path == self.main.path}
         return [
             f"{self.main.path.name}[{entry}]: seen, used only with --dq or --mask"
             for entry in self.main.entries
             if _FLAGS.search(entry.name)
             and entry.shape == self.image.shape
-            and f"{self.main.path}[{entry}]" not in labels
+            and entry.name not in names
+            # that of another version is another image's
+            and not (entry.namesakes and entry.version != self.image.version)
         ]
 
     def beside(self, name: str) -> str:

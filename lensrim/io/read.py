@@ -4,6 +4,7 @@ Every part is found (:mod:`lensrim.io.layout`), checked against the image, and b
 form of :class:`~lensrim.io.observation.Observation`. What was decided on the way is in its notes.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -23,7 +24,15 @@ from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.planes import Plane
 from lensrim.io.psf import on_image_pixels
-from lensrim.io.wcs import Scale, celestial, choose_scale, of_cutout, stated
+from lensrim.io.wcs import (
+    GENERAL,
+    KEYWORDS,
+    Scale,
+    celestial,
+    choose_scale,
+    of_cutout,
+    stated,
+)
 from lensrim.io.window import Window
 from lensrim.option_types import check_options, check_path
 
@@ -188,14 +197,18 @@ def scale_of(
     wcs, from_wcs, notes = celestial(data, trust=trust)
     unread = [note.removeprefix(f"{data.short}: ") for note in notes if from_wcs is None]
 
-    def statement(plane: Plane | None, factor: int = 1) -> list[Scale]:
+    def statement(
+        plane: Plane | None, factor: int = 1, keywords: Sequence[str] = KEYWORDS
+    ) -> list[Scale]:
         if plane is None:
             return []
-        found, note = stated(plane, factor=factor, trust=trust, known=from_wcs is not None)
+        found, note = stated(plane, factor=factor, trust=trust, keywords=keywords)
         notes.extend([note] if note else [])
         return [found] if found else []
 
     giving = [*([from_wcs] if from_wcs else []), *statement(data), *statement(noise)]
+    if not giving and options.pixel_scale is None:
+        giving = statement(data, keywords=GENERAL)
     checking = [*statement(psf, factor), *statement(mask)]
     scale, chosen = choose_scale(
         options.pixel_scale, giving, checking, trust=trust, label=data.label, why=unread

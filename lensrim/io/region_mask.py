@@ -6,6 +6,7 @@ sky, with all the distortion that the header tells of.
 """
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -141,8 +142,8 @@ def _on_pixels(region: Any, wcs: WCS | None, data: Plane, path: Path) -> Any:
 def _turned(found: Any, drawn: Any, wcs: Any) -> Any:
     """Turns a shape with an angle as the sky has it where that is mirrored (East to the right).
 
-    Before its version 0.12 the library turns it the other way round: by a - n + 90 degrees, and
-    not n + 90 - a, with the angle a on the sky and n the direction of North.
+    Before its version 0.12 the library turns it the other way round, by a + n - 90 degrees and not
+    n + 90 - a, with the angle a on the sky and n the direction of North.
     """
     if not hasattr(found, "angle") or _version() >= (0, 12):
         return found
@@ -153,7 +154,7 @@ def _turned(found: Any, drawn: Any, wcs: Any) -> Any:
 
 def _version() -> tuple[int, ...]:
     """Version of the library of regions, major and minor."""
-    return tuple(int(part) for part in version("regions").split(".")[:2])
+    return tuple(map(int, re.findall(r"\d+", version("regions"))[:2]))
 
 
 def _reach(region: Any, data: Plane) -> tuple[slice, slice]:

@@ -145,35 +145,34 @@ def clear_staging(folder: Path, *, since: float) -> None:
 def _rename(staging: Path, new: list[Path], old: set[Path]) -> None:
     """Moves files from ``staging`` to their places, and what was there before out of the way.
 
-    A new file takes the place of an old one at once: whoever is killed here has lost neither.
+    A new file takes the place of an old one at once, so that whoever is killed here has lost
+    neither, but on file systems where a file has one name only.
     """
     attic = staging / "replaced"
     attic.mkdir()
-    moved: list[tuple[Path, Path | None]] = []
+    moved: list[tuple[Path, bool]] = []
     try:
-        for file in new:
-            moved.append((file, _kept(file, attic)))
-            os.replace(staging / file.name, file)
-        for file in old - set(new):
-            if file.exists():
-                moved.append((file, attic / file.name))
-                os.replace(file, attic / file.name)
-    except BaseException:
-        for file, before in reversed(moved):
-            if before is None:
+        for file in (*new, *sorted(old - set(new))):
+            there = os.path.lexists(file)
+            moved.append((file, there))
+            if there:
+                _keep(file, attic / file.name)
+            if file in new:
+                os.replace(staging / file.name, file)
+            else:
                 file.unlink(missing_ok=True)
-            elif before.exists():
-                os.replace(before, file)
+    except BaseException:
+        for file, there in reversed(moved):
+            if not there:
+                file.unlink(missing_ok=True)
+            elif os.path.lexists(attic / file.name):
+                os.replace(attic / file.name, file)
         raise
 
 
-def _kept(file: Path, attic: Path) -> Path | None:
-    """Keeps a file that is about to be replaced, where there is one; returns where it is kept."""
-    if not file.exists():
-        return None
-    kept = attic / file.name
+def _keep(file: Path, kept: Path) -> None:
+    """Gives a file that is about to be replaced a second name, or else moves it there."""
     try:
         os.link(file, kept, follow_symlinks=False)
-    except (OSError, NotImplementedError):  # some file systems have no second names
+    except (OSError, NotImplementedError):
         os.replace(file, kept)
-    return kept

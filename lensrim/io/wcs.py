@@ -28,7 +28,9 @@ from lensrim.io.stream import one_line
 
 TOLERANCE = 0.01
 KEYWORDS = ("PIXSCALE", "PIXELSCL", "PIXSCAL", "PIXSCL", "SECPIX", "D001SCAL")
-GENERAL = "SCALE"  # which may be of anything: believed only where nothing else gives the scale
+GENERAL = ("SCALE",)
+"""Keywords that may be of anything: believed of the image, where nothing else gives its scale."""
+
 PLAUSIBLE = (1e-3, 30.0)  # arcsec; a WCS without CD or CDELT says 3600
 OVERRIDE = "--pixel-scale and --trust-scale"
 
@@ -223,21 +225,25 @@ def _plain(wcs: WCS) -> WCS:
 
 
 def stated(
-    plane: Plane, *, factor: int = 1, trust: bool = False, known: bool = False
+    plane: Plane,
+    *,
+    factor: int = 1,
+    trust: bool = False,
+    keywords: Sequence[str] = KEYWORDS,
 ) -> tuple[Scale | None, str | None]:
     """Returns the scale that a keyword states, times ``factor``, and a note.
 
     Arguments:
-        plane: The image whose headers are searched for ``KEYWORDS``.
+        plane: The image whose headers are searched.
         factor: Oversampling of the image.
         trust: Whether the user's value stands, and a keyword that makes no sense is ignored.
-        known: Whether a WCS gives the scale; then ``GENERAL`` is not looked at.
+        keywords: What they are searched for.
 
     Raises:
         InputError: If the keyword does not hold a plausible number.
     """
     try:
-        found = plane.number(*KEYWORDS, *(() if known else (GENERAL,)))
+        found = plane.number(*keywords)
         if found is None:
             return None, None
         keyword, value = found

@@ -229,8 +229,7 @@ def sizes(
             and 0 if there are none.
 
     Raises:
-        ValueError: If there are maps of several dimensions: see :func:`sizes_by_dims`; if the
-            encodings of a field are no sequence of them.
+        ValueError: If there are maps of several dimensions: see :func:`sizes_by_dims`.
     """
     found = {field.dims for field in fields.values() if field.dims} or {0}
     if dims is None and len(found) > 1:

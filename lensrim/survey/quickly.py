@@ -26,9 +26,20 @@ from .._processes import end_with_parent
 from ..errors import InputError
 from ..inference.devices import is_out_of_memory
 from ..inference.machine import Machine, load_machine
-from ..inference.quick import STAGE, Found, Seen, answers, finish, look, unfit, with_seconds
+from ..inference.quick import (
+    STAGE,
+    Found,
+    NoAnswer,
+    Seen,
+    answers,
+    finish,
+    look,
+    unfit,
+    with_seconds,
+)
 from ..inference.reconstruct import Reconstruction
 from ..io.read import read_about
+from ..io.stream import one_line
 from .lenses import Lens
 from .rows import State, states_of
 from .work import DoLens, Outcome
@@ -240,7 +251,8 @@ def written(work: DoLens, one: Looked, found: Found, seconds: float) -> Outcome:
     try:
         product, reasons = finish(one.seen, found, _machine(fit.model), fit)
     except Exception as error:  # the chain tells what is wrong with the lens, if anything
-        return Outcome(name, f"{type(error).__name__} of the quick answer")
+        said = f"{type(error).__name__} of the quick answer"
+        return Outcome(name, one_line(error) if isinstance(error, NoAnswer) else said)
     if reasons:
         return Outcome(name, "; ".join(reasons))
     product = with_seconds(product, one.seconds + seconds + perf_counter() - begun)

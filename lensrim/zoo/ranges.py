@@ -23,7 +23,9 @@ def beyond(valid: Mapping[str, tuple[float, float]], measured: Mapping[str, floa
     """
     found = []
     for key, value in measured.items():
-        low, high = valid.get(key, (value, value))
+        if key not in valid:
+            continue
+        low, high = valid[key]
         if not low * (1 - SLACK) <= value <= high * (1 + SLACK):
             found.append(f"{NAMES[key]} is {value:.3g}, beyond {low:g} to {high:g}")
     return found

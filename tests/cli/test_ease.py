@@ -323,7 +323,7 @@ def test_info_says_what_a_center_does(ring: Path, capsys: pytest.CaptureFixture)
     assert "- cuts the frame out about pixel (20, 30), as far as the arcs reach (--size)" in shown
     assert "as it is" not in shown
     shown = printed(capsys, "info", str(ring), "--center", "500", "30", status=1)
-    assert "- cannot: --center must lie in the frame of 72 x 72 pixels, found 500 30" in shown
+    assert "- cannot: --center: must lie in the frame of 72 x 72 pixels, found 500 30" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)

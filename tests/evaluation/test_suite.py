@@ -234,7 +234,9 @@ def test_what_a_machine_did_not_do_leaves_the_comparison_whole() -> None:
     assert "all (1)" in text and "rim" in text and "outside" in text and "was on 2 mocks" in text
     assert [each["seed"] for each in complete(rows[1:])] == [3]
     assert complete(rows[1:3]) == []
-    assert "1 mocks failed and are not in the table" in format_stages([*rows, {"seed": 9}])
+    failed = [{**row(9), "stages": {}, "status": "InputError: no arcs found"}]
+    for added in (failed, with_references(failed, [others])):
+        assert "1 mocks failed and are not in the table" in format_stages([*rows, *added])
     # without a machine none was beyond its ranges
     descended = [row(k, "macro", "descent", "answer") for k in range(3)]
     text = format_stages(descended)
@@ -253,6 +255,10 @@ def test_a_stage_that_one_mock_lacks_stays_in_the_comparison() -> None:
     assert list(found) == list(stages)
     assert found["true_mass"]["misfit"] == (0.1, np.inf)
     assert "true_mass" in format_stages(rows)
+    # an outside method that one of them has is no reason to leave it out
+    other = {"seed": 1, "method": "outside", "errors": {}, "seconds": 1.0}
+    found = compare_groups(with_references(rows, [[other]]))["all"]
+    assert list(found) == list(stages)
 
 
 def test_errors_are_those_that_were_made() -> None:
@@ -411,7 +417,9 @@ def test_a_folder_is_of_what_its_recipe_said(tmp_path: Path) -> None:
     recipe, out = tmp_path / "mine.toml", tmp_path / "out"
     recipe.write_text("[data]\nhalo_share = 0.2\n")
     run(options(out, n=1, recipe=str(recipe)), Method())
-    assert len(run(options(out, n=2, recipe=str(recipe)), Method())) == 2
+    moved = tmp_path / "elsewhere.toml"
+    moved.write_text(recipe.read_text())
+    assert len(run(options(out, n=2, recipe=str(moved)), Method())) == 2
     recipe.write_text("[data]\nhalo_share = 0.9\n")
     with pytest.raises(InputError, match=r"found made_of [0-9a-f]+, asked for made_of [0-9a-f]+"):
         run(options(out, n=3, recipe=str(recipe)), Method())

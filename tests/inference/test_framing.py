@@ -146,12 +146,15 @@ def test_a_lens_in_a_mosaic_is_looked_for_in_less_and_less_of_it(monkeypatch):
         cut_to(empty)
 
 
-@pytest.mark.parametrize(("factor", "right"), [(1e-33, False), (1e33, False), (1e-25, True)])
+@pytest.mark.parametrize(
+    ("factor", "right"), [(1e-33, False), (1e33, False), (2.0**-80, True), (2.0**40, True)]
+)
 def test_noise_that_single_precision_cannot_hold_is_told(factor: float, right: bool):
     mock = MOCK.observation
     small = replace(mock, image=mock.image * factor, sigma=mock.sigma * factor)
     if right:
-        cut_to(small)
+        light, own = (observe(frame_of(o), lens_light=True).light for o in (mock, small))
+        np.testing.assert_allclose(own.image / factor, light.image, atol=1e-4 * light.image.max())
         return
     with pytest.raises(InputError, match=r"^noise: must be between 1e-30 and 1e.30 of the data's"):
         cut_to(small)

@@ -284,6 +284,28 @@ def test_nothing_remains_of_a_failure(
     assert {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")} == before
 
 
+def test_a_link_is_put_back_as_one(
+    product: Product, figure: Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_product(product, tmp_path / "store", figure=figure)
+    (out := tmp_path / "out").mkdir()
+    for file in files:
+        (out / file.name).symlink_to(Path("..") / "store" / file.name)
+    true_replace = os.replace
+
+    def refuse(origin: Path, place: Path) -> None:
+        if Path(place).suffix == ".png" and Path(place).parent == out:
+            monkeypatch.undo()
+            raise PermissionError(13, "Permission denied")
+        true_replace(origin, place)
+
+    monkeypatch.setattr("lensrim.io.staging.os.replace", refuse)
+    with pytest.raises(InputError, match="Permission denied"):
+        write_product(product, out, figure=figure, overwrite=True)
+    assert all((out / file.name).is_symlink() for file in files)
+    assert sorted(p.name for p in out.iterdir()) == sorted(file.name for file in files)
+
+
 @pytest.mark.parametrize("links", [True, False], ids=["second names", "none"])
 def test_no_moment_is_without_a_product(
     product: Product,

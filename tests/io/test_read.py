@@ -231,6 +231,14 @@ def test_what_looks_like_flags_and_is_not_read_is_told(parts: dict, write: Calla
     assert not any("seen, used only" in line for line in used.notes)
 
 
+def test_flags_of_another_image_of_the_file_are_not_told(parts: dict, write: Callable):
+    flags = np.zeros((31, 37), dtype=np.int16)
+    both = {f"{name},1": held for name, held in parts.items()} | {"DQ,1": (flags, {})}
+    both |= {f"{name},2": parts[name] for name in ("SCI", "ERR")} | {"DQ,2": (flags, {})}
+    notes = read(write(both), data="SCI,1", psf="PSF").notes
+    assert not any("seen, used only" in note for note in notes)
+
+
 def test_psf_kind_is_passed_on(parts: dict, write: Callable):
     assert read(write(parts), psf_kind="optical").psf_kind == "optical"
 

@@ -54,6 +54,16 @@ def test_what_may_be_a_scale_of_anything_is_nothing_against_a_wcs(
     assert not any("SCALE" in line for line in observation.notes)
 
 
+def test_what_may_be_a_scale_of_anything_is_the_images_alone(parts: dict, write: Callable):
+    strip(parts["SCI"][1])
+    parts["SCI"][1]["SCALE"], parts["PSF"][1]["SCALE"] = 1.0, "LINEAR"
+    path = write(parts, primary={"PIXSCALE": 0.07})
+    assert read_observation(path).pixel_scale == 0.07
+    alone = write(parts, "alone.fits")
+    assert read_observation(alone).pixel_scale == 1.0
+    assert read_observation(alone, ReadOptions(pixel_scale=0.05)).pixel_scale == 0.05
+
+
 def test_no_scale(parts: dict, write: Callable):
     strip(parts["SCI"][1])
     parts["PSF"][1]["PIXSCALE"] = 0.07

@@ -9,6 +9,7 @@ from statistics import fmean, median
 from typing import Any
 
 from ..._weights import read_header
+from ...errors import InputError
 from ...inference.lens_config import build
 from ...inference.recipe import Recipe
 from ...training.names import EMA
@@ -22,7 +23,8 @@ the gauge's error. Medians over a validation batch, averaged over the batches.""
 def others(folder: Path, base: Recipe, done: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
     """Makes the lines of those trainings in a folder that were done by other calls.
 
-    Those of another recipe, such as of other galaxies, are left out.
+    Those of another recipe, or with and without a folder of galaxies, are left out, and those
+    whose weights are not there to tell.
     """
     rows = []
     for path in sorted(folder.glob("*-*/history.jsonl")):
@@ -36,7 +38,11 @@ def others(folder: Path, base: Recipe, done: Collection[tuple[str, int]]) -> lis
             continue
         if not lines or lines[-1]["step"] != recipe.train.steps:
             continue
-        if recipe.differing(read_header(path.parent / EMA)) is None:
+        try:
+            header = read_header(path.parent / EMA)
+        except InputError:
+            continue
+        if recipe.differing(header) is None:
             model = build(recipe.model)
             count = sum(p.numel() for p in model.parameters())
             rows.append(row_of(name, int(seed), recipe, lines, count))

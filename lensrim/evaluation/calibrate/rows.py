@@ -1,6 +1,5 @@
 """Errors of a reconstruction beside those that its posterior states, without calibration."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
@@ -15,7 +14,6 @@ from ...errors import InputError
 from ...inference.calibration import USUAL, Calibration
 from ...inference.macro import GAMMA
 from ...inference.options import ReconstructOptions
-from ...inference.recipe import read_recipe
 from ...inference.reconstruct import Reconstruction
 from ...inference.symptoms import Symptoms, symptoms_of
 from ...inference.together import prior_of
@@ -155,13 +153,16 @@ def measured(
         InputError: If an option is impossible, or the folder holds rows of something else.
     """
     folder, kind = Path(options.output), "standard" if options.recipe is None else "recipe"
-    indices, run = options.indices(), run_of(options)
+    indices = options.indices()
     suite = Standard(EvaluateOptions(suite="standard", split=options.split, recipe=options.recipe))
     if options.recipe is not None and not suite.own_galaxies:
         raise InputError(
             f"{options.recipe}: must name galaxies, for mocks other than the standard ones; found "
             "none; leave --recipe out, or give another"
         )
+    run = run_of(options)
+    if options.recipe is not None:
+        run["recipe"] = suite.digest
     folder.mkdir(parents=True, exist_ok=True)
     done = {each["index"] for each in read_rows(folder, run) if each["kind"] == kind}
     todo = [index for index in indices if index not in done]
@@ -184,13 +185,9 @@ def measured(
 
 
 def run_of(options: CalibrateOptions) -> dict[str, str]:
-    """Returns what all rows of a folder have to have in common.
-
-    Raises:
-        InputError: If the recipe cannot be read.
-    """
+    """Returns what all rows of a folder have to have in common, but for the recipe's mocks."""
     machine = "none" if options.stage == "macro" else cards()[DEFAULT].sha256[:16]
-    run = {
+    return {
         "version": __version__,
         "symptoms": " ".join(field.name for field in fields(Symptoms)),
         "measured": options.what,
@@ -198,10 +195,6 @@ def run_of(options: CalibrateOptions) -> dict[str, str]:
         "last stage": options.stage,
         "machine": machine,
     }
-    if options.recipe is not None:
-        data = json.dumps(read_recipe(options.recipe).described()["data"])
-        run["recipe"] = hashlib.sha256(data.encode()).hexdigest()[:16]
-    return run
 
 
 def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -209,8 +202,8 @@ def read_rows(folder: Path, run: Mapping[str, str]) -> list[dict[str, Any]]:
 
     Arguments:
         folder: The folder.
-        run: What they must have in common, those of standard mocks but for the recipe: see
-            :func:`run_of`.
+        run: What they must have in common (:func:`run_of`), and those of a recipe's mocks as
+            ``recipe`` what these are made of.
 
     Returns:
         Those of each kind of mocks by number, a row for each answer: what was measured,

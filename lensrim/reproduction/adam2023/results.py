@@ -55,7 +55,7 @@ def table_lines(found: Mapping[str, Any]) -> list[Line]:
             partial(median_of, key="kappa dex"),
             True,
         ),
-        line("share with a theta_E, of which the next two lines are", NOT_FOUND, found_share),
+        line("share with a theta_E, whose scatter and slope are told", NOT_FOUND, found_share),
         line("scatter of theta_E [arcsec]", f"about 0.04, {CODE}", theta_scatter),
         line("slope, found less true, median", f"2.15 - 2.35, {CODE}", slope_bias),
         line("radius of half the light, found over true, median", "1, 10 to 20 %", half_light),

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from lensrim.errors import InputError
-from lensrim.evaluation import perturbations
-from lensrim.evaluation.perturbations import (
+from lensrim.evaluation.perturbations import __main__ as perturbations
+from lensrim.evaluation.perturbations.__main__ import PriorOptions, run
+from lensrim.evaluation.perturbations.fitting import LEAST, fit
+from lensrim.evaluation.perturbations.measuring import (
     Measured,
-    PriorOptions,
-    fit,
     measure,
     measure_answer,
-    run,
     unit_prior,
 )
 from lensrim.grid import PixelGrid
@@ -83,7 +82,7 @@ def test_what_a_macro_model_can_do_is_not_in_the_prior():
     nodes = np.array(BARE.nodes)
     for m, shape in ((0, np.ones(6)), (0, np.log(nodes)), (1, 1 / nodes), (2, np.ones(6))):
         for each in fit([CALM] * 8, rounds=2).covariances[m]:
-            assert shape @ each @ shape <= 1.01 * perturbations.LEAST**2 * (shape @ shape)
+            assert shape @ each @ shape <= 1.01 * LEAST**2 * (shape @ shape)
 
 
 def test_a_measurement_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -23,6 +23,8 @@ from .rows import Row, answers_of, measured, run_of
 from .sheets import sheet_width
 from .tested import format_tested
 
+PROG = "python -m lensrim.evaluation.calibrate"
+
 KINDS_OF_MOCKS = {
     "standard": ("standard validation mocks", ""),
     "recipe": ("validation mocks of a recipe's galaxies and PSFs", " --recipe RECIPE"),
@@ -42,7 +44,7 @@ def card_of(rows: Sequence[Row], run: Mapping[str, str]) -> dict[str, Any]:
     first = {kind: min(row["index"] for row in rows if row["kind"] == kind) for kind in told}
     begun = {kind: f" --first {number}" if number else "" for kind, number in first.items()}
     stage = "" if run["last stage"] == "final" else f" --stage {run['last stage']}"
-    base = "python -m lensrim.evaluation.calibrate --n"
+    base = f"{PROG} --n"
     return {
         "about": "errors of answers to "
         + " and ".join(f"{counts[kind]} {name}" for kind, (name, _) in told.items()),
@@ -92,4 +94,4 @@ def run(options: CalibrateOptions) -> Calibration:
 
 
 if __name__ == "__main__":
-    sys.exit(status_of(lambda: run(parsed(CalibrateOptions, description=ABOUT))))
+    sys.exit(status_of(lambda: run(parsed(CalibrateOptions, prog=PROG, description=ABOUT))))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .._weight_files import sha256_of
-from ..datasets.galaxies.learnt import is_learnt, weights_of
+from ..datasets.galaxies.learnt import LearntGalaxies
 from ..datasets.galaxies.opening import open_galaxies
 from ..datasets.priors import SystemPrior
 from ..datasets.psfs.kinds import read_psf_stamps
@@ -49,7 +49,6 @@ class FirstLight:
 
     def __init__(self, options: EvaluateOptions) -> None:
         self._parts: dict[str, Any] = _galaxies_and_psfs(options)
-        self._generator = _generator_of(options)
         if options.recipe is not None:
             data = read_recipe(options.recipe).data
             haloes, projections = data.read_haloes("test")
@@ -71,7 +70,7 @@ class FirstLight:
     @property
     def digest(self) -> str:
         """Checksum of what its mocks are made of, but for the pixels of galaxies."""
-        return _digest(self._parts, self._generator)
+        return _digest(self._parts)
 
 
 class Standard:
@@ -87,7 +86,6 @@ class Standard:
     def __init__(self, options: EvaluateOptions) -> None:
         self._split: Split = options.split
         self._parts: dict[str, Any] = _galaxies_and_psfs(options)
-        self._generator = _generator_of(options)
         self._parts["noise_length"] = options.noise_length
         galaxies = self._parts["galaxies"]
         if galaxies is not None and self._parts["names"] is None:
@@ -111,7 +109,7 @@ class Standard:
     @property
     def digest(self) -> str:
         """Checksum of what its mocks are made of, but for the pixels of galaxies."""
-        return _digest(self._parts, self._generator)
+        return _digest(self._parts)
 
 
 def _galaxies_and_psfs(options: EvaluateOptions) -> dict[str, Any]:
@@ -124,21 +122,13 @@ def _galaxies_and_psfs(options: EvaluateOptions) -> dict[str, Any]:
     return {"galaxies": galaxies, "names": None, "psfs": psfs}
 
 
-def _generator_of(options: EvaluateOptions) -> str | None:
-    """Checksum of the generator whose galaxies are used; None where they are none of one."""
-    named = options.galaxies
-    if options.recipe is not None:
-        named = read_recipe(options.recipe).data.galaxies
-    return sha256_of(weights_of(named)) if named is not None and is_learnt(named) else None
-
-
-def _digest(parts: Mapping[str, Any], generator: str | None) -> str:
+def _digest(parts: Mapping[str, Any]) -> str:
     """Checksum of names of galaxies and haloes, a generator, PSFs, and the other numbers; pixels
     of stamps are not looked at."""
     galaxies, psfs = parts["galaxies"], parts["psfs"] or {}
     told = {
         "galaxies": None if galaxies is None else list(parts["names"] or galaxies.names),
-        "generator": generator,
+        "generator": sha256_of(galaxies.weights) if isinstance(galaxies, LearntGalaxies) else None,
         "psfs": [
             (name, spacing, hashlib.sha256(np.ascontiguousarray(stamp).tobytes()).hexdigest())
             for name, (stamp, spacing) in sorted(psfs.items())

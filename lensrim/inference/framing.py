@@ -151,16 +151,17 @@ def _extent(
             scene = observe(frame_of(coarse), lens_light=lens_light, tick=tick)
             break
         except InputError as error:
-            if b == 1 and side == min(h, w):
+            if b > 1:
+                side = max(side // 2, LARGEST)
+                continue
+            if side == min(h, w):
                 raise
-            if b == 1:
-                column, row = observation.to_file(*middle)
-                hint = ": --center says where the lens is" if locate else ""
-                raise InputError(
-                    f"{error} (looked for about pixel ({column:.0f}, {row:.0f}), in {w} x {h} "
-                    f"pixels down to {side} x {side}{hint})"
-                ) from error
-            side = max(side // 2, LARGEST)
+            column, row = observation.to_file(*middle)
+            hint = ": --center says where the lens is" if locate else ""
+            raise InputError(
+                f"{error} (looked for about pixel ({column:.0f}, {row:.0f}), in {w} x {h} "
+                f"pixels down to {side} x {side}{hint})"
+            ) from error
     x, y = (c.numpy() for c in coarse.grid.coordinates(dtype=torch.float64))
     cx, cy = scene.light.center
     radius = np.hypot(x - cx, y - cy)[scene.arc_light > 0]

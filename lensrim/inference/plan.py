@@ -25,6 +25,9 @@ NARROW = 1.6
 """FWHM [pixels] below which a PSF is between its samples what no spline tells to 2 per cent:
 bright arcs are then fitted less well than they could be on finer pixels."""
 
+RANGE = (1e-30, 1e30)
+"""Median noise that can be fitted with: sums of squares are taken in single precision."""
+
 
 def bin_of(side: int, width: float) -> int:
     """Returns the number of pixels that are averaged along each side.
@@ -44,10 +47,6 @@ def bin_of(side: int, width: float) -> int:
 def is_cut(observation: Observation, center: tuple[float, float] | None = None) -> bool:
     """Whether a part of a frame would be cut out: about ``center``, or since it is large."""
     return center is not None or max(observation.shape) > LARGEST
-
-
-RANGE = (1e-30, 1e30)
-"""Median noise that can be fitted with: sums of squares are taken in single precision."""
 
 
 def refusal_of(observation: Observation, center: tuple[float, float] | None = None) -> str:

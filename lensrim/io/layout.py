@@ -38,11 +38,6 @@ _SELDOM = {
 """Names that count where none of the others is there."""
 
 
-def stem(path: Path) -> str:
-    """Returns a file's or folder's name without the FITS suffix."""
-    return SUFFIX.sub("", path.name) or path.resolve().name
-
-
 @dataclass(frozen=True)
 class Layout:
     """Finds the parts of one observation.

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float64
 
 from lensrim.errors import InputError
 from lensrim.io.planes import Plane
-from lensrim.io.stream import SUFFIX
+from lensrim.io.stream import stem
 
 NoiseKind = Literal["sigma", "variance", "weight", "background+exposure"]
 HUGE = 1e6  # pixels with this many times the median noise are marked as bad by their maker
@@ -63,8 +63,8 @@ def recognised(noise: Plane, *, separate: bool, stated: NoiseKind | None = None)
             different ones; or if they state a kind, and none of them the user's.
     """
     advice = "say what it is with --noise-kind sigma, variance or weight (1/sigma^2)"
-    stem = SUFFIX.sub("", noise.path.name) if separate else ""
-    kinds = {kind: name for name in (stem, noise.name) if (kind := kind_of(name))}
+    own = stem(noise.path) if separate else ""
+    kinds = {kind: name for name in (own, noise.name) if (kind := kind_of(name))}
     if stated is not None:
         role = re.compile(r"NOISE[^A-Z0-9]MAP$", re.IGNORECASE)
         others = {k: n for k, n in kinds.items() if not role.search(n)}

@@ -16,7 +16,7 @@ from jaxtyping import Float64
 
 from lensrim.errors import InputError
 from lensrim.io.fits import LARGEST, Files, quiet
-from lensrim.io.layout import Layout, locate, stem
+from lensrim.io.layout import Layout, locate
 from lensrim.io.masks import drawn_of, flags_of, mask_of, used_pixels
 from lensrim.io.noise_maps import noise_of, rescaled_as_asked
 from lensrim.io.observation import Observation
@@ -24,6 +24,7 @@ from lensrim.io.options import ReadOptions
 from lensrim.io.photometry import zeropoint_of
 from lensrim.io.planes import Plane
 from lensrim.io.psf import on_image_pixels
+from lensrim.io.stream import stem
 from lensrim.io.wcs import (
     GENERAL,
     KEYWORDS,

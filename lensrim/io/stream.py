@@ -22,6 +22,11 @@ UNPACKED = 2**29
 _PIECE = 2**20
 
 
+def stem(path: Path) -> str:
+    """Returns a file's or folder's name without the FITS suffix."""
+    return SUFFIX.sub("", path.name) or path.resolve().name
+
+
 def one_line(error: BaseException) -> str:
     """Returns an exception's text without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

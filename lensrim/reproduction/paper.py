@@ -76,6 +76,12 @@ class Number:
         return cls(float(values.mean()), float(values.std()) / len(values) ** 0.5)
 
     @classmethod
+    def share(cls, found: Tensor) -> "Number":
+        """Takes the share of what is true (B), with its binomial error."""
+        value = float(found.double().mean())
+        return cls(value, (value * (1 - value) / len(found)) ** 0.5)
+
+    @classmethod
     def median(cls, values: Tensor) -> "Number":
         """Takes the median of values (B), with the error of that of a normal distribution."""
         low, high = torch.quantile(values.double(), values.new_tensor([0.16, 0.84]).double())

@@ -21,9 +21,8 @@ from .. import __version__
 from ..errors import InputError
 from ..inference.options import ReconstructOptions
 from ..io.fits import split_reference
-from ..io.layout import stem
 from ..io.options import NAMING, ReadOptions
-from ..io.stream import SUFFIX
+from ..io.stream import SUFFIX, stem
 from .listing import is_table, read_listing
 
 FORBIDDEN = frozenset('/\\:*?"<>|')

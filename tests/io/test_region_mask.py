@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import regions
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -80,7 +81,6 @@ def test_shapes_with_an_angle_are_mirrored_with_the_sky(
     flipped.wcs.pc = wcs.wcs.pc @ np.diag([-1.0, 1.0])
     parts["SCI"] = (parts["SCI"][0], {"BUNIT": "electron/s", **flipped.to_header()})
     if old and _version() >= (0, 12):
-        regions = pytest.importorskip("regions")
         kind = regions.EllipseSkyRegion if "ellipse" in shape else regions.RectangleSkyRegion
         new = kind.to_pixel
 

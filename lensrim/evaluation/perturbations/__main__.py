@@ -87,21 +87,19 @@ def run(options: PriorOptions) -> PerturbationPrior:
         i: folder / f"{options.of}-{i:05d}.npz"
         for i in range(options.first, options.first + options.n)
     }
-    own = shared_out(options.first, options.n, options.shard)
-    for path in paths.values():  # what cannot be used is told before the work
-        if path.exists():
-            _read(path, _by(options.of))
-    todo = [i for i in own if not paths[i].exists()]
+    own, by = shared_out(options.first, options.n, options.shard), _by(options.of)
+    # what cannot be used is told before the work
+    held = {i: _read(path, by) for i, path in paths.items() if path.exists()}
+    todo = [i for i in own if i not in held]
     with progress("mocks", total=len(todo)) as bar:
         for number in todo:
             lens = KINDS[options.of](standard_mock(number, split="validation")) or REFUSED
             with replacing(paths[number]) as file:
-                np.savez(
-                    file, gram=lens.gram, moment=lens.moment, rms=lens.rms, by=_by(options.of)
-                )
+                np.savez(file, gram=lens.gram, moment=lens.moment, rms=lens.rms, by=by)
             bar.update()
-    held = [_read(path, _by(options.of)) for path in paths.values() if path.exists()]
-    lenses = [each for each in held if each.moment.size]
+    # those of now, and of other shards since then
+    held |= {i: _read(p, by) for i, p in paths.items() if i not in held and p.exists()}
+    lenses = [held[i] for i in sorted(held) if held[i].moment.size]
     if not lenses:
         raise InputError(
             f"{folder}: must hold mocks that were measured, found none of {options.n} from number "

@@ -81,15 +81,12 @@ def median_of(measures: Mapping[str, Tensor], key: str) -> Number:
 
 def good_share(measures: Mapping[str, Tensor]) -> Number:
     """Computes the share of lenses with χ² of the frame below what the paper calls good."""
-    share, count = float((measures["chi2"] < GOOD).float().mean()), len(measures["chi2"])
-    return Number(share, (share * (1 - share) / count) ** 0.5)
+    return Number.share(measures["chi2"] < GOOD)
 
 
 def found_share(measures: Mapping[str, Tensor]) -> Number:
     """Computes the share of lenses in whose convergence a circle has a mean of 1."""
-    known = torch.isfinite(measures["theta_E"]).double()
-    share = float(known.mean())
-    return Number(share, (share * (1 - share) / len(known)) ** 0.5)
+    return Number.share(torch.isfinite(measures["theta_E"]))
 
 
 def theta_scatter(measures: Mapping[str, Tensor]) -> Number:
